@@ -1,0 +1,41 @@
+"""How a running computation tells the outside how far it is, and asks whether it may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from PIL import Image
+
+Preview = Callable[[], Image.Image]
+
+
+class JobContext(Protocol):
+    """What the engine sees of a job. The queue's `Job` is one; `Quiet` is another."""
+
+    def check(self) -> None:
+        """Raises `Interrupted` or `Skipped` when somebody asked for it."""
+
+    def stage(self, text: str) -> None:
+        """Names what is being done now, in words for the screen ("Loading photo.safetensors")."""
+
+    def batches(self, done: int, total: int) -> None:
+        """`done` of `total` batches (Batch count) are finished."""
+
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        """Step `step` (1-based) of `total` of the current batch is done. `preview` renders the present guess on demand.
+
+        Raises like `check`.
+        """
+
+
+class Quiet:
+    """A job that nobody watches and nobody stops."""
+
+    def check(self) -> None: ...
+
+    def stage(self, text: str) -> None: ...
+
+    def batches(self, done: int, total: int) -> None: ...
+
+    def step(self, step: int, total: int, preview: Preview) -> None: ...
