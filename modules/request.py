@@ -1,0 +1,124 @@
+"""What a person can ask for: three flat, frozen values that the page, the HTTP API, the command line and tests share.
+
+Field names are WebUI's where it has one. Sizes are in pixels. A change is `dataclasses.replace`. Values are checked
+when the object is made; limits that depend on the machine (largest size, most steps) are the settings' concern.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from PIL import Image
+
+from modules.errors import InvalidInput
+from modules.options import Options
+
+MAX_SEED = 2**32 - 1
+
+
+class ResizeMode(IntEnum):
+    """How a picture is brought to the working size (WebUI's numbers)."""
+
+    JUST_RESIZE = 0
+    CROP_AND_RESIZE = 1
+    RESIZE_AND_FILL = 2
+    LATENT_UPSCALE = 3
+
+
+class MaskedContent(IntEnum):
+    """What the painted part holds before sampling begins (WebUI's `inpainting_fill`)."""
+
+    FILL = 0
+    ORIGINAL = 1
+    LATENT_NOISE = 2
+    LATENT_NOTHING = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Txt2Img:
+    """A picture from words. `seed` -1 means a random one, drawn when the job starts; `eta` None takes the option's."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    sampler: str = "DDIM"
+    scheduler: str = "Automatic"
+    steps: int = 20
+    cfg_scale: float = 7.0
+    width: int = 512
+    height: int = 512
+    seed: int = -1
+    subseed: int = -1
+    subseed_strength: float = 0.0
+    seed_resize_from_w: int = 0
+    seed_resize_from_h: int = 0
+    batch_size: int = 1
+    n_iter: int = 1
+    eta: float | None = None
+    options: Options = field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "steps", "width", "height", "batch_size", "n_iter")
+        _at_least(self, 0, "seed_resize_from_w", "seed_resize_from_h")
+        _between(self, -1, MAX_SEED, "seed", "subseed")
+        _between(self, 0.0, 1.0, "subseed_strength")
+        _between(self, -1000.0, 1000.0, "cfg_scale")
+        if self.eta is not None:
+            _between(self, 0.0, 1.0, "eta")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Img2Img(Txt2Img):
+    """A picture from a picture. Several `init_images` make one result each and set the batch size.
+
+    `denoising_strength` 0 keeps the picture, 1 forgets it. `initial_noise_multiplier` None takes the option's.
+    """
+
+    init_images: tuple[Image.Image, ...] = ()
+    denoising_strength: float = 0.75
+    resize_mode: ResizeMode = ResizeMode.JUST_RESIZE
+    initial_noise_multiplier: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _between(self, 0.0, 1.0, "denoising_strength")
+        if self.initial_noise_multiplier is not None:
+            _between(self, 0.0, 10.0, "initial_noise_multiplier")
+        if not self.init_images:
+            raise InvalidInput("There is no picture to start from.", field="init_images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inpaint(Img2Img):
+    """Img2Img where only the white part of `mask` is made anew. White (255) means paint, everywhere.
+
+    `mask_blur_x` and `mask_blur_y` are Gaussian sigmas in pixels. `mask_round` makes the latent mask hard.
+    `only_masked` works on the mask's surroundings (plus `only_masked_padding` pixels) at full resolution.
+    """
+
+    mask: Image.Image
+    mask_invert: bool = False
+    mask_blur_x: int = 4
+    mask_blur_y: int = 4
+    mask_round: bool = True
+    masked_content: MaskedContent = MaskedContent.ORIGINAL
+    only_masked: bool = False
+    only_masked_padding: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _between(self, 0, 512, "mask_blur_x", "mask_blur_y")
+        _between(self, 0, 4096, "only_masked_padding")
+
+
+def _at_least(request: Txt2Img, low: float, *names: str) -> None:
+    _between(request, low, math.inf, *names)
+
+
+def _between(request: Txt2Img, low: float, high: float, *names: str) -> None:
+    for name in names:
+        value = getattr(request, name)
+        if not math.isfinite(value) or not low <= value <= high:
+            limits = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+            raise InvalidInput(f"{name} must be {limits}, not {value}.", field=name)

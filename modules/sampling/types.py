@@ -1,0 +1,58 @@
+"""The shapes that the sampling floor agrees on. Everything here is a value or a callable; nothing holds state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class SDModel(Protocol):
+    """What the engine needs of a Stable Diffusion model. `weights.model` has the real one, `tests/fakes.py` another."""
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name, for the parameters text."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels that the UNet reads: 4, or 9 for an inpainting checkpoint."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where latents are wanted."""
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """Cumulative product of the alphas, called alpha-bar in DDPM. Shape (1000,), float32, on the CPU."""
+
+    def encode_prompt(self, text: str, *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
+        """Words to context, shape (77 * chunks, channels). `text` holds no schedule and no AND."""
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance."""
+
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        """latent (B, 4, h, w) -> image (B, 3, 8h, 8w), about [-1, 1], not clamped."""
+
+    def preview(self, latent: Tensor) -> Tensor:
+        """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]."""
+
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(x, level) -> prediction. level is t (timestep samplers, prediction is eps) or sigma (k-diffusion samplers,
+prediction is x0), shape (B,)."""
+
+DrawNoise = Callable[[], Tensor]
+"""Standard normal noise of x's shape, a new block at each call."""
+
+BrownianNoise = Callable[[float, float], Tensor]
+"""(sigma, sigma_next) -> the normalised Brownian increment between two noise levels, of x's shape."""
+
+OnStep = Callable[[int, Tensor], None]
+"""(step, x0): step is 0-based; x0 is the present guess of the clean latent. May raise `errors.Stopped`."""
