@@ -1,0 +1,109 @@
+"""Guidance: from one network that predicts noise for one context to a denoiser that follows a prompt.
+
+Classifier-free guidance (Ho and Salimans 2022): eps = eps_u + scale * (eps_c - eps_u). With several prompts joined by
+AND each adds its own difference (Liu et al. 2022, composable diffusion), as WebUI's `CFGDenoiser`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules.sampling.schedules import NoiseLevels
+from modules.sampling.types import SDModel
+
+
+@dataclass(frozen=True)
+class ScheduledContext:
+    """One prompt over time: `entries` are (last call it holds for, context (77k, C)), ascending."""
+
+    entries: tuple[tuple[int, Tensor], ...]
+
+    def at(self, call: int) -> Tensor:
+        """The context for the network's `call`-th call, counted from 0: the first entry that reaches that far."""
+        return next((context for last, context in self.entries if call <= last), self.entries[-1][1])
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What to steer by. `prompts` holds, for each image of the batch, its (prompt, weight) parts.
+
+    `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x: mask and masked latent.
+    """
+
+    prompts: tuple[tuple[tuple[ScheduledContext, float], ...], ...]
+    negative: ScheduledContext
+    scale: float
+    extra_channels: Tensor | None = None
+
+
+class GuidedDenoiser:
+    """eps for (x, t) under guidance; counts its calls, which is what prompt schedules go by.
+
+    cond and uncond go through the network together when they are equally long. A scale of 1 needs no uncond.
+    """
+
+    def __init__(self, model: SDModel, guidance: Guidance) -> None:
+        self.model = model
+        self.guidance = guidance
+        self.calls = 0
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (B, 4, h, w), t (B,) timesteps -> eps (B, 4, h, w)."""
+        if self.guidance.scale == 1 and all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts):
+            call = self._next_call()
+            contexts = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
+            return self._predict(x, t, contexts, list(range(len(x))))
+        return self.both(x, t)[0]
+
+    def both(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(guided eps, unconditional eps), each (B, 4, h, w)."""
+        call = self._next_call()
+        prompts, scale = self.guidance.prompts, self.guidance.scale
+        owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
+        images = list(range(len(prompts)))
+        cond = stack([context.at(call) for parts in prompts for context, _ in parts])
+        uncond = self.guidance.negative.at(call).expand(len(images), -1, -1)
+        if cond.shape[1] == uncond.shape[1]:
+            eps = self._predict(x, t, torch.cat([cond, uncond]), owners + images)
+        else:
+            eps = torch.cat([self._predict(x, t, cond, owners), self._predict(x, t, uncond, images)])
+        eps_cond, eps_uncond = eps[: len(owners)], eps[len(owners) :]
+        guided = eps_uncond.clone()
+        weights = [weight for parts in prompts for _, weight in parts]
+        for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):
+            guided[k] += (eps_cond[row] - eps_uncond[k]) * (weight * scale)
+        return guided, eps_uncond
+
+    def _next_call(self) -> int:
+        self.calls += 1
+        return self.calls - 1
+
+    def _predict(self, x: Tensor, t: Tensor, context: Tensor, rows: list[int]) -> Tensor:
+        extra = self.guidance.extra_channels
+        full = x if extra is None else torch.cat([x, extra], dim=1)
+        return self.model.predict(full[rows], t[rows], context)
+
+
+def stack(contexts: Sequence[Tensor]) -> Tensor:
+    """Contexts (n_i, C) to one (len, max n, C); shorter ones repeat their last vector, as WebUI's `stack_conds`."""
+    longest = max(len(context) for context in contexts)
+    return torch.stack([torch.cat([c, c[-1:].expand(longest - len(c), -1)]) for c in contexts])
+
+
+class SigmaDenoiser:
+    """The adapter between the two languages: an eps model over timesteps becomes an x0 model over sigmas.
+
+    x = x0 + sigma * noise here, so the network gets x / sqrt(sigma^2 + 1) (k-diffusion's `CompVisDenoiser`).
+    """
+
+    def __init__(self, eps: Callable[[Tensor, Tensor], Tensor], levels: NoiseLevels) -> None:
+        self._eps, self._levels = eps, levels
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """x (B, 4, h, w), sigma (B,) -> x0 (B, 4, h, w)."""
+        scale = sigma.view(-1, 1, 1, 1)
+        return x - scale * self._eps(x / (scale**2 + 1) ** 0.5, self._levels.sigma_to_t(sigma))

@@ -1,0 +1,71 @@
+"""The mask blend: how an ordinary checkpoint inpaints. Start reading here.
+
+`paint` is 1 where the picture is made anew and 0 where it is kept; `keep` is 1 - paint. Both, and `original` (the
+encoded photograph), are latents: (B, 4, h, w), paint in [0, 1].
+
+There are three places to blend, one function or wrapper each; no sampler knows of any of them:
+
+* `noised_original` (classic DDIM): the original, noised to the level of the step, overwrites the kept part of x.
+* `MaskedInput` (webui-1.10's DDIM, PLMS, UniPC): the clean original replaces the kept part of what the network sees.
+* `MaskedDenoiser` (k-diffusion samplers): the clean original replaces the kept part of the network's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from modules.sampling.types import Denoiser, DrawNoise
+
+BeforeStep = Callable[[Tensor, float], Tensor]
+"""(x, alpha_bar) -> x: what DDIM does to x before each step; alpha_bar is the step's noise level."""
+
+Blend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(original, current, level) -> blended, all latents (B, 4, h, w); level (B,) as the denoiser got it."""
+
+
+def leave_alone(x: Tensor, alpha_bar: float) -> Tensor:
+    """No mask: x as it is."""
+    return x
+
+
+def noised_original(original: Tensor, paint: Tensor, noise: DrawNoise) -> BeforeStep:
+    """WebUI's classic DDIM inpainting: x = keep * noised_original + paint * x, at every step.
+
+    `noise` gives the initial noise again each time ("initial": the least random choice) or a fresh block ("fresh", as
+    WebUI until 1.5.2). Source: the CompVis DDIM sampler's `mask` and `x0` arguments.
+    """
+    keep = 1 - paint
+
+    def before_step(x: Tensor, alpha_bar: float) -> Tensor:
+        noised = alpha_bar**0.5 * original + (1 - alpha_bar) ** 0.5 * noise()  # the forward process, DDPM equation 4
+        return keep * noised + paint * x
+
+    return before_step
+
+
+def linear_blend(paint: Tensor) -> Blend:
+    """keep * original + paint * current, whatever the noise level."""
+    keep = 1 - paint
+    return lambda original, current, level: keep * original + paint * current
+
+
+class MaskedInput:
+    """A denoiser that sees the clean original in the kept part of its input (WebUI since 1.6, timestep samplers)."""
+
+    def __init__(self, denoise: Denoiser, original: Tensor, blend: Blend) -> None:
+        self._denoise, self._original, self._blend = denoise, original, blend
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        return self._denoise(self._blend(self._original, x, t), t)
+
+
+class MaskedDenoiser:
+    """A denoiser whose answer in the kept part is the clean original (WebUI, k-diffusion samplers)."""
+
+    def __init__(self, denoise: Denoiser, original: Tensor, blend: Blend) -> None:
+        self._denoise, self._original, self._blend = denoise, original, blend
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self._blend(self._original, self._denoise(x, sigma), sigma)

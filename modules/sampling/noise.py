@@ -1,0 +1,151 @@
+"""Where randomness comes from: for each image a generator of its own, so that a picture does not depend on its batch.
+
+The arithmetic is that of WebUI's `modules/rng.py` (`ImageRNG`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int]
+"""(channels, latent height, latent width) of one image."""
+
+Draw = Callable[[Shape], Tensor]
+"""One image's stream: each call returns the next block of standard normal numbers of that shape."""
+
+
+class ImageNoise:
+    """The noise of one batch. `first()` is what sampling starts from; each `next()` is another block for every image.
+
+    Image k draws from `seeds[k]`. A subseed strength s turns the first block towards that of `subseeds[k]` (s = 1: all
+    of it). `resize_from` (4, h, w) draws the first block for another size and puts it in the middle. `seed_delta`
+    (WebUI's "eta noise seed delta") is added to the seed for all blocks but the first. Blocks are (B, 4, h, w) float32.
+    """
+
+    def __init__(self, shape: Shape, seeds: Sequence[int], *, subseeds: Sequence[int] = (), subseed_strength: float = 0.0,
+                 resize_from: Shape | None = None, seed_delta: int = 0, source: str = "CPU",
+                 device: torch.device | str = "cpu") -> None:
+        self.shape = shape
+        self.seeds = tuple(seeds)
+        self._subseeds = tuple(subseeds) or self.seeds
+        self._strength = subseed_strength
+        self._resize_from = resize_from
+        self._delta = seed_delta
+        self._source, self._device = source, torch.device(device)
+        self._streams: list[Draw] = []
+
+    def first(self) -> Tensor:
+        """The initial noise. Starts every image's stream anew, so calling it twice gives the same block."""
+        self._streams = [self._stream(seed) for seed in self.seeds]
+        noise = torch.stack([self._first_of(k) for k in range(len(self.seeds))])
+        if self._delta:
+            self._streams = [self._stream(seed + self._delta) for seed in self.seeds]
+        return noise.to(self._device)
+
+    def next(self) -> Tensor:
+        """The next block of every image's stream."""
+        return torch.stack([draw(self.shape) for draw in self._streams]).to(self._device)
+
+    def _first_of(self, k: int) -> Tensor:
+        block = self._streams[k](self.shape)
+        small = self._resize_from
+        # With a resize the stream's own first block only frames the small one, which its seed draws afresh.
+        noise = self._stream(self.seeds[k])(small) if small else block
+        if self._strength:
+            noise = slerp(self._strength, noise, self._stream(self._subseeds[k])(noise.shape))
+        return paste_in_middle(block, noise) if small else noise
+
+    def _stream(self, seed: int) -> Draw:
+        if self._source == "NV":
+            return philox_stream(seed)
+        return torch_stream(seed, self._device if self._source == "GPU" else torch.device("cpu"))
+
+
+def torch_stream(seed: int, device: torch.device) -> Draw:
+    """PyTorch's own generator: Mersenne twister on the CPU, philox on CUDA."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return lambda shape: torch.randn(shape, generator=generator, device=device)
+
+
+def philox_stream(seed: int) -> Draw:
+    """The numbers that torch.randn gives on an NVIDIA GPU, computed anywhere: philox 4x32-10 (Salmon et al. 2011).
+
+    The counter's first word counts the calls, its third numbers the elements; Box-Muller uses two of the four outputs.
+    """
+    calls = 0
+
+    def draw(shape: Shape) -> Tensor:
+        nonlocal calls
+        elements = np.arange(int(np.prod(shape)), dtype=np.uint32)
+        zeros = np.zeros_like(elements)
+        words = _philox(seed, [np.full_like(elements, calls), zeros, elements, zeros])
+        calls += 1
+        u, v = ((word.astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)) for word in words[:2])
+        radius = np.sqrt(np.float32(-2) * np.log(u))
+        return torch.from_numpy((radius * np.sin(v * np.float32(2 * np.pi))).reshape(shape).astype(np.float32))
+
+    return draw
+
+
+def _philox(seed: int, counter: list[np.ndarray]) -> list[np.ndarray]:
+    """Ten rounds of philox4x32 on four uint32 arrays of one shape."""
+    key = [np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32 & 0xFFFFFFFF)]
+    low = np.uint64(0xFFFFFFFF)
+    words = [word.astype(np.uint64) for word in counter]
+    for _ in range(10):
+        left, right = words[0] * np.uint64(0xD2511F53), words[2] * np.uint64(0xCD9E8D57)
+        words = [(right >> np.uint64(32)) ^ words[1] ^ key[0], right & low,
+                 (left >> np.uint64(32)) ^ words[3] ^ key[1], left & low]
+        key = [(key[0] + np.uint64(0x9E3779B9)) & low, (key[1] + np.uint64(0xBB67AE85)) & low]
+    return words
+
+
+def slerp(amount: float, low: Tensor, high: Tensor) -> Tensor:
+    """From `low` to `high` along the sphere. (c, h, w); angles are taken over h, for each channel and column, as WebUI
+    does. Nearly parallel blocks are mixed linearly with the roles exchanged, as WebUI does too."""
+    low_unit = low / low.norm(dim=1, keepdim=True)
+    high_unit = high / high.norm(dim=1, keepdim=True)
+    dot = (low_unit * high_unit).sum(1)
+    if dot.mean() > 0.9995:
+        return low * amount + high * (1 - amount)
+    omega = dot.acos()  # (c, w)
+    weights = [(torch.sin(part * omega) / torch.sin(omega)).unsqueeze(1) for part in (1 - amount, amount)]
+    return weights[0] * low + weights[1] * high
+
+
+def paste_in_middle(canvas: Tensor, block: Tensor) -> Tensor:
+    """`canvas` (c, h, w) with `block` (c, h', w') in its middle; a larger block is cut to its own middle."""
+    (h, w), (bh, bw) = canvas.shape[1:], block.shape[1:]
+    dy, dx = (h - bh) // 2, (w - bw) // 2
+    height, width = (bh if dy >= 0 else bh + 2 * dy), (bw if dx >= 0 else bw + 2 * dx)
+    ty, tx, sy, sx = max(dy, 0), max(dx, 0), max(-dy, 0), max(-dx, 0)
+    result = canvas.clone()
+    result[:, ty : ty + height, tx : tx + width] = block[:, sy : sy + height, sx : sx + width]
+    return result
+
+
+class BrownianTree:
+    """Noise for SDE samplers: increments of one Brownian path for each image, in sigma, whatever steps are asked for.
+
+    Normalised to unit variance, as k-diffusion's `BrownianTreeNoiseSampler`. Needs torchsde.
+    """
+
+    def __init__(self, x: Tensor, sigma_min: float, sigma_max: float, seeds: Sequence[int], source: str = "CPU") -> None:
+        import torchsde
+
+        low, high = sorted((float(sigma_min), float(sigma_max)))
+        self._device = x.device
+        example = torch.zeros_like(x[:1] if len(seeds) > 1 else x, device="cpu")
+        self._trees = [torchsde.BrownianTree(torch.tensor(low), example, torch.tensor(high), entropy=seed)
+                       for seed in seeds]
+
+    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
+        """The increment from `sigma` to `sigma_next` over sqrt(|difference|), (B, 4, h, w)."""
+        first, last = sorted((float(sigma), float(sigma_next)))
+        sign = 1 if float(sigma) < float(sigma_next) else -1
+        steps = [tree(torch.tensor(first), torch.tensor(last)) for tree in self._trees]
+        return sign * torch.cat(steps).to(self._device) / abs(last - first) ** 0.5

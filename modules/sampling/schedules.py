@@ -1,0 +1,183 @@
+"""Noise schedules: which noise levels a sampler walks through. Each is one function from a number of steps to levels.
+
+Two languages are spoken. Timesteps t = 0..999 index `alphas_cumprod` (DDPM; Ho et al. 2020). Sigmas are the noise's
+standard deviation when the signal's scale is left at 1, sigma = sqrt((1 - alpha_bar) / alpha_bar) (Karras et al. 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modules.errors import InvalidInput
+
+
+class NoiseLevels:
+    """The noise levels that a model was trained on, and the way between timesteps and sigmas.
+
+    `sigmas` ascend, shape (1000,), float32. Between two trained levels log(sigma) is linear in t, as in k-diffusion's
+    `DiscreteSchedule`.
+    """
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        self.alphas_cumprod = alphas_cumprod
+        self.sigmas = ((1 - alphas_cumprod) / alphas_cumprod) ** 0.5
+        self.log_sigmas = self.sigmas.log()
+        self.sigma_min = float(self.sigmas[0])
+        self.sigma_max = float(self.sigmas[-1])
+
+    def sigma_to_t(self, sigma: Tensor) -> Tensor:
+        """Fractional timesteps of `sigma`, clamped to 0..999, same shape."""
+        log_sigma = sigma.cpu().log()
+        low = torch.searchsorted(self.log_sigmas, log_sigma.contiguous(), right=True).sub(1).clamp(0, 998)
+        below, above = self.log_sigmas[low], self.log_sigmas[low + 1]
+        weight = ((log_sigma - below) / (above - below)).clamp(0, 1)
+        return (low + weight).to(sigma.device)
+
+    def t_to_sigma(self, t: Tensor) -> Tensor:
+        """Sigmas of the (fractional) timesteps `t`, same shape."""
+        low, high, weight = t.floor().long(), t.ceil().long(), t.frac()
+        return ((1 - weight) * self.log_sigmas[low] + weight * self.log_sigmas[high]).exp()
+
+
+@dataclass(frozen=True)
+class ScheduleRange:
+    """What a schedule may depend on besides the number of steps. `rho` None takes the schedule's own."""
+
+    levels: NoiseLevels
+    sigma_min: float
+    sigma_max: float
+    rho: float | None = None
+    alpha: float = 0.6
+    beta: float = 0.6
+
+
+def timesteps(steps: int) -> list[int]:
+    """Ascending timesteps of DDIM and its kin: every (1000 // steps)-th, plus one, at most 999.
+
+    May hold more than `steps` entries (7 -> 8), as in WebUI's `CompVisSampler.get_timesteps`.
+    """
+    if not 1 <= steps <= 1000:
+        raise InvalidInput("This sampler takes between 1 and 1000 steps.", field="steps")
+    return [min(t + 1, 999) for t in range(0, 1000, 1000 // steps)]
+
+
+def uniform(n: int, r: ScheduleRange) -> Tensor:
+    """Equal steps in t over all trained levels."""
+    return _with_zero(r.levels.t_to_sigma(torch.linspace(999, 0, n)))
+
+
+def karras(n: int, r: ScheduleRange) -> Tensor:
+    """Equal steps in sigma^(1/rho) (Karras et al. 2022, equation 5); rho 7."""
+    rho = r.rho or 7.0
+    first, last = r.sigma_max ** (1 / rho), r.sigma_min ** (1 / rho)
+    return _with_zero((first + torch.linspace(0, 1, n) * (last - first)) ** rho)
+
+
+def exponential(n: int, r: ScheduleRange) -> Tensor:
+    """Equal steps in log(sigma)."""
+    return _with_zero(torch.linspace(math.log(r.sigma_max), math.log(r.sigma_min), n).exp())
+
+
+def polyexponential(n: int, r: ScheduleRange) -> Tensor:
+    """Polynomial steps in log(sigma); rho 1 makes it exponential."""
+    ramp = torch.linspace(1, 0, n) ** (r.rho or 1.0)
+    return _with_zero((ramp * (math.log(r.sigma_max) - math.log(r.sigma_min)) + math.log(r.sigma_min)).exp())
+
+
+def sgm_uniform(n: int, r: ScheduleRange) -> Tensor:
+    """Equal steps in t, leaving out the last level, as Stability's generative-models."""
+    first, last = _t_range(r)
+    return _with_zero(r.levels.t_to_sigma(torch.linspace(first, last, n + 1)[:-1]))
+
+
+def normal(n: int, r: ScheduleRange) -> Tensor:
+    """Equal steps in t, both ends included."""
+    first, last = _t_range(r)
+    return _with_zero(r.levels.t_to_sigma(torch.linspace(first, last, n)))
+
+
+def simple(n: int, r: ScheduleRange) -> Tensor:
+    """Every (1000 / n)-th trained level from the top."""
+    return _with_zero(torch.stack([r.levels.sigmas[-(1 + int(i * 1000 / n))] for i in range(n)]))
+
+
+def ddim(n: int, r: ScheduleRange) -> Tensor:
+    """The levels of DDIM's grid: every (1000 // n)-th from index 1. The count may differ from `n`."""
+    return _with_zero(r.levels.sigmas[1 :: max(1000 // n, 1)].flip(0))
+
+
+def beta(n: int, r: ScheduleRange) -> Tensor:
+    """Quantiles of a Beta distribution, stretched over sigma (Lee et al. 2024, "Beta Sampling is All You Need")."""
+    from scipy.stats import beta as distribution
+
+    quantiles = distribution.ppf(1 - np.linspace(0, 1, n), r.alpha, r.beta)
+    return _with_zero(torch.tensor(r.sigma_min + quantiles * (r.sigma_max - r.sigma_min), dtype=torch.float32))
+
+
+def kl_optimal(n: int, r: ScheduleRange) -> Tensor:
+    """Equal steps in atan(sigma) ("Align Your Steps", Sabour et al. 2024, appendix); n + 1 levels that end at sigma_min."""
+    ramp = torch.arange(n + 1, dtype=torch.float32) / n
+    return torch.tan(ramp * math.atan(r.sigma_min) + (1 - ramp) * math.atan(r.sigma_max))
+
+
+ALIGN_YOUR_STEPS_SD1 = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+
+
+def align_your_steps(n: int, r: ScheduleRange) -> Tensor:
+    """The optimised levels that Sabour et al. (2024) publish for Stable Diffusion 1.5, log-linear between them."""
+    table = np.array(ALIGN_YOUR_STEPS_SD1)
+    if n != len(table):
+        places = np.linspace(0, 1, len(table))
+        table = np.exp(np.interp(np.linspace(0, 1, n), places, np.log(table[::-1]))[::-1])
+    return _with_zero(torch.tensor(table.copy(), dtype=torch.float32))
+
+
+def _with_zero(sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def _t_range(r: ScheduleRange) -> tuple[float, float]:
+    first, last = r.levels.sigma_to_t(torch.tensor([r.sigma_max, r.sigma_min])).tolist()
+    return first, last
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule under its WebUI label. `name` is the identifier that the HTTP API lists."""
+
+    name: str
+    label: str
+    levels: Callable[[int, ScheduleRange], Tensor]
+    default_rho: float = -1
+    aliases: tuple[str, ...] = ()
+
+
+SCHEDULES = (
+    Schedule("uniform", "Uniform", uniform),
+    Schedule("karras", "Karras", karras, 7.0),
+    Schedule("exponential", "Exponential", exponential),
+    Schedule("polyexponential", "Polyexponential", polyexponential, 1.0),
+    Schedule("sgm_uniform", "SGM Uniform", sgm_uniform, aliases=("SGMUniform",)),
+    Schedule("kl_optimal", "KL Optimal", kl_optimal),
+    Schedule("align_your_steps", "Align Your Steps", align_your_steps),
+    Schedule("simple", "Simple", simple),
+    Schedule("normal", "Normal", normal),
+    Schedule("ddim", "DDIM", ddim),
+    Schedule("beta", "Beta", beta),
+)
+
+AUTOMATIC = "Automatic"
+
+
+def find_schedule(text: str) -> Schedule:
+    """The schedule of that label, name or alias, whatever the case. Raises InvalidInput when there is none."""
+    for schedule in SCHEDULES:
+        if text.lower() in (schedule.name, schedule.label.lower(), *(alias.lower() for alias in schedule.aliases)):
+            return schedule
+    raise InvalidInput(f"There is no schedule type called {text!r}.", field="scheduler")
