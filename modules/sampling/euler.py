@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor
 
 from modules.sampling.types import Denoiser, DrawNoise, OnStep
@@ -55,7 +57,7 @@ def heun_step(denoise: Denoiser, x: Tensor, x0: Tensor, sigma: float, sigma_next
 def pairs(sigmas: Tensor) -> list[tuple[float, float]]:
     """(sigma, next sigma) of every step."""
     levels = sigmas.tolist()
-    return list(zip(levels[:-1], levels[1:], strict=True))
+    return list(pairwise(levels))
 
 
 def slope(x: Tensor, sigma: float, x0: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -28,8 +28,8 @@ class SDModel(Protocol):
     def alphas_cumprod(self) -> Tensor:
         """Cumulative product of the alphas, called alpha-bar in DDPM. Shape (1000,), float32, on the CPU."""
 
-    def encode_prompt(self, text: str, *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
-        """Words to context, shape (77 * chunks, channels). `text` holds no schedule and no AND."""
+    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
+        """The texts of one prompt's schedule to contexts, shape (texts, 77 * chunks, channels)."""
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""

@@ -1,0 +1,83 @@
+"""The mask in pixels: from what a person painted to what is cut, blurred and blended. White (255) means paint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels, right and bottom exclusive."""
+
+
+def to_luminance(mask: Image.Image, *, hard: bool) -> Image.Image:
+    """A mask of any mode as L. A transparent picture gives its alpha channel, cut at 128 when `hard`; others stay soft."""
+    if mask.mode in ("RGBA", "LA", "PA") and mask.getchannel("A").getextrema()[0] != 255:
+        alpha = mask.getchannel("A")
+        return alpha.point(lambda value: 255 if value > 128 else 0) if hard else alpha
+    return mask.convert("L")
+
+
+def blur(mask: Image.Image, sigma_x: int, sigma_y: int) -> Image.Image:
+    """Gaussian blur of an L mask along each axis, with WebUI's kernel of 2.5 sigmas to each side."""
+    pixels = np.asarray(mask)
+    for sigma, axis in ((sigma_x, 0), (sigma_y, 1)):
+        if sigma > 0:
+            length = 2 * int(2.5 * sigma + 0.5) + 1
+            kernel = (length, 1) if axis == 0 else (1, length)
+            pixels = cv2.GaussianBlur(pixels, kernel, sigma)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def prepare(mask: Image.Image, *, invert: bool, blur_x: int, blur_y: int, hard: bool) -> Image.Image:
+    """The effective mask, L: luminance or alpha, turned round for "Inpaint not masked", then blurred."""
+    luminance = to_luminance(mask, hard=hard)
+    return blur(ImageOps.invert(luminance) if invert else luminance, blur_x, blur_y)
+
+
+@dataclass(frozen=True)
+class CropRegion:
+    """The part of a picture that "Only masked" works on."""
+
+    box: Box
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        left, top, right, bottom = self.box
+        return right - left, bottom - top
+
+
+def crop_region(mask: Image.Image, padding: int, working_size: tuple[int, int]) -> CropRegion | None:
+    """Where an L mask is not black, widened by `padding` and to the shape of `working_size`; None for an empty mask."""
+    box = mask.getbbox()
+    if box is None:
+        return None
+    width, height = mask.size
+    left, top, right, bottom = box
+    padded = (max(left - padding, 0), max(top - padding, 0), min(right + padding, width), min(bottom + padding, height))
+    return CropRegion(_expand(padded, working_size, mask.size))
+
+
+def _expand(box: Box, shape: tuple[int, int], limits: tuple[int, int]) -> Box:
+    """`box` with its short side grown to the aspect of `shape` (WebUI's `masking.expand_crop_region`)."""
+    left, top, right, bottom = box
+    if (right - left) / (bottom - top) > shape[0] / shape[1]:
+        top, bottom = _grow(top, bottom, (right - left) * shape[1] / shape[0], limits[1])
+    else:
+        left, right = _grow(left, right, (bottom - top) * shape[0] / shape[1], limits[0])
+    return left, top, right, bottom
+
+
+def _grow(start: int, end: int, wanted: float, limit: int) -> tuple[int, int]:
+    """A span lengthened to `wanted`, half before and the rest after, shifted back inside 0..limit, then cut."""
+    more = int(wanted - (end - start))
+    start -= more // 2
+    end += more - more // 2
+    if end >= limit:
+        start, end = start - (end - limit), limit
+    if start < 0:
+        start, end = 0, min(end - start, limit)
+    return start, end

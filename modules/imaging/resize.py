@@ -1,0 +1,80 @@
+"""Bringing a picture to the working size, with WebUI's arithmetic (`images.resize_image`)."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from modules.request import ResizeMode
+
+Size = tuple[int, int]
+
+
+def resize(mode: ResizeMode, image: Image.Image, size: Size) -> Image.Image:
+    """`image` at `size` (width, height). Crop and fill give RGB; the others keep the image's mode.
+
+    JUST_RESIZE stretches; CROP_AND_RESIZE covers and cuts the middle out; RESIZE_AND_FILL fits it in and fills the two
+    bands with the stretched edge row or column. LATENT_UPSCALE is not a matter of pixels: stretched here.
+    """
+    if mode == ResizeMode.CROP_AND_RESIZE:
+        return _cover(image, size)
+    if mode == ResizeMode.RESIZE_AND_FILL:
+        return _fit(image, size)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _cover(image: Image.Image, size: Size) -> Image.Image:
+    width, height = size
+    wider = width / height > image.width / image.height
+    scaled = (width, image.height * width // image.width) if wider else (image.width * height // image.height, height)
+    return _centred(image.resize(_positive(scaled), Image.Resampling.LANCZOS), size)
+
+
+def _fit(image: Image.Image, size: Size) -> Image.Image:
+    width, height = size
+    wider = width / height > image.width / image.height
+    scaled = (image.width * height // image.height, height) if wider else (width, image.height * width // image.width)
+    small = image.resize(_positive(scaled), Image.Resampling.LANCZOS)
+    result = _centred(small, size)
+    left, top = width // 2 - small.width // 2, height // 2 - small.height // 2
+    if wider and left > 0:
+        result.paste(small.resize((left, height), box=(0, 0, 0, small.height)), (0, 0))
+        column = small.resize((left, height), box=(small.width, 0, small.width, small.height))
+        result.paste(column, (left + small.width, 0))
+    elif not wider and top > 0:
+        result.paste(small.resize((width, top), box=(0, 0, small.width, 0)), (0, 0))
+        row = small.resize((width, top), box=(0, small.height, small.width, small.height))
+        result.paste(row, (0, top + small.height))
+    return result
+
+
+def _centred(image: Image.Image, size: Size) -> Image.Image:
+    result = Image.new("RGB", size)
+    result.paste(image, (size[0] // 2 - image.width // 2, size[1] // 2 - image.height // 2))
+    return result
+
+
+def _positive(size: Size) -> Size:
+    return max(size[0], 1), max(size[1], 1)
+
+
+def flatten(image: Image.Image, background: str) -> Image.Image:
+    """`image` as RGB, transparency replaced by the colour `background` (such as "#ffffff")."""
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGBA", rgba.size, background)
+        canvas.alpha_composite(rgba)
+        return canvas.convert("RGB")
+    return image.convert("RGB")
+
+
+def pad_to_multiple(image: Image.Image, multiple: int = 8) -> Image.Image:
+    """`image` (L or RGB) with its last row and column repeated until both sides are multiples of `multiple`."""
+    import numpy as np
+
+    width, height = image.size
+    right, bottom = -width % multiple, -height % multiple
+    if not right and not bottom:
+        return image
+    pixels = np.asarray(image)
+    edges = ((0, bottom), (0, right), (0, 0))[: pixels.ndim]
+    return Image.fromarray(np.pad(pixels, edges, mode="edge"))

@@ -1,0 +1,156 @@
+"""From noise to a clean latent: puts schedule, noise, denoiser, mask and sampler together, for either kind of sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from modules.options import Options
+from modules.sampling import ddim, registry
+from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
+from modules.sampling.mask import Blend, MaskedDenoiser, MaskedInput, leave_alone, linear_blend, noised_original
+from modules.sampling.noise import BrownianTree, ImageNoise
+from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
+from modules.sampling.types import Denoiser
+
+Report = Callable[[int, int, Tensor], None]
+"""(step, steps, x0): step is 1-based; x0 (B, 4, h, w) is the present guess. May raise `errors.Stopped`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample. `schedule` is a label or Automatic; `steps` and `eta` as the person asked."""
+
+    sampler: registry.Sampler
+    schedule: str
+    steps: int
+    eta: float | None = None
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to start from. `latent` (B, 4, h, w); `paint` (1, 1, h, w) in [0, 1] or None for all of it.
+
+    `strength` 0..1 says how far back into noise to go; `noise_multiplier` scales that noise. `exact_steps` makes
+    `steps` the number of steps really done (WebUI's "do exactly the amount of steps").
+    """
+
+    latent: Tensor
+    strength: float
+    paint: Tensor | None = None
+    noise_multiplier: float = 1.0
+    exact_steps: bool = False
+
+    def blend_end(self, latent: Tensor) -> Tensor:
+        """`latent` with the kept part put back, as WebUI does after every sampler."""
+        return latent if self.paint is None else latent * self.paint + self.latent * (1 - self.paint)
+
+    def steps(self, asked: int) -> tuple[int, int]:
+        """(steps of the whole schedule, how many of them lie below the starting level): `setup_img2img_steps`."""
+        strength = min(self.strength, 0.999)
+        if self.exact_steps and strength > 0:
+            return max(int(asked / strength), 1), asked - 1
+        return asked, int(strength * asked)
+
+
+def sample(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
+           source: Source | None = None) -> Tensor:
+    """The sampled latent, (B, 4, h, w): from pure noise, or from `source` noised to its strength.
+
+    Raises whatever `report` raises.
+    """
+    walk = _walk_timesteps if plan.sampler.timesteps else _walk_sigmas
+    latent = walk(denoise, noise, plan, report, source)
+    return source.blend_end(latent) if source else latent
+
+
+def total_calls(plan: Plan) -> int:
+    """The number of network calls that prompt schedules count on: WebUI's `total_steps`."""
+    return plan.steps * 2 if plan.sampler.second_order else plan.steps
+
+
+def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
+                    source: Source | None) -> Tensor:
+    """DDIM and its kin: eps over a grid of timesteps, x scaled to unit variance."""
+    alphas = denoise.model.alphas_cumprod
+    options = plan.options
+    classic = plan.sampler.function is ddim.sample_ddim and options.ddim_loop == "classic"
+    asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
+    grid = timesteps(asked + options.always_discard_next_to_last_sigma)
+    x = initial = noise.first()
+    eps: Denoiser = denoise
+    before_step = leave_alone
+    if source:
+        initial = initial * source.noise_multiplier
+        alpha = float(alphas[grid[below]])
+        x = alpha**0.5 * (source.latent + options.img2img_extra_noise * initial) + (1 - alpha) ** 0.5 * initial
+        grid = grid[:below]
+        if source.paint is not None and classic:
+            fresh = options.mask_noise == "fresh"
+            before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial)
+        elif source.paint is not None:
+            eps = MaskedInput(denoise, source.latent, linear_blend(source.paint))
+    steps = ddim.steps_down(grid, alphas, classic=classic)
+    eta = options.eta_ddim if plan.eta is None else plan.eta
+    return registry.run(plan.sampler, eps, x, steps, {
+        "noise": noise.next, "eta": eta, "before_step": before_step,
+        "on_step": lambda i, guess: report(i + 1, len(steps), guess)})
+
+
+def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
+                 source: Source | None) -> Tensor:
+    """k-diffusion samplers: x0 over sigmas, the signal's scale left at 1."""
+    levels = NoiseLevels(denoise.model.alphas_cumprod)
+    asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
+    sigmas = build_sigmas(plan, levels, asked)
+    x = noise.first()
+    x0: Denoiser = SigmaDenoiser(denoise, levels)
+    walked = sigmas
+    if source:
+        block = x * source.noise_multiplier
+        walked = sigmas[asked - below - 1 :]
+        x = source.latent + block * walked[0] + block * plan.options.img2img_extra_noise
+        if source.paint is not None:
+            x0 = MaskedDenoiser(x0, source.latent, linear_blend(source.paint))
+    else:
+        x = x * walked[0]
+    return registry.run(plan.sampler, x0, x, walked, {
+        "noise": noise.next, "on_step": lambda i, guess: report(i + 1, len(walked) - 1, guess),
+        **_stochastic(plan, noise, x, sigmas)})
+
+
+def build_sigmas(plan: Plan, levels: NoiseLevels, steps: int) -> Tensor:
+    """The descending sigmas of a whole schedule, (steps + 1,), with the options that bend it."""
+    options = plan.options
+    automatic = plan.schedule == AUTOMATIC
+    schedule = find_schedule(plan.sampler.schedule if automatic else plan.schedule)
+    discard = plan.sampler.discard_next_to_last or options.always_discard_next_to_last_sigma
+    low, high = (0.1, 10.0) if options.use_old_karras_scheduler_sigmas else (levels.sigma_min, levels.sigma_max)
+    sigmas = schedule.levels(steps + discard, ScheduleRange(
+        levels, options.sigma_min or low, options.sigma_max or high, options.rho or None,
+        options.beta_dist_alpha, options.beta_dist_beta))
+    return torch.cat([sigmas[:-2], sigmas[-1:]]) if discard else sigmas
+
+
+def _stochastic(plan: Plan, noise: ImageNoise, x: Tensor, sigmas: Tensor) -> dict[str, object]:
+    """What the random samplers may ask for besides plain noise."""
+    options = plan.options
+    positive = sigmas[sigmas > 0]
+    arguments: dict[str, object] = {
+        "eta": options.eta_ancestral if plan.eta is None else plan.eta,
+        "s_churn": options.s_churn, "s_tmin": options.s_tmin, "s_tmax": options.s_tmax or float("inf"),
+        "s_noise": options.s_noise}
+    if "brownian" in plan.sampler.wants:
+        seeds = noise.seeds if not options.no_dpmpp_sde_batch_determinism else (batch_seed(noise.seeds),)
+        arguments["brownian"] = BrownianTree(x, float(positive.min()), float(positive.max()), seeds)
+    return arguments
+
+
+def batch_seed(seeds: tuple[int, ...]) -> int:
+    """The seed of one Brownian tree for a whole batch: WebUI takes it from PyTorch's generator at its last image's seed."""
+    generator = torch.Generator().manual_seed(seeds[-1])
+    return int(torch.randint(0, 2**63 - 1, [], generator=generator).item())
