@@ -1,0 +1,109 @@
+"""Pictures on disk: WebUI's folders and file names, the parameters text inside the PNG, and never half a file.
+
+outputs/txt2img-images/2026-01-31/00000-1234.png: a counter that goes on from what is there, and the seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from modules.errors import StorageFull, UserError
+from modules.request import Img2Img, Txt2Img
+
+if TYPE_CHECKING:
+    from modules.engine import GeneratedImage
+
+PARAMETERS = "parameters"
+"""The PNG text chunk that holds the parameters text."""
+
+_COUNTER = re.compile(r"(\d{5,9})-")
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class CannotSave(UserError):
+    """The folder is not there or may not be written."""
+
+    status = 507
+
+
+def png_info(infotext: str) -> PngInfo:
+    """The PNG text chunk for `infotext`: Latin-1 where it can be, UTF-8 otherwise."""
+    info = PngInfo()
+    if infotext:
+        info.add_text(PARAMETERS, infotext)
+    return info
+
+
+def save(image: Image.Image, infotext: str, directory: Path, *, seed: int) -> Path:
+    """Writes `image` as a PNG under the next free number in `directory`; its path.
+
+    The file appears under its name only when it is whole: it is written beside it, flushed to the disk and then linked
+    to a name that nobody has. Raises StorageFull or CannotSave, and leaves nothing behind then.
+    """
+    temporary = directory / f".{os.getpid()}-{id(image):x}.tmp"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            image.save(file, "PNG", pnginfo=png_info(infotext))
+            file.flush()
+            os.fsync(file.fileno())
+        return _claim_name(temporary, directory, seed)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"The disk is full: the picture could not be saved in {directory}.") from error
+        raise CannotSave(f"The picture could not be saved in {directory}: {error.strerror or error}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _claim_name(temporary: Path, directory: Path, seed: int) -> Path:
+    """Gives the finished file the first free number."""
+    number = next_number(directory)
+    while True:
+        path = directory / f"{number:05}-{seed}.png"
+        try:
+            _put(temporary, path)
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Moves a file to a name that must be free. A hard link fails where the name is taken; a rename would overwrite."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        path.touch(exist_ok=False)  # FAT and the like: take the name first, then rename over it
+        os.replace(temporary, path)
+
+
+def next_number(directory: Path) -> int:
+    """One more than the largest number that a name in `directory` begins with; 0 in an empty one."""
+    found = (_COUNTER.match(name) for name in os.listdir(directory))
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+class Saver:
+    """Saves what the queue has finished, in the folder of its kind and day."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._outputs = outputs
+
+    def __call__(self, made: GeneratedImage, request: Txt2Img) -> Path:
+        kind = "img2img-images" if isinstance(request, Img2Img) else "txt2img-images"
+        directory = self._outputs / kind / datetime.date.today().isoformat()
+        return save(made.image, made.infotext, directory, seed=made.seed)

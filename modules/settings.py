@@ -1,0 +1,201 @@
+"""The flags of the program, under WebUI's names, as one frozen value that is passed down. No other module reads flags.
+
+`Settings` is the table: one field a flag, with its default and its help. Limits protect the machine from requests that
+it could never finish; over them is an InvalidInput that names the request's field.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from modules.errors import InvalidInput
+from modules.request import Img2Img, Txt2Img
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEVICES = ("auto", "cpu", "cuda", "mps")
+THEMES = ("", "light", "dark")
+
+Passwords = tuple[tuple[str, str], ...]
+
+
+def _flag(default: Any, help: str, *, read: Any = None, metavar: str | None = None, choices: tuple[str, ...] = (),
+          repeat: bool = False, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"help": help, "read": read, "metavar": metavar, "choices": choices,
+                                                                "repeat": repeat, "secret": secret})
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not at least 1")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 65535")
+    return number
+
+
+def _passwords(text: str) -> Passwords:
+    """"user:password,other:password" to pairs. A password may hold colons but no comma, as in WebUI."""
+    pairs = [item.strip().partition(":") for item in text.split(",") if item.strip()]
+    if not pairs or not all(user and colon and password for user, colon, password in pairs):
+        raise argparse.ArgumentTypeError("write it as user:password")
+    return tuple((user, password) for user, _, password in pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that the command line decides. Relative folders are taken from `data_dir` (flags: from where you are)."""
+
+    # where it listens
+    port: int = _flag(7860, "port of page and API; 0 takes a free one", read=_port, metavar="N")
+    listen: bool = _flag(False, "answer other computers too, not only this one")
+    allow_host: tuple[str, ...] = _flag((), "a host name under which browsers may ask for the page (repeatable)",
+                                        read=str, metavar="NAME", repeat=True)
+    subpath: str = _flag("", "path under which a reverse proxy serves the page", metavar="PATH")
+    autolaunch: bool = _flag(False, "open the page in the browser")
+    nowebui: bool = _flag(False, "only the API, no page")
+    api: bool = _flag(False, "accepted for WebUI's sake: the API is always on")
+    api_auth: Passwords = _flag((), "password for page and API", read=_passwords, metavar="USER:PASSWORD[,...]",
+                                secret=True)
+    gradio_auth: Passwords = _flag((), "the same; either flag protects everything", read=_passwords,
+                                   metavar="USER:PASSWORD[,...]", secret=True)
+    theme: str = _flag("", "light or dark; left out, the browser decides", choices=THEMES)
+    # folders and files
+    data_dir: Path = _flag(PROJECT, "folder that holds models, outputs and config.json", read=_path, metavar="DIR")
+    models_dir: Path = _flag(Path("models"), "folder that holds Stable-diffusion, VAE, ...", read=_path, metavar="DIR")
+    outputs_dir: Path = _flag(Path("outputs"), "folder that pictures are saved in", read=_path, metavar="DIR")
+    ckpt_dir: Path | None = _flag(None, "another folder with checkpoints", read=_path, metavar="DIR")
+    vae_dir: Path | None = _flag(None, "another folder with VAEs", read=_path, metavar="DIR")
+    ckpt: str = _flag("", "checkpoint to begin with: a path, title, name or hash", metavar="CKPT")
+    styles_file: Path = _flag(Path("styles.csv"), "file of prompt styles", read=_path, metavar="FILE")
+    # the machine
+    device: str = _flag("auto", "what computes", choices=DEVICES)
+    # limits
+    max_size: int = _flag(2048, "largest width or height of a picture", read=_positive, metavar="PIXELS")
+    max_pixels: int = _flag(2**24, "largest width x height x batch size", read=_positive, metavar="PIXELS")
+    max_steps: int = _flag(150, "most sampling steps", read=_positive, metavar="N")
+    max_batch: int = _flag(16, "largest batch size", read=_positive, metavar="N")
+    max_count: int = _flag(100, "largest batch count", read=_positive, metavar="N")
+    max_queue: int = _flag(100, "most jobs that wait", read=_positive, metavar="N")
+    max_body_mb: int = _flag(64, "largest HTTP body", read=_positive, metavar="MB")
+    max_image_mp: int = _flag(64, "largest picture that is read", read=_positive, metavar="MEGAPIXELS")
+
+    def __post_init__(self) -> None:
+        for name in ("models_dir", "outputs_dir", "styles_file"):
+            object.__setattr__(self, name, self.data_dir / getattr(self, name))
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Settings:
+        """Settings from flags, and before them those of the variable COMMANDLINE_ARGS, as WebUI reads it.
+
+        Raises InvalidInput with one sentence for a flag that is unknown or has a value that does not fit.
+        """
+        try:
+            before = shlex.split(environ.get("COMMANDLINE_ARGS", ""))
+        except ValueError as error:
+            raise InvalidInput(f"COMMANDLINE_ARGS cannot be read: {error}.") from error
+        values = vars(_parser(cls).parse_args([*before, *argv]))
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @property
+    def checkpoint_dirs(self) -> tuple[Path, ...]:
+        """Where checkpoints are looked for, the project's own folder first."""
+        return (self.models_dir / "Stable-diffusion", *([self.ckpt_dir] if self.ckpt_dir else []))
+
+    @property
+    def vae_dirs(self) -> tuple[Path, ...]:
+        """Where VAEs are looked for, the project's own folder first."""
+        return (self.models_dir / "VAE", *([self.vae_dir] if self.vae_dir else []))
+
+    @property
+    def config_file(self) -> Path:
+        """What the page's settings are remembered in."""
+        return self.data_dir / "config.json"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Files that can be made again at any time: hashes, uploads."""
+        return self.data_dir / "cache"
+
+    @property
+    def passwords(self) -> Passwords:
+        """The pairs that open page and API; none leaves them open."""
+        return self.api_auth + self.gradio_auth
+
+    @property
+    def host(self) -> str:
+        """The address that is listened on."""
+        return "0.0.0.0" if self.listen else "127.0.0.1"
+
+    @property
+    def root_path(self) -> str:
+        """`subpath` as servers want it: empty, or with a slash before and none behind."""
+        return f"/{self.subpath.strip('/')}" if self.subpath.strip("/") else ""
+
+    def public(self) -> dict[str, Any]:
+        """Every flag under its name as plain values, without the passwords."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)
+                  if not item.metadata["secret"]}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInput(f"{message[:1].upper()}{message[1:]} (--help lists the flags).")
+
+
+def _parser(table: type[Settings]) -> _Parser:
+    parser = _Parser(description="Inpaint WebUI: Stable Diffusion in the browser.", allow_abbrev=False)
+    for item in dataclasses.fields(table):
+        name, meta = f"--{item.name.replace('_', '-')}", item.metadata
+        help = str(meta["help"]).replace("%", "%%")
+        if isinstance(item.default, bool):
+            parser.add_argument(name, action="store_true", help=help)
+            continue
+        if item.default not in (None, "", ()):
+            help += f" ({item.default})"
+        options: dict[str, Any] = {"help": help, "metavar": meta["metavar"], "type": meta["read"] or str}
+        if meta["choices"]:
+            options |= {"choices": meta["choices"], "metavar": None}
+        if meta["repeat"]:
+            options |= {"action": "append"}
+        parser.add_argument(name, default=[] if meta["repeat"] else item.default, **options)
+    return parser
+
+
+def check_limits(request: Txt2Img, settings: Settings) -> None:
+    """Raises InvalidInput naming WebUI's field when `request` asks for more than `settings` allow."""
+    _at_most(request.width, settings.max_size, "width", "--max-size")
+    _at_most(request.height, settings.max_size, "height", "--max-size")
+    _at_most(request.steps, settings.max_steps, "steps", "--max-steps")
+    _at_most(request.n_iter, settings.max_count, "n_iter", "--max-count")
+    _at_most(request.batch_size, settings.max_batch, "batch_size", "--max-batch")
+    batch = request.batch_size
+    if isinstance(request, Img2Img):
+        batch = max(batch, len(request.init_images))
+        _at_most(len(request.init_images), settings.max_batch, "init_images", "--max-batch")
+    _at_most(request.seed_resize_from_w, settings.max_size, "seed_resize_from_w", "--max-size")
+    _at_most(request.seed_resize_from_h, settings.max_size, "seed_resize_from_h", "--max-size")
+    if request.width * request.height * batch > settings.max_pixels:
+        raise InvalidInput(f"{request.width} x {request.height} in batches of {batch} is more than the "
+                           f"{settings.max_pixels} pixels allowed here (--max-pixels).", field="batch_size")
+
+
+def _at_most(value: int, limit: int, name: str, flag: str) -> None:
+    if value > limit:
+        raise InvalidInput(f"{name} may be at most {limit} here ({flag}), not {value}.", field=name)
