@@ -1,0 +1,219 @@
+"""What checkpoints and VAEs there are, and which one a person means. Reads names and headers, never weights; no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from modules.errors import NotFound
+from modules.weights.hashes import HashCache
+
+SUFFIXES = (".safetensors", ".ckpt", ".pt")
+VAE_SUFFIXES = tuple(".vae" + suffix for suffix in SUFFIXES)
+MAX_HEADER = 100_000_000  # bytes; what the safetensors format allows
+
+_HASH_AT_THE_END = re.compile(r"\s*\[[0-9a-f]*\]?\s*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class VaeFile:
+    """A VAE file. `name` is its path inside the folder, as the dropdown shows it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint file; `sha256` is None until somebody asks the catalog for it.
+
+    Attributes:
+        path: where it is.
+        filename: its path inside the folder, with "/" on every system ("sub/model.safetensors").
+    """
+
+    path: Path
+    filename: str
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's stem, as WebUI writes it after "Model:" in a picture's parameters."""
+        return self.path.stem
+
+    @property
+    def model_name(self) -> str:
+        """The path without suffix, "_" for "/": what WebUI's API calls `model_name`."""
+        return self.filename.removesuffix(self.path.suffix).replace("/", "_")
+
+    @property
+    def shorthash(self) -> str | None:
+        """The first 10 digits of the SHA-256, after "Model hash:" in a picture's parameters."""
+        return self.sha256[:10] if self.sha256 else None
+
+    @property
+    def title(self) -> str:
+        """What the dropdown shows: "sub/model.safetensors [0123456789]", without the hash while it is unknown."""
+        return f"{self.filename} [{self.shorthash}]" if self.sha256 else self.filename
+
+    def aliases(self) -> set[str]:
+        """Everything that means exactly this file, in lower case."""
+        stem = self.filename.removesuffix(self.path.suffix)
+        names = {self.title, self.filename, stem, self.model_name, self.path.name, self.name, str(self.path)}
+        if self.sha256:
+            names |= {self.sha256, self.sha256[:10], f"{self.name} [{self.sha256[:10]}]"}
+        return {name.lower() for name in names}
+
+
+class Catalog:
+    """The checkpoint and VAE folders, scanned once and at each `refresh`."""
+
+    def __init__(
+        self, checkpoint_dirs: Sequence[Path], vae_dirs: Sequence[Path] = (), cache_file: Path | None = None
+    ) -> None:
+        """`cache_file` keeps hashes between runs; without one they are computed anew."""
+        self._checkpoint_dirs = list(checkpoint_dirs)
+        self._vae_dirs = list(vae_dirs)
+        self._hashes = HashCache(cache_file)
+        self._checkpoints: list[CheckpointFile] = []
+        self._vaes: list[VaeFile] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Scans the folders again."""
+        checkpoints: dict[Path, CheckpointFile] = {}
+        vaes: dict[Path, VaeFile] = {}
+        for path, filename in _files(self._checkpoint_dirs):
+            if filename.lower().endswith(VAE_SUFFIXES):
+                vaes.setdefault(path, VaeFile(path, filename))
+            else:
+                checkpoints.setdefault(path, CheckpointFile(path, filename, self._hashes.known(path)))
+        for path, filename in _files(self._vae_dirs):
+            vaes.setdefault(path, VaeFile(path, filename))
+        self._checkpoints = sorted(checkpoints.values(), key=lambda file: file.filename.lower())
+        self._vaes = sorted(vaes.values(), key=lambda file: file.name.lower())
+
+    def checkpoints(self) -> list[CheckpointFile]:
+        """The checkpoints, in the order of their names."""
+        return list(self._checkpoints)
+
+    def vaes(self) -> list[VaeFile]:
+        """The VAE files, in the order of their names."""
+        return list(self._vaes)
+
+    def hashed(self, file: CheckpointFile) -> CheckpointFile:
+        """The same file with its SHA-256; reads the whole file once, unless it is cached.
+
+        Raises:
+            NotFound: the file is gone.
+        """
+        try:
+            known = replace(file, sha256=self._hashes.sha256(file.path))
+        except OSError as error:
+            raise NotFound(f"The checkpoint {file.filename} is no longer there.") from error
+        self._checkpoints = [known if other.path == file.path else other for other in self._checkpoints]
+        return known
+
+    def sha256(self, file: CheckpointFile) -> str:
+        """The file's SHA-256, 64 hex digits; see `hashed`."""
+        return self.hashed(file).sha256 or ""
+
+    def find(self, text: str) -> CheckpointFile:
+        """The checkpoint that `text` means: a title, a name, a path or a hash, or part of a title, in any case.
+
+        As WebUI does, an exact alias wins, then the shortest title that contains `text`, then the same without a hash
+        in brackets at its end (`sd_models.get_closet_checkpoint_match`).
+
+        Raises:
+            NotFound: nothing fits.
+        """
+        wanted = text.strip().lower()
+        for attempt in (wanted, _HASH_AT_THE_END.sub("", wanted)):
+            if not attempt:
+                continue
+            exact = [file for file in self._checkpoints if attempt in file.aliases()]
+            partial = [file for file in self._checkpoints if attempt in file.title.lower()]
+            if exact or partial:
+                return min(exact or partial, key=lambda file: len(file.title))
+            if re.fullmatch(r"[0-9a-f]{10}|[0-9a-f]{64}", attempt) and (found := self._by_hash(attempt)):
+                return found
+        raise NotFound(f'There is no checkpoint "{text}"{_what_exists([f.filename for f in self._checkpoints])}')
+
+    def find_vae(self, text: str) -> VaeFile:
+        """The VAE file of that name, with or without its suffix, in any case.
+
+        Raises:
+            NotFound: nothing fits.
+        """
+        wanted = text.strip().lower()
+        for file in self._vaes:
+            names = {file.name, file.path.name, file.path.stem, str(file.path)}
+            if wanted in {name.lower() for name in names}:
+                return file
+        raise NotFound(f'There is no VAE "{text}"{_what_exists([f.name for f in self._vaes])}')
+
+    def vae_for(self, choice: str, checkpoint: CheckpointFile) -> VaeFile | None:
+        """What "Automatic", "None" or a VAE's name means for a checkpoint; None is the checkpoint's own VAE.
+
+        Automatic takes `<checkpoint stem>.vae.*` beside the checkpoint or in a VAE folder.
+
+        Raises:
+            NotFound: a name that does not exist.
+        """
+        if choice.strip().lower() == "none":
+            return None
+        if choice.strip().lower() not in ("", "automatic"):
+            return self.find_vae(choice)
+        names = {(checkpoint.path.stem + suffix).lower() for suffix in VAE_SUFFIXES}
+        fitting = [file for file in self._vaes if file.path.name.lower() in names]
+        return min(fitting, key=lambda file: file.path.parent != checkpoint.path.parent, default=None)
+
+    def _by_hash(self, digits: str) -> CheckpointFile | None:
+        """A checkpoint whose hash nobody has asked for yet; hashes files until one fits."""
+        for file in self.checkpoints():
+            if file.sha256 is None and self.sha256(file).startswith(digits):
+                return self.hashed(file)
+        return None
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata in a safetensors file's header; empty for other files and for damaged ones. Reads the header only."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if path.suffix.lower() != ".safetensors" or length > MAX_HEADER:
+                return {}
+            found = json.loads(file.read(length)).get("__metadata__", {})
+    except (OSError, struct.error, ValueError, AttributeError, RecursionError):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+
+
+def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Every tensor file below the folders and its path inside its folder. Links are followed, hidden names are not."""
+    for folder in folders:
+        seen: set[str] = set()
+        for here, subfolders, names in os.walk(folder, followlinks=True):
+            real = os.path.realpath(here)
+            if real in seen:  # a link to a folder above it
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for name in names:
+                path = Path(here, name)
+                if not name.startswith(".") and name.lower().endswith(SUFFIXES) and path.is_file():
+                    yield path.absolute(), path.relative_to(folder).as_posix()
+
+
+def _what_exists(names: Sequence[str]) -> str:
+    if not names:
+        return "; there is none at all."
+    if len(names) > 8:
+        return f"; there are {len(names)} others."
+    return "; there is " + ", ".join(names) + "." if len(names) == 1 else "; there are " + ", ".join(names) + "."

@@ -1,0 +1,67 @@
+"""SHA-256 of big files, computed once and kept in a JSON file by path, size and time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+
+class HashCache:
+    """Hashes by path; one is good for as long as the file's size and time stay the same."""
+
+    def __init__(self, cache_file: Path | None) -> None:
+        """A missing or damaged `cache_file` is an empty one."""
+        self._cache_file = cache_file
+        self._lock = threading.Lock()
+        self._entries = _read(cache_file) if cache_file else {}
+
+    def known(self, path: Path) -> str | None:
+        """The hash if it is cached and still good."""
+        try:
+            entry = self._entries.get(str(path))
+            return str(entry["sha256"]) if entry and entry["stamp"] == _stamp(path) else None
+        except (OSError, KeyError, TypeError):
+            return None
+
+    def sha256(self, path: Path) -> str:
+        """The hash, 64 hex digits; reads the file when it has to.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if known := self.known(path):
+            return known
+        stamp = _stamp(path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with self._lock:
+            self._entries[str(path)] = {"stamp": stamp, "sha256": digest}
+            self._write()
+        return digest
+
+    def _write(self) -> None:
+        if self._cache_file is None:
+            return
+        temporary = self._cache_file.with_suffix(f".{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            self._cache_file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._entries, indent=1), encoding="utf-8")
+            temporary.replace(self._cache_file)
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _read(cache_file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(cache_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

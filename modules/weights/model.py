@@ -1,0 +1,111 @@
+"""A loaded Stable Diffusion 1.x model: words, pictures and noise in, numbers out. It knows no sampler and no mask."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from modules.weights.preview import LatentColours
+from modules.weights.text import TextEncoder
+
+LATENT_SCALE = 0.18215  # brings the autoencoder's latents to about unit variance (Rombach et al. 2022, appendix G)
+
+
+def cumulative_alphas() -> Tensor:
+    """alpha-bar of Stable Diffusion 1.x: betas linear in their square root, 0.00085 to 0.0120. Shape (1000,), float32."""
+    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1.0 - betas, dim=0).float()
+
+
+class StableDiffusion:
+    """Implements `sampling.types.SDModel`. Everything it hands out is float32 on `device`."""
+
+    def __init__(
+        self, name: str, unet: nn.Module, vae: nn.Module, text: TextEncoder, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.name = name
+        self.unet = unet
+        self.vae = vae
+        self.text = text
+        self.device = device
+        self.dtype = dtype
+        self.in_channels = int(cast(nn.Conv2d, unet.get_submodule("conv_in")).in_channels)
+        self.alphas_cumprod = cumulative_alphas()
+        self._vae_dtype = dtype
+        self._colours: LatentColours | None = None
+        self._fitting = threading.Lock()
+
+    def encode_prompt(self, text: str, *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
+        """Words to context, shape (77 * chunks, channels)."""
+        return self.encode_prompts([text], clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack)[0]
+
+    def encode_prompts(
+        self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int
+    ) -> Tensor:
+        """The texts of one prompt's schedule together, shape (texts, 77 * chunks, channels).
+
+        Not the same as one after the other: emphasis "Original" restores the mean over all of them, as WebUI does.
+        """
+        return self.text.encode(texts, clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack)
+
+    def token_count(self, text: str) -> tuple[int, int]:
+        """(tokens, room for them in whole chunks of 75), for a text without schedules."""
+        return self.text.count(text)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
+        eps = self.unet(x.to(self.device, self.dtype), t.to(self.device), context.to(self.device, self.dtype), return_dict=False)[0]
+        return cast(Tensor, eps).float()
+
+    @torch.no_grad()
+    def encode_image(self, image: Tensor) -> Tensor:
+        """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance.
+
+        The posterior's mean, not a draw from it: WebUI draws from an unseeded generator, so its pictures differ by
+        that noise (a standard deviation near 1e-4) from run to run, and a picture should follow from its seed.
+        """
+        latents = [self._encode(one) for one in image.to(self.device, self._vae_dtype).contiguous().split(1)]
+        return torch.cat(latents) * LATENT_SCALE
+
+    @torch.no_grad()
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        """latent (B, 4, h, w) -> image (B, 3, 8h, 8w), about [-1, 1], not clamped.
+
+        One image at a time, for memory. A half-precision autoencoder that overflows goes on in float32.
+        """
+        return torch.cat([self._decode(one) for one in latent.to(self.device).split(1)])
+
+    def preview(self, latent: Tensor) -> Tensor:
+        """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]. The first call fits the colours."""
+        with self._fitting:
+            if self._colours is None:
+                self._colours = LatentColours.fit(self.encode_image)
+        return self._colours.paint(latent)
+
+    def _encode(self, image: Tensor) -> Tensor:
+        posterior = self.vae.encode(image).latent_dist  # type: ignore[operator]
+        mean = cast(Tensor, posterior.mean).float()
+        if self._overflowed(mean):
+            return self._encode(image.float())
+        return mean
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        # Multiplied by the rounded inverse, not divided, as WebUI does; it decides about single grey levels.
+        scaled = (1.0 / LATENT_SCALE) * latent.float()
+        image = cast(Tensor, self.vae.decode(scaled.to(self._vae_dtype), return_dict=False)[0]).float()  # type: ignore[operator]
+        if self._overflowed(image):
+            return self._decode(latent)
+        return image
+
+    def _overflowed(self, result: Tensor) -> bool:
+        """True once: the half-precision autoencoder gave NaN and has been widened to float32; try again."""
+        if self._vae_dtype == torch.float32 or not bool(torch.isnan(result).any()):
+            return False
+        self.vae.float()
+        self._vae_dtype = torch.float32
+        return True

@@ -1,0 +1,44 @@
+"""Live previews: a linear map from a latent's four channels to colour, fitted to the autoencoder at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CELL = 8  # pixels a latent cell
+SIDE = 192  # pixels a side of the picture that the map is fitted to
+PATCH = 24  # pixels a patch: several cells, so that most of them see one colour only
+
+
+@dataclass(frozen=True)
+class LatentColours:
+    """colour = weight @ latent + bias. weight (3, 4), bias (3,), both float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @staticmethod
+    def fit(encode_image: Callable[[Tensor], Tensor]) -> LatentColours:
+        """Least squares over the cells of one encoded picture of random colour patches (always the same picture)."""
+        image = _patches()
+        latent = encode_image(image * 2 - 1)[0].cpu()
+        colours = F.avg_pool2d(image, CELL)[0].flatten(1).T
+        cells = F.pad(latent.flatten(1).T, (0, 1), value=1.0)
+        solution = torch.linalg.lstsq(cells, colours).solution
+        return LatentColours(solution[:4].T.contiguous(), solution[4].contiguous())
+
+    def paint(self, latent: Tensor) -> Tensor:
+        """(4, h, w) -> (3, h, w) in [0, 1], on the latent's device."""
+        x = latent.float()
+        weight, bias = self.weight.to(x.device), self.bias.to(x.device)
+        return (torch.tensordot(weight, x, dims=1) + bias[:, None, None]).clamp(0, 1)
+
+
+def _patches() -> Tensor:
+    """(1, 3, SIDE, SIDE) in [0, 1]."""
+    colours = torch.rand(1, 3, SIDE // PATCH, SIDE // PATCH, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(colours, scale_factor=PATCH, mode="nearest")
