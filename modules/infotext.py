@@ -64,7 +64,7 @@ def write(request: Txt2Img, *, seed: int, subseed: int, model_name: str, model_h
         "ENSD": _ensd(request),
         "RNG": options.randn_source if options.randn_source != "GPU" else None,
         "Tiling": options.tiling or None,
-        **dict(_generation_params(request)),
+        **dict(generation_params(request)),
         **(extra or {}),
         "Version": version}
     pairs = ", ".join(f"{key}: {quote(value)}" for key, value in values.items() if value is not None)
@@ -97,7 +97,7 @@ def _ensd(request: Txt2Img) -> int | None:
     return request.options.eta_noise_seed_delta or None if used else None
 
 
-def _generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
+def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
     """The keys after RNG, in the order in which WebUI comes across them."""
     options = request.options
     if isinstance(request, Inpaint):
@@ -208,7 +208,7 @@ _DEFAULTS: Mapping[str, Any] = {
 
 
 def parse(text: str, styles: Sequence[Style] = (), *, keep_empty_styles: bool = False) -> dict[str, Any]:
-    """Keys to values as WebUI reads them: strings, "Size" as "Size-1" and "Size-2", and its defaults for what is absent.
+    """Keys to values as WebUI reads them: strings, "Size" as "Size-1" and "Size-2", its defaults for what is absent.
 
     The last line counts as the comma list only with at least three pairs. `styles` are taken out of the prompts and
     listed under "Styles array"; with `keep_empty_styles` that key is there even when none was found. Never raises.
@@ -259,7 +259,7 @@ def _joined(lines: Sequence[str]) -> str:
 
 
 def _version(text: Any) -> tuple[int, int, int, int] | None:
-    """A WebUI version as numbers that compare: v1.7.0-225-gabc is (1, 7, 0, 225), a release candidate comes before 0."""
+    """A WebUI version as numbers that compare: v1.7.0-225-gabc is (1, 7, 0, 225); a release candidate has -1."""
     match = _VERSION.match(text) if isinstance(text, str) else None
     if match is None:
         return None
@@ -318,7 +318,7 @@ def _take_styles_out(result: dict[str, Any], styles: Sequence[Style], version: t
 
 def extract_styles(styles: Sequence[Style], prompt: str, negative: str, *,
                    positive_only: bool = False) -> tuple[list[str], str, str]:
-    """(names, prompt, negative prompt) with the styles taken out that were put in, in the order of their application."""
+    """(names, prompt, negative prompt) without the styles that were put in; names in the order of application."""
     found: list[str] = []
     rest = [style for style in styles if style.prompt or style.negative_prompt]
     while True:
@@ -358,8 +358,8 @@ class Changes:
 
 
 _FIELDS = {"Prompt": "prompt", "Negative prompt": "negative_prompt", "Steps": "steps", "Sampler": "sampler",
-           "Schedule type": "scheduler", "CFG scale": "cfg_scale", "Seed": "seed", "Size-1": "width", "Size-2": "height",
-           "Variation seed": "subseed", "Variation seed strength": "subseed_strength",
+           "Schedule type": "scheduler", "CFG scale": "cfg_scale", "Seed": "seed", "Size-1": "width",
+           "Size-2": "height", "Variation seed": "subseed", "Variation seed strength": "subseed_strength",
            "Seed resize from-1": "seed_resize_from_w", "Seed resize from-2": "seed_resize_from_h"}
 _IMG2IMG_FIELDS = {"Denoising strength": "denoising_strength", "Noise multiplier": "initial_noise_multiplier"}
 _INPAINT_FIELDS = {"Masked area padding": "only_masked_padding"}
@@ -380,7 +380,7 @@ _UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode",
 
 
 def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False) -> Changes:
-    """What `parse` found, as changes to a request. Options that shape a picture and are absent go back to WebUI's defaults.
+    """What `parse` found, as changes to a request. Options that shape a picture and are absent get our defaults.
 
     The checkpoint and VAE are left alone unless `with_checkpoint`. A value that is no number where one is wanted is
     left out. Raises nothing.

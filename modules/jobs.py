@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from PIL import Image
 
-from modules.errors import InvalidInput, Interrupted, Skipped, Stopped, UserError
+from modules.errors import Interrupted, InvalidInput, Skipped, Stopped, UserError
 from modules.options import Options
 from modules.progress import JobContext, Preview
 from modules.request import Img2Img, Txt2Img
@@ -218,7 +218,7 @@ class Job:
         """About how much memory its pictures take."""
         pictures = list(self.request.init_images) if isinstance(self.request, Img2Img) else []
         if self.result is not None:
-            pictures += [made.image for made in self.result.images] + list(self.result.extras)
+            pictures += [picture for made in self.result.images for picture in (made.image, *made.extras)]
         return sum(picture.width * picture.height * len(picture.getbands()) for picture in pictures)
 
     def _progress(self) -> float:

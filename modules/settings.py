@@ -27,8 +27,8 @@ Passwords = tuple[tuple[str, str], ...]
 
 def _flag(default: Any, help: str, *, read: Any = None, metavar: str | None = None, choices: tuple[str, ...] = (),
           repeat: bool = False, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"help": help, "read": read, "metavar": metavar, "choices": choices,
-                                                                "repeat": repeat, "secret": secret})
+    return field(default=default, repr=not secret, metadata={
+        "help": help, "read": read, "metavar": metavar, "choices": choices, "repeat": repeat, "secret": secret})
 
 
 def _path(text: str) -> Path:
@@ -59,7 +59,7 @@ def _passwords(text: str) -> Passwords:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that the command line decides. Relative folders are taken from `data_dir` (flags: from where you are)."""
+    """Everything that the command line decides. Relative folders lie in `data_dir` (in a flag: where you are)."""
 
     # where it listens
     port: int = _flag(7860, "port of page and API; 0 takes a free one", read=_port, metavar="N")
@@ -109,8 +109,9 @@ class Settings:
             before = shlex.split(environ.get("COMMANDLINE_ARGS", ""))
         except ValueError as error:
             raise InvalidInput(f"COMMANDLINE_ARGS cannot be read: {error}.") from error
-        values = vars(_parser(cls).parse_args([*before, *argv]))
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        values: dict[str, Any] = vars(_parser(cls).parse_args([*before, *argv]))
+        values["allow_host"] = tuple(values["allow_host"])
+        return cls(**values)
 
     @property
     def checkpoint_dirs(self) -> tuple[Path, ...]:

@@ -1,0 +1,118 @@
+"""The door: flags become settings, settings an engine, a queue, the API and the page, and those are served.
+
+    python app.py [--help]
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from modules.errors import UserError
+from modules.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from modules.engine import Engine
+    from modules.jobs import JobQueue
+
+GRACE_SECONDS = 3
+"""How long open connections may take to end when the server stops."""
+
+
+def main() -> int:
+    """Runs the server until it is stopped; the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings.from_argv(sys.argv[1:])
+        listener = listen(settings)
+        stay_offline(settings)
+        serve(settings, listener)
+    except UserError as error:
+        print(f"app.py: {error.message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Takes the port, before anything slow begins. Raises UserError when it is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        raise UserError(f"Port {settings.port} cannot be used ({error.strerror}): choose another with --port.") from error
+    return listener
+
+
+def stay_offline(settings: Settings) -> None:
+    """Tells the libraries, before they are imported, to ask nobody and to keep their files with ours."""
+    uploads = settings.cache_dir / "gradio"
+    shutil.rmtree(uploads, ignore_errors=True)  # what a page uploaded or showed in an earlier run
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+                   "GRADIO_TEMP_DIR": str(uploads)}
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Builds everything and answers requests until a signal comes."""
+    import uvicorn
+
+    from modules.api import create_api
+    from modules.engine import Engine
+    from modules.jobs import JobQueue
+    from modules.saving import Saver
+
+    engine = Engine(settings)
+    queue = JobQueue(engine, Saver(settings.outputs_dir), limit=settings.max_queue)
+    api = create_api(engine, queue, settings)
+    if not settings.nowebui:
+        api = mount_page(api, engine, queue, settings)
+    warm_up(engine, queue)
+    # Uvicorn raises the signal again once it has stopped; SystemExit lets `finally` run.
+    signal.signal(signal.SIGTERM, stop)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}{settings.root_path}"
+    print(f"Running on local URL:  {url}", flush=True)
+    if settings.autolaunch and not settings.nowebui:
+        webbrowser.open(url)
+    try:
+        uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
+                                      server_header=False)).run(sockets=[listener])
+    finally:
+        queue.close()
+
+
+def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
+    """Puts the page at "/", behind the API's routes."""
+    import gradio
+
+    from modules import ui
+
+    return gradio.mount_gradio_app(
+        api, ui.build(engine, queue, settings), path="/", root_path=settings.root_path or None, show_error=False,
+        ssr_mode=False, run_history=False, footer_links=[], max_file_size=settings.max_body_mb * 2**20,
+        allowed_paths=[str(settings.outputs_dir)], blocked_paths=[str(Path(__file__).parent / "modules")])
+
+
+def warm_up(engine: Engine, queue: JobQueue) -> None:
+    """Loads the checkpoint in force as the first job, so that the page is there before the model is."""
+    if engine.catalog.checkpoints():
+        queue.submit_load(engine.options)
+
+
+def stop(*_: object) -> NoReturn:
+    """Ends the program as an exit does, not as a kill does."""
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

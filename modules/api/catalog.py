@@ -1,0 +1,120 @@
+"""What there is to choose from: samplers, schedules, checkpoints, VAEs; flags, memory, and the text inside a PNG."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastapi import APIRouter
+
+from modules import infotext, saving
+from modules.api import pictures
+from modules.api.schema import PngInfoBody
+from modules.engine import Engine
+from modules.settings import Settings
+
+EMPTY: dict[str, Any] = {
+    "scripts": {"txt2img": [], "img2img": []}, "script-info": [], "hypernetworks": [], "face-restorers": [],
+    "realesrgan-models": [], "prompt-styles": [], "embeddings": {"loaded": {}, "skipped": {}}, "loras": [],
+    "extensions": []}
+"""Lists of things that we have none of; programs ask for them before they do anything."""
+
+
+def router(engine: Engine, settings: Settings) -> APIRouter:
+    """The endpoints that only tell, and those that look again."""
+    api = APIRouter(prefix="/sdapi/v1")
+
+    @api.get("/samplers")
+    def samplers() -> list[dict[str, Any]]:
+        from modules.sampling import registry  # here, because it brings torch and the server must answer before
+
+        return [{"name": sampler.name, "aliases": list(sampler.aliases), "options": _sampler_options(sampler)}
+                for sampler in registry.SAMPLERS]
+
+    @api.get("/schedulers")
+    def schedulers() -> list[dict[str, Any]]:
+        from modules.sampling.schedules import SCHEDULES
+
+        automatic = {"name": "automatic", "label": "Automatic", "aliases": None, "default_rho": -1.0,
+                     "need_inner_model": False}
+        return [automatic, *({"name": schedule.name, "label": schedule.label,
+                              "aliases": list(schedule.aliases) or None, "default_rho": schedule.default_rho,
+                              "need_inner_model": schedule.name not in _WITHOUT_MODEL} for schedule in SCHEDULES)]
+
+    @api.get("/sd-models")
+    def sd_models() -> list[dict[str, Any]]:
+        return [{"title": file.title, "model_name": file.name, "hash": file.shorthash, "sha256": file.sha256,
+                 "filename": str(file.path), "config": None} for file in engine.catalog.checkpoints()]
+
+    @api.get("/sd-vae")
+    def sd_vae() -> list[dict[str, Any]]:
+        return [{"model_name": file.name, "filename": str(file.path)} for file in engine.catalog.vaes()]
+
+    @api.post("/refresh-checkpoints")
+    def refresh_checkpoints() -> None:
+        engine.catalog.refresh()
+
+    @api.post("/refresh-vae")
+    def refresh_vae() -> None:
+        engine.catalog.refresh()
+
+    @api.get("/cmd-flags")
+    def cmd_flags() -> dict[str, Any]:
+        return settings.public()
+
+    @api.get("/memory")
+    def memory() -> dict[str, Any]:
+        return {"ram": _ram(), "cuda": _cuda()}
+
+    @api.post("/png-info")
+    def png_info(body: PngInfoBody) -> dict[str, Any]:
+        image = pictures.open_picture(body.image, "image", settings.max_image_mp * 10**6)
+        items = {name: value for name, value in image.info.items() if isinstance(value, str)}
+        text = items.pop(saving.PARAMETERS, "")
+        return {"info": text, "items": items, "parameters": infotext.parse(text)}
+
+    for name, value in EMPTY.items():
+        api.add_api_route(f"/{name}", lambda value=value: value, methods=["GET"], name=name, response_model=None)
+    return api
+
+
+_WITHOUT_MODEL = ("karras", "exponential", "polyexponential", "kl_optimal", "align_your_steps")
+
+
+def _sampler_options(sampler: Any) -> dict[str, str]:
+    """WebUI's flags of a sampler, as its API has them."""
+    options: dict[str, str] = {}
+    if not sampler.timesteps and sampler.schedule != "uniform":
+        options["scheduler"] = sampler.schedule
+    for name, on in (("second_order", sampler.second_order), ("uses_ensd", sampler.uses_ensd),
+                     ("discard_next_to_last_sigma", sampler.discard_next_to_last)):
+        if on:
+            options[name] = "True"
+    return options
+
+
+def _ram() -> dict[str, Any]:
+    """This process' memory in bytes, where the system tells it."""
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        with open("/proc/self/statm", encoding="ascii") as file:
+            used = int(file.read().split()[1]) * page
+        total = os.sysconf("SC_PHYS_PAGES") * page
+    except (OSError, ValueError, AttributeError):
+        return {"error": "unavailable"}
+    return {"free": total - used, "used": used, "total": total}
+
+
+def _cuda() -> dict[str, Any]:
+    """The graphics card's memory in bytes, where there is one."""
+    import torch  # heavy, and asked for rarely
+
+    if not torch.cuda.is_available():
+        return {"error": "unavailable"}
+    free, total = torch.cuda.mem_get_info()
+    stats = torch.cuda.memory_stats()
+    pairs = {name: {"current": stats.get(f"{key}.all.current", 0), "peak": stats.get(f"{key}.all.peak", 0)}
+             for name, key in (("active", "active_bytes"), ("allocated", "allocated_bytes"),
+                               ("reserved", "reserved_bytes"), ("inactive", "inactive_split_bytes"))}
+    events = {"retries": stats.get("num_alloc_retries", 0), "oom": stats.get("num_ooms", 0)}
+    return {"system": {"free": free, "used": total - free, "total": total}, **pairs, "events": events}

@@ -1,0 +1,207 @@
+"""The one door that page and API stand behind: host names, passwords, origins, body sizes and security headers.
+
+A web page from anywhere can make a browser send requests to 127.0.0.1. So the Host must be one of ours (a foreign name
+that was pointed at this machine is refused), a request that changes something must not come from another origin, and a
+password, where one is set, is asked for everything.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modules.settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# Gradio's page needs inline scripts, eval (its templates) and blob: and data: pictures, but no other host.
+PAGE_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+               "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+               "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+               "frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'")
+# Files that were uploaded or saved are shown, never run, whatever is inside them.
+FILE_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
+FILE_PATHS = ("/gradio_api/file", "/file=")
+HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin", "x-frame-options": "SAMEORIGIN",
+           "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin"}
+
+DRAIN_TIMES = 32
+"""How many times the body limit is read and thrown away before a refusal, so that clients get to read the answer."""
+
+
+class Gate:
+    """ASGI middleware. Refuses with 421 (host), 401 (password), 403 (origin), 413 (body); adds headers to the rest."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._hosts = LOOPBACK_NAMES | {name.lower() for name in settings.allow_host}
+        if settings.listen:
+            self._hosts |= {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}
+        self._any_address = settings.listen
+        self._passwords = settings.passwords
+        self._body_limit = settings.max_body_mb * 2**20
+        self._prefix = settings.root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request through, or answers it."""
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        scope = self._without_prefix(scope)
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if scope["type"] == "websocket":
+            if refusal is not None:
+                return await send({"type": "websocket.close", "code": 1008})
+            return await self._app(scope, receive, send)
+        send = _with_headers(send, scope["path"])
+        if refusal is not None:
+            return await refusal(scope, receive, send)
+        return await self._with_limited_body(scope, headers, receive, send)
+
+    def _without_prefix(self, scope: Scope) -> Scope:
+        """Serves the page under --subpath too when the proxy passes the path on as it is."""
+        path = scope["path"]
+        if self._prefix and (path == self._prefix or path.startswith(f"{self._prefix}/")):
+            return dict(scope, path=path[len(self._prefix):] or "/", raw_path=None)
+        return scope
+
+    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        host = headers.get("host", "")
+        if not self._is_our_host(host):
+            return problem(421, "WrongHost", "This server does not answer under that name; --allow-host adds one.")
+        if self._passwords and not is_authorised(headers.get("authorization", ""), self._passwords):
+            return problem(401, "Unauthorised", "A user name and a password are needed.",
+                           {"www-authenticate": 'Basic realm="Inpaint WebUI", charset="UTF-8"'})
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
+        if changes and not is_same_origin(headers, host):
+            return problem(403, "WrongOrigin", "This request comes from another web site.")
+        return None
+
+    def _is_our_host(self, header: str) -> bool:
+        try:
+            name = (urlsplit(f"//{header}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        if name in self._hosts:
+            return True
+        return self._any_address and _is_address(name)  # rebinding needs a name: an address is always meant
+
+    async def _with_limited_body(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Counts the body as it comes, whatever its header says, and answers 413 once it is too large."""
+        refusal = problem(413, "TooLarge", f"The body is larger than {self._body_limit // 2**20} MB (--max-body-mb).",
+                          {"connection": "close"})
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self._body_limit:
+            if "expect" not in headers:  # a client that asks first has sent nothing yet
+                await _drain(receive, self._body_limit * DRAIN_TIMES)
+            await refusal(scope, receive, send)
+            return
+        body = _CountedBody(receive, self._body_limit)
+        answer = _UnlessTooLarge(send, body)
+        try:
+            await self._app(scope, body, answer)
+        except Exception:
+            if not body.too_large:
+                raise
+        if body.too_large and not answer.started:
+            await _drain(receive, self._body_limit * DRAIN_TIMES)
+            await refusal(scope, receive, send)
+
+
+class _CountedBody:
+    """A `receive` that says the client has gone as soon as more than `limit` bytes came."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._left = receive, limit
+        self.too_large = False
+
+    async def __call__(self) -> Message:
+        if self.too_large:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self.too_large = True
+            return {"type": "http.disconnect"}
+        return message
+
+
+class _UnlessTooLarge:
+    """A `send` that keeps the application's answer back when the body was too large: the gate answers then."""
+
+    def __init__(self, send: Send, body: _CountedBody) -> None:
+        self._send, self._body = send, body
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if self._body.too_large and not self.started:
+            return
+        self.started = True
+        await self._send(message)
+
+
+async def _drain(receive: Receive, limit: int) -> None:
+    """Reads what is left of a body, `limit` bytes at most."""
+    while limit > 0:
+        message = await receive()
+        limit -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
+
+
+def _with_headers(send: Send, path: str) -> Send:
+    policy = FILE_POLICY if path.startswith(FILE_PATHS) else PAGE_POLICY
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("content-security-policy", policy)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending
+
+
+def problem(status: int, name: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error in WebUI's shape."""
+    return JSONResponse({"error": name, "detail": sentence, "errors": sentence, "body": ""}, status, headers)
+
+
+def is_authorised(header: str, passwords: Iterable[tuple[str, str]]) -> bool:
+    """Whether an Authorization header holds one of the pairs. Takes as long for a wrong one as for a right one."""
+    scheme, _, text = header.partition(" ")
+    try:
+        given = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        given = b""
+    right = False
+    for user, password in passwords:
+        right |= hmac.compare_digest(given, f"{user}:{password}".encode())
+    return right and scheme.lower() == "basic"
+
+
+def is_same_origin(headers: Headers, host: str) -> bool:
+    """Whether a browser sends this from our own page, or a program that is no browser sends it."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or (origin != "null" and urlsplit(origin).netloc.lower() == host.lower())
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

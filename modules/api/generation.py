@@ -1,0 +1,171 @@
+"""Making pictures over HTTP: txt2img, img2img, progress, interrupt and skip.
+
+A request waits for its job without holding a thread, so that progress can be asked for however many wait. When the
+client goes away the job goes on, as in WebUI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from modules import infotext
+from modules.api import pictures
+from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
+from modules.engine import Engine, Result
+from modules.errors import NotFound
+from modules.jobs import Job, JobQueue
+from modules.request import Img2Img, Inpaint, Txt2Img
+from modules.settings import Settings, check_limits
+
+LEAST_PROGRESS = 0.01
+"""What a job that has just begun reports: clients take 0 for "nothing is running"."""
+
+
+class Answer(BaseModel):
+    """What txt2img and img2img answer. `info` is JSON once more; `warnings` is ours."""
+
+    images: list[str]
+    parameters: dict[str, Any]
+    info: str
+    warnings: list[str] = []
+
+
+def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
+    """The endpoints that make pictures or say how far they are."""
+    api = APIRouter()
+
+    def submit(body: Txt2ImgBody) -> Job:
+        request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6)
+        check_limits(request, settings)
+        engine.files_of(request.options)
+        return queue.submit(request, job_id=body.force_task_id, save=body.save_images, owner="api")
+
+    async def generate(body: Txt2ImgBody) -> JSONResponse:
+        job = await run_in_threadpool(submit, body)
+        await asyncio.shield(asyncio.wrap_future(job.finished))
+        if job.error is not None:
+            raise job.error
+        return JSONResponse(await run_in_threadpool(answer, body, job))
+
+    @api.post("/sdapi/v1/txt2img", response_model=Answer)
+    async def txt2img(body: Txt2ImgBody) -> JSONResponse:
+        return await generate(body)
+
+    @api.post("/sdapi/v1/img2img", response_model=Answer)
+    async def img2img(body: Img2ImgBody) -> JSONResponse:
+        return await generate(body)
+
+    @api.get("/sdapi/v1/progress")
+    def progress(skip_current_image: bool = False, id_task: str = "") -> dict[str, Any]:
+        return describe_progress(_job(queue, id_task), with_picture=not skip_current_image)
+
+    @api.post("/internal/progress")
+    def internal_progress(body: ProgressBody) -> dict[str, Any]:
+        return task_progress(queue.get(body.id_task), body)
+
+    @api.post("/sdapi/v1/interrupt")
+    async def interrupt() -> dict[str, Any]:
+        queue.interrupt()
+        return {}
+
+    @api.post("/sdapi/v1/skip")
+    async def skip() -> None:
+        queue.skip()
+
+    return api
+
+
+def answer(body: Txt2ImgBody, job: Job) -> dict[str, Any]:
+    """The answer to a finished job, as plain JSON."""
+    result, request = job.result, job.request
+    assert request is not None
+    images: list[str] = []
+    if result is not None and body.send_images:
+        for made in result.images:
+            images.append(pictures.encode(made.image, made.infotext))
+            images += [pictures.encode(extra, made.infotext) for extra in made.extras]
+    warnings = [*(result.warnings if result else ()), *size_warning(request)]
+    return {"images": images, "parameters": body.echo(), "info": json.dumps(describe(job, request, result)),
+            "warnings": warnings}
+
+
+def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any]:
+    """WebUI's `info`: what was made, under its names."""
+    made = result.images if result else ()
+    request = result.request if result else request
+    texts = [one.infotext for one in made]
+    read = infotext.parse(texts[0]) if texts else {}
+    return {
+        "prompt": request.prompt, "all_prompts": [request.prompt] * len(made),
+        "negative_prompt": request.negative_prompt, "all_negative_prompts": [request.negative_prompt] * len(made),
+        "seed": made[0].seed if made else request.seed, "all_seeds": [one.seed for one in made],
+        "subseed": made[0].subseed if made else request.subseed, "all_subseeds": [one.subseed for one in made],
+        "subseed_strength": request.subseed_strength, "width": request.width, "height": request.height,
+        "sampler_name": request.sampler, "cfg_scale": request.cfg_scale, "steps": request.steps,
+        "batch_size": request.batch_size, "restore_faces": False, "face_restoration_model": None,
+        "sd_model_name": read.get("Model"), "sd_model_hash": read.get("Model hash"),
+        "sd_vae_name": read.get("VAE"), "sd_vae_hash": read.get("VAE hash"),
+        "seed_resize_from_w": request.seed_resize_from_w or -1, "seed_resize_from_h": request.seed_resize_from_h or -1,
+        "denoising_strength": request.denoising_strength if isinstance(request, Img2Img) else None,
+        "extra_generation_params": dict(infotext.generation_params(request)),
+        "index_of_first_image": 0, "infotexts": texts, "styles": [],
+        "job_timestamp": timestamp(job), "clip_skip": request.options.CLIP_stop_at_last_layers,
+        "is_using_inpainting_conditioning": "Conditional mask weight" in read, "version": infotext.VERSION}
+
+
+def size_warning(request: Txt2Img) -> list[str]:
+    """Says so when the mask's size is not the picture's."""
+    if not isinstance(request, Inpaint) or request.mask.size == request.init_images[0].size:
+        return []
+    return [f"The mask ({request.mask.width}x{request.mask.height}) was resized to fit the picture "
+            f"({request.init_images[0].width}x{request.init_images[0].height})."]
+
+
+def timestamp(job: Job) -> str:
+    """When the job came, as WebUI writes it."""
+    return job.created.strftime("%Y%m%d%H%M%S")
+
+
+def _job(queue: JobQueue, id_task: str) -> Job | None:
+    """The job of that id, or without one the running one. Raises NotFound."""
+    if not id_task:
+        return queue.current or next(iter(queue.pending()), None)
+    job = queue.get(id_task)
+    if job is None:
+        raise NotFound(f"There is no job called {id_task!r}.", field="id_task")
+    return job
+
+
+def describe_progress(job: Job | None, *, with_picture: bool) -> dict[str, Any]:
+    """WebUI's progress of a job, or of an idle server."""
+    active = job is not None and not job.over
+    preview = job.preview() if job is not None and active and with_picture else None
+    state = {"skipped": bool(job and job.skipped), "interrupted": bool(active and job and job.interrupted),
+             "stopping_generation": False, "job": job.id if job and active else "",
+             "job_count": job.batch_count if job and active else 0, "job_timestamp": timestamp(job) if job else "0",
+             "job_no": job.batch if job and active else 0, "sampling_step": job.sampling_step if job and active else 0,
+             "sampling_steps": job.sampling_steps if job and active else 0}
+    return {"progress": max(job.progress, LEAST_PROGRESS) if job and active else 0.0,
+            "eta_relative": (job.eta or 0.0) if job else 0.0, "state": state,
+            "current_image": pictures.encode_preview(preview) if preview else None,
+            "textinfo": job.stage_text if job else None, "current_task": job.id if job and active else None}
+
+
+def task_progress(job: Job | None, asked: ProgressBody) -> dict[str, Any]:
+    """What WebUI's page asks for by task id. The preview comes only when it is newer than the one the asker has."""
+    running = job is not None and job.state == "running"
+    queued = job is not None and job.state == "queued"
+    newest = job.preview_version if job else -1
+    preview = job.preview() if job and running and asked.live_preview and newest != asked.id_live_preview else None
+    return {"active": running, "queued": queued, "completed": job is None or job.over,
+            "progress": job.progress if job and running else None, "eta": job.eta if job else None,
+            "live_preview": f"data:image/jpeg;base64,{pictures.encode_preview(preview)}" if preview else None,
+            "id_live_preview": newest if preview else asked.id_live_preview,
+            "textinfo": (f"In queue: {job.position}" if queued else job.stage_text) if job else None}

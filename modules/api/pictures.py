@@ -1,0 +1,62 @@
+"""Pictures in JSON: base64 text, or a data: URL. No address is ever fetched."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+
+from PIL import Image, ImageOps
+
+from modules import saving
+from modules.errors import InvalidInput
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+def decode(text: str, field: str, max_pixels: int) -> Image.Image:
+    """The picture in `text`, turned as its EXIF says; L, RGB or RGBA. Raises InvalidInput naming `field`."""
+    image = open_picture(text, field, max_pixels)
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            image = image.convert("I").point(lambda value: value / 256).convert("L")
+        if image.mode not in ("L", "RGB", "RGBA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image.load()
+    except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
+        raise InvalidInput(f"{field} is not a picture that can be read.", field=field) from error
+    return image
+
+
+def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
+    """The picture in `text` with its metadata, pixels not yet decoded. Raises InvalidInput naming `field`."""
+    if text[:8].lower().startswith(("http://", "https://", "ftp://", "file://")):
+        raise InvalidInput(f"{field} must be the picture itself, in base64: addresses are not fetched.", field=field)
+    try:
+        data = base64.b64decode(text.split(",", 1)[1] if text.startswith("data:") else text, validate=False)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (binascii.Error, ValueError, IndexError) as error:
+        raise InvalidInput(f"{field} is not base64.", field=field) from error
+    except Exception as error:  # as above
+        raise InvalidInput(f"{field} is not a picture that can be read.", field=field) from error
+    if image.width * image.height > max_pixels:
+        raise InvalidInput(f"{field} has {image.width} x {image.height} pixels; at most {max_pixels} are read here "
+                           "(--max-image-mp).", field=field)
+    return image
+
+
+def encode(image: Image.Image, infotext: str = "") -> str:
+    """`image` as a PNG in base64, with its parameters text inside."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=saving.png_info(infotext), compress_level=1)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def encode_preview(image: Image.Image) -> str:
+    """A preview as a JPEG in base64, 512 pixels at most."""
+    small = image.convert("RGB")
+    small.thumbnail((512, 512))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

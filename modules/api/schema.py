@@ -1,0 +1,210 @@
+"""The bodies of WebUI's HTTP API, and how they become requests. Names and defaults are WebUI's, not the page's.
+
+Unknown fields are ignored and null means the default, because that is what the programs in use rely on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from modules.api import pictures
+from modules.errors import InvalidInput, UserError
+from modules.infotext import Changes, parse, to_changes
+from modules.options import Options
+from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Text = Annotated[str, Field(max_length=100_000)]
+
+
+class UnknownSampler(UserError):
+    """WebUI answers 400 for it."""
+
+    status = 400
+
+
+class Body(BaseModel):
+    """Common to all bodies: unknown fields are ignored, null is as good as absent."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class Txt2ImgBody(Body):
+    """POST /sdapi/v1/txt2img. Fields of features that are not here yet are accepted and ignored."""
+
+    prompt: Text = ""
+    negative_prompt: Text = ""
+    styles: list[str] = []
+    seed: Integer = -1
+    subseed: Integer = -1
+    subseed_strength: Number = 0
+    seed_resize_from_h: Integer = -1
+    seed_resize_from_w: Integer = -1
+    sampler_name: str | None = None
+    sampler_index: str = "Euler"
+    scheduler: str | None = None
+    batch_size: Integer = 1
+    n_iter: Integer = 1
+    steps: Integer = 50
+    cfg_scale: Number = 7.0
+    width: Integer = 512
+    height: Integer = 512
+    restore_faces: bool | None = None
+    tiling: bool | None = None
+    do_not_save_samples: bool = False
+    do_not_save_grid: bool = False
+    eta: Number | None = None
+    denoising_strength: Number = 0.75
+    override_settings: dict[str, Any] = {}
+    override_settings_restore_afterwards: bool = True
+    send_images: bool = True
+    save_images: bool = False
+    force_task_id: Annotated[str, Field(max_length=200)] | None = None
+    infotext: Text | None = None
+
+    def request(self, options: Options, *, max_pixels: int) -> Txt2Img:
+        """The request that this body asks for. Raises UserError naming the field. `max_pixels` is for img2img."""
+        return Txt2Img(**self.common(options))
+
+    def common(self, options: Options) -> dict[str, Any]:
+        """What txt2img and img2img share, as arguments of a request."""
+        changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
+        sampler, scheduler = self._sampler(changes)
+        overrides = {**changes.options, **self.override_settings}
+        if self.tiling is not None:
+            overrides["tiling"] = self.tiling
+        values: dict[str, Any] = {
+            "prompt": self.prompt, "negative_prompt": self.negative_prompt, "seed": self.seed, "subseed": self.subseed,
+            "subseed_strength": self.subseed_strength, "seed_resize_from_w": max(self.seed_resize_from_w, 0),
+            "seed_resize_from_h": max(self.seed_resize_from_h, 0), "batch_size": self.batch_size,
+            "n_iter": self.n_iter, "steps": self.steps, "cfg_scale": self.cfg_scale, "width": self.width,
+            "height": self.height, "eta": self.eta}
+        values |= {name: changes.fields[name] for name in values
+                   if name in changes.fields and name not in self.model_fields_set}
+        return {**values, "sampler": sampler, "scheduler": scheduler, "options": options.replaced(overrides)}
+
+    def _sampler(self, changes: Changes) -> tuple[str, str]:
+        """(sampler, schedule) by WebUI's names. Raises UnknownSampler."""
+        from modules.sampling import registry  # here, because it brings torch and the server must answer before
+
+        name, scheduler = self.sampler_name or self.sampler_index, self.scheduler or "Automatic"
+        if not self.model_fields_set & {"sampler_name", "sampler_index"}:
+            name = changes.fields.get("sampler", name)
+        if self.scheduler is None:
+            scheduler = changes.fields.get("scheduler", scheduler)
+        try:
+            sampler, schedule = registry.resolve(name, scheduler)
+        except InvalidInput as error:
+            raise UnknownSampler(error.message, field=error.field) from error
+        return sampler.name, schedule
+
+    def echo(self) -> dict[str, Any]:
+        """The body as the answer repeats it."""
+        return self.model_dump()
+
+
+class Img2ImgBody(Txt2ImgBody):
+    """POST /sdapi/v1/img2img. Unlike the page it begins with "fill" and "Only masked", as WebUI's API does."""
+
+    init_images: list[str] = []
+    resize_mode: Annotated[int, Field(ge=0, le=3)] = 0
+    mask: str | None = None
+    mask_blur: Integer | None = None
+    mask_blur_x: Integer = 4
+    mask_blur_y: Integer = 4
+    mask_round: bool = True
+    inpainting_fill: Annotated[int, Field(ge=0, le=3)] = 0
+    inpaint_full_res: bool = True
+    inpaint_full_res_padding: Integer = 0
+    inpainting_mask_invert: Annotated[int, Field(ge=0, le=1)] = 0
+    initial_noise_multiplier: Number | None = None
+    latent_mask: str | None = None
+    include_init_images: bool = False
+
+    def request(self, options: Options, *, max_pixels: int) -> Img2Img:
+        """The request that this body asks for. Raises UserError naming the field; 404 without init images (WebUI)."""
+        if not self.init_images:
+            raise NoInitImage("There is no init image: init_images is empty.", field="init_images")
+        common = self.common(options)
+        common |= {
+            "init_images": tuple(pictures.decode(text, "init_images", max_pixels) for text in self.init_images),
+            "denoising_strength": self.denoising_strength, "resize_mode": ResizeMode(self.resize_mode),
+            "initial_noise_multiplier": self.initial_noise_multiplier}
+        mask = self.mask or self.latent_mask
+        values = common if not mask else common | {
+            "mask": pictures.decode(mask, "mask" if self.mask else "latent_mask", max_pixels),
+            "mask_invert": bool(self.inpainting_mask_invert), "mask_round": self.mask_round,
+            "mask_blur_x": self.mask_blur_x if self.mask_blur is None else self.mask_blur,
+            "mask_blur_y": self.mask_blur_y if self.mask_blur is None else self.mask_blur,
+            "masked_content": MaskedContent(self.inpainting_fill), "only_masked": self.inpaint_full_res,
+            "only_masked_padding": self.inpaint_full_res_padding}
+        if self.infotext:
+            values |= self._pasted(values)
+        return Inpaint(**values) if mask else Img2Img(**values)
+
+    def _pasted(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the parameters text gives for the picture's and the mask's fields that the body does not set itself."""
+        found = to_changes(parse(self.infotext or "")).fields
+        set_here = {_OWN_NAMES.get(name, name) for name in self.model_fields_set}
+        if "mask_blur" in self.model_fields_set:
+            set_here |= {"mask_blur_x", "mask_blur_y"}
+        names = set(values) - set(Txt2Img.__dataclass_fields__) - set_here
+        return {name: found[name] for name in names if name in found}
+
+    def echo(self) -> dict[str, Any]:
+        if self.include_init_images:
+            return self.model_dump()
+        return self.model_dump() | {"init_images": None, "mask": None}
+
+
+_OWN_NAMES = {"inpainting_mask_invert": "mask_invert", "inpainting_fill": "masked_content",
+              "inpaint_full_res": "only_masked", "inpaint_full_res_padding": "only_masked_padding"}
+
+
+class NoInitImage(UserError):
+    """WebUI answers 404 for it."""
+
+    status = 404
+
+
+class PngInfoBody(Body):
+    """POST /sdapi/v1/png-info."""
+
+    image: str = ""
+
+
+class ProgressBody(Body):
+    """POST /internal/progress, which WebUI's page polls."""
+
+    id_task: str = ""
+    id_live_preview: Integer = -1
+    live_preview: bool = True
+
+
+WEBUI_NAMES = {"sampler": "sampler_name", "masked_content": "inpainting_fill", "only_masked": "inpaint_full_res",
+               "only_masked_padding": "inpaint_full_res_padding", "mask_invert": "inpainting_mask_invert"}
+"""Our request fields that WebUI calls otherwise, for messages."""
+
+
+def in_webui_words(error: UserError) -> UserError:
+    """`error` with the field's name as WebUI's API spells it."""
+    webui = WEBUI_NAMES.get(error.field or "")
+    if webui:
+        error.message = error.message.replace(str(error.field), webui)
+        error.field = webui
+    return error
+
+
+def option_values(options: Options) -> dict[str, Any]:
+    """Every option of ours by name."""
+    return dataclasses.asdict(options)

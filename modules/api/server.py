@@ -1,0 +1,63 @@
+"""The FastAPI application: WebUI's endpoints, errors as one sentence of JSON, and the gate in front of everything."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from modules.api import catalog, generation, options
+from modules.api.gate import Gate, problem
+from modules.api.schema import in_webui_words
+from modules.engine import Engine
+from modules.errors import UserError
+from modules.infotext import VERSION
+from modules.jobs import JobQueue
+from modules.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
+    """The application with every route of the API. A page may be mounted at "/" afterwards: earlier routes win.
+
+    Swagger's page is left out because it loads from another host; /openapi.json is there.
+    """
+    app = FastAPI(title="Inpaint WebUI", version=VERSION.rpartition(" ")[2], docs_url=None, redoc_url=None)
+    app.include_router(generation.router(engine, queue, settings))
+    app.include_router(options.router(engine, queue))
+    app.include_router(catalog.router(engine, settings))
+    app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+    app.add_middleware(Gate, settings=settings)
+    return app
+
+
+async def _user_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UserError)
+    error = in_webui_words(error)
+    return problem(error.status, type(error).__name__, error.message)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"][1:] if not isinstance(part, int) or part < 1000)
+        found.append(f"{where}: {item['msg']}" if where else str(item["msg"]))
+    return problem(422, "InvalidInput", "; ".join(found[:10]) + ".")
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, type(error).__name__, str(error.detail), dict(error.headers or {}))
+
+
+async def _internal_error(request: Request, error: Exception) -> JSONResponse:
+    """Starlette raises the error again after this answer, so that the server's log has its traceback."""
+    return problem(500, "InternalError", "Something went wrong inside the program; the server's log says what.")

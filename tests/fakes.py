@@ -1,0 +1,96 @@
+"""A model that needs no weights and has an analytic answer, and an engine around it.
+
+The pictures of `FakeModel` are Gaussian: each latent value is drawn from N(mean, std^2), so the noise that a perfect
+network would predict has a closed form, and what any sampler must converge to is known. Words move the mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modules.engine import Engine
+from modules.settings import Settings
+
+CHANNELS = 8
+"""Channels of the context; the first four hold how far the words move each latent channel's mean."""
+
+# R, G, B and luma: four channels from three, so that the way back is exact.
+TO_LATENT = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.299, 0.587, 0.114]], dtype=torch.float64)
+TO_IMAGE = torch.linalg.pinv(TO_LATENT)
+
+
+def linear_in_the_root() -> Tensor:
+    """Stable Diffusion's alphas_cumprod: betas linear in the square root from 0.00085 to 0.0120, 1000 steps."""
+    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+@dataclass
+class FakeModel:
+    """An SDModel in closed form. `calls` lists (t, rows) of every `predict`."""
+
+    name: str = "fake"
+    in_channels: int = 4
+    mean: float = 0.2
+    std: float = 0.5
+    shift: float = 0.5
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    alphas_cumprod: Tensor = field(default_factory=linear_in_the_root)
+    calls: list[tuple[float, int]] = field(default_factory=list)
+    encoded: list[str] = field(default_factory=list)
+
+    def encode_prompt(self, text: str, *, clip_skip: int = 1, emphasis: str = "Original",
+                      comma_backtrack: int = 20) -> Tensor:
+        """Context (77, CHANNELS): the text's hash as values in [-shift, shift]; all zero for an empty text."""
+        self.encoded.append(text)
+        values = torch.zeros(CHANNELS)
+        if text:
+            digest = hashlib.sha256(f"{text}|{clip_skip}|{emphasis}".encode()).digest()
+            values = (torch.tensor(list(digest[:CHANNELS])) / 127.5 - 1) * self.shift
+        return values.expand(77, CHANNELS).clone()
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """E[noise | x] for x = sqrt(a) x0 + sqrt(1 - a) noise, x0 ~ N(mean + words, std^2), a between trained levels."""
+        assert x.shape[1] == self.in_channels
+        assert len(x) == len(t) == len(context)
+        self.calls.append((float(t[0]), len(x)))
+        low, high = t.floor().long().clamp(0, 999).cpu(), t.ceil().long().clamp(0, 999).cpu()
+        sigma = (1 / self.alphas_cumprod - 1) ** 0.5
+        log_sigma = torch.lerp(sigma[low].log(), sigma[high].log(), t.frac().cpu().to(sigma.dtype))
+        a = (1 / (1 + (2 * log_sigma).exp())).view(-1, 1, 1, 1).to(x)
+        mean = self.mean + context[:, 0, :4, None, None].to(x)
+        return (1 - a).sqrt() * (x[:, :4] - a.sqrt() * mean) / (a * self.std**2 + 1 - a)
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Average over 8 x 8 pixels; R, G, B and luma."""
+        small = torch.nn.functional.avg_pool2d(image.double(), 8)
+        return torch.einsum("lc,bchw->blhw", TO_LATENT, small).to(image)
+
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        """The inverse of `encode_image` for pictures of 8 x 8 blocks."""
+        small = torch.einsum("cl,blhw->bchw", TO_IMAGE, latent.double())
+        return torch.nn.functional.interpolate(small, scale_factor=8).to(latent)
+
+    def preview(self, latent: Tensor) -> Tensor:
+        """The latent as a picture in [0, 1], one pixel for 8 x 8."""
+        return (torch.einsum("cl,lhw->chw", TO_IMAGE, latent.double()) / 2 + 0.5).clamp(0, 1).float()
+
+
+def write_checkpoint(directory: Path, name: str) -> Path:
+    """A file that the catalog lists. Its content is its name, so that hashes differ; nothing ever loads it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.safetensors"
+    path.write_bytes(name.encode())
+    return path
+
+
+def fake_engine(settings: Settings, make_model: Callable[[str], Any] = FakeModel) -> Engine:
+    """The real engine over `make_model(checkpoint name)` instead of weights."""
+    return Engine(settings, load_file=lambda checkpoint, vae, device, on_progress: make_model(checkpoint.name))
