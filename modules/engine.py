@@ -135,7 +135,7 @@ class Engine:
                                lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"))
         self.loaded = Loaded(model, checkpoint, vae)
         del loaded
-        gc.collect()  # torch modules hold reference cycles; without this the old weights stay until some later collection
+        gc.collect()  # torch modules hold reference cycles: else the old weights stay for a while
         return model
 
     def generate(self, request: Txt2Img, job: JobContext) -> Result:

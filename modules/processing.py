@@ -260,7 +260,7 @@ def _decode(model: SDModel, latent: Tensor, request: Txt2Img) -> list[Image.Imag
 
 
 def batch_seeds(request: Txt2Img, batch: int) -> tuple[list[int], list[int]]:
-    """(seeds, subseeds) of batch number `batch`. With a variation all images share the seed and count the subseed up."""
+    """(seeds, subseeds) of batch number `batch`. With a variation all share the seed and count the subseed up."""
     numbers = range(batch * request.batch_size, (batch + 1) * request.batch_size)
     step = 0 if request.subseed_strength else 1
     return [request.seed + step * n for n in numbers], [request.subseed + n for n in numbers]

@@ -13,7 +13,7 @@ Box = tuple[int, int, int, int]
 
 
 def to_luminance(mask: Image.Image, *, hard: bool) -> Image.Image:
-    """A mask of any mode as L. A transparent picture gives its alpha channel, cut at 128 when `hard`; others stay soft."""
+    """A mask of any mode as L. A transparent one gives its alpha, cut at 128 when `hard`; others stay soft."""
     if mask.mode in ("RGBA", "LA", "PA") and mask.getchannel("A").getextrema()[0] != 255:
         alpha = mask.getchannel("A")
         return alpha.point(lambda value: 255 if value > 128 else 0) if hard else alpha

@@ -26,9 +26,9 @@ class ImageNoise:
     (WebUI's "eta noise seed delta") is added to the seed for all blocks but the first. Blocks are (B, 4, h, w) float32.
     """
 
-    def __init__(self, shape: Shape, seeds: Sequence[int], *, subseeds: Sequence[int] = (), subseed_strength: float = 0.0,
-                 resize_from: Shape | None = None, seed_delta: int = 0, source: str = "CPU",
-                 device: torch.device | str = "cpu") -> None:
+    def __init__(self, shape: Shape, seeds: Sequence[int], *, subseeds: Sequence[int] = (),
+                 subseed_strength: float = 0.0, resize_from: Shape | None = None, seed_delta: int = 0,
+                 source: str = "CPU", device: torch.device | str = "cpu") -> None:
         self.shape = shape
         self.seeds = tuple(seeds)
         self._subseeds = tuple(subseeds) or self.seeds
@@ -134,7 +134,7 @@ class BrownianTree:
     Normalised to unit variance, as k-diffusion's `BrownianTreeNoiseSampler`. Needs torchsde.
     """
 
-    def __init__(self, x: Tensor, sigma_min: float, sigma_max: float, seeds: Sequence[int], source: str = "CPU") -> None:
+    def __init__(self, x: Tensor, sigma_min: float, sigma_max: float, seeds: Sequence[int]) -> None:
         import torchsde
 
         low, high = sorted((float(sigma_min), float(sigma_max)))

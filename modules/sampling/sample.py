@@ -1,4 +1,4 @@
-"""From noise to a clean latent: puts schedule, noise, denoiser, mask and sampler together, for either kind of sampler."""
+"""From noise to a clean latent: schedule, noise, denoiser, mask and sampler put together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from modules.options import Options
 from modules.sampling import ddim, registry
 from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
-from modules.sampling.mask import Blend, MaskedDenoiser, MaskedInput, leave_alone, linear_blend, noised_original
+from modules.sampling.mask import MaskedDenoiser, MaskedInput, leave_alone, linear_blend, noised_original
 from modules.sampling.noise import BrownianTree, ImageNoise
 from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
 from modules.sampling.types import Denoiser
@@ -151,6 +151,6 @@ def _stochastic(plan: Plan, noise: ImageNoise, x: Tensor, sigmas: Tensor) -> dic
 
 
 def batch_seed(seeds: tuple[int, ...]) -> int:
-    """The seed of one Brownian tree for a whole batch: WebUI takes it from PyTorch's generator at its last image's seed."""
+    """The seed of one Brownian tree for a whole batch: what PyTorch's generator gives after its last image's seed."""
     generator = torch.Generator().manual_seed(seeds[-1])
     return int(torch.randint(0, 2**63 - 1, [], generator=generator).item())

@@ -121,7 +121,7 @@ def beta(n: int, r: ScheduleRange) -> Tensor:
 
 
 def kl_optimal(n: int, r: ScheduleRange) -> Tensor:
-    """Equal steps in atan(sigma) ("Align Your Steps", Sabour et al. 2024, appendix); n + 1 levels that end at sigma_min."""
+    """Equal steps in atan(sigma) ("Align Your Steps", Sabour et al. 2024); n + 1 levels that end at sigma_min."""
     ramp = torch.arange(n + 1, dtype=torch.float32) / n
     return torch.tan(ramp * math.atan(r.sigma_min) + (1 - ramp) * math.atan(r.sigma_max))
 

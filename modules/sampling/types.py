@@ -32,7 +32,7 @@ class SDModel(Protocol):
         """The texts of one prompt's schedule to contexts, shape (texts, 77 * chunks, channels)."""
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
+        """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, C) -> (B, 4, h, w)."""
 
     def encode_image(self, image: Tensor) -> Tensor:
         """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance."""
