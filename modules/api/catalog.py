@@ -43,7 +43,7 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
 
     @api.get("/sd-models")
     def sd_models() -> list[dict[str, Any]]:
-        return [{"title": file.title, "model_name": file.name, "hash": file.shorthash, "sha256": file.sha256,
+        return [{"title": file.title, "model_name": file.model_name, "hash": file.shorthash, "sha256": file.sha256,
                  "filename": str(file.path), "config": None} for file in engine.catalog.checkpoints()]
 
     @api.get("/sd-vae")

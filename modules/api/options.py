@@ -77,11 +77,14 @@ def router(engine: Engine, queue: JobQueue) -> APIRouter:
 
 def _other_model(engine: Engine, options: Options) -> bool:
     """Whether `options` name another checkpoint or VAE than those in force. Raises NotFound."""
-    wanted = engine.files_of(options)
+    checkpoint, vae = engine.files_of(options)
     try:
-        return wanted != engine.files_of(engine.options)
-    except NotFound:  # the one in force has been deleted
+        in_force, vae_in_force = engine.files_of(engine.options)
+    except NotFound:  # it has been deleted
         return True
+    if checkpoint is None or in_force is None:
+        return checkpoint is not in_force
+    return (checkpoint.path, vae) != (in_force.path, vae_in_force)
 
 
 def _checkpoint(engine: Engine) -> dict[str, Any]:
