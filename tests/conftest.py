@@ -1,0 +1,45 @@
+"""What the tests share: settings in a folder of their own, the engine over a model in closed form, and its queue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import FakeModel, fake_engine, write_checkpoint
+
+from modules.engine import Engine
+from modules.jobs import JobQueue
+from modules.saving import Saver
+from modules.settings import Settings
+
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose every folder is the test's own, with two checkpoints to choose from."""
+    settings = Settings(data_dir=tmp_path)
+    for name in ("first", "second"):
+        write_checkpoint(settings.checkpoint_dirs[0], name)
+    return settings
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return FakeModel()
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Engine:
+    """The real engine; each checkpoint's model is a FakeModel with a mean of its own."""
+    means = {"first": 0.2, "second": -0.4}
+    return fake_engine(settings, lambda name: FakeModel(name=name, mean=means[name]))
+
+
+@pytest.fixture
+def queue(engine: Engine, settings: Settings) -> Iterator[JobQueue]:
+    queue = JobQueue(engine, Saver(settings.outputs_dir))
+    yield queue
+    queue.close()

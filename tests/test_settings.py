@@ -1,0 +1,95 @@
+"""Flags become settings, and settings become limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from modules.errors import InvalidInput
+from modules.request import Img2Img, Txt2Img
+from modules.settings import Settings, check_limits
+
+
+def from_argv(*argv: str, commandline_args: str = "") -> Settings:
+    return Settings.from_argv(argv, {"COMMANDLINE_ARGS": commandline_args})
+
+
+def test_without_flags_it_listens_on_this_computer_only() -> None:
+    settings = from_argv()
+    assert (settings.host, settings.port, settings.passwords) == ("127.0.0.1", 7860, ())
+    assert from_argv("--listen").host == "0.0.0.0"
+
+
+def test_webui_flags_are_understood() -> None:
+    settings = from_argv("--port", "7", "--nowebui", "--api", "--autolaunch", "--theme", "dark", "--subpath", "/sd/",
+                         "--ckpt", "x", "--allow-host", "a.example", "--allow-host", "b.example", "--device", "cpu")
+    assert settings.port == 7
+    assert settings.nowebui
+    assert settings.autolaunch
+    assert settings.root_path == "/sd"
+    assert settings.allow_host == ("a.example", "b.example")
+    assert (settings.theme, settings.ckpt, settings.device) == ("dark", "x", "cpu")
+
+
+def test_both_password_flags_open_everything() -> None:
+    settings = from_argv("--api-auth", "a:1,b:2:3", "--gradio-auth", "c:4")
+    assert settings.passwords == (("a", "1"), ("b", "2:3"), ("c", "4"))
+
+
+def test_passwords_are_shown_nowhere() -> None:
+    settings = from_argv("--api-auth", "somebody:hush", "--gradio-auth", "other:hush")
+    assert "hush" not in repr(settings)
+    assert "hush" not in repr(settings.public())
+
+
+def test_commandline_args_come_first_so_that_flags_win() -> None:
+    settings = from_argv("--port", "2", commandline_args='--port 1 --ckpt "my model"')
+    assert (settings.port, settings.ckpt) == (2, "my model")
+
+
+@pytest.mark.parametrize("argv", [
+    ["--no-such-flag"], ["--port", "x"], ["--port", "99999"], ["--device", "abacus"], ["--api-auth", "nopassword"],
+    ["--max-steps", "0"], ["--por", "1"], ["stray"]])
+def test_a_wrong_flag_is_refused_in_one_sentence(argv: list[str]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        from_argv(*argv)
+    assert "\n" not in caught.value.message
+    assert argv[0] in caught.value.message
+
+
+def test_folders_lie_in_the_data_folder_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = from_argv("--data-dir", "data", "--outputs-dir", "mine", "--ckpt-dir", "more", "--vae-dir", "vaes")
+    assert settings.outputs_dir == tmp_path / "mine"
+    assert settings.checkpoint_dirs == (tmp_path / "data/models/Stable-diffusion", tmp_path / "more")
+    assert settings.vae_dirs == (tmp_path / "data/models/VAE", tmp_path / "vaes")
+    assert settings.config_file == tmp_path / "data/config.json"
+    assert settings.styles_file == tmp_path / "data/styles.csv"
+
+
+PICTURE = Image.new("RGB", (8, 8))
+
+
+@pytest.mark.parametrize(("changes", "field"), [
+    ({"width": 2049}, "width"), ({"height": 10_000_000}, "height"), ({"steps": 151}, "steps"),
+    ({"n_iter": 101}, "n_iter"), ({"batch_size": 17}, "batch_size"), ({"seed_resize_from_w": 4096}, "seed_resize_from_w"),
+    ({"width": 2048, "height": 2048, "batch_size": 5}, "batch_size")])
+def test_more_than_the_limits_names_the_field(changes: dict[str, int], field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_limits(Txt2Img(**changes), Settings())
+    assert caught.value.field == field
+    assert caught.value.status == 422
+
+
+def test_many_init_images_count_as_a_batch() -> None:
+    request = Img2Img(init_images=(PICTURE,) * 17)
+    with pytest.raises(InvalidInput, match="init_images"):
+        check_limits(request, Settings())
+
+
+def test_the_limits_themselves_are_allowed_and_can_be_moved() -> None:
+    check_limits(Txt2Img(width=2048, height=2048, steps=150, n_iter=100, batch_size=4), Settings())
+    check_limits(Txt2Img(steps=500), replace(Settings(), max_steps=500))
