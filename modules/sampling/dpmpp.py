@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from modules.sampling.euler import ancestral_step, pairs, slope
@@ -39,12 +40,12 @@ def sample_dpmpp_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, brownian: 
         if sigma_next == 0:
             x = x + slope(x, sigma, x0) * (sigma_next - sigma)
         else:
-            middle = math.exp(-(lam(sigma) + lam(sigma_next)) / 2)
-            down, up = ancestral_step(sigma, middle, eta)
-            x_middle = fade(x, x0, lam(down) - lam(sigma)) + brownian(sigma, middle) * s_noise * up
+            start, middle, end = _in_single_precision(sigma, sigma_next)
+            down, up = ancestral_step(start, middle, eta)
+            x_middle = fade(x, x0, lam(down) - lam(sigma)) + brownian(start, middle) * s_noise * up
             x0_middle = denoise(x_middle, _level(x, middle))
-            down, up = ancestral_step(sigma, sigma_next, eta)
-            x = fade(x, x0_middle, lam(down) - lam(sigma)) + brownian(sigma, sigma_next) * s_noise * up
+            down, up = ancestral_step(start, end, eta)
+            x = fade(x, x0_middle, lam(down) - lam(sigma)) + brownian(start, end) * s_noise * up
         on_step(i, x0)
     return x
 
@@ -134,6 +135,16 @@ def lam(sigma: float) -> float:
 def fade(x: Tensor, x0: Tensor, h: float) -> Tensor:
     """The exact solution over a step of length `h` in lam if the network's answer stayed `x0`."""
     return math.exp(-h) * x - math.expm1(-h) * x0
+
+
+def _in_single_precision(sigma: float, sigma_next: float) -> tuple[float, float, float]:
+    """(sigma, the middle in lam, sigma_next) by way of lam in float32, as k-diffusion computes them.
+
+    A Brownian path is rough: a change in a level's last bit changes the noise by its root, which can be seen.
+    """
+    start, end = -torch.tensor([sigma, sigma_next]).log()
+    first, middle, last = torch.stack([start, start + (end - start) * 0.5, end]).neg().exp().tolist()
+    return first, middle, last
 
 
 def _sde_noise(brownian: BrownianNoise, sigma: float, sigma_next: float, eta: float, h: float,

@@ -5,6 +5,7 @@ The arithmetic is that of WebUI's `modules/rng.py` (`ImageRNG`).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -147,5 +148,7 @@ class BrownianTree:
         """The increment from `sigma` to `sigma_next` over sqrt(|difference|), (B, 4, h, w)."""
         first, last = sorted((float(sigma), float(sigma_next)))
         sign = 1 if float(sigma) < float(sigma_next) else -1
-        steps = [tree(torch.tensor(first), torch.tensor(last)) for tree in self._trees]
+        with warnings.catch_warnings():  # it rounds its ends to six digits and warns of levels that lie a hair outside
+            warnings.simplefilter("ignore", UserWarning)
+            steps = [tree(torch.tensor(first), torch.tensor(last)) for tree in self._trees]
         return sign * torch.cat(steps).to(self._device) / abs(last - first) ** 0.5
