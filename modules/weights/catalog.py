@@ -1,4 +1,4 @@
-"""What checkpoints and VAEs there are, and which one a person means. Reads names and headers, never weights; no torch."""
+"""What checkpoints and VAEs there are, and which one a person means. Reads names and headers, no weights; no torch."""
 
 from __future__ import annotations
 
@@ -157,18 +157,8 @@ class Catalog:
                 return file
         raise NotFound(f'There is no VAE "{text}"{_what_exists([f.name for f in self._vaes])}')
 
-    def vae_for(self, choice: str, checkpoint: CheckpointFile) -> VaeFile | None:
-        """What "Automatic", "None" or a VAE's name means for a checkpoint; None is the checkpoint's own VAE.
-
-        Automatic takes `<checkpoint stem>.vae.*` beside the checkpoint or in a VAE folder.
-
-        Raises:
-            NotFound: a name that does not exist.
-        """
-        if choice.strip().lower() == "none":
-            return None
-        if choice.strip().lower() not in ("", "automatic"):
-            return self.find_vae(choice)
+    def automatic_vae(self, checkpoint: CheckpointFile) -> VaeFile | None:
+        """`<checkpoint stem>.vae.*` beside the checkpoint, else in a VAE folder; None for the checkpoint's own VAE."""
         names = {(checkpoint.path.stem + suffix).lower() for suffix in VAE_SUFFIXES}
         fitting = [file for file in self._vaes if file.path.name.lower() in names]
         return min(fitting, key=lambda file: file.path.parent != checkpoint.path.parent, default=None)
@@ -182,7 +172,7 @@ class Catalog:
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """The metadata in a safetensors file's header; empty for other files and for damaged ones. Reads the header only."""
+    """The metadata in a safetensors file's header, and nothing else of it; empty for other and for damaged files."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

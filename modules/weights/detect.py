@@ -111,7 +111,7 @@ def detect_vae(shapes: Shapes, metadata: Mapping[str, str], name: str) -> VaeSha
         raise CheckpointError(f"{name} holds no autoencoder (VAE) in Stable Diffusion's layout.")
     if levels != VAE_LEVELS:
         raise CheckpointError(
-            f"{name} has an autoencoder with {levels} levels; this program needs {VAE_LEVELS} (pictures 8 times the latent)."
+            f"{name} has an autoencoder with {levels} levels; Stable Diffusion 1.x has {VAE_LEVELS}."
         )
     if _shape(shapes, VAE + "decoder.conv_in.weight", name)[1] != 4:
         raise CheckpointError(f"{name} has an autoencoder that is not Stable Diffusion 1.x's (latents of 4 channels).")
@@ -228,7 +228,7 @@ def _whole_number(metadata: Mapping[str, str], key: str, default: int, name: str
     if text is None:
         return default
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) == 0:
-        raise CheckpointError(f'{name} says {key} = "{text[:40]}" in its metadata; that should be a small whole number.')
+        raise CheckpointError(f'{name} says {key} = "{text[:40]}" in its metadata; that should be a whole number.')
     return int(text)
 
 

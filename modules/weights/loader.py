@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from modules.errors import CheckpointError
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.detect import (
-    VAE,
     Architecture,
     TextShape,
     VaeShape,
@@ -54,7 +53,7 @@ def load_model(
 ) -> StableDiffusion:
     """Loads a Stable Diffusion 1.x checkpoint, with another autoencoder if one is given.
 
-    The text encoder always computes in float32: it is small, runs once a prompt, and its rounding would reach every step.
+    The text encoder always computes in float32: it is small, it runs once a prompt, and its rounding reaches each step.
 
     Args:
         device, dtype: where and in what type the UNet and the autoencoder compute.
@@ -106,7 +105,7 @@ def _build_vae(shape: VaeShape) -> nn.Module:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     levels = len(shape.channels)
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=shape.channels,
@@ -114,22 +113,22 @@ def _build_vae(shape: VaeShape) -> nn.Module:
         latent_channels=4,
         norm_num_groups=shape.norm_groups,
     )
+    return cast(nn.Module, vae)
 
 
 def _build_text(shape: TextShape) -> nn.Module:
     from transformers.models.clip import CLIPTextConfig, CLIPTextModel
 
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.channels,
-            intermediate_size=shape.mlp_channels,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            max_position_embeddings=shape.positions,
-            hidden_act="quick_gelu",
-        )
+    config = CLIPTextConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.channels,
+        intermediate_size=shape.mlp_channels,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=shape.positions,
+        hidden_act="quick_gelu",
     )
+    return cast(nn.Module, CLIPTextModel(config))
 
 
 def _sources(file: TensorFile, architecture: Architecture, wanted: set[str]) -> dict[tuple[str, str], _Source]:

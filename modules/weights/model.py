@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ LATENT_SCALE = 0.18215  # brings the autoencoder's latents to about unit varianc
 
 
 def cumulative_alphas() -> Tensor:
-    """alpha-bar of Stable Diffusion 1.x: betas linear in their square root, 0.00085 to 0.0120. Shape (1000,), float32."""
+    """alpha-bar of Stable Diffusion 1.x: betas linear in the square root, 0.00085 to 0.0120. Shape (1000,), float32."""
     betas = torch.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=torch.float64) ** 2
     return torch.cumprod(1.0 - betas, dim=0).float()
 
@@ -43,9 +43,7 @@ class StableDiffusion:
         """Words to context, shape (77 * chunks, channels)."""
         return self.encode_prompts([text], clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack)[0]
 
-    def encode_prompts(
-        self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int
-    ) -> Tensor:
+    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
         """The texts of one prompt's schedule together, shape (texts, 77 * chunks, channels).
 
         Not the same as one after the other: emphasis "Original" restores the mean over all of them, as WebUI does.
@@ -58,8 +56,9 @@ class StableDiffusion:
 
     @torch.no_grad()
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
-        eps = self.unet(x.to(self.device, self.dtype), t.to(self.device), context.to(self.device, self.dtype), return_dict=False)[0]
+        """The noise in x. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
+        x, context = x.to(self.device, self.dtype), context.to(self.device, self.dtype)
+        eps = self.unet(x, t.to(self.device), context, return_dict=False)[0]
         return cast(Tensor, eps).float()
 
     @torch.no_grad()
@@ -69,8 +68,9 @@ class StableDiffusion:
         The posterior's mean, not a draw from it: WebUI draws from an unseeded generator, so its pictures differ by
         that noise (a standard deviation near 1e-4) from run to run, and a picture should follow from its seed.
         """
-        latents = [self._encode(one) for one in image.to(self.device, self._vae_dtype).contiguous().split(1)]
-        return torch.cat(latents) * LATENT_SCALE
+        # Contiguous: with another memory order, flat grey pictures give visibly other latents.
+        images = torch.split(image.to(self.device).contiguous(), 1)
+        return torch.cat([self._encode(one) for one in images]) * LATENT_SCALE
 
     @torch.no_grad()
     def decode_latent(self, latent: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class StableDiffusion:
 
         One image at a time, for memory. A half-precision autoencoder that overflows goes on in float32.
         """
-        return torch.cat([self._decode(one) for one in latent.to(self.device).split(1)])
+        return torch.cat([self._decode(one) for one in torch.split(latent.to(self.device), 1)])
 
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]. The first call fits the colours."""
@@ -88,19 +88,15 @@ class StableDiffusion:
         return self._colours.paint(latent)
 
     def _encode(self, image: Tensor) -> Tensor:
-        posterior = self.vae.encode(image).latent_dist  # type: ignore[operator]
+        posterior = cast(Any, self.vae).encode(image.to(self._vae_dtype)).latent_dist
         mean = cast(Tensor, posterior.mean).float()
-        if self._overflowed(mean):
-            return self._encode(image.float())
-        return mean
+        return self._encode(image) if self._overflowed(mean) else mean
 
     def _decode(self, latent: Tensor) -> Tensor:
         # Multiplied by the rounded inverse, not divided, as WebUI does; it decides about single grey levels.
         scaled = (1.0 / LATENT_SCALE) * latent.float()
-        image = cast(Tensor, self.vae.decode(scaled.to(self._vae_dtype), return_dict=False)[0]).float()  # type: ignore[operator]
-        if self._overflowed(image):
-            return self._decode(latent)
-        return image
+        image = cast(Tensor, cast(Any, self.vae).decode(scaled.to(self._vae_dtype), return_dict=False)[0]).float()
+        return self._decode(latent) if self._overflowed(image) else image
 
     def _overflowed(self, result: Tensor) -> bool:
         """True once: the half-precision autoencoder gave NaN and has been widened to float32; try again."""

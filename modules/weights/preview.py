@@ -28,7 +28,7 @@ class LatentColours:
         latent = encode_image(image * 2 - 1)[0].cpu()
         colours = F.avg_pool2d(image, CELL)[0].flatten(1).T
         cells = F.pad(latent.flatten(1).T, (0, 1), value=1.0)
-        solution = torch.linalg.lstsq(cells, colours).solution
+        solution = torch.linalg.lstsq(cells, colours)[0]
         return LatentColours(solution[:4].T.contiguous(), solution[4].contiguous())
 
     def paint(self, latent: Tensor) -> Tensor:

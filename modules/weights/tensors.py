@@ -1,4 +1,4 @@
-"""Reads tensor files: .safetensors memory-mapped, .ckpt and .pt through torch's weights-only unpickler and nothing else."""
+"""Reads tensor files: .safetensors memory-mapped, .ckpt and .pt through torch's weights-only unpickler only."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ class TextEncoder:
             InvalidInput: an unknown emphasis, or more layers to skip than there are.
         """
         if emphasis not in EMPHASIS:
-            raise InvalidInput(f'There is no emphasis mode "{emphasis}"; there are {", ".join(EMPHASIS)}.', field="emphasis")
+            known = ", ".join(EMPHASIS)
+            raise InvalidInput(f'There is no emphasis mode "{emphasis}"; there are {known}.', field="emphasis")
         lines = [self._chunks(text, emphasis, comma_backtrack) for text in texts]
         longest = max(len(line) for line in lines)
         columns = [[line[i] if i < len(line) else Chunk() for line in lines] for i in range(longest)]
@@ -73,8 +74,7 @@ class TextEncoder:
             return cast(Tensor, clip(input_ids=tokens).last_hidden_state)
         layers = clip.config.num_hidden_layers
         if clip_skip > layers:
-            raise InvalidInput(
-                f"Clip skip is {clip_skip}, but this checkpoint's text encoder has only {layers} layers.", field="clip_skip"
-            )
+            message = f"Clip skip is {clip_skip}, but this checkpoint's text encoder has only {layers} layers."
+            raise InvalidInput(message, field="CLIP_stop_at_last_layers")
         hidden = clip(input_ids=tokens, output_hidden_states=True).hidden_states
         return cast(Tensor, clip.final_layer_norm(hidden[-clip_skip]))

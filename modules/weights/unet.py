@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Upsample(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor, output_size: tuple[int, int] | None = None) -> Tensor:
-        """x (B, C, h, w) -> (B, C, 2h, 2w), or (B, C, *output_size), which diffusers passes when sizes do not divide."""
+        """x (B, C, h, w) -> (B, C, 2h, 2w); or (B, C, *output_size), which diffusers passes for odd sizes."""
         x = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         if output_size is None or tuple(x.shape[-2:]) == tuple(output_size):
             return x
@@ -53,4 +53,4 @@ def build_unet(shape: UNetShape) -> UNet2DConditionModel:
     for block in unet.up_blocks:
         if block.upsamplers is not None:
             block.upsamplers = nn.ModuleList(Upsample(sampler.conv) for sampler in block.upsamplers)
-    return unet
+    return cast("UNet2DConditionModel", unet)
