@@ -32,7 +32,8 @@ class Options:
     CLIP_stop_at_last_layers: int = _option(1, "clip skip: 1 uses the text encoder's last layer", low=1, high=12)
     comma_padding_backtrack: int = _option(20, "tokens to look back for a comma when a chunk of 75 is full",
                                            low=0, high=74)
-    emphasis: str = _option("Original", "what weights in a prompt do", choices=("Original", "No norm", "Ignore", "None"))
+    emphasis: str = _option("Original", "what weights in a prompt do",
+                            choices=("Original", "No norm", "Ignore", "None"))
     use_old_scheduling: bool = _option(False, "prompt editing as before WebUI 1.6")
     # noise
     randn_source: str = _option("CPU", "where noise is drawn (WebUI's default is GPU; CPU is alike on every machine)",
@@ -55,11 +56,12 @@ class Options:
     use_old_karras_scheduler_sigmas: bool = _option(False, "Karras schedule from 0.1 to 10")
     use_downcasted_alpha_bar: bool = _option(False, "alphas_cumprod rounded to half precision, as before WebUI 1.7")
     uni_pc_variant: str = _option("bh1", "UniPC variant", choices=("bh1", "bh2", "vary_coeff"))
-    uni_pc_skip_type: str = _option("time_uniform", "UniPC time grid", choices=("time_uniform", "time_quadratic", "logSNR"))
+    uni_pc_skip_type: str = _option("time_uniform", "UniPC time grid",
+                                    choices=("time_uniform", "time_quadratic", "logSNR"))
     uni_pc_order: int = _option(3, "UniPC order", low=1, high=50)
     uni_pc_lower_order_final: bool = _option(True, "UniPC lowers its order at the end")
     pad_cond_uncond: bool = _option(False, "pad the shorter prompt with empty chunks")
-    pad_cond_uncond_v0: bool = _option(False, "pad or cut the negative prompt to the prompt's length, as before WebUI 1.6")
+    pad_cond_uncond_v0: bool = _option(False, "pad or cut the negative prompt to the prompt's length, as before 1.6")
     tiling: bool = _option(False, "pictures that tile")
     # inpainting
     ddim_loop: str = _option("classic", "DDIM's loop: classic noises the original at each step, webui-1.10 does not",
@@ -98,7 +100,9 @@ class Options:
 
 
 def _fit(item: dataclasses.Field[Any], value: Any) -> Any:
-    kind = type(item.default)
+    kind: Any = type(item.default)
+    if kind is float and type(value) is int:
+        return value  # 0 stays 0: the parameters text shows a number as it was given
     try:
         if kind is bool:
             return value if isinstance(value, bool) else bool(json.loads(str(value).lower()))
@@ -116,7 +120,8 @@ def _check(item: dataclasses.Field[Any], value: Any) -> None:
     choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["high"]
     if choices and value not in choices:
         raise InvalidInput(f"The option {item.name} is one of {', '.join(choices)}, not {value!r}.", field=item.name)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
-            raise InvalidInput(f"The option {item.name} lies between {low:g} and {high:g}, not {value!r}.",
-                               field=item.name)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        raise InvalidInput(f"The option {item.name} lies between {low:g} and {high:g}, not {value!r}.",
+                           field=item.name)
