@@ -51,7 +51,7 @@ def listen(settings: Settings) -> socket.socket:
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
-        raise UserError(f"Port {settings.port} cannot be used ({error.strerror}): choose another with --port.") from error
+        raise UserError(f"Port {settings.port} cannot be used ({error.strerror}); --port takes another.") from error
     return listener
 
 

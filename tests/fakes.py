@@ -57,7 +57,7 @@ class FakeModel:
         return values.expand(77, CHANNELS).clone()
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """E[noise | x] for x = sqrt(a) x0 + sqrt(1 - a) noise, x0 ~ N(mean + words, std^2), a between trained levels."""
+        """E[noise | x] for x = sqrt(a) x0 + sqrt(1 - a) noise and x0 ~ N(mean + words, std^2); t may be fractional."""
         assert x.shape[1] == self.in_channels
         assert len(x) == len(t) == len(context)
         self.calls.append((float(t[0]), len(x)))

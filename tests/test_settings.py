@@ -75,7 +75,8 @@ PICTURE = Image.new("RGB", (8, 8))
 
 @pytest.mark.parametrize(("changes", "field"), [
     ({"width": 2049}, "width"), ({"height": 10_000_000}, "height"), ({"steps": 151}, "steps"),
-    ({"n_iter": 101}, "n_iter"), ({"batch_size": 17}, "batch_size"), ({"seed_resize_from_w": 4096}, "seed_resize_from_w"),
+    ({"n_iter": 101}, "n_iter"), ({"batch_size": 17}, "batch_size"),
+    ({"seed_resize_from_w": 4096}, "seed_resize_from_w"),
     ({"width": 2048, "height": 2048, "batch_size": 5}, "batch_size")])
 def test_more_than_the_limits_names_the_field(changes: dict[str, int], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
