@@ -97,10 +97,11 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
 
     from modules import ui
 
-    return gradio.mount_gradio_app(
+    app: FastAPI = gradio.mount_gradio_app(
         api, ui.build(engine, queue, settings), path="/", root_path=settings.root_path or None, show_error=False,
         ssr_mode=False, run_history=False, footer_links=[], max_file_size=settings.max_body_mb * 2**20,
         allowed_paths=[str(settings.outputs_dir)], blocked_paths=[str(Path(__file__).parent / "modules")])
+    return app
 
 
 def warm_up(engine: Engine, queue: JobQueue) -> None:

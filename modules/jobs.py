@@ -114,8 +114,9 @@ class Job:
 
     def stage(self, text: str) -> None:
         """Names what is being done now."""
-        with self._change():
-            self.stage_text = text
+        if text != self.stage_text:
+            with self._change():
+                self.stage_text = text
 
     def batches(self, done: int, total: int) -> None:
         """`done` of `total` batches are finished."""

@@ -10,6 +10,7 @@ import datetime
 import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,21 @@ def png_info(infotext: str) -> PngInfo:
 def save(image: Image.Image, infotext: str, directory: Path, *, seed: int) -> Path:
     """Writes `image` as a PNG under the next free number in `directory`; its path.
 
-    The file appears under its name only when it is whole: it is written beside it, flushed to the disk and then linked
-    to a name that nobody has. Raises StorageFull or CannotSave, and leaves nothing behind then.
+    Raises StorageFull or CannotSave, and leaves nothing behind then.
     """
+    with _written(image, infotext, directory) as temporary:
+        return _claim_name(temporary, directory, seed)
+
+
+def save_as(image: Image.Image, infotext: str, path: Path) -> None:
+    """Writes `image` as a PNG over `path`. Raises StorageFull or CannotSave, changing nothing then."""
+    with _written(image, infotext, path.parent) as temporary:
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _written(image: Image.Image, infotext: str, directory: Path) -> Iterator[Path]:
+    """A hidden file in `directory` that holds the whole picture and is on the disk; to be moved to its name."""
     temporary = directory / f".{os.getpid()}-{id(image):x}.tmp"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,7 +69,7 @@ def save(image: Image.Image, infotext: str, directory: Path, *, seed: int) -> Pa
             image.save(file, "PNG", pnginfo=png_info(infotext))
             file.flush()
             os.fsync(file.fileno())
-        return _claim_name(temporary, directory, seed)
+        yield temporary
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(f"The disk is full: the picture could not be saved in {directory}.") from error
