@@ -215,7 +215,9 @@ def _run_batches(model: SDModel, request: Txt2Img, start: Start, job: JobContext
             latent: Tensor | None = _sample_batch(model, request, start, seeds, subseeds, job, latest)
         except Stopped as stop:
             interrupted = interrupted or isinstance(stop, Interrupted)
-            latent = start.source.blend_end(latest[-1]) if latest and start.source else (latest or [None])[-1]
+            latent = latest[-1] if latest else None
+            if latent is not None and start.source:
+                latent = start.source.blend_end(latent)
         if latent is not None:
             for k, image in enumerate(_decode(model, latent, request)):
                 result, *extras = start.finish(image, k)
@@ -239,7 +241,8 @@ def _sample_batch(model: SDModel, request: Txt2Img, start: Start, seeds: Sequenc
     job.check()
     job.stage("Reading the prompt")
     guidance = conditioning.encode(model, request.prompt, request.negative_prompt, images=len(seeds),
-                                   calls=total_calls(plan), scale=request.cfg_scale, options=options,
+                                   calls=total_calls(plan), scale=request.cfg_scale / sampler.scale_divisor,
+                                   options=options,
                                    extra_channels=start.extra_channels)
     job.stage("Sampling")
 

@@ -13,10 +13,13 @@ There are three places to blend, one function or wrapper each; no sampler knows 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
 from modules.sampling.types import Denoiser, DrawNoise
+
+Answer = TypeVar("Answer")
 
 BeforeStep = Callable[[Tensor, float], Tensor]
 """(x, alpha_bar) -> x: what DDIM does to x before each step; alpha_bar is the step's noise level."""
@@ -39,8 +42,9 @@ def noised_original(original: Tensor, paint: Tensor, noise: DrawNoise) -> Before
     keep = 1 - paint
 
     def before_step(x: Tensor, alpha_bar: float) -> Tensor:
-        noised = alpha_bar**0.5 * original + (1 - alpha_bar) ** 0.5 * noise()  # the forward process, DDPM equation 4
-        return keep * noised + paint * x
+        # The forward process (DDPM, equation 4) takes the original to the level that x is at.
+        noised_original: Tensor = alpha_bar**0.5 * original + (1 - alpha_bar) ** 0.5 * noise()
+        return keep * noised_original + paint * x
 
     return before_step
 
@@ -51,13 +55,13 @@ def linear_blend(paint: Tensor) -> Blend:
     return lambda original, current, level: keep * original + paint * current
 
 
-class MaskedInput:
+class MaskedInput(Generic[Answer]):
     """A denoiser that sees the clean original in the kept part of its input (WebUI since 1.6, timestep samplers)."""
 
-    def __init__(self, denoise: Denoiser, original: Tensor, blend: Blend) -> None:
+    def __init__(self, denoise: Callable[[Tensor, Tensor], Answer], original: Tensor, blend: Blend) -> None:
         self._denoise, self._original, self._blend = denoise, original, blend
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor) -> Answer:
         return self._denoise(self._blend(self._original, x, t), t)
 
 

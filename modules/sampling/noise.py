@@ -6,13 +6,15 @@ The arithmetic is that of WebUI's `modules/rng.py` (`ImageRNG`).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Shape = tuple[int, int, int]
+Shape = Sequence[int]
 """(channels, latent height, latent width) of one image."""
 
 Draw = Callable[[Shape], Tensor]
@@ -135,20 +137,37 @@ class BrownianTree:
     Normalised to unit variance, as k-diffusion's `BrownianTreeNoiseSampler`. Needs torchsde.
     """
 
-    def __init__(self, x: Tensor, sigma_min: float, sigma_max: float, seeds: Sequence[int]) -> None:
+    def __init__(self, x: Tensor, sigma_min: float, sigma_max: float, seeds: Sequence[int],
+                 source: str = "CPU") -> None:
         import torchsde
 
         low, high = sorted((float(sigma_min), float(sigma_max)))
         self._device = x.device
         example = torch.zeros_like(x[:1] if len(seeds) > 1 else x, device="cpu")
-        self._trees = [torchsde.BrownianTree(torch.tensor(low), example, torch.tensor(high), entropy=seed)
-                       for seed in seeds]
+        self._source = source
+        with self._drawing():
+            self._trees = [torchsde.BrownianTree(torch.tensor(low), example, torch.tensor(high), entropy=seed)
+                           for seed in seeds]
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         """The increment from `sigma` to `sigma_next` over sqrt(|difference|), (B, 4, h, w)."""
         first, last = sorted((float(sigma), float(sigma_next)))
         sign = 1 if float(sigma) < float(sigma_next) else -1
-        with warnings.catch_warnings():  # it rounds its ends to six digits and warns of levels that lie a hair outside
-            warnings.simplefilter("ignore", UserWarning)
+        with self._drawing():
             steps = [tree(torch.tensor(first), torch.tensor(last)) for tree in self._trees]
-        return sign * torch.cat(steps).to(self._device) / abs(last - first) ** 0.5
+        increment: Tensor = sign * torch.cat(steps).to(self._device) / abs(last - first) ** 0.5
+        return increment
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """torchsde while it draws: from the philox source if that was asked for, and without its warnings of levels
+        that lie a hair outside the path, whose ends it rounds."""
+        from torchsde._brownian import brownian_interval
+
+        def philox(size: Shape, dtype: torch.dtype, device: torch.device, seed: int) -> Tensor:
+            return philox_stream(int(seed))(size).to(device, dtype)
+
+        draw = philox if self._source == "NV" else brownian_interval._randn
+        with warnings.catch_warnings(), patch.object(brownian_interval, "_randn", draw):
+            warnings.simplefilter("ignore", UserWarning)
+            yield

@@ -14,8 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from modules.errors import InvalidInput
-from modules.sampling import ddim, dpmpp, euler
-from modules.sampling.schedules import AUTOMATIC, SCHEDULES, find_schedule
+from modules.sampling import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, unipc
+from modules.sampling.guidance import SigmaDenoiser
+from modules.sampling.schedules import AUTOMATIC, SCHEDULES, NoiseLevels, find_schedule
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Sampler:
     `timesteps`: it works on eps over DDIM's grid of timesteps; otherwise on x0 over sigmas. `schedule` is what
     Automatic means for it. `second_order`: two network calls a step, which prompt schedules count. `uses_ensd`: the
     eta noise seed delta concerns it. `discard_next_to_last`: it leaves the smallest positive sigma out.
+    `scale_divisor`: the CFG scale is divided by it. `levels` and `denoiser`: what sigmas and x0 mean to it.
     """
 
     name: str
@@ -35,6 +37,9 @@ class Sampler:
     second_order: bool = False
     uses_ensd: bool = False
     discard_next_to_last: bool = False
+    scale_divisor: float = 1.0
+    levels: type[NoiseLevels] = NoiseLevels
+    denoiser: type[SigmaDenoiser] = SigmaDenoiser
 
     @property
     def wants(self) -> frozenset[str]:
@@ -43,11 +48,30 @@ class Sampler:
 
 
 SAMPLERS = (
-    Sampler("DDIM", ddim.sample_ddim, ("ddim",), timesteps=True),
-    Sampler("Euler a", euler.sample_euler_ancestral, ("k_euler_a", "k_euler_ancestral"), uses_ensd=True),
-    Sampler("Euler", euler.sample_euler, ("k_euler",)),
     Sampler("DPM++ 2M", dpmpp.sample_dpmpp_2m, ("k_dpmpp_2m",), schedule="karras"),
     Sampler("DPM++ SDE", dpmpp.sample_dpmpp_sde, ("k_dpmpp_sde",), schedule="karras", second_order=True),
+    Sampler("DPM++ 2M SDE", dpmpp.sample_dpmpp_2m_sde, ("k_dpmpp_2m_sde",), schedule="exponential"),
+    Sampler("DPM++ 2M SDE Heun", dpmpp.sample_dpmpp_2m_sde_heun, ("k_dpmpp_2m_sde_heun",), schedule="exponential"),
+    Sampler("DPM++ 2S a", dpmpp.sample_dpmpp_2s_ancestral, ("k_dpmpp_2s_a",), schedule="karras", second_order=True,
+            uses_ensd=True),
+    Sampler("DPM++ 3M SDE", dpmpp.sample_dpmpp_3m_sde, ("k_dpmpp_3m_sde",), schedule="exponential",
+            discard_next_to_last=True),
+    Sampler("Euler a", euler.sample_euler_ancestral, ("k_euler_a", "k_euler_ancestral"), uses_ensd=True),
+    Sampler("Euler", euler.sample_euler, ("k_euler",)),
+    Sampler("LMS", lms.sample_lms, ("k_lms",)),
+    Sampler("Heun", euler.sample_heun, ("k_heun",), second_order=True),
+    Sampler("DPM2", dpm.sample_dpm2, ("k_dpm_2",), schedule="karras", second_order=True, discard_next_to_last=True),
+    Sampler("DPM2 a", dpm.sample_dpm2_ancestral, ("k_dpm_2_a",), schedule="karras", second_order=True,
+            discard_next_to_last=True, uses_ensd=True),
+    Sampler("DPM fast", dpm.sample_dpm_fast, ("k_dpm_fast",), uses_ensd=True),
+    Sampler("DPM adaptive", dpm.sample_dpm_adaptive, ("k_dpm_ad",), uses_ensd=True),
+    Sampler("Restart", restart.sample_restart, ("restart",), schedule="karras", second_order=True),
+    Sampler("DDIM", ddim.sample_ddim, ("ddim",), timesteps=True),
+    Sampler("DDIM CFG++", ddim.sample_ddim_cfgpp, ("ddim_cfgpp",), timesteps=True, scale_divisor=12.5),
+    Sampler("DDPM", ddim.sample_ddpm, ("ddpm",), timesteps=True),
+    Sampler("PLMS", plms.sample_plms, ("plms",), timesteps=True),
+    Sampler("UniPC", unipc.sample_unipc, ("unipc",), timesteps=True),
+    Sampler("LCM", lcm.sample_lcm, ("k_lcm",), levels=lcm.LcmLevels, denoiser=lcm.LcmDenoiser),
 )
 
 

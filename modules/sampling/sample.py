@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from modules.options import Options
 from modules.sampling import ddim, registry
-from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
-from modules.sampling.mask import MaskedDenoiser, MaskedInput, leave_alone, linear_blend, noised_original
+from modules.sampling.guidance import GuidedDenoiser
+from modules.sampling.mask import BeforeStep, MaskedDenoiser, MaskedInput, leave_alone, linear_blend, noised_original
 from modules.sampling.noise import BrownianTree, ImageNoise
 from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
 from modules.sampling.types import Denoiser
@@ -76,14 +77,16 @@ def total_calls(plan: Plan) -> int:
 def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
                     source: Source | None) -> Tensor:
     """DDIM and its kin: eps over a grid of timesteps, x scaled to unit variance."""
+    options, wants = plan.options, plan.sampler.wants
     alphas = denoise.model.alphas_cumprod
-    options = plan.options
-    classic = plan.sampler.function is ddim.sample_ddim and options.ddim_loop == "classic"
+    if options.use_downcasted_alpha_bar:
+        alphas = alphas.half().float()
+    classic = "before_step" in wants and options.ddim_loop == "classic"
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
     x = initial = noise.first()
-    eps: Denoiser = denoise
-    before_step = leave_alone
+    ask: Callable[[Tensor, Tensor], Any] = denoise.both if "denoise_both" in wants else denoise
+    before_step: BeforeStep = leave_alone
     if source:
         initial = initial * source.noise_multiplier
         alpha = float(alphas[grid[below]])
@@ -93,22 +96,24 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             fresh = options.mask_noise == "fresh"
             before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial)
         elif source.paint is not None:
-            eps = MaskedInput(denoise, source.latent, linear_blend(source.paint))
+            ask = MaskedInput(ask, source.latent, linear_blend(source.paint))
     steps = ddim.steps_down(grid, alphas, classic=classic)
-    eta = options.eta_ddim if plan.eta is None else plan.eta
-    return registry.run(plan.sampler, eps, x, steps, {
-        "noise": noise.next, "eta": eta, "before_step": before_step,
+    return registry.run(plan.sampler, ask, x, grid if "grid" in wants else steps, {
+        "noise": noise.next, "eta": options.eta_ddim if plan.eta is None else plan.eta, "before_step": before_step,
+        "alphas_cumprod": alphas, "from_noise": source is None, "variant": options.uni_pc_variant,
+        "order": options.uni_pc_order, "spacing": options.uni_pc_skip_type,
+        "lower_order_final": options.uni_pc_lower_order_final,
         "on_step": lambda i, guess: report(i + 1, len(steps), guess)})
 
 
 def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
                  source: Source | None) -> Tensor:
     """k-diffusion samplers: x0 over sigmas, the signal's scale left at 1."""
-    levels = NoiseLevels(denoise.model.alphas_cumprod)
+    levels = plan.sampler.levels(denoise.model.alphas_cumprod)
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     sigmas = build_sigmas(plan, levels, asked)
     x = noise.first()
-    x0: Denoiser = SigmaDenoiser(denoise, levels)
+    x0: Denoiser = plan.sampler.denoiser(denoise, levels)
     walked = sigmas
     if source:
         block = x * source.noise_multiplier
@@ -146,7 +151,8 @@ def _stochastic(plan: Plan, noise: ImageNoise, x: Tensor, sigmas: Tensor) -> dic
         "s_noise": options.s_noise}
     if "brownian" in plan.sampler.wants:
         seeds = noise.seeds if not options.no_dpmpp_sde_batch_determinism else (batch_seed(noise.seeds),)
-        arguments["brownian"] = BrownianTree(x, float(positive.min()), float(positive.max()), seeds)
+        arguments["brownian"] = BrownianTree(x, float(positive.min()), float(positive.max()), seeds,
+                                             options.randn_source)
     return arguments
 
 

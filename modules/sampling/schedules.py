@@ -34,7 +34,8 @@ class NoiseLevels:
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """Fractional timesteps of `sigma`, clamped to 0..999, same shape."""
         log_sigma = sigma.cpu().log()
-        low = torch.searchsorted(self.log_sigmas, log_sigma.contiguous(), right=True).sub(1).clamp(0, 998)
+        low = torch.searchsorted(self.log_sigmas, log_sigma.contiguous(), right=True).sub(1)
+        low = low.clamp(0, len(self.log_sigmas) - 2)
         below, above = self.log_sigmas[low], self.log_sigmas[low + 1]
         weight = ((log_sigma - below) / (above - below)).clamp(0, 1)
         return (low + weight).to(sigma.device)
@@ -69,7 +70,8 @@ def timesteps(steps: int) -> list[int]:
 
 def uniform(n: int, r: ScheduleRange) -> Tensor:
     """Equal steps in t over all trained levels."""
-    return _with_zero(r.levels.t_to_sigma(torch.linspace(999, 0, n)))
+    first, last = r.levels.sigma_to_t(torch.tensor([r.levels.sigma_max, r.levels.sigma_min])).tolist()
+    return _with_zero(r.levels.t_to_sigma(torch.linspace(first, last, n)))
 
 
 def karras(n: int, r: ScheduleRange) -> Tensor:
