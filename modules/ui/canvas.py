@@ -1,0 +1,196 @@
+"""The mask canvas: a picture, a mask painted over it, and the tools for it. Built on gr.HTML, without a build step."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio import processing_utils
+from gradio.component_meta import ComponentMeta, updateable
+from gradio.data_classes import FileData, GradioModel
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from modules.errors import InvalidInput
+
+HERE = Path(__file__).parent
+PNG_PREFIX = "data:image/png;base64,"
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
+MAX_PIXELS = 64 * 2**20
+
+
+class RefusedPicture(InvalidInput, gr.Error):
+    """A picture or mask that the canvas cannot accept. Gradio shows the sentence as it is."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        gr.Error.__init__(self, message, print_exception=False)
+        InvalidInput.__init__(self, message, field=field)
+
+
+class CanvasValue(GradioModel):
+    """What travels between page and server.
+
+    `mask` is a PNG as a data URL; `size` is the (width, height) in which the page shows the picture; `strokes` counts
+    the steps in the mask; `loading` says that the picture is still on its way to the server.
+    """
+
+    image: FileData | None = None
+    mask: str | None = None
+    size: tuple[int, int] | None = None
+    strokes: int = 0
+    loading: bool = False
+
+
+@dataclass(frozen=True)
+class MaskData:
+    """A picture and what is to be painted in it.
+
+    `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; None where nothing is painted.
+    `path`, `format` and `text` are the uploaded file, its format ("PNG") and its text chunks.
+    """
+
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    path: Path | None = None
+    format: str | None = None
+    text: dict[str, str] = field(default_factory=dict)
+
+
+class _WithoutStub(ComponentMeta):
+    """Makes a component class as Gradio does, but writes no .pyi file beside its source."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
+        attrs["__init__"] = updateable(attrs["__init__"])
+        return super(ComponentMeta, cls).__new__(cls, name, bases, attrs)
+
+
+class MaskCanvas(gr.HTML, metaclass=_WithoutStub):
+    """Shows a picture and lets people paint a mask on it. Its value in Python is a `MaskData`.
+
+    `canvas_id` is the name under which the browser remembers picture and mask over a reload.
+    """
+
+    data_model = CanvasValue
+
+    def __init__(self, value: MaskData | Image.Image | Path | None = None, *, canvas_id: str = "canvas",
+                 max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
+        self.max_pixels = max_pixels
+        super().__init__(
+            value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
+            js_on_load=_asset("mask.js") + _asset("canvas.js"), apply_default_css=False, canvas_id=canvas_id, **kwargs)
+
+    def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
+        """Picture and mask from the page. Raises RefusedPicture (an InvalidInput) for anything that is not as it
+        should be."""
+        if payload is None or payload.image is None:
+            if payload is not None and payload.loading:
+                raise RefusedPicture("The picture is still being uploaded; try again in a moment.", field="image")
+            return MaskData()
+        path = Path(payload.image.path)
+        image, file_format = open_picture(path, self.max_pixels, payload.size)
+        mask = decode_mask(payload.mask, image.size) if payload.mask else None
+        text = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
+        return MaskData(image, mask, path, file_format, text)
+
+    def postprocess(self, value: MaskData | Image.Image | Path | None) -> CanvasValue:  # type: ignore[override]
+        """What the page is to show. A Path must come from our own code, never from a client: its file is published."""
+        if value is None:
+            return CanvasValue()
+        if not isinstance(value, MaskData):
+            value = MaskData(image=value) if isinstance(value, Image.Image) else MaskData(path=value)
+        if value.path is None and value.image is None:
+            return CanvasValue()
+        path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
+        image, _ = open_picture(path, self.max_pixels)
+        cached = processing_utils.save_file_to_cache(path, cache_dir=self.GRADIO_CACHE)
+        return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size,
+                           mask=encode_mask(value.mask) if value.mask else None, strokes=1 if value.mask else 0)
+
+    def api_info(self) -> dict[str, Any]:
+        return CanvasValue.model_json_schema()
+
+    def example_payload(self) -> Any:
+        return CanvasValue().model_dump()
+
+    def example_value(self) -> Any:
+        return None
+
+
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS,
+                 shown_size: tuple[int, int] | None = None) -> tuple[Image.Image, str | None]:
+    """Reads a picture upright, as RGB or RGBA with its `info`, and its format.
+
+    `shown_size` is the size in which a browser shows it: browsers differ in whether they obey an orientation tag
+    outside JPEG, and the mask belongs to the picture as it was shown. Raises RefusedPicture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=PICTURE_FORMATS) as raw:
+                _check_pixels(raw.size, max_pixels)
+                raw.load()
+                file_format = raw.format
+                upright = ImageOps.exif_transpose(raw)
+                if shown_size is not None and upright.size != shown_size and raw.size == shown_size:
+                    upright = raw.copy()
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise RefusedPicture("This file is not a picture that can be read.", field="image") from error
+    if shown_size is not None and upright.size != shown_size:
+        raise RefusedPicture("The picture has another size than the page says; choose it again.", field="image")
+    return _to_rgb(upright), file_format
+
+
+def decode_mask(data_url: str, size: tuple[int, int]) -> Image.Image | None:
+    """The mask in a data URL: mode "L", 255 = paint, of `size`; None when it is all 0. Raises RefusedPicture."""
+    longest = 4096 + 2 * size[0] * size[1]
+    if not data_url.startswith(PNG_PREFIX) or len(data_url) > longest:
+        raise RefusedPicture("The mask is not a PNG.", field="mask")
+    try:
+        data = base64.b64decode(data_url[len(PNG_PREFIX):], validate=True)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as mask:
+            if mask.size != size:
+                raise RefusedPicture("The mask has another size than the picture.", field="mask")
+            grey = mask.convert("L")
+    except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError,
+            SyntaxError) as error:
+        raise RefusedPicture("The mask is not a PNG that can be read.", field="mask") from error
+    return grey if grey.getbbox() else None
+
+
+def encode_mask(mask: Image.Image) -> str:
+    """A mask as the data URL that the page reads."""
+    buffer = io.BytesIO()
+    mask.convert("L").save(buffer, "PNG")
+    return PNG_PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise RefusedPicture(f"The picture has {size[0]}x{size[1]} pixels; {max_pixels / 1e6:.0f} million is the most.",
+                             field="image")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB or RGBA, `info` kept. 16-bit grey is scaled, because Pillow would cut it off at 255."""
+    if image.mode in ("RGB", "RGBA"):
+        return image
+    if image.mode.startswith("I;16"):
+        info = image.info
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
+        image.info = info
+    see_through = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if see_through else "RGB")
+
+
+def _save_picture(image: Image.Image | None, folder: str) -> Path:
+    assert image is not None
+    return Path(processing_utils.save_pil_to_cache(image, cache_dir=folder, format="png"))
+
+
+def _asset(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

@@ -1,0 +1,359 @@
+// The mask itself: one byte a pixel (255 = paint), what can be drawn in it, and its undo history. Knows no page.
+
+const TILE = 128;
+const HISTORY_BYTES = 96 * 2 ** 20;
+
+// A box is {x0, y0, x1, y1} in whole pixels, x1 and y1 not included.
+const emptyBox = () => ({x0: Infinity, y0: Infinity, x1: -Infinity, y1: -Infinity});
+const isEmptyBox = (box) => box.x0 >= box.x1 || box.y0 >= box.y1;
+function grow(box, other) {
+	box.x0 = Math.min(box.x0, other.x0);
+	box.y0 = Math.min(box.y0, other.y0);
+	box.x1 = Math.max(box.x1, other.x1);
+	box.y1 = Math.max(box.y1, other.y1);
+}
+
+class Mask {
+	constructor(width, height) {
+		this.width = width;
+		this.height = height;
+		this.data = new Uint8Array(width * height);
+		this.painted = 0; // pixels that are not 0
+		this.columns = Math.ceil(width / TILE);
+		this.saved = new Map(); // tile number -> its bytes before the present step
+		this.dirty = emptyBox(); // what the screen has not seen yet
+		this.undone = [];
+		this.done = [];
+		this.steps = 0;
+	}
+
+	get box() {
+		return {x0: 0, y0: 0, x1: this.width, y1: this.height};
+	}
+
+	get coverage() {
+		return this.painted / (this.width * this.height);
+	}
+
+	// --- drawing: each call belongs to the present step, which `commit` ends or `cancel` takes back
+
+	// A round brush of `radius` pixels drawn from (x0, y0) to (x1, y1): all pixels whose centre it covers.
+	stroke(x0, y0, x1, y1, radius, value) {
+		const box = this.clip({
+			x0: Math.floor(Math.min(x0, x1) - radius), y0: Math.floor(Math.min(y0, y1) - radius),
+			x1: Math.ceil(Math.max(x0, x1) + radius), y1: Math.ceil(Math.max(y0, y1) + radius),
+		});
+		if (isEmptyBox(box)) return;
+		this.touch(box);
+		const length = Math.hypot(x1 - x0, y1 - y0);
+		for (let y = box.y0; y < box.y1; y++) {
+			const [left, right] = capsuleRow(y + 0.5, x0, y0, x1, y1, length, radius);
+			this.fillRow(y, left, right, value);
+		}
+		if (radius < 1) this.fillRow(Math.floor(y1), Math.floor(x1) + 0.5, Math.floor(x1) + 0.5, value);
+	}
+
+	rectangle(x0, y0, x1, y1, value) {
+		const box = this.clip({
+			x0: Math.round(Math.min(x0, x1)), y0: Math.round(Math.min(y0, y1)),
+			x1: Math.round(Math.max(x0, x1)), y1: Math.round(Math.max(y0, y1)),
+		});
+		if (isEmptyBox(box)) return;
+		this.touch(box);
+		for (let y = box.y0; y < box.y1; y++) this.data.fill(value, y * this.width + box.x0, y * this.width + box.x1);
+	}
+
+	// The inside of a closed line through `points` ([x, y] each), by the non-zero rule.
+	polygon(points, value) {
+		const xs = points.map((p) => p[0]);
+		const ys = points.map((p) => p[1]);
+		const box = this.clip({
+			x0: Math.floor(smallest(xs)), y0: Math.floor(smallest(ys)),
+			x1: Math.ceil(largest(xs)), y1: Math.ceil(largest(ys)),
+		});
+		if (points.length < 3 || isEmptyBox(box)) return;
+		this.touch(box);
+		for (let y = box.y0; y < box.y1; y++) {
+			for (const [left, right] of insideSpans(points, y + 0.5)) this.fillRow(y, left, right, value);
+		}
+	}
+
+	fill(value) {
+		this.touch(this.box);
+		this.data.fill(value);
+	}
+
+	invert() {
+		this.touch(this.box);
+		const data = this.data;
+		for (let i = 0; i < data.length; i++) data[i] = 255 - data[i];
+	}
+
+	replace(data) {
+		this.touch(this.box);
+		this.data.set(data);
+	}
+
+	// --- steps
+
+	// Ends the step. Returns whether it changed anything.
+	commit() {
+		const tiles = [];
+		for (const [number, before] of this.saved) {
+			const after = this.tile(number);
+			if (!sameBytes(before, after)) tiles.push({number, bytes: before});
+			this.painted += countPainted(after) - countPainted(before);
+		}
+		this.saved.clear();
+		if (!tiles.length) return false;
+		this.done.push(tiles);
+		this.undone.length = 0;
+		this.steps += 1;
+		this.forgetOldest();
+		return true;
+	}
+
+	cancel() {
+		for (const [number, bytes] of this.saved) this.setTile(number, bytes);
+		this.saved.clear();
+	}
+
+	undo() {
+		return this.travel(this.done, this.undone, -1);
+	}
+
+	redo() {
+		return this.travel(this.undone, this.done, 1);
+	}
+
+	// A step holds the bytes of its tiles on the other side of it, so going over it swaps them.
+	travel(from, to, direction) {
+		const tiles = from.pop();
+		if (!tiles) return false;
+		for (const tile of tiles) {
+			const present = this.tile(tile.number);
+			this.painted += countPainted(tile.bytes) - countPainted(present);
+			this.setTile(tile.number, tile.bytes);
+			tile.bytes = present;
+		}
+		to.push(tiles);
+		this.steps += direction;
+		return true;
+	}
+
+	forgetOldest() {
+		let bytes = 0;
+		for (let i = this.done.length - 1; i >= 0; i--) {
+			for (const tile of this.done[i]) bytes += tile.bytes.length;
+			if (bytes > HISTORY_BYTES && i < this.done.length - 1) {
+				this.done.splice(0, i + 1);
+				return;
+			}
+		}
+	}
+
+	// Takes `data` over as a beginning: nothing to undo.
+	load(data) {
+		this.data.set(data);
+		this.painted = countPainted(data);
+		this.done.length = this.undone.length = 0;
+		this.steps = this.painted ? 1 : 0;
+		this.saved.clear();
+		grow(this.dirty, this.box);
+	}
+
+	// --- rows and tiles
+
+	// Fills the pixels of row `y` whose centres lie in [left, right].
+	fillRow(y, left, right, value) {
+		const from = Math.max(0, Math.ceil(left - 0.5));
+		const to = Math.min(this.width, Math.floor(right - 0.5) + 1);
+		if (from < to && y >= 0 && y < this.height) this.data.fill(value, y * this.width + from, y * this.width + to);
+	}
+
+	clip(box) {
+		return {
+			x0: Math.max(0, box.x0), y0: Math.max(0, box.y0),
+			x1: Math.min(this.width, box.x1), y1: Math.min(this.height, box.y1),
+		};
+	}
+
+	// Must come before any writing inside `box`: keeps what was there.
+	touch(box) {
+		grow(this.dirty, box);
+		for (let row = Math.floor(box.y0 / TILE); row * TILE < box.y1; row++) {
+			for (let column = Math.floor(box.x0 / TILE); column * TILE < box.x1; column++) {
+				const number = row * this.columns + column;
+				if (!this.saved.has(number)) this.saved.set(number, this.tile(number));
+			}
+		}
+	}
+
+	tileBox(number) {
+		const x0 = (number % this.columns) * TILE;
+		const y0 = Math.floor(number / this.columns) * TILE;
+		return this.clip({x0, y0, x1: x0 + TILE, y1: y0 + TILE});
+	}
+
+	tile(number) {
+		const {x0, y0, x1, y1} = this.tileBox(number);
+		const bytes = new Uint8Array((x1 - x0) * (y1 - y0));
+		for (let y = y0; y < y1; y++) {
+			bytes.set(this.data.subarray(y * this.width + x0, y * this.width + x1), (y - y0) * (x1 - x0));
+		}
+		return bytes;
+	}
+
+	setTile(number, bytes) {
+		const box = this.tileBox(number);
+		const {x0, y0, x1, y1} = box;
+		for (let y = y0; y < y1; y++) {
+			this.data.set(bytes.subarray((y - y0) * (x1 - x0), (y - y0 + 1) * (x1 - x0)), y * this.width + x0);
+		}
+		grow(this.dirty, box);
+	}
+
+	takeDirty() {
+		const box = this.clip(this.dirty);
+		this.dirty = emptyBox();
+		return box;
+	}
+}
+
+// Where the line at height `y` crosses a capsule: [left, right], empty when left > right. A capsule is convex, so the
+// crossing is one interval: the hull of what it has in common with the two discs and with the strip between them.
+function capsuleRow(y, x0, y0, x1, y1, length, radius) {
+	const crossing = [Infinity, -Infinity];
+	addDisc(crossing, y, x0, y0, radius);
+	if (length === 0) return crossing;
+	addDisc(crossing, y, x1, y1, radius);
+	const dx = (x1 - x0) / length;
+	const dy = (y1 - y0) / length;
+	const along = interval(dx, (y - y0) * dy, 0, length);
+	const across = interval(-dy, (y - y0) * dx, -radius, radius);
+	const left = x0 + Math.max(along[0], across[0]);
+	const right = x0 + Math.min(along[1], across[1]);
+	if (left <= right) {
+		crossing[0] = Math.min(crossing[0], left);
+		crossing[1] = Math.max(crossing[1], right);
+	}
+	return crossing;
+}
+
+function addDisc(crossing, y, cx, cy, radius) {
+	const square = radius * radius - (y - cy) * (y - cy);
+	if (square < 0) return;
+	crossing[0] = Math.min(crossing[0], cx - Math.sqrt(square));
+	crossing[1] = Math.max(crossing[1], cx + Math.sqrt(square));
+}
+
+// The u for which low <= slope * u + offset <= high.
+function interval(slope, offset, low, high) {
+	if (Math.abs(slope) < 1e-9) return offset >= low && offset <= high ? [-Infinity, Infinity] : [Infinity, -Infinity];
+	const a = (low - offset) / slope;
+	const b = (high - offset) / slope;
+	return a < b ? [a, b] : [b, a];
+}
+
+function insideSpans(points, y) {
+	const crossings = [];
+	for (let i = 0; i < points.length; i++) {
+		const [ax, ay] = points[i];
+		const [bx, by] = points[(i + 1) % points.length];
+		if (ay <= y === by <= y) continue;
+		crossings.push({x: ax + ((y - ay) * (bx - ax)) / (by - ay), turn: ay <= y ? 1 : -1});
+	}
+	crossings.sort((a, b) => a.x - b.x);
+	const spans = [];
+	let winding = 0;
+	for (let i = 0; i + 1 < crossings.length; i++) {
+		winding += crossings[i].turn;
+		if (winding) spans.push([crossings[i].x, crossings[i + 1].x]);
+	}
+	return spans;
+}
+
+function smallest(values) {
+	return values.reduce((a, b) => Math.min(a, b), Infinity);
+}
+
+function largest(values) {
+	return values.reduce((a, b) => Math.max(a, b), -Infinity);
+}
+
+function sameBytes(a, b) {
+	for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+	return true;
+}
+
+function countPainted(bytes) {
+	let count = 0;
+	for (let i = 0; i < bytes.length; i++) if (bytes[i]) count++;
+	return count;
+}
+
+// --- pictures <-> bytes
+
+function bitmapPixels(bitmap) {
+	const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+	const context = canvas.getContext("2d", {willReadFrequently: true});
+	context.drawImage(bitmap, 0, 0);
+	return context.getImageData(0, 0, bitmap.width, bitmap.height);
+}
+
+// The bytes that a picture means as a mask: its alpha channel if it has transparency, else its luminance.
+function bytesFromPixels(pixels, wantAlpha) {
+	const rgba = pixels.data;
+	const bytes = new Uint8Array(rgba.length / 4);
+	const useAlpha = wantAlpha || hasTransparency(pixels);
+	for (let i = 0, j = 0; i < bytes.length; i++, j += 4) {
+		bytes[i] = useAlpha ? rgba[j + 3] : (rgba[j] * 19595 + rgba[j + 1] * 38470 + rgba[j + 2] * 7471 + 0x8000) >> 16;
+	}
+	return bytes;
+}
+
+function hasTransparency(pixels) {
+	for (let i = 3; i < pixels.data.length; i += 4) if (pixels.data[i] < 250) return true;
+	return false;
+}
+
+// Brings mask bytes to another size: nearest for a hard mask, linear for a soft one.
+function resizeBytes(bytes, width, height, newWidth, newHeight) {
+	if (width === newWidth && height === newHeight) return bytes;
+	const hard = bytes.every((value) => value === 0 || value === 255);
+	const result = new Uint8Array(newWidth * newHeight);
+	for (let y = 0; y < newHeight; y++) {
+		const v = ((y + 0.5) * height) / newHeight;
+		for (let x = 0; x < newWidth; x++) {
+			const u = ((x + 0.5) * width) / newWidth;
+			result[y * newWidth + x] = hard
+				? bytes[Math.floor(v) * width + Math.floor(u)]
+				: linearAt(bytes, width, height, u - 0.5, v - 0.5);
+		}
+	}
+	return result;
+}
+
+function linearAt(bytes, width, height, u, v) {
+	const x0 = Math.max(0, Math.floor(u));
+	const y0 = Math.max(0, Math.floor(v));
+	const x1 = Math.min(width - 1, x0 + 1);
+	const y1 = Math.min(height - 1, y0 + 1);
+	const fx = Math.max(0, u - x0);
+	const fy = Math.max(0, v - y0);
+	const top = bytes[y0 * width + x0] * (1 - fx) + bytes[y0 * width + x1] * fx;
+	const bottom = bytes[y1 * width + x0] * (1 - fx) + bytes[y1 * width + x1] * fx;
+	return Math.round(top * (1 - fy) + bottom * fy);
+}
+
+// A grey PNG of the mask as a data URL. At once, not later: a click on Generate must find it.
+function maskDataUrl(mask) {
+	const canvas = document.createElement("canvas");
+	canvas.width = mask.width;
+	canvas.height = mask.height;
+	const pixels = new ImageData(mask.width, mask.height);
+	const words = new Uint32Array(pixels.data.buffer);
+	for (let i = 0; i < words.length; i++) words[i] = 0xff000000 | (mask.data[i] * 0x010101);
+	canvas.getContext("2d", {willReadFrequently: true}).putImageData(pixels, 0, 0);
+	return canvas.toDataURL("image/png");
+}
