@@ -7,7 +7,7 @@ network would predict has a closed form, and what any sampler must converge to i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,17 @@ class FakeModel:
     calls: list[tuple[float, int]] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
 
-    def encode_prompt(self, text: str, *, clip_skip: int = 1, emphasis: str = "Original",
-                      comma_backtrack: int = 20) -> Tensor:
-        """Context (77, CHANNELS): the text's hash as values in [-shift, shift]; all zero for an empty text."""
-        self.encoded.append(text)
-        values = torch.zeros(CHANNELS)
-        if text:
-            digest = hashlib.sha256(f"{text}|{clip_skip}|{emphasis}".encode()).digest()
-            values = (torch.tensor(list(digest[:CHANNELS])) / 127.5 - 1) * self.shift
-        return values.expand(77, CHANNELS).clone()
+    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int = 1, emphasis: str = "Original",
+                       comma_backtrack: int = 20) -> Tensor:
+        """Contexts (texts, 77, CHANNELS): each text's hash as values in [-shift, shift]; zero for an empty text."""
+        self.encoded += texts
+        return torch.stack([self._words(text, clip_skip, emphasis).expand(77, CHANNELS) for text in texts])
+
+    def _words(self, text: str, clip_skip: int, emphasis: str) -> Tensor:
+        if not text:
+            return torch.zeros(CHANNELS)
+        digest = hashlib.sha256(f"{text}|{clip_skip}|{emphasis}".encode()).digest()
+        return (torch.tensor(list(digest[:CHANNELS])) / 127.5 - 1) * self.shift
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """E[noise | x] for x = sqrt(a) x0 + sqrt(1 - a) noise and x0 ~ N(mean + words, std^2); t may be fractional."""
