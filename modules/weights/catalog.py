@@ -17,7 +17,8 @@ SUFFIXES = (".safetensors", ".ckpt", ".pt")
 VAE_SUFFIXES = tuple(".vae" + suffix for suffix in SUFFIXES)
 MAX_HEADER = 100_000_000  # bytes; what the safetensors format allows
 
-_HASH_AT_THE_END = re.compile(r"\s*\[[0-9a-f]*\]?\s*$", re.IGNORECASE)
+_TITLE = re.compile(r"(?P<name>.*?)\s*\[(?P<digits>[0-9a-f]*)\]?")
+_HASH = re.compile(r"[0-9a-f]{10}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -126,21 +127,21 @@ class Catalog:
     def find(self, text: str) -> CheckpointFile:
         """The checkpoint that `text` means: a title, a name, a path or a hash, or part of a title, in any case.
 
-        As WebUI does, an exact alias wins, then the shortest title that contains `text`, then the same without a hash
-        in brackets at its end (`sd_models.get_closet_checkpoint_match`).
+        Exact names win over parts, and of those the shortest title; a title whose hash is another one is taken for its
+        name, then for its hash (WebUI: `sd_models.get_closet_checkpoint_match`). A hash that no file is known to have
+        makes the catalog compute the ones that are missing.
 
         Raises:
             NotFound: nothing fits.
         """
         wanted = text.strip().lower()
-        for attempt in (wanted, _HASH_AT_THE_END.sub("", wanted)):
-            if not attempt:
-                continue
+        title = _TITLE.fullmatch(wanted)
+        for attempt in (wanted, *(title.group("name", "digits") if title else ())):
             exact = [file for file in self._checkpoints if attempt in file.aliases()]
-            partial = [file for file in self._checkpoints if attempt in file.title.lower()]
+            partial = [file for file in self._checkpoints if attempt and attempt in file.title.lower()]
             if exact or partial:
                 return min(exact or partial, key=lambda file: len(file.title))
-            if re.fullmatch(r"[0-9a-f]{10}|[0-9a-f]{64}", attempt) and (found := self._by_hash(attempt)):
+            if _HASH.fullmatch(attempt) and (found := self._by_hash(attempt)):
                 return found
         raise NotFound(f'There is no checkpoint "{text}"{_what_exists([f.filename for f in self._checkpoints])}')
 

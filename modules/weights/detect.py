@@ -27,7 +27,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"^(control_model\.|zero_convs\.|input_hint_block\.|controlnet_)", "a ControlNet file, not a checkpoint"),
     (r"^(emb_params|string_to_param|clip_[gl]$)", "a textual inversion embedding, not a checkpoint"),
     (
-        r"^((unet|vae|text_encoder)\.)?((encoder|decoder)\.)?(down|up|mid)_blocks?\.",
+        r"^((unet|vae|text_encoder|first_stage_model)\.)?((encoder|decoder)\.)?(down|up|mid)_blocks?\.",
         "a part of a model in diffusers' own layout",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -28,14 +29,14 @@ class LatentColours:
         latent = encode_image(image * 2 - 1)[0].cpu()
         colours = F.avg_pool2d(image, CELL)[0].flatten(1).T
         cells = F.pad(latent.flatten(1).T, (0, 1), value=1.0)
-        solution = torch.linalg.lstsq(cells, colours)[0]
+        solution = cast(Tensor, torch.linalg.lstsq(cells, colours).solution)
         return LatentColours(solution[:4].T.contiguous(), solution[4].contiguous())
 
     def paint(self, latent: Tensor) -> Tensor:
         """(4, h, w) -> (3, h, w) in [0, 1], on the latent's device."""
         x = latent.float()
         weight, bias = self.weight.to(x.device), self.bias.to(x.device)
-        return (torch.tensordot(weight, x, dims=1) + bias[:, None, None]).clamp(0, 1)
+        return (weight @ x.flatten(1) + bias[:, None]).clamp(0, 1).reshape(3, *x.shape[1:])
 
 
 def _patches() -> Tensor:

@@ -93,5 +93,5 @@ def _open_pickle(path: Path, start: bytes) -> TensorFile:
 def _unsafe(name: str, message: str) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", message)
     if found is None:
-        return f"{name} is cut off or damaged: torch cannot read it."
+        return f"{name} is cut off or damaged, or holds other things than tensors, so it was not loaded."
     return f"{name} asks to run {found[1]}, which a file of weights has no need of, so it was not loaded."

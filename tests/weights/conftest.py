@@ -1,0 +1,69 @@
+"""Tiny checkpoints in Stable Diffusion's layout, built once a run, and a model loaded from one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from make_tiny import make_tiny
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from weights.loading import load
+
+from modules.weights.model import StableDiffusion
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny-sd15 and tiny-sd15-inpainting."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name in ("tiny-sd15", "tiny-sd15-inpainting"):
+        make_tiny(name, folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(checkpoints: Path) -> Path:
+    return checkpoints / "tiny-sd15.safetensors"
+
+
+@pytest.fixture(scope="session")
+def tiny_inpainting(checkpoints: Path) -> Path:
+    return checkpoints / "tiny-sd15-inpainting.safetensors"
+
+
+@pytest.fixture(scope="session")
+def sd_model(tiny: Path) -> StableDiffusion:
+    return load(tiny)
+
+
+@pytest.fixture(scope="session")
+def sd_inpainting(tiny_inpainting: Path) -> StableDiffusion:
+    return load(tiny_inpainting)
+
+
+@pytest.fixture
+def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes tiny-sd15 with its tensors put through a function."""
+
+    def write(change: Callable[[dict[str, Tensor]], dict[str, Tensor]], name: str = "changed.safetensors") -> Path:
+        tensors = change(load_file(tiny))
+        path = tmp_path / name
+        if path.suffix == ".safetensors":
+            save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+        else:
+            torch.save({"state_dict": tensors}, path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The recorded pictures of real WebUI, where they are at hand."""
+    folder = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip("the recorded pictures are not here")
+    return folder

@@ -1,0 +1,111 @@
+"""Files that are not what they should be get one sentence, and code in a pickle never runs."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from modules.errors import CheckpointError
+from modules.weights.tensors import read_tensors
+
+ran: list[str] = []
+
+
+class Attack:
+    """A pickle that runs a function when it is read."""
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return ran.append, ("it ran",)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as raised, read_tensors(path):
+        pass
+    message = raised.value.message
+    assert message.startswith(path.name)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def weights() -> dict[str, torch.Tensor]:
+    return {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
+
+
+def test_safetensors(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file(weights, path, metadata={"unet_heads": "4"})
+    with read_tensors(path) as file:
+        assert file.shapes == {"a.weight": (2, 3), "a.bias": (2,)}
+        assert file.metadata == {"unet_heads": "4"}
+        assert torch.equal(file.get("a.weight"), weights["a.weight"])
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("name", ["x.ckpt", "x.pt"])
+def test_pickles_of_tensors(
+    tmp_path: Path, weights: dict[str, torch.Tensor], name: str, wrapped: bool, new_format: bool
+) -> None:
+    content = {"state_dict": weights, "epoch": 3} if wrapped else {**weights, "step": 3}
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=new_format)
+    with read_tensors(tmp_path / name) as file:
+        assert file.shapes == {"a.weight": (2, 3), "a.bias": (2,)}
+        assert torch.equal(file.get("a.bias"), weights["a.bias"])
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt", "x.pt"])
+def test_missing_empty_and_web_pages(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert "cannot be read" in refusal(path)
+    path.touch()
+    assert "is empty" in refusal(path)
+    path.write_text("\n<!DOCTYPE html><html>Please log in</html>" * 20)
+    assert "is a web page" in refusal(path)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "Git LFS pointer" in refusal(path)
+    path.write_bytes(b"\x00\xff\x13 something else entirely" * 50)
+    assert "cut off or damaged" in refusal(path)
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
+@pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt"])
+def test_truncated(tmp_path: Path, name: str, kept: float) -> None:
+    path = tmp_path / name
+    tensors = {str(i): torch.randn(100) for i in range(50)}
+    if name.endswith(".ckpt"):
+        torch.save(tensors, path)
+    else:
+        save_file(tensors, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    assert "cut off or damaged" in refusal(path)
+
+
+def test_mislabelled(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    torch.save(weights, tmp_path / "x.safetensors")
+    assert "is a pickle under another name" in refusal(tmp_path / "x.safetensors")
+    save_file(weights, tmp_path / "x.ckpt")
+    assert "rename it to .safetensors" in refusal(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_code_in_a_pickle_is_named_and_does_not_run(tmp_path: Path, new_format: bool) -> None:
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": {"a": torch.ones(1)}, "extra": Attack()}, path, _use_new_zipfile_serialization=new_format)
+    message = refusal(path)
+    assert "asks to run" in message
+    path.write_bytes(pickle.dumps({"a": Path("x")}, protocol=2))
+    assert "asks to run pathlib" in refusal(path)
+    assert ran == []
+
+
+def test_a_pickle_of_something_else(tmp_path: Path) -> None:
+    torch.save([torch.ones(1)], tmp_path / "x.pt")
+    assert "holds a list, not a set of tensors" in refusal(tmp_path / "x.pt")
