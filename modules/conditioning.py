@@ -24,8 +24,9 @@ def encode(model: SDModel, prompt: str, negative_prompt: str, *, images: int, ca
     """Guidance for a batch of `images` pictures of one prompt over `calls` network calls."""
     context = partial(model.encode_prompts, clip_skip=options.CLIP_stop_at_last_layers, emphasis=options.emphasis,
                       comma_backtrack=options.comma_padding_backtrack)
-    parts = tuple((_scheduled(text, calls, context, options), weight) for text, weight in prompts.split_and(prompt))
-    negative = _scheduled(negative_prompt, calls, context, options)
+    words, _ = prompts.extra_networks(prompts.strip_comments(prompt))
+    parts = tuple((_scheduled(text, calls, context, options), weight) for text, weight in prompts.split_and(words))
+    negative = _scheduled(prompts.strip_comments(negative_prompt), calls, context, options)
     if options.pad_cond_uncond_v0:
         negative = _cut_or_repeat(negative, parts)
     elif options.pad_cond_uncond:

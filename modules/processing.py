@@ -17,6 +17,7 @@ from torch import Tensor
 from modules import conditioning
 from modules.errors import BadResult, Interrupted, Stopped
 from modules.imaging import tensors
+from modules.imaging.colour import match_colours
 from modules.imaging.fill import fill
 from modules.imaging.mask import CropRegion, crop_region, prepare
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
@@ -30,6 +31,9 @@ from modules.sampling.sample import Plan, Source, sample, total_calls
 from modules.sampling.types import SDModel
 
 Size = tuple[int, int]
+
+Finish = Callable[[Image.Image, int], tuple[Image.Image, ...]]
+"""(decoded picture, its number in the batch) -> the result, then its extras."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Start:
 
     source: Source | None
     extra_channels: Tensor | None
-    finish: Callable[[Image.Image, int], tuple[Image.Image, ...]]
+    finish: Finish
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -128,7 +132,8 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Start:
     job.stage("Encoding the picture")
     start = _start_whole(model, request, images, mask)
     warnings = () if mask.getbbox() else ("The mask is empty, so nothing was painted.",)
-    return replace(start, finish=_paste_back(request, overlays, overlay_mask, region), warnings=warnings)
+    paste_back = _paste_back(request, overlays, overlay_mask, region)
+    return replace(start, finish=lambda image, k: paste_back(*start.finish(image, k), k), warnings=warnings)
 
 
 def _start_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image],
@@ -157,7 +162,14 @@ def _start_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image]
     source = Source(latent, request.denoising_strength, paint,
                     request.options.initial_noise_multiplier if multiplier is None else multiplier,
                     request.options.img2img_fix_steps)
-    return Start(source, extra, lambda image, k: (image,))
+    return Start(source, extra, _correct_colours(request, images))
+
+
+def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish:
+    """The finish of img2img: the colours of the k-th original, when the option asks for them."""
+    if not request.options.img2img_color_correction:
+        return lambda image, k: (image,)
+    return lambda image, k: (match_colours(image, targets[k % len(targets)]),)
 
 
 def _latent_content(request: Img2Img, latent: Tensor, paint: Tensor) -> Tensor:
@@ -185,7 +197,7 @@ def _extra_channels(model: SDModel, pixels: Tensor, hole: Tensor, *, weight: flo
 
 
 def _paste_back(request: Inpaint, overlays: Sequence[Image.Image], mask: Image.Image,
-                region: CropRegion | None) -> Callable[[Image.Image, int], tuple[Image.Image, ...]]:
+                region: CropRegion | None) -> Finish:
     """The finish of inpainting: the original over the result, and the extras that the options ask for."""
     options = request.options
 
