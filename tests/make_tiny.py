@@ -4,8 +4,8 @@
 
 Each tensor has its own stream of raw PCG64 words, seeded from its name, so that files that share a shape share the
 weights; a salt makes another model of the same shapes. The weights are shaped so that sampling behaves: an identity
-path through the UNet makes eps follow the noise, the autoencoder's posterior has almost no variance, and the text encoder's
-final norm has a bias, because emphasis divides by the mean of what comes out.
+path through the UNet makes eps follow the noise, the autoencoder's posterior has almost no variance, and the text
+encoder's final norm has a bias, because emphasis divides by the mean of what comes out.
 """
 
 from __future__ import annotations

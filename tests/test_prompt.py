@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -74,7 +75,7 @@ def test_equal_nestings_are_one_part() -> None:
 def test_any_text_has_weights_and_its_words_stay_in_order(text: str) -> None:
     parts = parse_attention(text)
     assert parts
-    assert all(one[1] != other[1] or BREAK in (one, other) for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one[1] != other[1] or BREAK in (one, other) for one, other in pairwise(parts))
     kept = "".join("BREAK" if weight < 0 and part == "BREAK" else part for part, weight in parts)
     assert_is_thinned(kept, text)
 

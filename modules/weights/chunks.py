@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modules.prompt import BREAK
@@ -41,6 +41,21 @@ def chunk(parts: Parts, encode: Encode, comma_backtrack: int) -> list[Chunk]:
     if len(chunks) > 1 and not chunks[-1].tokens:
         chunks.pop()  # a BREAK at the end opens no chunk
     return chunks
+
+
+def old_chunk(text: str, encode: Encode, bracket_weights: Mapping[int, float]) -> Chunk:
+    """One chunk as WebUI's first emphasis made it: brackets change the weight of all that follows, `:1.2` is text.
+
+    What goes beyond 75 tokens is cut off (WebUI: `sd_hijack_clip_old`).
+    """
+    made, weight = Chunk(), 1.0
+    for token in encode(text):
+        if token in bracket_weights:
+            weight *= bracket_weights[token]
+        elif len(made.tokens) < LENGTH:
+            made.tokens.append(token)
+            made.weights.append(weight)
+    return made
 
 
 def count(parts: Parts, encode: Encode, comma_backtrack: int) -> int:

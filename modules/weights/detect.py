@@ -15,6 +15,8 @@ VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer."
 
 TEXT_HEAD_CHANNELS = 64  # CLIP ViT-L: 768 channels, 12 heads
+VOCABULARY = 49408
+POSITIONS = 77
 VAE_LEVELS = 4  # three halvings: a latent cell is 8 x 8 pixels
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
@@ -106,7 +108,7 @@ def detect_vae(shapes: Shapes, metadata: Mapping[str, str], name: str) -> VaeSha
         CheckpointError: there is none, or it does not shrink pictures by 8.
     """
     encoder = VAE + "encoder."
-    levels = _count(shapes, re.escape(encoder) + r"down\.(\d+)\.")
+    levels = _count(shapes, re.escape(encoder) + r"down\.(\d+)\.", name)
     if levels == 0 or VAE + "decoder.conv_in.weight" not in shapes:
         raise CheckpointError(f"{name} holds no autoencoder (VAE) in Stable Diffusion's layout.")
     if levels != VAE_LEVELS:
@@ -116,7 +118,7 @@ def detect_vae(shapes: Shapes, metadata: Mapping[str, str], name: str) -> VaeSha
     if _shape(shapes, VAE + "decoder.conv_in.weight", name)[1] != 4:
         raise CheckpointError(f"{name} has an autoencoder that is not Stable Diffusion 1.x's (latents of 4 channels).")
     channels = tuple(_shape(shapes, f"{encoder}down.{i}.block.0.conv1.weight", name)[0] for i in range(levels))
-    blocks = _count(shapes, re.escape(encoder) + r"down\.0\.block\.(\d+)\.")
+    blocks = _count(shapes, re.escape(encoder) + r"down\.0\.block\.(\d+)\.", name)
     groups = _whole_number(metadata, "vae_norm_groups", 32, name)
     _require_divides(groups, channels, "vae_norm_groups", name)
     return VaeShape(channels, blocks, groups)
@@ -167,7 +169,7 @@ def _unet(shapes: Shapes, metadata: Mapping[str, str], name: str) -> UNetShape:
             f"{name} has a UNet with {in_channels} input channels; this program knows 4 (ordinary) and 9 (inpainting)."
         )
     downsamplers = _numbers(shapes, re.escape(UNET) + r"input_blocks\.(\d+)\.0\.op\.")
-    last = _count(shapes, re.escape(UNET) + r"input_blocks\.(\d+)\.")
+    last = _count(shapes, re.escape(UNET) + r"input_blocks\.(\d+)\.", name)
     levels = len(downsamplers) + 1
     if (last - levels) % levels:
         raise CheckpointError(f"{name} has a UNet whose levels differ in depth; this program cannot load it.")
@@ -176,34 +178,36 @@ def _unet(shapes: Shapes, metadata: Mapping[str, str], name: str) -> UNetShape:
     channels = tuple(_shape(shapes, f"{UNET}input_blocks.{i}.0.in_layers.2.weight", name)[0] for i in first)
     attention = tuple(f"{UNET}input_blocks.{i}.1.norm.weight" in shapes for i in first)
     middle = UNET + "middle_block.1."
-    context = _shape(shapes, middle + "transformer_blocks.0.attn2.to_k.weight", name)[1]
-    if len(_shape(shapes, middle + "proj_in.weight", name)) != 4:
+    context = _shape(shapes, middle + "transformer_blocks.0.attn2.to_k.weight", name, (2,))[1]
+    if len(_shape(shapes, middle + "proj_in.weight", name, (2, 4))) != 4:
         raise CheckpointError(f"{name} has a UNet of Stable Diffusion 2.x; this program loads Stable Diffusion 1.x.")
     heads = _whole_number(metadata, "unet_heads", 8, name)
     groups = _whole_number(metadata, "unet_norm_groups", 32, name)
     _require_divides(groups, channels, "unet_norm_groups", name)
     attended = [width for width, has in zip(channels, attention, strict=True) if has]
     _require_divides(heads, [*attended, channels[-1]], "unet_heads", name)
-    layers = _count(shapes, re.escape(middle) + r"transformer_blocks\.(\d+)\.")
+    layers = _count(shapes, re.escape(middle) + r"transformer_blocks\.(\d+)\.", name)
     return UNetShape(in_channels, channels, attention, blocks, layers, context, heads, groups)
 
 
 def _text(shapes: Shapes, metadata: Mapping[str, str], name: str) -> TextShape:
     model = TEXT + "text_model."
-    vocabulary, channels = _shape(shapes, model + "embeddings.token_embedding.weight", name)
-    positions = _shape(shapes, model + "embeddings.position_embedding.weight", name)[0]
-    mlp = _shape(shapes, model + "encoder.layers.0.mlp.fc1.weight", name)[0]
-    layers = _count(shapes, re.escape(model) + r"encoder\.layers\.(\d+)\.")
+    vocabulary, channels = _shape(shapes, model + "embeddings.token_embedding.weight", name, (2,))
+    positions = _shape(shapes, model + "embeddings.position_embedding.weight", name, (2,))[0]
+    if vocabulary < VOCABULARY or positions < POSITIONS:
+        raise CheckpointError(f"{name} has a text encoder that does not read CLIP's {VOCABULARY} tokens, 77 at a time.")
+    mlp = _shape(shapes, model + "encoder.layers.0.mlp.fc1.weight", name, (2,))[0]
+    layers = _count(shapes, re.escape(model) + r"encoder\.layers\.(\d+)\.", name)
     heads = _whole_number(metadata, "text_heads", max(1, channels // TEXT_HEAD_CHANNELS), name)
     _require_divides(heads, [channels], "text_heads", name)
     return TextShape(layers, channels, mlp, vocabulary, positions, heads)
 
 
-def _shape(shapes: Shapes, key: str, name: str) -> tuple[int, ...]:
-    """The shape of a weight, which has at least two dimensions."""
+def _shape(shapes: Shapes, key: str, name: str, ranks: tuple[int, ...] = (4,)) -> tuple[int, ...]:
+    """The shape of a weight: of rank 4 for a convolution, 2 for a linear layer or a table."""
     if key not in shapes:
         raise CheckpointError(f"{name} is incomplete: the tensor {key} is missing.")
-    if len(shapes[key]) < 2:
+    if len(shapes[key]) not in ranks or 0 in shapes[key]:
         raise CheckpointError(f"{name} is damaged: the tensor {key} has the shape {list(shapes[key])}.")
     return shapes[key]
 
@@ -218,9 +222,12 @@ def _numbers(shapes: Shapes, pattern: str) -> set[int]:
     return {int(match[1]) for key in shapes if (match := found(key))}
 
 
-def _count(shapes: Shapes, pattern: str) -> int:
-    """How many blocks the pattern's number counts (numbers start at 0)."""
-    return max(_numbers(shapes, pattern), default=-1) + 1
+def _count(shapes: Shapes, pattern: str, name: str) -> int:
+    """How many blocks the pattern's number counts, 0, 1, 2 ...; gaps would make us build blocks that are not there."""
+    numbers = _numbers(shapes, pattern)
+    if numbers != set(range(len(numbers))):
+        raise CheckpointError(f"{name} is incomplete: its blocks are not numbered 0, 1, 2 and so on.")
+    return len(numbers)
 
 
 def _whole_number(metadata: Mapping[str, str], key: str, default: int, name: str) -> int:

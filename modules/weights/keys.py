@@ -58,7 +58,7 @@ def vae_key(key: str, shape: VaeShape) -> str | None:
         return key
     if kind == "mid":
         return _vae_middle(half, rest)
-    if kind in ("down", "up") and len(rest) > 2 and rest[0].isdigit():
+    if kind in ("down", "up") and len(rest) > 2 and rest[0].isdecimal():
         level = int(rest[0]) if kind == "down" else len(shape.channels) - 1 - int(rest[0])
         where = f"{half}.{kind}_blocks.{level}"
         if rest[1] == "block":

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from modules.errors import InvalidInput
 from modules.prompt import parse_attention
-from modules.weights.chunks import LENGTH, Chunk, chunk, count
-from modules.weights.tokens import Encode
+from modules.weights.chunks import LENGTH, Chunk, chunk, count, old_chunk
+from modules.weights.tokens import Encode, bracket_weights
 
-EMPHASIS = ("Original", "No norm", "Ignore", "None")
+EMPHASIS = ("Original", "No norm", "Ignore", "None", "Old")  # Old: WebUI's use_old_emphasis_implementation
 COUNTER_BACKTRACK = 20  # the counter in the page does not know a request's own setting
 
 
@@ -53,6 +53,8 @@ class TextEncoder:
         return tokens, LENGTH * max(1, -(-tokens // LENGTH))
 
     def _chunks(self, text: str, emphasis: str, comma_backtrack: int) -> list[Chunk]:
+        if emphasis == "Old":
+            return [old_chunk(text, self._encode, bracket_weights())]
         parts = [(text, 1.0)] if emphasis == "None" else parse_attention(text)
         return chunk(parts, self._encode, comma_backtrack)
 

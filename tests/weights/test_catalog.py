@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,12 @@ def test_a_damaged_header_has_no_metadata(tmp_path: Path, content: bytes) -> Non
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     assert metadata(path) == {}
+
+
+def test_the_catalog_is_there_before_the_heavy_libraries() -> None:
+    code = "import sys, modules.weights.catalog; print({'torch', 'diffusers', 'numpy'} & set(sys.modules))"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_checkpoint_files_are_values(tmp_path: Path) -> None:

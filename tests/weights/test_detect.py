@@ -6,6 +6,8 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from make_tiny import SHAPES
 
 from modules.errors import CheckpointError
@@ -118,6 +120,28 @@ def test_parts_that_do_not_fit_together(shapes: Shapes) -> None:
     shapes[UNET + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"] = (128, 768)
     with pytest.raises(CheckpointError, match="gives 64 channels and its UNet reads 768"):
         detect(shapes, {}, "x")
+
+
+def test_a_block_number_out_of_order_is_refused(shapes: Shapes) -> None:
+    shapes[UNET + "input_blocks.987654321.0.x"] = (1,)
+    with pytest.raises(CheckpointError, match="not numbered"):
+        detect(shapes, {}, "x")
+
+
+TINY = shapes_of("tiny-sd15")
+SMALL = st.lists(st.integers(0, 130), max_size=4).map(tuple)
+
+
+KEYS = st.sampled_from(sorted(TINY))
+
+
+@given(st.dictionaries(KEYS, SMALL, max_size=4), st.sets(KEYS, max_size=3))
+def test_damaged_shapes_give_a_sentence_or_a_model(changed: Shapes, missing: set[str]) -> None:
+    shapes = {key: changed.get(key, shape) for key, shape in TINY.items() if key not in missing}
+    try:
+        detect(shapes, {}, "x.safetensors")
+    except CheckpointError as error:
+        assert error.message.startswith("x.safetensors")  # noqa: PT017
 
 
 def test_a_vae_of_another_scale(shapes: Shapes) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from modules.errors import InvalidInput
 from modules.prompt import parse_attention
-from modules.weights.chunks import LENGTH, chunk, count
+from modules.weights.chunks import LENGTH, chunk, count, old_chunk
 from modules.weights.model import StableDiffusion
-from modules.weights.tokens import COMMA, END, START, clean, load_tokenizer
+from modules.weights.tokens import COMMA, END, START, bracket_weights, clean, load_tokenizer
 
 DATA = Path("modules/weights/tokenizer")
 
@@ -179,6 +179,16 @@ def test_emphasis_modes(sd_model: StableDiffusion) -> None:
     torch.testing.assert_close(encode(sd_model, "a (red:1.5) dog", "None"), literal)
     with pytest.raises(InvalidInput, match='no emphasis mode "Loud"'):
         encode(sd_model, "a", "Loud")
+
+
+def test_old_emphasis_weighs_all_that_follows_a_bracket(sd_model: StableDiffusion) -> None:
+    weights = bracket_weights()
+    (opening,), (closing,), (square,) = (load_tokenizer()(text) for text in "()[")
+    assert (weights[opening], weights[closing], weights[square]) == (1.1, 1 / 1.1, 1 / 1.1)
+    tokens = old_chunk("a (red [dog] x) y", load_tokenizer(), weights)
+    assert tokens.tokens == load_tokenizer()("a red dog x y")
+    assert tokens.weights == pytest.approx([1, 1.1, 1, 1.1, 1])
+    assert encode(sd_model, "a (dog " * 60, "Old").shape == (77, 64)
 
 
 def test_long_prompts_are_chunks_in_a_row(sd_model: StableDiffusion) -> None:
