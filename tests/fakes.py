@@ -63,6 +63,7 @@ class FakeModel:
         assert x.shape[1] == self.in_channels
         assert len(x) == len(t) == len(context)
         self.calls.append((float(t[0]), len(x)))
+        t = t.float()
         low, high = t.floor().long().clamp(0, 999).cpu(), t.ceil().long().clamp(0, 999).cpu()
         sigma = (1 / self.alphas_cumprod - 1) ** 0.5
         log_sigma = torch.lerp(sigma[low].log(), sigma[high].log(), t.frac().cpu().to(sigma.dtype))

@@ -114,7 +114,8 @@ class Gate:
             if not body.too_large:
                 raise
         if body.too_large and not answer.started:
-            await _drain(receive, self._body_limit * DRAIN_TIMES)
+            if not body.ended:
+                await _drain(receive, self._body_limit * DRAIN_TIMES)
             await refusal(scope, receive, send)
 
 
@@ -123,12 +124,13 @@ class _CountedBody:
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive, self._left = receive, limit
-        self.too_large = False
+        self.too_large = self.ended = False
 
     async def __call__(self) -> Message:
         if self.too_large:
             return {"type": "http.disconnect"}
         message = await self._receive()
+        self.ended = not message.get("more_body")
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             self.too_large = True

@@ -1,0 +1,152 @@
+"""The gate: whose requests come through, and what every answer carries."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from modules.api.gate import Gate
+from modules.settings import Settings
+
+
+def client_of(**flags: Any) -> TestClient:
+    """A client of a small application behind the gate."""
+    app = FastAPI()
+
+    @app.get("/{path:path}")
+    async def read(path: str) -> str:
+        return path
+
+    @app.post("/{path:path}")
+    async def write(request: Request) -> int:
+        return len(await request.body())
+
+    app.add_middleware(Gate, settings=Settings(**flags))
+    return TestClient(app, base_url="http://127.0.0.1:7860")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:7860", "127.0.0.1", "127.0.0.1:99", "[::1]:7860", "LOCALHOST"])
+def test_our_own_names_come_through(host: str) -> None:
+    assert client_of().get("/x", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.evil.example",
+                                  "", "evil@127.0.0.1.nip.io", "192.168.1.5", "[::1", "localhost evil"])
+def test_foreign_host_names_get_421(host: str) -> None:
+    answer = client_of().get("/x", headers={"host": host})
+    assert answer.status_code == 421
+    assert "--allow-host" in answer.json()["detail"]
+
+
+def test_a_name_can_be_allowed() -> None:
+    client = client_of(allow_host=("My.Example",))
+    assert client.get("/x", headers={"host": "my.example:8080"}).status_code == 200
+    assert client.get("/x", headers={"host": "other.example"}).status_code == 421
+
+
+def test_a_listening_server_answers_to_addresses_but_not_to_any_name() -> None:
+    client = client_of(listen=True)
+    assert client.get("/x", headers={"host": "192.168.1.5:7860"}).status_code == 200
+    assert client.get("/x", headers={"host": socket.gethostname()}).status_code == 200
+    assert client.get("/x", headers={"host": "evil.example"}).status_code == 421
+
+
+@pytest.mark.parametrize(("headers", "status"), [
+    ({}, 200), ({"origin": "http://127.0.0.1:7860"}, 200), ({"origin": "https://127.0.0.1:7860"}, 200),
+    ({"sec-fetch-site": "same-origin"}, 200), ({"sec-fetch-site": "none"}, 200),
+    ({"origin": "http://evil.example"}, 403), ({"origin": "http://127.0.0.1:8080"}, 403),
+    ({"origin": "http://localhost:7860"}, 403), ({"origin": "null"}, 403), ({"origin": ""}, 403),
+    ({"sec-fetch-site": "cross-site"}, 403), ({"sec-fetch-site": "same-site"}, 403)])
+def test_other_origins_may_look_but_not_change(headers: dict[str, str], status: int) -> None:
+    assert client_of().post("/x", headers=headers).status_code == status
+    assert client_of().get("/x", headers=headers).status_code == 200
+
+
+PAIRS = {"api_auth": (("ann", "one"), ("bob", "two:three")), "gradio_auth": (("cy", "läng"),)}
+
+
+@pytest.mark.parametrize(("user", "password"), [("ann", "one"), ("bob", "two:three"), ("cy", "läng")])
+def test_any_of_the_passwords_opens_everything(user: str, password: str) -> None:
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    answer = client_of(**PAIRS).get("/x", headers={"authorization": f"Basic {token}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("header", [
+    "", "Basic", "Basic ", "Basic !!!", "Bearer YW5uOm9uZQ==", "Basic " + base64.b64encode(b"ann:two").decode(),
+    "Basic " + base64.b64encode(b"ann:one ").decode(), "Basic " + base64.b64encode(b"ann").decode(),
+    "Basic " + base64.b64encode(b":").decode(), "Basic " + base64.b64encode(b"cy:l\xe4ng").decode()])
+def test_without_the_right_password_nothing_opens(header: str) -> None:
+    answer = client_of(**PAIRS).get("/config", headers={"authorization": header})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+
+
+def test_without_passwords_set_none_is_asked_for() -> None:
+    assert client_of().get("/x").status_code == 200
+
+
+def test_every_answer_has_the_security_headers() -> None:
+    client = client_of()
+    for answer in (client.get("/x"), client.get("/x", headers={"host": "evil.example"})):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert "http" not in policy
+
+
+def test_files_are_shown_but_never_run() -> None:
+    assert "sandbox" in client_of().get("/gradio_api/file=/outputs/x.svg").headers["content-security-policy"]
+    assert "sandbox" not in client_of().get("/").headers["content-security-policy"]
+
+
+MB = 2**20
+
+
+def chunks(count: int) -> Iterator[bytes]:
+    for _ in range(count):
+        yield bytes(MB)
+
+
+def test_bodies_up_to_the_limit_come_through() -> None:
+    client = client_of(max_body_mb=2)
+    assert client.post("/x", content=bytes(2 * MB)).json() == 2 * MB
+    assert client.post("/x", content=chunks(2)).json() == 2 * MB
+
+
+@pytest.mark.parametrize("content", [bytes(2 * MB + 1), chunks(3), chunks(40)], ids=["length", "chunked", "long"])
+def test_larger_bodies_get_413_with_or_without_a_length(content: object) -> None:
+    answer = client_of(max_body_mb=2).post("/x", content=content)
+    assert answer.status_code == 413
+    assert "2 MB" in answer.json()["detail"]
+
+
+def test_an_application_that_ignores_the_missing_rest_still_gets_413() -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def write(request: Request) -> str:
+        try:
+            await request.body()
+        except Exception:
+            return "never mind"
+        return "all"
+
+    app.add_middleware(Gate, settings=Settings(max_body_mb=1))
+    assert TestClient(app, base_url="http://localhost").post("/", content=chunks(2)).status_code == 413
+
+
+def test_the_path_of_a_proxy_is_taken_off() -> None:
+    client = client_of(subpath="sd")
+    assert client.get("/sd/sdapi/v1/options").json() == "sdapi/v1/options"
+    assert client.get("/sd").json() == ""
+    assert client.get("/sdapi/v1/options").json() == "sdapi/v1/options"

@@ -1,0 +1,264 @@
+"""txt2img and img2img over HTTP: WebUI's fields, defaults and answers, and refusals that name the field."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from modules.api.schema import Img2ImgBody, Txt2ImgBody
+from modules.engine import Engine
+from modules.options import Options
+from modules.request import Img2Img, Inpaint, MaskedContent
+from modules.settings import Settings
+
+from .conftest import base64_of, info, picture, small
+
+TXT2IMG, IMG2IMG = "/sdapi/v1/txt2img", "/sdapi/v1/img2img"
+
+
+def inpaint_body(photo: Image.Image, mask: Image.Image, **changes: Any) -> dict[str, Any]:
+    return small(init_images=[base64_of(photo)], mask=base64_of(mask), inpaint_full_res=False, mask_blur=0, **changes)
+
+
+def test_an_answer_has_webuis_shape(client: TestClient) -> None:
+    answer = client.post(TXT2IMG, json=small(batch_size=2, n_iter=2, negative_prompt="bad"))
+    body, told = answer.json(), info(answer)
+    assert [picture(text).size for text in body["images"]] == [(64, 48)] * 4
+    assert [picture(text).info["parameters"] for text in body["images"]] == told["infotexts"]
+    assert told["all_seeds"] == [1, 2, 3, 4]
+    assert (told["seed"], told["width"], told["height"], told["steps"]) == (1, 64, 48, 3)
+    assert (told["prompt"], told["all_negative_prompts"]) == ("a dog", ["bad"] * 4)
+    assert (told["sampler_name"], told["sd_model_name"]) == ("Euler", "first")
+    assert len(told["sd_model_hash"]) == 10
+    assert body["parameters"]["prompt"] == "a dog"
+    assert body["parameters"]["cfg_scale"] == 7.0
+    assert body["warnings"] == []
+
+
+def test_defaults_are_those_of_webuis_api_not_of_its_page(photo: Image.Image) -> None:
+    assert Txt2ImgBody().request(Options(), max_pixels=10).steps == 50
+    assert Txt2ImgBody().request(Options(), max_pixels=10).sampler == "Euler"
+    request = Img2ImgBody(init_images=[base64_of(photo)], mask=base64_of(photo)).request(Options(), max_pixels=10**6)
+    assert isinstance(request, Inpaint)
+    assert (request.masked_content, request.only_masked, request.only_masked_padding) == (MaskedContent.FILL, True, 0)
+    assert (request.mask_blur_x, request.mask_blur_y, request.denoising_strength) == (4, 4, 0.75)
+    assert request.mask_round
+
+
+def test_mask_blur_sets_both_and_null_leaves_them(photo: Image.Image) -> None:
+    def blurs(**changes: Any) -> tuple[int, int]:
+        body = Img2ImgBody.model_validate({"init_images": [base64_of(photo)], "mask": base64_of(photo), **changes})
+        request = body.request(Options(), max_pixels=10**6)
+        assert isinstance(request, Inpaint)
+        return request.mask_blur_x, request.mask_blur_y
+
+    assert blurs(mask_blur=7) == (7, 7)
+    assert blurs(mask_blur=None, mask_blur_x=6, mask_blur_y=0) == (6, 0)
+    assert blurs(mask_blur=0) == (0, 0)
+
+
+def test_seeds_are_drawn_and_told(client: TestClient) -> None:
+    first, second = (info(client.post(TXT2IMG, json=small(seed=-1)))["seed"] for _ in range(2))
+    assert first >= 0
+    assert first != second
+
+
+@pytest.mark.parametrize(("names", "sampler", "schedule"), [
+    ({"sampler_name": "DDIM"}, "DDIM", "Automatic"),
+    ({"sampler_name": "k_euler_a"}, "Euler a", "Automatic"),
+    ({"sampler_name": "DPM++ 2M Karras"}, "DPM++ 2M", "Karras"),
+    ({"sampler_name": "Euler", "scheduler": "Karras"}, "Euler", "Karras"),
+    ({"sampler_name": "Euler", "scheduler": "karras"}, "Euler", "Karras"),
+    ({"sampler_name": None, "sampler_index": "DDIM"}, "DDIM", "Automatic"),
+    ({"sampler_name": "Euler a", "sampler_index": "DDIM"}, "Euler a", "Automatic")])
+def test_samplers_have_many_names(client: TestClient, names: dict[str, Any], sampler: str, schedule: str) -> None:
+    (text,) = info(client.post(TXT2IMG, json=small(**names)))["infotexts"]
+    assert f"Sampler: {sampler}, Schedule type: {schedule}," in text
+
+
+def test_pictures_come_as_base64_or_data_url_in_many_formats(client: TestClient, photo: Image.Image) -> None:
+    answers = [client.post(IMG2IMG, json=small(init_images=[text], denoising_strength=0.5)) for text in (
+        base64_of(photo), "data:image/png;base64," + base64_of(photo), base64_of(photo, "BMP"))]
+    first, second, third = ([answer.json()["images"] for answer in answers if info(answer)])
+    assert first == second == third
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "CMYK", "I;16", "RGBA"])
+def test_every_kind_of_png_or_tiff_is_read(client: TestClient, photo: Image.Image, mode: str) -> None:
+    image = photo.convert("L").convert("I").point(lambda value: value * 256).convert("I;16") if mode == "I;16" \
+        else photo.convert(mode)
+    text = base64_of(image, "TIFF" if mode == "CMYK" else "PNG")
+    assert info(client.post(IMG2IMG, json=small(init_images=[text])))["width"] == 64
+
+
+def test_a_photo_is_turned_as_its_exif_says(client: TestClient) -> None:
+    image = Image.new("RGB", (16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    import io
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif)
+    import base64
+    body = Img2ImgBody(init_images=[base64.b64encode(buffer.getvalue()).decode()])
+    assert body.request(Options(), max_pixels=10**6).init_images[0].size == (8, 16)
+
+
+def test_inpainting_changes_the_mask_only(client: TestClient, photo: Image.Image, mask: Image.Image) -> None:
+    answer = client.post(IMG2IMG, json=inpaint_body(photo, mask, inpainting_fill=1, sampler_name="DDIM", steps=8))
+    after = picture(answer.json()["images"][0])
+    changed = [(x, y) for x in range(64) for y in range(48) if after.getpixel((x, y)) != photo.getpixel((x, y))]
+    assert changed
+    assert all(24 <= x < 40 and 16 <= y < 32 for x, y in changed)
+    assert "Mask noise: initial" in after.info["parameters"]
+
+
+def test_the_mask_may_be_asked_for_too(client: TestClient, photo: Image.Image, mask: Image.Image) -> None:
+    body = inpaint_body(photo, mask, override_settings={"return_mask": True, "return_mask_composite": True})
+    answer = client.post(IMG2IMG, json=body)
+    assert len(answer.json()["images"]) == 3
+    assert len(info(answer)["infotexts"]) == 1
+
+
+def test_a_mask_of_another_size_is_used_and_said(client: TestClient, photo: Image.Image) -> None:
+    answer = client.post(IMG2IMG, json=inpaint_body(photo, Image.new("L", (32, 32), 255)))
+    assert info(answer)["width"] == 64
+    assert "32x32" in answer.json()["warnings"][0]
+
+
+def test_an_empty_mask_is_said(client: TestClient, photo: Image.Image) -> None:
+    body = inpaint_body(photo, Image.new("L", photo.size)) | {"inpaint_full_res": True}
+    answer = client.post(IMG2IMG, json=body)
+    assert info(answer)["width"] == 64
+    assert "empty" in answer.json()["warnings"][0]
+
+
+def test_init_images_are_repeated_only_when_asked(client: TestClient, photo: Image.Image) -> None:
+    body = small(init_images=[base64_of(photo)])
+    assert client.post(IMG2IMG, json=body).json()["parameters"]["init_images"] is None
+    body["include_init_images"] = True
+    assert client.post(IMG2IMG, json=body).json()["parameters"]["init_images"] == body["init_images"]
+
+
+def test_pictures_are_sent_and_saved_as_asked(client: TestClient, settings: Settings) -> None:
+    assert client.post(TXT2IMG, json=small(send_images=False)).json()["images"] == []
+    assert list(settings.outputs_dir.rglob("*.png")) == []
+    client.post(TXT2IMG, json=small(save_images=True))
+    (path,) = settings.outputs_dir.rglob("*.png")
+    assert path.name == "00000-1.png"
+
+
+def test_override_settings_hold_for_one_job(client: TestClient, engine: Engine) -> None:
+    changed = small(override_settings={"sd_model_checkpoint": "second", "CLIP_stop_at_last_layers": 2, "unheard_of": 1})
+    told = info(client.post(TXT2IMG, json=changed))
+    assert (told["sd_model_name"], told["clip_skip"]) == ("second", 2)
+    told = info(client.post(TXT2IMG, json=small()))
+    assert (told["sd_model_name"], told["clip_skip"]) == ("first", 1)
+    assert engine.options == Options()
+
+
+def test_each_checkpoint_gives_its_own_picture(client: TestClient) -> None:
+    def colour(checkpoint: str) -> float:
+        body = small(prompt="", steps=20, cfg_scale=1, override_settings={"sd_model_checkpoint": checkpoint})
+        image = picture(client.post(TXT2IMG, json=body).json()["images"][0])
+        return sum(image.convert("L").tobytes()) / (64 * 48)
+
+    assert colour("first") > colour("second") + 20  # means 0.2 and -0.4 of the range -1..1
+
+
+def test_a_parameters_text_fills_what_is_not_given(client: TestClient) -> None:
+    text = "a cat\nNegative prompt: blue\nSteps: 4, Sampler: DDIM, CFG scale: 3, Seed: 9, Size: 32x40, Version: v1.5.1"
+    (made,) = info(client.post(TXT2IMG, json={"infotext": text, "seed": 5}))["infotexts"]
+    assert made.startswith("a cat\nNegative prompt: blue\nSteps: 4, Sampler: DDIM, Schedule type: Automatic, "
+                           "CFG scale: 3.0, Seed: 5, Size: 32x40,")
+    assert "DDIM loop: classic" in made
+
+
+def test_a_parameters_text_fills_mask_fields_too(client: TestClient, photo: Image.Image, mask: Image.Image) -> None:
+    text = ("a cat\nSteps: 4, Sampler: DDIM, Seed: 9, Size: 64x48, Denoising strength: 0.5, Mask blur: 2, "
+            "Masked content: latent noise, Version: v1.10.1")
+    body = {"infotext": text, "init_images": [base64_of(photo)], "mask": base64_of(mask), "denoising_strength": 0.6}
+    (made,) = info(client.post(IMG2IMG, json=body))["infotexts"]
+    assert "Denoising strength: 0.6, RNG: CPU" not in made  # the text says GPU, by saying nothing
+    assert "Denoising strength: 0.6, Mask blur: 2, Masked content: latent noise, DDIM loop: webui-1.10" in made
+
+
+def test_unknown_fields_and_nulls_are_accepted(client: TestClient) -> None:
+    body = small(never_heard_of={"a": 1}, alwayson_scripts={}, script_name=None, script_args=[], firstphase_width=0,
+                 denoising_strength=None, eta=None, styles=[], s_churn=0.0, override_settings=None, hr_scale=2)
+    assert info(client.post(TXT2IMG, json=body))["seed"] == 1
+
+
+@pytest.mark.parametrize(("changes", "status", "named"), [
+    ({"width": 0}, 422, "width"), ({"width": 10_000_000}, 422, "width"), ({"height": -8}, 422, "height"),
+    ({"width": "wide"}, 422, "width"), ({"steps": 0}, 422, "steps"), ({"steps": 100_000}, 422, "steps"),
+    ({"batch_size": 1000}, 422, "batch_size"), ({"n_iter": 0}, 422, "n_iter"), ({"seed": -2}, 422, "seed"),
+    ({"seed": 10**30}, 422, "seed"), ({"cfg_scale": math.nan}, 422, "cfg_scale"),
+    ({"cfg_scale": math.inf}, 422, "cfg_scale"),
+    ({"subseed_strength": 2}, 422, "subseed_strength"), ({"eta": 7}, 422, "eta"), ({"prompt": 5}, 422, "prompt"),
+    ({"prompt": "\ud800"}, 422, "prompt"), ({"sampler_name": "Dice"}, 400, "Dice"), ({"sampler_index": "Dice",
+     "sampler_name": None}, 400, "Dice"), ({"scheduler": "Dice"}, 400, "Dice"),
+    ({"override_settings": {"sd_model_checkpoint": "nowhere"}}, 404, "nowhere"),
+    ({"override_settings": {"eta_ddim": "lots"}}, 422, "eta_ddim"),
+    ({"override_settings": {"eta_ddim": math.nan}}, 422, "eta_ddim"),
+    ({"override_settings": {"ddim_loop": "other"}}, 422, "ddim_loop"),
+    ({"override_settings": []}, 422, "override_settings")])
+def test_bad_values_are_refused_by_name(client: TestClient, changes: dict[str, Any], status: int, named: str) -> None:
+    answer = client.post(TXT2IMG, content=json.dumps(small(**changes)), headers={"content-type": "application/json"})
+    assert (answer.status_code, set(answer.json())) == (status, {"error", "detail", "errors", "body"})
+    assert named in answer.json()["detail"]
+    assert "Traceback" not in answer.text
+    assert info(client.post(TXT2IMG, json=small()))["seed"] == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("init_images", ["not a picture"]), ("init_images", ["aGVsbG8="]), ("init_images", ["data:image/png;base64"]),
+    ("init_images", ["http://127.0.0.1/x.png"]), ("init_images", ["HTTPS://example.org/x.png"]),
+    ("init_images", ["file:///etc/passwd"]), ("init_images", "text"), ("mask", "%%%"), ("resize_mode", 9),
+    ("inpainting_fill", 4), ("denoising_strength", 1.5), ("inpaint_full_res_padding", -1), ("mask_blur", -1),
+    ("initial_noise_multiplier", -3)])
+def test_bad_pictures_and_masks_are_refused_by_name(client: TestClient, photo: Image.Image, mask: Image.Image,
+                                                    field: str, value: object) -> None:
+    answer = client.post(IMG2IMG, json=inpaint_body(photo, mask) | {field: value})
+    assert answer.status_code == 422, answer.text
+    assert field in answer.json()["detail"]
+
+
+def test_a_truncated_picture_is_refused(client: TestClient, photo: Image.Image) -> None:
+    text = base64_of(photo)
+    answer = client.post(IMG2IMG, json=small(init_images=[text[: len(text) // 2]]))
+    assert answer.status_code == 422
+
+
+def test_a_picture_that_unpacks_to_too_much_is_refused_unread(client: TestClient) -> None:
+    answer = client.post(IMG2IMG, json=small(init_images=[base64_of(Image.new("1", (9000, 9000)))]))
+    assert answer.status_code == 422
+    assert "9000 x 9000" in answer.json()["detail"]
+
+
+def test_img2img_without_a_picture_is_webuis_404(client: TestClient) -> None:
+    answer = client.post(IMG2IMG, json=small())
+    assert answer.status_code == 404
+    assert "init" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"text"', b"[" * 100_000, b"\xff\xfe"])
+def test_a_body_that_is_no_object_is_refused(client: TestClient, content: bytes) -> None:
+    answer = client.post(TXT2IMG, content=content, headers={"content-type": "application/json"})
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["detail"]
+
+
+def test_numbers_keep_the_form_that_they_were_sent_in(client: TestClient) -> None:
+    body = small(sampler_name="Euler a", override_settings={"eta_ancestral": 0})
+    (text,) = info(client.post(TXT2IMG, json=body))["infotexts"]
+    assert "Eta: 0," in text
+
+
+def test_requests_are_img2img_without_a_mask(photo: Image.Image) -> None:
+    request = Img2ImgBody(init_images=[base64_of(photo)]).request(Options(), max_pixels=10**6)
+    assert type(request) is Img2Img
