@@ -20,13 +20,17 @@ Parts = tuple[tuple[ScheduledContext, float], ...]
 
 
 def encode(model: SDModel, prompt: str, negative_prompt: str, *, images: int, calls: int, scale: float,
-           options: Options, extra_channels: Tensor | None = None) -> Guidance:
-    """Guidance for a batch of `images` pictures of one prompt over `calls` network calls."""
+           options: Options, hires_calls: int | None = None, extra_channels: Tensor | None = None) -> Guidance:
+    """Guidance for a batch of `images` pictures of one prompt over `calls` network calls.
+
+    `hires_calls` are those of a second pass, when it is for that one: schedules go on counting from the first.
+    """
     context = partial(model.encode_prompts, clip_skip=options.CLIP_stop_at_last_layers, emphasis=options.emphasis,
                       comma_backtrack=options.comma_padding_backtrack)
     words, _ = prompts.extra_networks(prompts.strip_comments(prompt))
-    parts = tuple((_scheduled(text, calls, context, options), weight) for text, weight in prompts.split_and(words))
-    negative = _scheduled(prompts.strip_comments(negative_prompt), calls, context, options)
+    scheduled = partial(_scheduled, calls=calls, hires_calls=hires_calls, context=context, options=options)
+    parts = tuple((scheduled(text), weight) for text, weight in prompts.split_and(words))
+    negative = scheduled(prompts.strip_comments(negative_prompt))
     if options.pad_cond_uncond_v0:
         negative = _cut_or_repeat(negative, parts)
     elif options.pad_cond_uncond:
@@ -34,8 +38,8 @@ def encode(model: SDModel, prompt: str, negative_prompt: str, *, images: int, ca
     return Guidance((parts,) * images, negative, scale, extra_channels)
 
 
-def _scheduled(text: str, calls: int, context: Encode, options: Options) -> ScheduledContext:
-    entries = prompts.schedule(text, calls, old=options.use_old_scheduling)
+def _scheduled(text: str, calls: int, hires_calls: int | None, context: Encode, options: Options) -> ScheduledContext:
+    entries = prompts.schedule(text, calls, hires_steps=hires_calls, old=options.use_old_scheduling)
     contexts = context(tuple(part for _, part in entries))
     return ScheduledContext(tuple((last, one) for (last, _), one in zip(entries, contexts, strict=True)))
 

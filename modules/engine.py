@@ -144,8 +144,7 @@ class Engine:
 
         check_limits(request, self.settings)
         request = resolve(request)
-        model = self.load(request.options, job)
-        outcome = processing.generate(model, request, job)
+        outcome = processing.generate(lambda options: self.load(options, job), request, job)
         return Result(tuple(self._described(picture, request) for picture in outcome.pictures), request,
                       outcome.warnings, outcome.interrupted)
 

@@ -7,7 +7,7 @@ when the object is made; limits that depend on the machine (largest size, most s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
 from PIL import Image
@@ -38,7 +38,12 @@ class MaskedContent(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Txt2Img:
-    """A picture from words. `seed` -1 means a random one, drawn when the job starts; `eta` None takes the option's."""
+    """A picture from words. `seed` -1 means a random one, drawn when the job starts; `eta` None takes the option's.
+
+    `enable_hr` adds a second pass on the enlarged result (hires fix): `denoising_strength` is that pass's; 0 steps and
+    empty names take the first pass's; a resize of 0 x 0 takes the scale. A refiner takes over sampling at
+    `refiner_switch_at` of the way down the noise levels, at once when that is None.
+    """
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -56,9 +61,28 @@ class Txt2Img:
     batch_size: int = 1
     n_iter: int = 1
     eta: float | None = None
+    denoising_strength: float = 0.75
+    enable_hr: bool = False
+    hr_scale: float = 2.0
+    hr_upscaler: str = "Latent"
+    hr_second_pass_steps: int = 0
+    hr_resize_x: int = 0
+    hr_resize_y: int = 0
+    hr_sampler: str = ""
+    hr_scheduler: str = ""
+    hr_prompt: str = ""
+    hr_negative_prompt: str = ""
+    hr_checkpoint: str = ""
+    refiner_checkpoint: str = ""
+    refiner_switch_at: float | None = None
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
+        _between(self, 0.0, 1.0, "denoising_strength")
+        _between(self, 0.01, 16.0, "hr_scale")
+        _at_least(self, 0, "hr_second_pass_steps", "hr_resize_x", "hr_resize_y")
+        if self.refiner_switch_at is not None:
+            _between(self, 0.0, 1.0, "refiner_switch_at")
         _at_least(self, 1, "steps", "width", "height", "batch_size", "n_iter")
         _at_least(self, 0, "seed_resize_from_w", "seed_resize_from_h")
         _between(self, -1, MAX_SEED, "seed", "subseed")
@@ -76,17 +100,38 @@ class Img2Img(Txt2Img):
     """
 
     init_images: tuple[Image.Image, ...] = ()
-    denoising_strength: float = 0.75
     resize_mode: ResizeMode = ResizeMode.JUST_RESIZE
     initial_noise_multiplier: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _between(self, 0.0, 1.0, "denoising_strength")
         if self.initial_noise_multiplier is not None:
             _between(self, 0.0, 10.0, "initial_noise_multiplier")
         if not self.init_images:
             raise InvalidInput("There is no picture to start from.", field="init_images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftInpainting:
+    """How soft inpainting weighs kept against painted (WebUI's extension of that name, and its defaults).
+
+    `power` (schedule bias), `scale` (preservation strength), `detail` (transition contrast boost), then for the pixels:
+    `influence` of the mask, `threshold` and `contrast` of the difference.
+    """
+
+    power: float = 1.0
+    scale: float = 0.5
+    detail: float = 4.0
+    influence: float = 0.0
+    threshold: float = 0.5
+    contrast: float = 2.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not math.isfinite(value) or not 0 <= value <= 100:
+                raise InvalidInput(f"Soft inpainting's {item.name} lies between 0 and 100, not {value}.",
+                                   field="alwayson_scripts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +140,7 @@ class Inpaint(Img2Img):
 
     `mask_blur_x` and `mask_blur_y` are Gaussian sigmas in pixels. `mask_round` makes the latent mask hard.
     `only_masked` works on the mask's surroundings (plus `only_masked_padding` pixels) at full resolution.
+    `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
     """
 
     mask: Image.Image
@@ -105,6 +151,7 @@ class Inpaint(Img2Img):
     masked_content: MaskedContent = MaskedContent.ORIGINAL
     only_masked: bool = False
     only_masked_padding: int = 32
+    soft: SoftInpainting | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

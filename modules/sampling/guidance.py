@@ -40,28 +40,47 @@ class Guidance:
     extra_channels: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Refiner:
+    """Another model that takes over on the way. `load` gives it and its guidance.
+
+    It is due when (999 - t) / 1000 has reached `switch_at` (None: at once), or with `calls` given, when that share of
+    so many calls is done. Source: WebUI's `apply_refiner`.
+    """
+
+    load: Callable[[], tuple[SDModel, Guidance]]
+    switch_at: float | None
+    calls: int | None = None
+
+    def due(self, call: int, t: float) -> bool:
+        """Whether to switch before the network's `call`-th call, at timestep `t`."""
+        done = call / self.calls if self.calls else (999 - round(t)) / 1000
+        return self.switch_at is None or done >= self.switch_at
+
+
 class GuidedDenoiser:
     """eps for (x, t) under guidance; counts its calls, which is what prompt schedules go by.
 
     cond and uncond go through the network together when they are equally long. A scale of 1 needs no uncond.
     """
 
-    def __init__(self, model: SDModel, guidance: Guidance) -> None:
+    def __init__(self, model: SDModel, guidance: Guidance, refiner: Refiner | None = None) -> None:
         self.model = model
         self.guidance = guidance
         self.calls = 0
+        self._refiner = refiner
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, 4, h, w), t (B,) timesteps -> eps (B, 4, h, w)."""
         if self.guidance.scale == 1 and all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts):
-            call = self._next_call()
+            call = self._next_call(t)
             contexts = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
             return self._predict(x, t, contexts, list(range(len(x))))
         return self.both(x, t)[0]
 
     def both(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(guided eps, unconditional eps), each (B, 4, h, w)."""
-        call = self._next_call()
+        call = self._next_call(t)
         prompts, scale = self.guidance.prompts, self.guidance.scale
         owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
         images = list(range(len(prompts)))
@@ -78,9 +97,13 @@ class GuidedDenoiser:
             guided[k] += (eps_cond[row] - eps_uncond[k]) * (weight * scale)
         return guided, eps_uncond
 
-    def _next_call(self) -> int:
+    def _next_call(self, t: Tensor) -> int:
+        call = self.calls
+        if self._refiner and self._refiner.due(call, float(t[0])):
+            self.model, self.guidance = self._refiner.load()
+            self._refiner = None
         self.calls += 1
-        return self.calls - 1
+        return call
 
     def _predict(self, x: Tensor, t: Tensor, context: Tensor, rows: list[int]) -> Tensor:
         extra = self.guidance.extra_channels

@@ -55,6 +55,25 @@ def linear_blend(paint: Tensor) -> Blend:
     return lambda original, current, level: keep * original + paint * current
 
 
+def soft_blend(paint: Tensor, *, power: float, scale: float, detail: float) -> Blend:
+    """Soft inpainting: cells that are painted a little follow the original at high noise and let go of it later.
+
+    The share of `current` is paint ** (level ** power * scale). The blended vectors get back the length that mixing
+    takes from them, a power mean of order `detail` of both lengths. Source: WebUI's soft inpainting extension.
+    """
+
+    def blend(original: Tensor, current: Tensor, level: Tensor) -> Tensor:
+        share = (paint ** (level[0] ** power * scale)).expand_as(current)
+        mixed = original * (1 - share) + current * share
+        part = share[:, :1].double()
+        lengths = [v.double().norm(dim=1, keepdim=True) for v in (original, current, mixed)]
+        wanted = (lengths[0] ** detail * (1 - part) + lengths[1] ** detail * part) ** (1 / detail)
+        result: Tensor = mixed * (wanted / (lengths[2] + 1e-5)).to(mixed.dtype)
+        return result
+
+    return blend
+
+
 class MaskedInput(Generic[Answer]):
     """A denoiser that sees the clean original in the kept part of its input (WebUI since 1.6, timestep samplers)."""
 

@@ -12,7 +12,15 @@ from torch import Tensor
 from modules.options import Options
 from modules.sampling import ddim, registry
 from modules.sampling.guidance import GuidedDenoiser
-from modules.sampling.mask import BeforeStep, MaskedDenoiser, MaskedInput, leave_alone, linear_blend, noised_original
+from modules.sampling.mask import (
+    BeforeStep,
+    Blend,
+    MaskedDenoiser,
+    MaskedInput,
+    leave_alone,
+    linear_blend,
+    noised_original,
+)
 from modules.sampling.noise import BrownianTree, ImageNoise
 from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
 from modules.sampling.types import Denoiser
@@ -37,7 +45,7 @@ class Source:
     """A picture to start from. `latent` (B, 4, h, w); `paint` (1, 1, h, w) in [0, 1] or None for all of it.
 
     `strength` 0..1 says how far back into noise to go; `noise_multiplier` scales that noise. `exact_steps` makes
-    `steps` the number of steps really done (WebUI's "do exactly the amount of steps").
+    `steps` the number of steps really done (WebUI's "do exactly the amount of steps"). `soft` replaces the plain blend.
     """
 
     latent: Tensor
@@ -45,10 +53,18 @@ class Source:
     paint: Tensor | None = None
     noise_multiplier: float = 1.0
     exact_steps: bool = False
+    soft: Blend | None = None
 
     def blend_end(self, latent: Tensor) -> Tensor:
-        """`latent` with the kept part put back, as WebUI does after every sampler."""
-        return latent if self.paint is None else latent * self.paint + self.latent * (1 - self.paint)
+        """`latent` with the kept part put back, as WebUI does after every sampler; soft inpainting leaves it out."""
+        if self.paint is None or self.soft:
+            return latent
+        return latent * self.paint + self.latent * (1 - self.paint)
+
+    def blend(self) -> Blend:
+        """How original and current are mixed within the network's input or answer."""
+        assert self.paint is not None
+        return self.soft or linear_blend(self.paint)
 
     def steps(self, asked: int) -> tuple[int, int]:
         """(steps of the whole schedule, how many of them lie below the starting level): `setup_img2img_steps`."""
@@ -81,7 +97,8 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     alphas = denoise.model.alphas_cumprod
     if options.use_downcasted_alpha_bar:
         alphas = alphas.half().float()
-    classic = "before_step" in wants and options.ddim_loop == "classic"
+    soft = source is not None and source.soft is not None  # soft masks compound in the classic loop; see mask.py
+    classic = "before_step" in wants and options.ddim_loop == "classic" and not soft
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
     x = initial = noise.first()
@@ -96,7 +113,7 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             fresh = options.mask_noise == "fresh"
             before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial)
         elif source.paint is not None:
-            ask = MaskedInput(ask, source.latent, linear_blend(source.paint))
+            ask = MaskedInput(ask, source.latent, source.blend())
     steps = ddim.steps_down(grid, alphas, classic=classic)
     return registry.run(plan.sampler, ask, x, grid if "grid" in wants else steps, {
         "noise": noise.next, "eta": options.eta_ddim if plan.eta is None else plan.eta, "before_step": before_step,
@@ -120,7 +137,7 @@ def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report:
         walked = sigmas[asked - below - 1 :]
         x = source.latent + block * walked[0] + block * plan.options.img2img_extra_noise
         if source.paint is not None:
-            x0 = MaskedDenoiser(x0, source.latent, linear_blend(source.paint))
+            x0 = MaskedDenoiser(x0, source.latent, source.blend())
     else:
         x = x * walked[0]
     return registry.run(plan.sampler, x0, x, walked, {
