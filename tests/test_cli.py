@@ -56,7 +56,8 @@ def mask(tmp_path: Path) -> Path:
 
 def test_txt2img_writes_the_picture_and_its_parameters(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "new" / "out.png"
-    assert run("txt2img", "--prompt", "a dog", "--seed", 7, "--steps", 3, "--width", 64, "--height", 48, "--out", out) == 0
+    assert run("txt2img", "--prompt", "a dog", "--seed", 7, "--steps", 3, "--width", 64, "--height", 48,
+               "--out", out) == 0
     assert capsys.readouterr().out.split() == [str(out)]
     with Image.open(out) as image:
         assert image.size == (64, 48)
@@ -73,7 +74,8 @@ def test_the_same_seed_gives_the_same_picture(run: Run, tmp_path: Path) -> None:
 
 
 def test_several_pictures_get_numbers(run: Run, tmp_path: Path) -> None:
-    run("txt2img", "--count", 2, "--batch-size", 2, "--steps", 1, "--width", 64, "--height", 64, "--out", tmp_path / "o.png")
+    run("txt2img", "--count", 2, "--batch-size", 2, "--steps", 1, "--width", 64, "--height", 64,
+        "--out", tmp_path / "o.png")
     assert sorted(path.name for path in tmp_path.glob("o*.png")) == ["o-1.png", "o-2.png", "o-3.png", "o.png"]
 
 
@@ -100,7 +102,8 @@ def test_inpaint_leaves_the_rest_as_it_was(run: Run, tmp_path: Path, photo: Path
 
 def test_invert_paints_the_rest(run: Run, tmp_path: Path, photo: Path, mask: Path) -> None:
     out = tmp_path / "out.png"
-    assert run("inpaint", "--image", photo, "--mask", mask, "--invert", "--mask-blur", 0, "--steps", 4, "--out", out) == 0
+    assert run("inpaint", "--image", photo, "--mask", mask, "--invert", "--mask-blur", 0, "--steps", 4,
+               "--out", out) == 0
     with Image.open(out) as after, Image.open(photo) as before:
         box = (24, 16, 40, 32)
         assert after.crop(box).tobytes() == before.crop(box).tobytes()
