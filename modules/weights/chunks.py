@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modules.prompt import BREAK
-from modules.weights.tokens import COMMA, END, START, Encode
+from modules.prompt import BREAK, parse_attention
+from modules.weights.tokens import COMMA, END, START, Encode, load_tokenizer
 
 Parts = Sequence[tuple[str, float]]
 """Texts and weights, as `prompt.parse_attention` gives them."""
 
 LENGTH = 75  # tokens in a chunk, without the start and end tokens that go round it
+COUNTER_BACKTRACK = 20  # the counter in the page does not know a request's own setting
 
 
 @dataclass
@@ -62,6 +63,12 @@ def count(parts: Parts, encode: Encode, comma_backtrack: int) -> int:
     """Tokens of a prompt as WebUI counts them: a chunk that another one or a BREAK follows counts as full."""
     chunks = _cut(parts, encode, comma_backtrack)
     return LENGTH * (len(chunks) - 1) + len(chunks[-1].tokens)
+
+
+def token_count(text: str) -> tuple[int, int]:
+    """(tokens, the same rounded up to whole chunks of 75, at least one) of a text without schedules; needs no model."""
+    tokens = count(parse_attention(text), load_tokenizer(), COUNTER_BACKTRACK)
+    return tokens, LENGTH * max(1, -(-tokens // LENGTH))
 
 
 def _cut(parts: Parts, encode: Encode, comma_backtrack: int) -> list[Chunk]:

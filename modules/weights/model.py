@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from modules.weights.chunks import token_count
 from modules.weights.preview import LatentColours
 from modules.weights.text import TextEncoder
 
@@ -52,7 +53,7 @@ class StableDiffusion:
 
     def token_count(self, text: str) -> tuple[int, int]:
         """(tokens, room for them in whole chunks of 75), for a text without schedules."""
-        return self.text.count(text)
+        return token_count(text)
 
     @torch.no_grad()
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from modules.errors import InvalidInput
 from modules.prompt import parse_attention
-from modules.weights.chunks import LENGTH, Chunk, chunk, count, old_chunk
+from modules.weights.chunks import Chunk, chunk, old_chunk
 from modules.weights.tokens import Encode, bracket_weights
 
 EMPHASIS = ("Original", "No norm", "Ignore", "None", "Old")  # Old: WebUI's use_old_emphasis_implementation
-COUNTER_BACKTRACK = 20  # the counter in the page does not know a request's own setting
 
 
 class TextEncoder:
@@ -46,11 +45,6 @@ class TextEncoder:
         longest = max(len(line) for line in lines)
         columns = [[line[i] if i < len(line) else Chunk() for line in lines] for i in range(longest)]
         return torch.cat([self._encode_column(column, clip_skip, emphasis) for column in columns], dim=1)
-
-    def count(self, text: str) -> tuple[int, int]:
-        """(tokens, the same rounded up to whole chunks of 75, at least one)."""
-        tokens = count(parse_attention(text), self._encode, COUNTER_BACKTRACK)
-        return tokens, LENGTH * max(1, -(-tokens // LENGTH))
 
     def _chunks(self, text: str, emphasis: str, comma_backtrack: int) -> list[Chunk]:
         if emphasis == "Old":
