@@ -36,6 +36,8 @@ const note = find(".mc-note");
 const input = (name) => find(`[data-set="${name}"]`);
 const button = (name) => find(`.mc-bar [data-act="${name}"]`);
 
+const plain = root.dataset.plain === "true"; // a picture without a mask
+
 const state = {
 	mask: null, // Mask, when there is a picture
 	file: null, // the picture's File
@@ -44,7 +46,7 @@ const state = {
 	synced: true, // whether props.value holds the mask as it is
 	brush: 40, // diameter in picture pixels
 	color: "#ff2e63", opacity: 55,
-	tool: "freehand", erase: false,
+	tool: plain ? "pan" : "freehand", erase: false,
 	scale: 1, x: 0, y: 0, fitted: true,
 	pointer: null, // where the mouse or pen is, in the view
 	keyPoint: null, // where the keyboard's brush is, in the picture
@@ -232,7 +234,7 @@ function onDown(event) {
 	view.setPointerCapture(event.pointerId);
 	const panning = event.button === 1 || (event.button === 0 && (state.tool === "pan" || state.space || event.shiftKey));
 	if (panning) startPan(event, at);
-	else if ([0, 2, 5].includes(event.button)) startPaint(event, at);
+	else if (!plain && [0, 2, 5].includes(event.button)) startPaint(event, at);
 }
 
 function startPan(event, at) {
@@ -408,11 +410,14 @@ const COMMANDS = {
 	choose: () => find('[data-file="picture"]').click(), remove: () => removePicture(),
 };
 
+const PLAIN_COMMANDS = ["zoomIn", "zoomOut", "actual", "fit", "fullscreen", "choose", "remove"];
+
 const KEYS = {
 	b: "brush", e: "eraser", d: "freehand", r: "rectangle", l: "lasso", h: "pan", i: "invert", delete: "clear",
 	backspace: "clear", s: "fullscreen", 0: "fit", 1: "actual", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut",
 };
 
+const allowed = (name) => !plain || PLAIN_COMMANDS.includes(name);
 const isHere = () => view.matches(":hover") || root.contains(document.activeElement) || document.fullscreenElement === root;
 const isTyping = (target) => target.isContentEditable || target.tagName === "TEXTAREA" || target.tagName === "SELECT"
 	|| (target.tagName === "INPUT" && !["range", "color", "checkbox", "radio", "file"].includes(target.type));
@@ -423,14 +428,15 @@ function onKey(event) {
 	const key = event.key.toLowerCase();
 	if (event.ctrlKey || event.metaKey) {
 		if (key !== "z" && key !== "y") return;
+		if (plain) return;
 		travel(key === "y" || event.shiftKey ? 1 : -1);
 	} else if (key === "[" || key === "q") stepBrush(-1);
 	else if (key === "]" || key === "w") stepBrush(1);
 	else if (key === " " && !event.target.closest("button")) holdSpace(true);
 	else if (key === "escape" && gesture) cancelGesture();
 	else if (key.startsWith("arrow") && event.target === view) moveKeyPoint(key, event.shiftKey);
-	else if (key === "enter" && event.target === view) paintAtKeyPoint(event.altKey);
-	else if (KEYS[key] && !event.altKey && !(event.target.type === "range")) COMMANDS[KEYS[key]]();
+	else if (key === "enter" && event.target === view && !plain) paintAtKeyPoint(event.altKey);
+	else if (KEYS[key] && !event.altKey && !(event.target.type === "range") && allowed(KEYS[key])) COMMANDS[KEYS[key]]();
 	else return;
 	event.preventDefault();
 }
@@ -479,7 +485,7 @@ async function choosePicture(file) {
 		state.image = null;
 		showChange(change);
 		savePicture();
-		if (change !== "kept" && file.type !== "image/jpeg") offerAlpha(loaded);
+		if (!plain && change !== "kept" && file.type !== "image/jpeg") offerAlpha(loaded);
 		await sendPicture(file);
 	} catch {
 		say(TEXT.notPicture, [TEXT.ok, hush]);

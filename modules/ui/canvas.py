@@ -51,7 +51,8 @@ class MaskData:
     """A picture and what is to be painted in it.
 
     `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; None where nothing is painted.
-    `path`, `format` and `text` are the uploaded file, its format ("PNG") and its text chunks.
+    `path`, `format` and `text` are the uploaded file, its format ("PNG") and its text chunks. `loading` says that there
+    is a picture on the page which the server does not have yet.
     """
 
     image: Image.Image | None = None
@@ -59,38 +60,39 @@ class MaskData:
     path: Path | None = None
     format: str | None = None
     text: dict[str, str] = field(default_factory=dict)
+    loading: bool = False
 
 
 class _WithoutStub(ComponentMeta):
     """Makes a component class as Gradio does, but writes no .pyi file beside its source."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        attrs["__init__"] = updateable(attrs["__init__"])
+        attrs["__init__"] = updateable(attrs["__init__"])  # type: ignore[no-untyped-call]
         return super(ComponentMeta, cls).__new__(cls, name, bases, attrs)
 
 
 class MaskCanvas(gr.HTML, metaclass=_WithoutStub):
     """Shows a picture and lets people paint a mask on it. Its value in Python is a `MaskData`.
 
-    `canvas_id` is the name under which the browser remembers picture and mask over a reload.
+    `canvas_id` is the name under which the browser remembers picture and mask over a reload. A `plain` one has no mask
+    tools: it holds a picture and nothing else.
     """
 
     data_model = CanvasValue
 
     def __init__(self, value: MaskData | Image.Image | Path | None = None, *, canvas_id: str = "canvas",
-                 max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
+                 plain: bool = False, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
         self.max_pixels = max_pixels
         super().__init__(
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
-            js_on_load=_asset("mask.js") + _asset("canvas.js"), apply_default_css=False, canvas_id=canvas_id, **kwargs)
+            js_on_load=_asset("mask.js") + _asset("canvas.js"), apply_default_css=False, canvas_id=canvas_id,
+            plain=str(plain).lower(), **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
         """Picture and mask from the page. Raises RefusedPicture (an InvalidInput) for anything that is not as it
         should be."""
         if payload is None or payload.image is None:
-            if payload is not None and payload.loading:
-                raise RefusedPicture("The picture is still being uploaded; try again in a moment.", field="image")
-            return MaskData()
+            return MaskData(loading=payload is not None and payload.loading)
         path = Path(payload.image.path)
         image, file_format = open_picture(path, self.max_pixels, payload.size)
         mask = decode_mask(payload.mask, image.size) if payload.mask else None

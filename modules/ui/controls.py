@@ -1,0 +1,274 @@
+"""The widgets of a request, and the only place where widgets become a request.
+
+A `Panel` is a tab's widgets by name. Names are those of the request's fields and of the options, plus a few of the
+page's own: `seed_locked`, and `mask_blur` for both of its directions.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from PIL import Image
+
+from modules.errors import InvalidInput
+from modules.options import Options
+from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
+from modules.settings import Settings
+from modules.ui.canvas import MaskData
+
+MASKED_CONTENT = {"fill": MaskedContent.FILL, "original": MaskedContent.ORIGINAL,
+                  "latent noise": MaskedContent.LATENT_NOISE, "latent nothing": MaskedContent.LATENT_NOTHING}
+RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": ResizeMode.CROP_AND_RESIZE,
+                "Resize and fill": ResizeMode.RESIZE_AND_FILL,
+                "Just resize (latent upscale)": ResizeMode.LATENT_UPSCALE}
+MASK_MODES = {"Inpaint masked": False, "Inpaint not masked": True}
+AREAS = {"Whole picture": False, "Only masked": True}
+
+_OPTION_NAMES = frozenset(item.name for item in fields(Options))
+_NUMBERS = {"steps": int, "width": int, "height": int, "cfg_scale": float, "n_iter": int, "batch_size": int,
+            "seed": int, "subseed": int, "subseed_strength": float, "denoising_strength": float,
+            "mask_blur": int, "only_masked_padding": int}
+_RANDOM = ("seed", "subseed")
+
+
+@dataclass
+class Panel:
+    """The widgets of one tab by name. `tab` ("inpaint") is the beginning of their element ids."""
+
+    tab: str
+    settings: Settings
+    widgets: dict[str, Component] = field(default_factory=dict)
+
+    def add(self, name: str, widget: Component) -> Component:
+        """Takes `widget` up under `name`."""
+        self.widgets[name] = widget
+        return widget
+
+    def elem_id(self, name: str) -> str:
+        """The element id of the widget `name`."""
+        return f"{self.tab}_{name}"
+
+    def values(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        """An event's arguments, which came in the order of `inputs`, by name."""
+        return dict(zip(self.widgets, arguments, strict=True))
+
+    @property
+    def inputs(self) -> list[Component]:
+        """All widgets, as an event's inputs or outputs."""
+        return list(self.widgets.values())
+
+    def updates(self, request_values: Mapping[str, Any], *, locked: bool) -> list[Any]:
+        """For each widget in turn its new value, or "leave it". A locked seed stays."""
+        shown = dict(_for_widgets(request_values))
+        if locked:
+            for name in _RANDOM:
+                shown.pop(name, None)
+        return [gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.widgets]
+
+
+# --- from widgets to a request
+
+def to_txt2img(values: Mapping[str, Any], options: Options) -> Txt2Img:
+    """The txt2img tab's request. Raises InvalidInput naming what does not fit."""
+    return Txt2Img(**_common(values, options))
+
+
+def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -> Img2Img:
+    """The img2img tab's request. Raises InvalidInput."""
+    return Img2Img(**_common(values, options), **_start(values, picture))
+
+
+def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -> Inpaint:
+    """The inpaint tab's request; where nothing is painted the mask is all black. Raises InvalidInput."""
+    start = _start(values, picture)
+    mask = picture.mask or Image.new("L", start["init_images"][0].size)
+    blur = _number(values, "mask_blur")
+    return Inpaint(
+        **_common(values, options), **start, mask=mask, mask_blur_x=blur, mask_blur_y=blur,
+        mask_invert=MASK_MODES[values["mask_invert"]], masked_content=MASKED_CONTENT[values["masked_content"]],
+        only_masked=AREAS[values["only_masked"]], only_masked_padding=_number(values, "only_masked_padding"),
+        mask_round=bool(values["mask_round"]))
+
+
+def _common(values: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    names = ("steps", "width", "height", "cfg_scale", "n_iter", "batch_size", "seed", "subseed", "subseed_strength")
+    return {
+        "prompt": values["prompt"] or "", "negative_prompt": values["negative_prompt"] or "",
+        "sampler": values["sampler"] or "", "scheduler": values["scheduler"] or "",
+        **{name: _number(values, name) for name in names},
+        "options": options.replaced({name: value for name, value in values.items() if name in _OPTION_NAMES}),
+    }
+
+
+def _start(values: Mapping[str, Any], picture: MaskData) -> dict[str, Any]:
+    if picture.loading:
+        raise InvalidInput("The picture is still being uploaded; try again in a moment.", field="init_images")
+    if picture.image is None:
+        raise InvalidInput("Choose a picture first.", field="init_images")
+    return {"init_images": (picture.image,), "resize_mode": RESIZE_MODES[values["resize_mode"]],
+            "denoising_strength": _number(values, "denoising_strength")}
+
+
+def _number(values: Mapping[str, Any], name: str) -> Any:
+    value = values[name]
+    if value is None and name in _RANDOM:
+        return -1
+    try:
+        return _NUMBERS[name](value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name} must be a number, not {value!r}.", field=name) from error
+
+
+def _for_widgets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A request's fields and options as their widgets show them."""
+    labels: dict[str, Mapping[str, Any]] = {"masked_content": MASKED_CONTENT, "resize_mode": RESIZE_MODES,
+                                            "mask_invert": MASK_MODES, "only_masked": AREAS}
+    for name, value in values.items():
+        if name in labels:
+            yield name, next(label for label, meaning in labels[name].items() if meaning == value)
+        elif name == "mask_blur_x":
+            yield "mask_blur", value
+        elif value is not None:
+            yield name, value
+
+
+# --- the widgets
+
+def prompts(panel: Panel) -> None:
+    """Prompt and negative prompt."""
+    panel.add("prompt", gr.Textbox(label="Prompt", lines=3, max_lines=8, elem_id=panel.elem_id("prompt"),
+                                   placeholder="What you want to see (Ctrl+Enter generates)"))
+    panel.add("negative_prompt", gr.Textbox(label="Negative prompt", lines=1, max_lines=6,
+                                            elem_id=panel.elem_id("neg_prompt"),
+                                            placeholder="What you don't want to see"))
+
+
+def sampling(panel: Panel, *, from_picture: bool) -> None:
+    """Sampler, schedule, steps, CFG and, where there is a picture to start from, the denoising strength."""
+    with gr.Row(elem_classes="tight"):
+        # The other choices come when the samplers are imported; a name that is not listed is refused later, in words.
+        panel.add("sampler", gr.Dropdown(["DDIM"], value="DDIM", label="Sampling method", allow_custom_value=True,
+                                         elem_id=panel.elem_id("sampling"), min_width=120))
+        panel.add("scheduler", gr.Dropdown(["Automatic"], value="Automatic", label="Schedule type", min_width=120,
+                                           allow_custom_value=True, elem_id=panel.elem_id("scheduler")))
+    _slider(panel, "steps", "Sampling steps", 1, 150, 20, 1)
+    if from_picture:
+        _slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.75, 0.01)
+    _slider(panel, "cfg_scale", "CFG Scale", 1, 30, 7, 0.5)
+
+
+def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
+    """Width and height with their buttons, batch count and size. `canvas` is where a size can be taken from."""
+    largest = panel.settings.max_size
+    with gr.Row(elem_classes="tight with-buttons"):
+        with gr.Column(min_width=160, elem_classes="tight"):
+            width = _slider(panel, "width", "Width", 64, largest, 512, 8)
+            height = _slider(panel, "height", "Height", 64, largest, 512, 8)
+        with gr.Column(min_width=40, scale=0, elem_classes="tools"):
+            swap = tool_button("swap", "Swap width and height", panel.elem_id("swap_size"))
+            swap.click(None, [width, height], [width, height], js="(w, h) => [h, w]", show_progress="hidden")
+            if canvas is not None:
+                take = tool_button("ruler", "Take the size from the picture", panel.elem_id("take_size"))
+                take.click(None, [canvas, width, height], [width, height], show_progress="hidden",
+                           js=f"(value, w, h) => inpaintPage.fitSize(value && value.size, w, h, {largest})")
+    with gr.Row(elem_classes="tight"):
+        _slider(panel, "n_iter", "Batch count", 1, panel.settings.max_count, 1, 1, min_width=120)
+        _slider(panel, "batch_size", "Batch size", 1, min(8, panel.settings.max_batch), 1, 1, min_width=120)
+
+
+def seeds(panel: Panel, last_seed: gr.State) -> None:
+    """The seed, what sets it and what protects it, and the variation seed. `last_seed` holds that of the shown picture
+    (None before there is one)."""
+    with gr.Row(elem_classes="tight seed-row"):
+        seed = panel.add("seed", gr.Number(-1, label="Seed", precision=0, minimum=-1, maximum=MAX_SEED, min_width=90,
+                                           elem_id=panel.elem_id("seed")))
+        locked = panel.add("seed_locked", gr.Checkbox(False, label="Lock", elem_id=panel.elem_id("lock_seed"),
+                                                      min_width=70, scale=0, elem_classes="lock"))
+        dice = tool_button("dice", "Random seed", panel.elem_id("random_seed"))
+        reuse = tool_button("reuse", "Reuse the seed of the shown picture", panel.elem_id("reuse_seed"))
+    dice.click(None, [locked, seed], seed, js="(locked, seed) => locked ? seed : -1", show_progress="hidden")
+    reuse.click(lambda held, now, last: now if held or last is None else last, [locked, seed, last_seed], seed,
+                show_progress="hidden", queue=False, api_visibility="private")
+    locked.change(lock_seed, [locked, seed, last_seed], seed, show_progress="hidden", queue=False,
+                  api_visibility="private")
+    with gr.Accordion("Variation seed", open=False, elem_classes="fold"), gr.Row(elem_classes="tight"):
+        panel.add("subseed", gr.Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,
+                                       min_width=110, elem_id=panel.elem_id("subseed")))
+        _slider(panel, "subseed_strength", "Variation strength", 0, 1, 0, 0.01, min_width=150)
+
+
+def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
+    """Locking a random seed settles it: on that of the shown picture, or on a new one."""
+    if not locked:
+        return gr.update(interactive=True)
+    if seed is None or seed < 0:
+        seed = last if last is not None else random.randrange(MAX_SEED)
+    return gr.update(value=int(seed), interactive=False)
+
+
+def resize_mode(panel: Panel) -> None:
+    """How the picture is brought to the size asked for."""
+    panel.add("resize_mode", gr.Radio(list(RESIZE_MODES), value="Just resize", label="Resize mode",
+                                      elem_id=panel.elem_id("resize_mode"), elem_classes="compact"))
+
+
+def masking(panel: Panel) -> None:
+    """What of the mask is painted, how softly, and on how much of the picture the sampler works."""
+    with gr.Row(elem_classes="tight"):
+        panel.add("mask_invert", gr.Radio(list(MASK_MODES), value="Inpaint masked", label="Mask mode", min_width=220,
+                                          elem_id=panel.elem_id("mask_mode"), elem_classes="compact"))
+        panel.add("only_masked", gr.Radio(list(AREAS), value="Whole picture", label="Inpaint area", min_width=220,
+                                          elem_id=panel.elem_id("full_res"), elem_classes="compact"))
+    with gr.Row(elem_classes="tight"):
+        _slider(panel, "mask_blur", "Mask blur", 0, 64, 4, 1, min_width=180)
+        _slider(panel, "only_masked_padding", "Only masked padding, pixels", 0, 256, 32, 4, min_width=180)
+
+
+def masked_content(panel: Panel) -> Component:
+    """What the painted part holds before sampling begins."""
+    return panel.add("masked_content", gr.Radio(list(MASKED_CONTENT), value="original", label="Masked content",
+                                                elem_id=panel.elem_id("fill"), elem_classes="compact"))
+
+
+def advanced(panel: Panel, options: Options, *, from_picture: bool, mask: bool) -> None:
+    """Options for those who know them, behind a fold."""
+    with gr.Accordion("Advanced", open=False, elem_classes="fold"):
+        with gr.Row(elem_classes="tight"):
+            _slider(panel, "CLIP_stop_at_last_layers", "Clip skip", 1, 12, options.CLIP_stop_at_last_layers, 1,
+                    min_width=140)
+            _slider(panel, "eta_ddim", "Eta for DDIM", 0, 1, options.eta_ddim, 0.01, min_width=140)
+        with gr.Row(elem_classes="tight"):
+            panel.add("ddim_loop", gr.Radio(
+                ["classic", "webui-1.10"], value=options.ddim_loop, label="DDIM loop", min_width=140,
+                elem_classes="compact", elem_id=panel.elem_id("ddim_loop")))
+            if mask:
+                panel.add("mask_noise", gr.Radio(
+                    ["initial", "fresh"], value=options.mask_noise, label="Mask noise", min_width=140,
+                    elem_classes="compact", elem_id=panel.elem_id("mask_noise")))
+        if from_picture:
+            _slider(panel, "initial_noise_multiplier", "Noise multiplier", 0, 1.5, options.initial_noise_multiplier,
+                    0.01)
+            panel.add("img2img_fix_steps", gr.Checkbox(options.img2img_fix_steps, label="Do exactly the steps asked for",
+                                                       elem_id=panel.elem_id("fix_steps")))
+        if mask:
+            panel.add("mask_round", gr.Checkbox(True, label="Round the mask to whole latent pixels",
+                                                elem_id=panel.elem_id("mask_round")))
+            _slider(panel, "inpainting_mask_weight", "Inpainting conditioning mask strength", 0, 1,
+                    options.inpainting_mask_weight, 0.01)
+
+
+def _slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
+            min_width: int = 160) -> Component:
+    return panel.add(name, gr.Slider(low, high, value=value, step=step, label=label, min_width=min_width,
+                                     elem_id=panel.elem_id(name), buttons=[]))
+
+
+def tool_button(icon: str, title: str, elem_id: str) -> gr.Button:
+    """A small square button with a sign from style.css. Gradio gives buttons no title: page.js takes it from a class."""
+    return gr.Button(title, size="sm", min_width=36, scale=0, elem_id=elem_id,
+                     elem_classes=["tool", "icon", f"icon-{icon}", f"title--{title.replace(' ', '_')}"])

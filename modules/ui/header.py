@@ -1,0 +1,150 @@
+"""The bar above the tabs: which checkpoint, which VAE, and what the model is doing.
+
+A swap is a job like any other. The model in use stays until the new one is whole; when loading fails the dropdown goes
+back and one sentence says why.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from modules.engine import Engine
+from modules.errors import NotFound, UserError
+from modules.jobs import JobQueue
+from modules.options import Options
+from modules.ui.controls import tool_button
+from modules.ui.words import tell, told
+from modules.weights.catalog import CheckpointFile, metadata
+
+POLL_SECONDS = 0.5
+LIVE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+
+
+@dataclass
+class Header:
+    """Its widgets, and what they act on."""
+
+    engine: Engine
+    queue: JobQueue
+    checkpoint: gr.Dropdown
+    vae: gr.Dropdown
+    status: gr.HTML
+
+    @classmethod
+    def build(cls, engine: Engine, queue: JobQueue) -> tuple[Header, gr.Button]:
+        """The bar, and its refresh button."""
+        with gr.Row(elem_classes="header tight", elem_id="header"):
+            gr.HTML('<h1>Inpaint <span>WebUI</span></h1>', elem_classes="brand", js_on_load=None)
+            checkpoint = gr.Dropdown(label="Checkpoint", elem_id="setting_sd_model_checkpoint", min_width=220, scale=3,
+                                     allow_custom_value=True, elem_classes="inline")
+            vae = gr.Dropdown(label="VAE", elem_id="setting_sd_vae", min_width=140, scale=1, allow_custom_value=True,
+                              elem_classes="inline")
+            refresh = tool_button("refresh", "Look for new files", "refresh_sd_model_checkpoint")
+            status = gr.HTML(elem_classes="model-status", elem_id="model_status", js_on_load=None,
+                             apply_default_css=False)
+        return cls(engine, queue, checkpoint, vae, status), refresh
+
+    def connect(self, demo: gr.Blocks, refresh: gr.Button, examples: list[gr.HTML]) -> None:
+        """Wires the bar. `examples` are the strips of example prompts, which follow the checkpoint."""
+        both = [self.checkpoint, self.vae]
+        demo.load(lambda: (*self.choices(), *self.strips(examples)), None, [*both, *examples], **LIVE)
+        demo.load(self.follow, None, self.status, **LIVE)
+        refresh.click(self.refresh, None, both, **LIVE)
+        for widget in both:
+            widget.input(self.swap, both, [*both, self.status], **LIVE).then(
+                lambda: self.strips(examples), None, examples, **LIVE)
+
+    def options(self, checkpoint: str | None, vae: str | None) -> Options:
+        """The options in force with what the dropdowns say, so that a request uses what its sender saw."""
+        return self.engine.options.replaced({"sd_model_checkpoint": checkpoint or None, "sd_vae": vae or None})
+
+    def choices(self) -> tuple[Any, Any]:
+        """Both dropdowns with what there is, showing what is in force."""
+        catalog = self.engine.catalog
+        checkpoint, vae = self._in_force()
+        return (gr.update(choices=[(file.title, file.filename) for file in catalog.checkpoints()], value=checkpoint),
+                gr.update(choices=["Automatic", "None", *(file.name for file in catalog.vaes())], value=vae))
+
+    @told
+    def refresh(self) -> tuple[Any, Any]:
+        """Looks into the folders again."""
+        self.engine.catalog.refresh()
+        return self.choices()
+
+    def swap(self, checkpoint: str, vae: str) -> Iterator[dict[Any, Any]]:
+        """Loads what the dropdowns say, telling how far it is."""
+        try:
+            options = self.options(checkpoint, vae)
+            job = self.queue.submit_load(options)
+        except UserError as error:
+            tell(error.message)
+            yield self._back()
+            return
+        while not job.wait(POLL_SECONDS):
+            yield {self.status: status_html(job.stage_text if job.position == 0 else "Waiting for the running job",
+                                            busy=True)}
+        if job.error is not None:
+            kept = self.engine.model_name
+            tell(job.error.message + (f" {kept} stays in use." if kept else ""))
+            yield self._back()
+            return
+        self.engine.set_options({"sd_model_checkpoint": options.sd_model_checkpoint, "sd_vae": options.sd_vae})
+        yield {self.status: self._idle()}
+
+    def follow(self) -> Iterator[str]:
+        """After the page has loaded: what is being loaded now, then what is in use."""
+        while (job := self.queue.current) is not None and job.request is None:
+            yield status_html(job.stage_text, busy=True)
+            job.wait(POLL_SECONDS)
+        yield self._idle()
+
+    def strips(self, examples: list[gr.HTML]) -> list[Any]:
+        """The example prompts of the checkpoint in force, for each strip."""
+        try:
+            checkpoint, _ = self.engine.files_of(self.engine.options)
+        except NotFound:
+            checkpoint = None
+        return [gr.update(value=known_examples(checkpoint)) for _ in examples]
+
+    def _back(self) -> dict[Any, Any]:
+        checkpoint, vae = self._in_force()
+        return {self.checkpoint: checkpoint, self.vae: vae, self.status: self._idle()}
+
+    def _in_force(self) -> tuple[str | None, str]:
+        try:
+            checkpoint, vae = self.engine.files_of(self.engine.options)
+        except NotFound:
+            return None, "Automatic"
+        chosen = self.engine.options.sd_vae
+        return checkpoint.filename if checkpoint else None, vae.name if vae and chosen != "Automatic" else chosen
+
+    def _idle(self) -> str:
+        if self.engine.loaded:
+            return status_html(f"{self.engine.loaded.checkpoint.name} is ready")
+        if self.engine.catalog.checkpoints():
+            return status_html("Loads with the first picture")
+        return status_html("No checkpoint yet: put one into models/Stable-diffusion")
+
+
+def status_html(text: str, *, busy: bool = False) -> str:
+    """The words at the end of the bar, with a light that moves while something is loading."""
+    return f'<span class="{"busy" if busy else "idle"}" role="status">{html.escape(text)}</span>'
+
+
+def known_examples(checkpoint: CheckpointFile | None) -> list[str]:
+    """Prompts that the checkpoint says it can draw: "examples", then "words", of its metadata key `words`."""
+    try:
+        words = json.loads(metadata(checkpoint.path).get("words", "{}")) if checkpoint else {}
+    except (ValueError, RecursionError):
+        return []
+    if isinstance(words, list):
+        words = {"words": words}
+    found = [text for key in ("examples", "words") for text in words.get(key, []) if isinstance(text, str)] \
+        if isinstance(words, dict) else []
+    return [text for text in dict.fromkeys(found) if text.strip()][:60]

@@ -1,0 +1,77 @@
+"""The inpaint tab: the painted part of a picture is made anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from modules.request import Inpaint
+from modules.ui import controls, examples
+from modules.ui.canvas import MaskCanvas, MaskData
+from modules.ui.controls import MASK_MODES, Panel
+from modules.ui.header import Header
+from modules.ui.previews import previews_html
+from modules.ui.results import generate_buttons, results
+from modules.ui.tab import Tab
+
+STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
+    const start = event.target.closest("[data-mode]");
+    if (start) trigger("click", {mode: start.dataset.mode});
+});"""
+
+
+def build(header: Header, panel: Panel) -> Tab:
+    """Draws the tab where it is called."""
+    last_seed = gr.State(None)
+    with gr.Row(elem_classes="bench"):
+        with gr.Column(elem_classes="area-canvas", min_width=300):
+            canvas = MaskCanvas(canvas_id="inpaint", elem_id="inpaint_canvas",
+                                max_pixels=panel.settings.max_image_mp * 10**6)
+            controls.masking(panel)
+            controls.masked_content(panel)
+            starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
+                             elem_classes="starts-strip")
+            controls.resize_mode(panel)
+        with gr.Column(elem_classes="area-prompt", min_width=300):
+            controls.prompts(panel)
+            strip = examples.examples(panel.tab)
+            buttons = generate_buttons(panel.tab)
+        with gr.Column(elem_classes="area-results", min_width=300):
+            shown = results(header.queue, panel.tab, buttons, last_seed, {"img2img": "img2img", "inpaint": "inpaint"})
+        with gr.Column(elem_classes="area-settings", min_width=300):
+            controls.sampling(panel, from_picture=True)
+            controls.size_and_batch(panel, canvas=canvas)
+            controls.seeds(panel, last_seed)
+            controls.advanced(panel, header.engine.options, from_picture=True, mask=True)
+    examples.connect(strip, panel.widgets["prompt"])
+    _connect_starts(panel, canvas, starts)
+    return Tab(panel, shown, strip, canvas)
+
+
+def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
+    """Wires Generate."""
+    assert tab.canvas is not None
+
+    def make_request(picture: MaskData, checkpoint: str, vae: str, *arguments: Any) -> Inpaint:
+        return controls.to_inpaint(tab.panel.values(arguments), picture, header.options(checkpoint, vae))
+
+    tab.results.connect(demo, make_request, [tab.canvas, header.checkpoint, header.vae, *tab.panel.inputs])
+
+
+def _connect_starts(panel: Panel, canvas: MaskCanvas, starts: gr.HTML) -> None:
+    """The small pictures follow the mask, and a click on one chooses its mode."""
+    names = ("mask_invert", "mask_blur", "masked_content")
+    widgets = [panel.widgets[name] for name in names]
+    gr.on([canvas.change, *(widget.change for widget in widgets)], _starts, [canvas, *widgets], starts,
+          show_progress="hidden", trigger_mode="always_last", api_visibility="private", concurrency_limit=2)
+    starts.click(_mode, None, panel.widgets["masked_content"], show_progress="hidden", queue=False,
+                 api_visibility="private")
+
+
+def _starts(picture: MaskData, mask_mode: str, blur: float | None, chosen: str) -> str:
+    return previews_html(picture, MASK_MODES.get(mask_mode, False), int(blur or 0), chosen)
+
+
+def _mode(event: gr.EventData) -> str:
+    return str(event.mode)

@@ -1,0 +1,50 @@
+// Keys and small things of the whole page. One name is global, because event handlers of buttons call it.
+const inpaintPage = (() => {
+	const shown = (selector) => [...document.querySelectorAll(selector)].find((item) => item.offsetParent !== null);
+	const press = (selector) => {
+		const button = shown(selector);
+		if (button) button.click();
+		return Boolean(button);
+	};
+
+	// Ctrl+Enter generates; while a job runs it stops it. Alt+Enter skips, Escape interrupts.
+	function onKey(event) {
+		const enter = event.key === "Enter";
+		let done = false;
+		if (enter && (event.ctrlKey || event.metaKey)) done = press(".go") || press(".interrupt");
+		else if (enter && event.altKey) done = press(".skip");
+		else if (event.key === "Escape" && !document.fullscreenElement && event.target === document.body) done = press(".interrupt");
+		if (done) event.preventDefault();
+	}
+
+	// Buttons that are only a sign get their title and name from a class, title--What_it_does.
+	function nameButtons() {
+		for (const button of document.querySelectorAll('button[class*="title--"]:not([title])')) {
+			const title = button.className.match(/title--(\S+)/)[1].replaceAll("_", " ");
+			button.title = title;
+			button.setAttribute("aria-label", title);
+		}
+	}
+
+	// A picture's [width, height], made smaller where it is larger than allowed.
+	function fitSize(size, width, height, largest) {
+		if (!size) return [width, height];
+		const shrink = Math.min(1, largest / Math.max(...size));
+		return size.map((pixels) => Math.max(64, Math.round(pixels * shrink)));
+	}
+
+	function useTheme(name) {
+		const url = new URL(location);
+		if (url.searchParams.get("__theme") === name) return;
+		url.searchParams.set("__theme", name);
+		location.replace(url);
+	}
+
+	document.addEventListener("keydown", onKey);
+	document.addEventListener("DOMContentLoaded", () => {
+		nameButtons();
+		new MutationObserver(nameButtons).observe(document.body, {childList: true, subtree: true});
+	});
+	return {fitSize, useTheme};
+})();
+window.inpaintPage = inpaintPage;

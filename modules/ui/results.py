@@ -1,0 +1,215 @@
+"""What a job shows while it runs and what it leaves: preview, progress, pictures, parameters.
+
+The page only watches. `submit` hands a request to the queue and remembers the job's id in the browser; `watch` follows
+that job until it is over, and a page that was reloaded takes the watching up again.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from PIL import Image
+
+from modules.jobs import Job, JobQueue
+from modules.request import Txt2Img
+from modules.saving import PARAMETERS
+from modules.ui.words import tell, told
+
+FRAME_SECONDS = 0.25
+PREVIEW_SIZE = 512
+# What is kept in the browser is one job id; the secret only has to stay the same over a restart.
+BROWSER_SECRET = "inpaint-webui"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture in the gallery with what made it."""
+
+    image: Image.Image | Path
+    infotext: str
+    seed: int
+
+
+@dataclass
+class Results:
+    """The right-hand side of a tab, and its Generate, Interrupt and Skip."""
+
+    queue: JobQueue
+    job_id: gr.BrowserState
+    shown: gr.State
+    selected: gr.State
+    last_seed: gr.State
+    generate: gr.Button
+    interrupt: gr.Button
+    skip: gr.Button
+    stage: gr.HTML
+    gallery: gr.Gallery
+    infotext: gr.Textbox
+    send_buttons: dict[str, gr.Button]
+
+    def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component]) -> None:
+        """Wires the buttons: Generate submits what `make_request` makes of `inputs`, and the page watches it."""
+
+        @told
+        def submit(*arguments: Any) -> str:
+            return self.queue.submit(make_request(*arguments)).id
+
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        watching: dict[str, Any] = quiet | {"concurrency_limit": None}
+        self.generate.click(submit, inputs, self.job_id, **quiet, concurrency_limit=None).success(
+            self.watch, self.job_id, self.outputs, **watching)
+        demo.load(self.watch, self.job_id, self.outputs, **watching)
+        self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, queue=False,
+                             **quiet)
+        self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, queue=False, **quiet)
+        self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **quiet)
+
+    @property
+    def outputs(self) -> list[Component]:
+        """What `watch` changes."""
+        return [self.stage, self.gallery, self.infotext, self.shown, self.selected, self.last_seed, self.generate,
+                self.interrupt, self.skip, *self.send_buttons.values()]
+
+    def watch(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
+        """Follows the job until it is over, a few times a second at most; each yield is what has changed."""
+        job = self.queue.get(job_id) if job_id else None
+        if job is None:
+            yield self._buttons(running=False) | {self.stage: ""}
+            return
+        seen_running = not job.over
+        picture = ""
+        version, preview_version = -1, 0
+        while not job.over:
+            if job.preview_version != preview_version:
+                preview_version = job.preview_version
+                picture = data_url(job.preview()) or picture
+            yield {self.stage: stage_html(job, picture)} | (self._buttons(running=True) if version < 0 else {})
+            frame_end = time.monotonic() + FRAME_SECONDS
+            version = job.wait_change(version, timeout=1.0)
+            job.wait(max(0.0, frame_end - time.monotonic()))
+        yield self._finished(job, tell_now=seen_running)
+
+    def _finished(self, job: Job, *, tell_now: bool) -> dict[Any, Any]:
+        sentences = [job.error.message] if job.error else list(job.result.warnings) if job.result else []
+        if tell_now:
+            for sentence in sentences:
+                tell(sentence)
+        changes = self._buttons(running=False) | {self.stage: summary_html(job, sentences)}
+        if job.result is None or not job.result.images:
+            return changes
+        shown = [Shown(made.path or with_infotext(made.image, made.infotext), made.infotext, made.seed)
+                 for made in job.result.images]
+        extras = [extra for made in job.result.images for extra in made.extras]
+        return changes | {
+            self.gallery: gr.update(value=[*((one.image, None) for one in shown), *((one, None) for one in extras)],
+                                    selected_index=0, preview=True),
+            self.shown: shown, self.selected: 0, self.infotext: shown[0].infotext, self.last_seed: shown[0].seed,
+            **{button: gr.update(interactive=True) for button in self.send_buttons.values()},
+        }
+
+    def _buttons(self, *, running: bool) -> dict[Any, Any]:
+        return {self.generate: gr.update(visible=not running), self.interrupt: gr.update(visible=running),
+                self.skip: gr.update(visible=running)}
+
+    @staticmethod
+    def select(shown: list[Shown], event: gr.SelectData) -> tuple[Any, Any, Any]:
+        """Another picture of the gallery has been chosen; masks and composites belong to the first."""
+        index = event.index if isinstance(event.index, int) and event.index < len(shown) else 0
+        if not shown:
+            return 0, gr.skip(), gr.skip()
+        return index, shown[index].infotext, shown[index].seed
+
+
+def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
+    """Generate, and Interrupt and Skip, which stand in its place while a job runs."""
+    with gr.Row(elem_classes="tight go-row"):
+        generate = gr.Button("Generate", variant="primary", size="lg", elem_id=f"{tab}_generate", elem_classes="go")
+        interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id=f"{tab}_interrupt", visible=False,
+                              elem_classes="interrupt", min_width=80)
+        skip = gr.Button("Skip", size="lg", elem_id=f"{tab}_skip", visible=False, elem_classes="skip", min_width=80)
+    return generate, interrupt, skip
+
+
+def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.Button], last_seed: gr.State,
+            targets: dict[str, str]) -> Results:
+    """Builds the results' widgets where it is called. `targets` maps tab names to their "send to" labels."""
+    job_id = gr.BrowserState("", storage_key=f"inpaint-webui:{tab}:job", secret=BROWSER_SECRET)
+    with gr.Column(elem_classes="show"):
+        gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
+                             height="auto", preview=True, buttons=["download", "fullscreen"], interactive=False,
+                             elem_id=f"{tab}_gallery", elem_classes="gallery")
+        stage = gr.HTML("", elem_id=f"{tab}_stage", elem_classes="stage", js_on_load=None, apply_default_css=False)
+    with gr.Row(elem_classes="tight send-row"):
+        send_buttons = {target: gr.Button(f"Send to {label}", size="sm", interactive=False, min_width=90,
+                                          elem_id=f"{tab}_send_to_{target}") for target, label in targets.items()}
+    infotext = gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
+                          elem_id=f"{tab}_infotext", elem_classes="infotext")
+    return Results(queue, job_id, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
+                   send_buttons)
+
+
+# --- what the stage says
+
+def stage_html(job: Job, picture: str) -> str:
+    """The running or waiting job: preview, bar, words."""
+    image = f'<img src="{picture}" alt="Preview">' if picture else '<div class="blank"></div>'
+    return (f'<div class="live" data-state="{job.state}">{image}<div class="bar"><i style="width:{job.progress:.1%}">'
+            f'</i></div><p role="status">{html.escape(progress_words(job))}</p></div>')
+
+
+def progress_words(job: Job) -> str:
+    """What the job is doing, in words: its place in the queue, its stage, or its step and the time that is left."""
+    if job.state == "queued":
+        before = "1 job is" if job.position == 1 else f"{job.position} jobs are"
+        return f"Waiting: {before} before this one."
+    if not job.sampling_step:
+        return f"{job.stage_text}…"
+    words = [f"{job.progress:.0%}", f"step {job.sampling_step} of {job.sampling_steps}"]
+    if job.batch_count > 1:
+        words.append(f"batch {min(job.batch + 1, job.batch_count)} of {job.batch_count}")
+    if job.eta is not None:
+        words.append(f"{duration(job.eta)} left")
+    return " · ".join(words)
+
+
+def summary_html(job: Job, sentences: list[str]) -> str:
+    """What there is to say when it is over: nothing, usually."""
+    if job.state == "interrupted":
+        sentences = ["Interrupted.", *sentences]
+    if not sentences:
+        return ""
+    kind = "failed" if job.state == "failed" else "note"
+    return f'<p class="said {kind}" role="status">{html.escape(" ".join(sentences))}</p>'
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words: "7 s", "2 min 5 s"."""
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def data_url(image: Image.Image | None) -> str:
+    """A preview as a small JPEG inside its URL: it leaves no file behind."""
+    if image is None:
+        return ""
+    image = image.convert("RGB")
+    image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def with_infotext(image: Image.Image, infotext: str) -> Image.Image:
+    """A picture that was not saved: Gradio writes `info` into its PNG."""
+    image = image.copy()
+    image.info[PARAMETERS] = infotext
+    return image

@@ -1,0 +1,42 @@
+"""Telling a person what went wrong: one sentence on the screen, the traceback in the log."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import gradio as gr
+
+from modules.errors import UserError
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OUR_FAULT = "Something went wrong inside the program; the server's log says what."
+
+
+def tell(sentence: str) -> None:
+    """Shows `sentence` for a while, without stopping anything."""
+    gr.Warning(sentence, title="")
+
+
+def told(function: Callable[P, T]) -> Callable[P, T]:
+    """An event handler whose errors become a sentence on the screen; what it would have changed stays as it was."""
+
+    @functools.wraps(function)
+    def handler(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except gr.Error:
+            raise
+        except UserError as error:
+            raise gr.Error(error.message, title="", print_exception=False) from error
+        except Exception as error:
+            log.exception("%s failed", function.__name__)
+            raise gr.Error(OUR_FAULT, title="", print_exception=False) from error
+
+    return handler
