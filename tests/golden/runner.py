@@ -1,0 +1,196 @@
+"""Runs recorded cases in-process, by way of the same bodies that the HTTP API reads, and compares what comes out.
+
+A case is a request to WebUI and what WebUI made of it: pictures, the latents before decoding, and the timestep and the
+number of rows of every call of the UNet.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modules.api.schema import Img2ImgBody, Txt2ImgBody
+from modules.engine import Engine, LoadModel, Result, load_from_file
+from modules.options import Options
+from modules.progress import Quiet
+from modules.request import Txt2Img
+from modules.settings import Settings
+
+LEVELS = 2
+"""Largest difference of a pixel's value that is let pass; recordings with another attention kernel differ by 1."""
+
+SHARE = 0.04
+"""Largest share of values that may differ at all."""
+
+LATENT = 1e-3
+"""Largest difference of a latent's value, in units of the recorded latent's standard deviation."""
+
+LOOSE_LATENT = 6e-3
+"""The same where rounding is amplified: an 8-bit picture between two passes, or steps chosen by an error estimate."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded case; file names in `data` are relative to `folder`."""
+
+    folder: Path
+    data: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.data["id"])
+
+    @property
+    def group(self) -> str:
+        return str(self.data["group"])
+
+    @property
+    def latent_tolerance(self) -> float:
+        request = self.data["request"]
+        pixels_between = request.get("enable_hr") and not str(request.get("hr_upscaler")).startswith("Latent")
+        return LOOSE_LATENT if pixels_between or request["sampler_name"] == "DPM adaptive" else LATENT
+
+    def request(self) -> Txt2Img:
+        """What the HTTP API would make of the recorded body. 1.10.1's recordings ask for its DDIM loop."""
+        body = dict(self.data["request"])
+        loop = {"ddim_loop": "webui-1.10"} if self.data["recorded_with"].startswith("WebUI v1.10") else {}
+        body["override_settings"] = loop | body["override_settings"]
+        if self.data["endpoint"] == "txt2img":
+            return Txt2ImgBody.model_validate(body).request(Options(), max_pixels=10**6)
+        body["init_images"] = [self._base64(name) for name in body["init_images"]]
+        if "mask" in body:
+            body["mask"] = self._base64(body["mask"])
+        return Img2ImgBody.model_validate(body).request(Options(), max_pixels=10**6)
+
+    def pictures(self) -> list[Image.Image]:
+        """What WebUI returned."""
+        return [Image.open(self.folder / name).convert("RGB") for name in self.data["outputs"]]
+
+    def latents(self) -> np.ndarray:
+        """What WebUI decoded, (N, 4, h, w)."""
+        blocks = [np.load(self.folder / name) for name in self.data["latents"]]
+        return np.concatenate([block.reshape(-1, *block.shape[-3:]) for block in blocks])
+
+    def unet_calls(self) -> list[tuple[float, int]]:
+        """(t, rows) of every call of WebUI's UNet."""
+        return [(t, rows) for t, rows in self.data["unet_calls"]]
+
+    def _base64(self, name: str) -> str:
+        return base64.b64encode((self.folder / "inputs" / name).read_bytes()).decode()
+
+
+def read_cases(folder: Path, pattern: str = "cases*.jsonl") -> list[Case]:
+    """The cases of all files of that pattern in `folder`."""
+    lines = (line for path in sorted(folder.glob(pattern)) for line in path.read_text("utf-8").splitlines())
+    return [Case(folder, json.loads(line)) for line in lines]
+
+
+@dataclass
+class Recording:
+    """A model that notes what it is asked to predict and to decode."""
+
+    model: Any
+    calls: list[tuple[float, int]] = field(default_factory=list)
+    decoded: list[Tensor] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        self.calls.append((float(t[0]), len(x)))
+        return self.model.predict(x, t, context)
+
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        self.decoded.extend(latent.clone())
+        return self.model.decode_latent(latent)
+
+
+class Bench:
+    """An engine over a folder of checkpoints that keeps each of them loaded and records what its models do."""
+
+    def __init__(self, checkpoints: Path, scratch: Path) -> None:
+        self._models: dict[str, Recording] = {}
+        settings = Settings(data_dir=scratch, ckpt_dir=checkpoints, device="cpu")
+        self.engine = Engine(settings, self._loader(load_from_file))
+
+    def make(self, request: Txt2Img) -> tuple[Result, list[tuple[float, int]], Tensor]:
+        """(result, the UNet's calls, the decoded latents (N, 4, h, w) or only those of the last size)."""
+        for model in self._models.values():
+            model.calls.clear()
+            model.decoded.clear()
+        with torch.inference_mode():
+            result = self.engine.generate(request, Quiet())
+        calls = [call for model in self._models.values() for call in model.calls]
+        decoded = [latent for model in self._models.values() for latent in model.decoded]
+        return result, calls, torch.stack([latent for latent in decoded if latent.shape == decoded[-1].shape])
+
+    def model(self, name: str) -> Any:
+        """The model of that checkpoint, with no record kept."""
+        loaded = self.engine.load(Options().replaced({"sd_model_checkpoint": name}), Quiet())
+        assert isinstance(loaded, Recording)
+        return loaded.model
+
+    def _loader(self, load: LoadModel) -> LoadModel:
+        def load_once(checkpoint: Any, vae: Any, device: str, on_progress: Callable[[float], None]) -> Any:
+            if checkpoint.name not in self._models:
+                self._models[checkpoint.name] = Recording(load(checkpoint, vae, device, on_progress))
+            return self._models[checkpoint.name]
+
+        return load_once
+
+
+def pixel_difference(ours: Image.Image, theirs: Image.Image) -> tuple[int, float]:
+    """(largest difference, share of values that differ at all) of two RGB pictures of one size."""
+    assert ours.size == theirs.size
+    difference = np.abs(np.asarray(ours.convert("RGB"), int) - np.asarray(theirs, int))
+    return int(difference.max()), float((difference > 0).mean())
+
+
+def check(case: Case, bench: Bench) -> None:
+    """Asserts that our pictures, latents and UNet calls are WebUI's."""
+    result, calls, latents = bench.make(case.request())
+    made = [picture for image in result.images for picture in (image.image, *image.extras)]
+    expected = case.latents()
+    assert_same_calls(case, calls)
+    ours = latents.numpy()[-len(expected):]
+    assert ours.shape == expected.shape
+    error = float(np.abs(ours - expected).max() / expected.std())
+    assert error <= case.latent_tolerance, f"latent differs by {error:.2g} of its standard deviation"
+    theirs = case.pictures()
+    assert len(made) == len(theirs)
+    for image, recorded in zip(made, theirs, strict=True):
+        largest, share = pixel_difference(image, recorded)
+        assert largest <= LEVELS, f"a value differs by {largest}"
+        assert share <= SHARE, f"{share:.1%} of the values differ"
+
+
+def assert_same_calls(case: Case, calls: Iterable[tuple[float, int]]) -> None:
+    """The network was asked at the same timesteps, with as many rows in all at each of them.
+
+    How WebUI spreads the rows over calls when prompts have different lengths is its own affair, and at a CFG scale of 1
+    it computes the unconditional rows for nothing; we don't.
+    """
+    ours, theirs = _rows_by_timestep(calls), _rows_by_timestep(case.unet_calls())
+    assert [t for t, _ in ours] == [t for t, _ in theirs]
+    if case.data["request"]["cfg_scale"] != 1:
+        assert [rows for _, rows in ours] == [rows for _, rows in theirs]
+
+
+def _rows_by_timestep(calls: Iterable[tuple[float, int]]) -> list[tuple[float, int]]:
+    merged: list[tuple[float, int]] = []
+    for t, rows in calls:
+        t = round(t, 2)
+        if merged and merged[-1][0] == t:
+            merged[-1] = (t, merged[-1][1] + rows)
+        else:
+            merged.append((t, rows))
+    return merged

@@ -1,0 +1,30 @@
+"""Our pictures against WebUI's, seed for seed. tests/golden/README.md says where the recordings come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from golden.runner import Case, check, read_cases
+from golden.tiny import tiny_bench
+
+OWN = Path(__file__).parent / "golden"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "golden"
+
+GROUPS = ("core", "classic", "classic-extra", "odd-size", "samplers", "schedules", "prompts", "options", "hires")
+
+OWN_CASES = read_cases(OWN)
+SHARED_CASES = [case for case in read_cases(SHARED) if case.group in GROUPS
+                and case.id not in {own.id for own in OWN_CASES}]
+
+
+@pytest.mark.parametrize("case", OWN_CASES, ids=lambda case: case.id)
+def test_txt2img_gives_webuis_picture(case: Case) -> None:
+    check(case, tiny_bench())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED_CASES, reason="the full set of recordings is not here")
+@pytest.mark.parametrize("case", SHARED_CASES, ids=lambda case: f"{case.group}:{case.id}")
+def test_the_full_set_gives_webuis_picture(case: Case) -> None:
+    check(case, tiny_bench())
