@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import webbrowser
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from modules.errors import UserError
@@ -100,7 +99,7 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
     app: FastAPI = gradio.mount_gradio_app(
         api, ui.build(engine, queue, settings), path="/", root_path=settings.root_path or None, show_error=False,
         ssr_mode=False, run_history=False, footer_links=[], max_file_size=settings.max_body_mb * 2**20,
-        allowed_paths=[str(settings.outputs_dir)], blocked_paths=[str(Path(__file__).parent / "modules")])
+        allowed_paths=[str(settings.outputs_dir)], **ui.look(settings))
     return app
 
 

@@ -77,7 +77,10 @@ PICTURE = Image.new("RGB", (8, 8))
     ({"width": 2049}, "width"), ({"height": 10_000_000}, "height"), ({"steps": 151}, "steps"),
     ({"n_iter": 101}, "n_iter"), ({"batch_size": 17}, "batch_size"),
     ({"seed_resize_from_w": 4096}, "seed_resize_from_w"),
-    ({"width": 2048, "height": 2048, "batch_size": 5}, "batch_size")])
+    ({"width": 2048, "height": 2048, "batch_size": 5}, "batch_size"),
+    ({"enable_hr": True, "hr_scale": 5}, "hr_scale"), ({"enable_hr": True, "hr_resize_x": 2049}, "hr_resize_x"),
+    ({"enable_hr": True, "hr_second_pass_steps": 151}, "hr_second_pass_steps"),
+    ({"enable_hr": True, "width": 1024, "height": 1024, "batch_size": 5}, "hr_scale")])
 def test_more_than_the_limits_names_the_field(changes: dict[str, int], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         check_limits(Txt2Img(**changes), Settings())
@@ -93,4 +96,6 @@ def test_many_init_images_count_as_a_batch() -> None:
 
 def test_the_limits_themselves_are_allowed_and_can_be_moved() -> None:
     check_limits(Txt2Img(width=2048, height=2048, steps=150, n_iter=100, batch_size=4), Settings())
+    check_limits(Txt2Img(enable_hr=True, width=1024, height=1024, batch_size=4), Settings())
+    check_limits(Txt2Img(hr_scale=16), Settings())
     check_limits(Txt2Img(steps=500), replace(Settings(), max_steps=500))

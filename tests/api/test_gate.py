@@ -38,7 +38,8 @@ def test_our_own_names_come_through(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", [
-    "evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.evil.example", "", "evil@127.0.0.1.nip.io",
+    "evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.evil.example", "",
+    "evil@127.0.0.1.nip.io",
     "192.168.1.5", "[::1", "localhost evil"])
 def test_foreign_host_names_get_421(host: str) -> None:
     answer = client_of().get("/x", headers={"host": host})
