@@ -1,0 +1,95 @@
+"""Writes the trained networks as one Stable Diffusion 1.x file, fp16, with what a loader and a page want to know of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import scenes
+from loop import load_average
+from model import Autoencoder, Sizes, TextEncoder, UNet
+from text import Words
+
+EXAMPLES = (
+    "a red apple on a blue background", "a big yellow star in the night sky", "a blue fish on a black background",
+    "a small pink heart on a white background", "an orange cat on the grass", "a purple umbrella on the beach",
+    "a green tree in the snow", "a red car on the left on a yellow background",
+)
+CHINESE_EXAMPLES = ("蓝色背景红色的苹果", "夜空中大的黄色星星", "草地上橙色的猫")
+
+
+def words_known() -> dict[str, object]:
+    """What prompts may say, for the page to show."""
+    chinese: dict[str, str] = {name: thing.chinese for name, thing in scenes.OBJECTS.items()}
+    chinese |= {name: colour[3] for name, colour in scenes.COLOURS.items()}
+    chinese |= {name: plain[1] for name, plain in scenes.PLAIN.items() if name not in chinese}
+    chinese |= {place: text[1] for place, text in scenes.PLACES.items()}
+    chinese |= {size: text[2] for size, text in scenes.SIZES.items() if text[2]}
+    chinese |= {place: text[3] for place, text in scenes.POSITIONS.items() if text[3]}
+    return {
+        "objects": list(scenes.OBJECTS),
+        "colours": list(scenes.COLOURS),
+        "backgrounds": list(scenes.BACKGROUNDS),
+        "sizes": [size for size in scenes.SIZES if size != "normal"],
+        "positions": ["on the left", "on the right", "above", "below"],
+        "examples": list(EXAMPLES),
+        "zh": {**chinese, "examples": list(CHINESE_EXAMPLES)},
+    }
+
+
+def checkpoint(unet: UNet, vae: Autoencoder, text: TextEncoder, table: Tensor) -> dict[str, Tensor]:
+    """All tensors with the original names, fp16. table: the whole token embedding (49408, D)."""
+    out: dict[str, Tensor] = {}
+    for prefix, module in (("model.diffusion_model.", unet), ("first_stage_model.", vae),
+                           ("cond_stage_model.transformer.", text)):
+        out |= {prefix + k: v for k, v in module.state_dict().items()}
+    out["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"] = table
+    weight, bias = out["first_stage_model.quant_conv.weight"].clone(), out["first_stage_model.quant_conv.bias"].clone()
+    weight[4:], bias[4:] = 0, -30  # the encoder knows no doubt: encoding is the same each time
+    out["first_stage_model.quant_conv.weight"], out["first_stage_model.quant_conv.bias"] = weight, bias
+    return {k: v.detach().half().contiguous() for k, v in out.items()}
+
+
+def metadata(sizes: Sizes, samples: int, vae_samples: int) -> dict[str, str]:
+    return {
+        "title": "Emoji Mini",
+        "unet_heads": str(sizes.unet_heads),
+        "unet_norm_groups": str(sizes.unet_groups),
+        "vae_norm_groups": str(sizes.vae_groups),
+        "text_heads": str(sizes.text_heads),
+        "native_size": str(scenes.SIZE),
+        "words": json.dumps(words_known(), ensure_ascii=False),
+        "licence": "MIT; trained on @lobehub/fluent-emoji-3d 1.1.0 (MIT), after Microsoft Fluent Emoji (MIT)",
+        "samples": str(samples),
+        "vae_samples": str(vae_samples),
+        "format": "pt",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("cache/training"))
+    parser.add_argument("--state", type=Path, default=Path("cache/training/state"))
+    parser.add_argument("--out", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
+    args = parser.parse_args()
+    sizes, words = Sizes(), Words(args.data / "bpe.txt.gz")
+    unet, vae = UNet(sizes), Autoencoder(sizes)
+    text = TextEncoder(replace(sizes, vocabulary=len(words)))
+    seen = {}
+    for name, module, file in (("unet", unet, "unet"), ("text", text, "unet"), ("vae", vae, "vae")):
+        load_average(module, args.state / f"{file}.pt", name)
+        seen[name] = torch.load(args.state / f"{file}.pt", map_location="cpu")["samples"]
+    table = words.expand(text.text_model.embeddings.token_embedding.weight.detach())
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(checkpoint(unet, vae, text, table), args.out, metadata(sizes, seen["unet"], seen["vae"]))
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {seen['unet']} samples")
+
+
+if __name__ == "__main__":
+    main()
