@@ -27,7 +27,8 @@ def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
     from modules.ui.tab import connect_sending
 
     makers = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
-    with gr.Blocks(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False) as demo:
+    demo = gr.Blocks(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
+    with demo:
         header, refresh = Header.build(engine, queue)
         built = {}
         with gr.Tabs(selected="inpaint", elem_id="tabs") as tabs:

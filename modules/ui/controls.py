@@ -38,13 +38,16 @@ _RANDOM = ("seed", "subseed")
 
 @dataclass
 class Panel:
-    """The widgets of one tab by name. `tab` ("inpaint") is the beginning of their element ids."""
+    """The widgets of one tab by name. `tab` ("inpaint") is the beginning of their element ids.
+
+    They are Any because Gradio makes the event methods of its components at run time.
+    """
 
     tab: str
     settings: Settings
-    widgets: dict[str, Component] = field(default_factory=dict)
+    widgets: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, name: str, widget: Component) -> Component:
+    def add(self, name: str, widget: Component) -> Any:
         """Takes `widget` up under `name`."""
         self.widgets[name] = widget
         return widget
@@ -229,10 +232,10 @@ def masking(panel: Panel) -> None:
         _slider(panel, "only_masked_padding", "Only masked padding, pixels", 0, 256, 32, 4, min_width=180)
 
 
-def masked_content(panel: Panel) -> Component:
+def masked_content(panel: Panel) -> None:
     """What the painted part holds before sampling begins."""
-    return panel.add("masked_content", gr.Radio(list(MASKED_CONTENT), value="original", label="Masked content",
-                                                elem_id=panel.elem_id("fill"), elem_classes="compact"))
+    panel.add("masked_content", gr.Radio(list(MASKED_CONTENT), value="original", label="Masked content",
+                                         elem_id=panel.elem_id("fill"), elem_classes="compact"))
 
 
 def advanced(panel: Panel, options: Options, *, from_picture: bool, mask: bool) -> None:
@@ -253,8 +256,8 @@ def advanced(panel: Panel, options: Options, *, from_picture: bool, mask: bool) 
         if from_picture:
             _slider(panel, "initial_noise_multiplier", "Noise multiplier", 0, 1.5, options.initial_noise_multiplier,
                     0.01)
-            panel.add("img2img_fix_steps", gr.Checkbox(options.img2img_fix_steps, label="Do exactly the steps asked for",
-                                                       elem_id=panel.elem_id("fix_steps")))
+            panel.add("img2img_fix_steps", gr.Checkbox(
+                options.img2img_fix_steps, label="Do exactly the steps asked for", elem_id=panel.elem_id("fix_steps")))
         if mask:
             panel.add("mask_round", gr.Checkbox(True, label="Round the mask to whole latent pixels",
                                                 elem_id=panel.elem_id("mask_round")))
@@ -263,12 +266,12 @@ def advanced(panel: Panel, options: Options, *, from_picture: bool, mask: bool) 
 
 
 def _slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
-            min_width: int = 160) -> Component:
+            min_width: int = 160) -> Any:
     return panel.add(name, gr.Slider(low, high, value=value, step=step, label=label, min_width=min_width,
                                      elem_id=panel.elem_id(name), buttons=[]))
 
 
 def tool_button(icon: str, title: str, elem_id: str) -> gr.Button:
-    """A small square button with a sign from style.css. Gradio gives buttons no title: page.js takes it from a class."""
+    """A small square button with a sign from style.css. Gradio's have no title: page.js takes it from a class."""
     return gr.Button(title, size="sm", min_width=36, scale=0, elem_id=elem_id,
                      elem_classes=["tool", "icon", f"icon-{icon}", f"title--{title.replace(' ', '_')}"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gradio as gr
 from gradio.components import Component
 
-TEMPLATE = """<div class="examples" data-count="{{value.length}}">{{#each value}}<button type="button">{{this}}</button>\
-{{/each}}</div>"""
+TEMPLATE = """<div class="examples" data-count="{{value.length}}">
+{{#each value}}<button type="button">{{this}}</button>{{/each}}</div>"""
 
 ON_LOAD = """element.addEventListener("click", (event) => {
     const example = event.target.closest("button");

@@ -95,14 +95,14 @@ class Header:
             yield self._back()
             return
         self.engine.set_options({"sd_model_checkpoint": options.sd_model_checkpoint, "sd_vae": options.sd_vae})
-        yield {self.status: self._idle()}
+        yield {self.status: self.idle()}
 
     def follow(self) -> Iterator[str]:
         """After the page has loaded: what is being loaded now, then what is in use."""
         while (job := self.queue.current) is not None and job.request is None:
             yield status_html(job.stage_text, busy=True)
             job.wait(POLL_SECONDS)
-        yield self._idle()
+        yield self.idle()
 
     def strips(self, examples: list[gr.HTML]) -> list[Any]:
         """The example prompts of the checkpoint in force, for each strip."""
@@ -114,7 +114,7 @@ class Header:
 
     def _back(self) -> dict[Any, Any]:
         checkpoint, vae = self._in_force()
-        return {self.checkpoint: checkpoint, self.vae: vae, self.status: self._idle()}
+        return {self.checkpoint: checkpoint, self.vae: vae, self.status: self.idle()}
 
     def _in_force(self) -> tuple[str | None, str]:
         try:
@@ -124,7 +124,8 @@ class Header:
         chosen = self.engine.options.sd_vae
         return checkpoint.filename if checkpoint else None, vae.name if vae and chosen != "Automatic" else chosen
 
-    def _idle(self) -> str:
+    def idle(self) -> str:
+        """What is in use, or why nothing is."""
         if self.engine.loaded:
             return status_html(f"{self.engine.loaded.checkpoint.name} is ready")
         if self.engine.catalog.checkpoints():

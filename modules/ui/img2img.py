@@ -45,4 +45,4 @@ def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
     def make_request(picture: MaskData, checkpoint: str, vae: str, *arguments: Any) -> Img2Img:
         return controls.to_img2img(tab.panel.values(arguments), picture, header.options(checkpoint, vae))
 
-    tab.results.connect(demo, make_request, [tab.canvas, header.checkpoint, header.vae, *tab.panel.inputs])
+    tab.results.connect(demo, make_request, [tab.canvas, header.checkpoint, header.vae, *tab.panel.inputs], header)

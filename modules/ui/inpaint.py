@@ -56,7 +56,7 @@ def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
     def make_request(picture: MaskData, checkpoint: str, vae: str, *arguments: Any) -> Inpaint:
         return controls.to_inpaint(tab.panel.values(arguments), picture, header.options(checkpoint, vae))
 
-    tab.results.connect(demo, make_request, [tab.canvas, header.checkpoint, header.vae, *tab.panel.inputs])
+    tab.results.connect(demo, make_request, [tab.canvas, header.checkpoint, header.vae, *tab.panel.inputs], header)
 
 
 def _connect_starts(panel: Panel, canvas: MaskCanvas, starts: gr.HTML) -> None:

@@ -40,11 +40,14 @@ const inpaintPage = (() => {
 		location.replace(url);
 	}
 
-	document.addEventListener("keydown", onKey);
-	document.addEventListener("DOMContentLoaded", () => {
+	function begin() {
 		nameButtons();
 		new MutationObserver(nameButtons).observe(document.body, {childList: true, subtree: true});
-	});
+	}
+
+	document.addEventListener("keydown", onKey);
+	if (document.body) begin();
+	else document.addEventListener("DOMContentLoaded", begin);
 	return {fitSize, useTheme};
 })();
 window.inpaintPage = inpaintPage;

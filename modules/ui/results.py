@@ -22,6 +22,7 @@ from PIL import Image
 from modules.jobs import Job, JobQueue
 from modules.request import Txt2Img
 from modules.saving import PARAMETERS
+from modules.ui.header import Header
 from modules.ui.words import tell, told
 
 FRAME_SECONDS = 0.25
@@ -56,7 +57,8 @@ class Results:
     infotext: gr.Textbox
     send_buttons: dict[str, gr.Button]
 
-    def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component]) -> None:
+    def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component],
+                header: Header) -> None:
         """Wires the buttons: Generate submits what `make_request` makes of `inputs`, and the page watches it."""
 
         @told
@@ -66,7 +68,7 @@ class Results:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         watching: dict[str, Any] = quiet | {"concurrency_limit": None}
         self.generate.click(submit, inputs, self.job_id, **quiet, concurrency_limit=None).success(
-            self.watch, self.job_id, self.outputs, **watching)
+            self.watch, self.job_id, self.outputs, **watching).then(header.idle, None, header.status, **watching)
         demo.load(self.watch, self.job_id, self.outputs, **watching)
         self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, queue=False,
                              **quiet)
@@ -103,18 +105,19 @@ class Results:
         if tell_now:
             for sentence in sentences:
                 tell(sentence)
-        changes = self._buttons(running=False) | {self.stage: summary_html(job, sentences)}
+        changes: dict[Any, Any] = self._buttons(running=False) | {self.stage: summary_html(job, sentences)}
         if job.result is None or not job.result.images:
             return changes
         shown = [Shown(made.path or with_infotext(made.image, made.infotext), made.infotext, made.seed)
                  for made in job.result.images]
         extras = [extra for made in job.result.images for extra in made.extras]
-        return changes | {
+        more: dict[Any, Any] = {
             self.gallery: gr.update(value=[*((one.image, None) for one in shown), *((one, None) for one in extras)],
                                     selected_index=0, preview=True),
             self.shown: shown, self.selected: 0, self.infotext: shown[0].infotext, self.last_seed: shown[0].seed,
-            **{button: gr.update(interactive=True) for button in self.send_buttons.values()},
         }
+        more |= {button: gr.update(interactive=True) for button in self.send_buttons.values()}
+        return changes | more
 
     def _buttons(self, *, running: bool) -> dict[Any, Any]:
         return {self.generate: gr.update(visible=not running), self.interrupt: gr.update(visible=running),

@@ -37,8 +37,9 @@ def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Tab], tabs: gr.Tabs)
     """Wires the "send to" buttons of `sender`."""
     for name, button in sender.results.send_buttons.items():
         target = tabs_by_name[name]
-        button.click(_sending(target), [sender.results.shown, sender.results.selected,
-                                        target.panel.widgets["seed_locked"]],
+        assert target.canvas is not None, f"{name} has no place for a picture"
+        button.click(_sending(target),
+                     [sender.results.shown, sender.results.selected, target.panel.widgets["seed_locked"]],
                      [tabs, target.canvas, *target.panel.inputs], show_progress="hidden", api_visibility="private")
 
 

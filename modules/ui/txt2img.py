@@ -39,4 +39,4 @@ def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
     def make_request(checkpoint: str, vae: str, *arguments: Any) -> Txt2Img:
         return controls.to_txt2img(tab.panel.values(arguments), header.options(checkpoint, vae))
 
-    tab.results.connect(demo, make_request, [header.checkpoint, header.vae, *tab.panel.inputs])
+    tab.results.connect(demo, make_request, [header.checkpoint, header.vae, *tab.panel.inputs], header)
