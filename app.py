@@ -49,6 +49,7 @@ def listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen()
     except OSError as error:
         raise UserError(f"Port {settings.port} cannot be used ({error.strerror}); --port takes another.") from error
     return listener

@@ -1,0 +1,51 @@
+"""Requests check themselves when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from PIL import Image
+
+from modules.errors import InvalidInput
+from modules.request import MAX_SEED, Img2Img, Inpaint, Txt2Img
+
+PICTURE = Image.new("RGB", (8, 8))
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("width", 0), ("height", -8), ("steps", 0), ("batch_size", 0), ("n_iter", 0), ("seed", -2), ("seed", MAX_SEED + 1),
+    ("subseed", -2), ("subseed_strength", 1.1), ("subseed_strength", math.nan), ("cfg_scale", math.inf),
+    ("eta", -0.1), ("seed_resize_from_w", -1), ("denoising_strength", 1.01)])
+def test_a_value_out_of_range_is_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Txt2Img(**{field: value})
+    assert caught.value.field == field
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("denoising_strength", -0.1), ("denoising_strength", math.nan), ("initial_noise_multiplier", -1.0),
+    ("mask_blur_x", -1), ("mask_blur_y", 513), ("only_masked_padding", 5000)])
+def test_picture_and_mask_fields_are_checked_too(field: str, value: float) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Inpaint(**{"init_images": (PICTURE,), "mask": PICTURE, field: value})
+    assert caught.value.field == field
+
+
+def test_img2img_needs_a_picture() -> None:
+    with pytest.raises(InvalidInput, match="picture"):
+        Img2Img()
+
+
+def test_the_ends_of_the_ranges_are_allowed() -> None:
+    Txt2Img(width=1, height=1, steps=1, seed=MAX_SEED, subseed=-1, subseed_strength=1, eta=1, cfg_scale=-5)
+    Img2Img(init_images=(PICTURE,), denoising_strength=0, initial_noise_multiplier=0)
+
+
+def test_a_change_is_checked_as_well() -> None:
+    request = Txt2Img()
+    with pytest.raises(InvalidInput):
+        dataclasses.replace(request, steps=0)
+    assert dataclasses.replace(request, steps=5) == Txt2Img(steps=5)
