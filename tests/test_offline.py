@@ -20,7 +20,11 @@ import pytest
 import requests
 from make_tiny import make_tiny
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                  "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PROJECT = Path(__file__).resolve().parent.parent
 SECONDS = 180
 
@@ -129,6 +133,22 @@ def test_the_page_is_served_and_names_no_other_host(server: Server) -> None:
     assert loaded == []
     config = server.get("/config").json()
     assert config["components"]
+
+
+def test_a_browser_shows_the_page_and_asks_no_other_host(server: Server) -> None:
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: None if request.url.startswith((server.url, "blob:", "data:"))
+                else problems.append(request.url))
+        page.goto(server.url)
+        page.get_by_role("tab", name="txt2img", exact=True).click(timeout=SECONDS * 1000)
+        page.get_by_role("button", name="Generate").locator("visible=true").wait_for(timeout=SECONDS * 1000)
+        browser.close()
+    assert problems == []
 
 
 def test_a_picture_is_made_and_saved(server: Server) -> None:
