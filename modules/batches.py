@@ -58,17 +58,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All results of one request, and what the person should be told about them."""
+    """All results of one request, and what the person should be told about them. `refined`: a refiner took over."""
 
     pictures: tuple[Picture, ...]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
+    refined: bool = False
 
 
 def run(models: Models, request: Txt2Img, start: Start, job: JobContext) -> Outcome:
     """Batch count times one batch; stops where the job says so, keeping the newest guess of the batch it was in."""
     pictures: list[Picture] = []
-    interrupted = False
+    interrupted = refined = False
     for number in range(request.n_iter):
         job.batches(number, request.n_iter)
         batch = _Batch(models, request, start, number, job)
@@ -80,9 +81,10 @@ def run(models: Models, request: Txt2Img, start: Start, job: JobContext) -> Outc
             latent = batch.newest
         if latent is not None:
             pictures += batch.finish(latent)
+        refined = refined or batch.refined
         if interrupted:
             break
-    return Outcome(tuple(pictures), start.warnings, interrupted)
+    return Outcome(tuple(pictures), start.warnings, interrupted, refined)
 
 
 class _Batch:
@@ -94,6 +96,7 @@ class _Batch:
         self.model = models(request.options)
         self.size: hires.Size = (request.width, request.height)
         self.newest: Tensor | None = None
+        self.refined = False
 
     def sample(self) -> Tensor:
         """The latent of the finished pictures, (B, 4, h, w)."""
@@ -176,7 +179,9 @@ class _Batch:
             return None
 
         def load() -> tuple[SDModel, Guidance]:
+            before = self.model
             model = self.models(dataclasses.replace(options, sd_model_checkpoint=request.refiner_checkpoint))
+            self.refined = self.refined or model is not before
             return model, guidance(model)
 
         calls = total_calls(plan) if options.refiner_switch_by_sample_steps else None

@@ -25,7 +25,8 @@ def encode(model: SDModel, prompt: str, negative_prompt: str, *, images: int, ca
 
     `hires_calls` are those of a second pass, when it is for that one: schedules go on counting from the first.
     """
-    context = partial(model.encode_prompts, clip_skip=options.CLIP_stop_at_last_layers, emphasis=options.emphasis,
+    context = partial(model.encode_prompts, clip_skip=options.CLIP_stop_at_last_layers,
+                      emphasis="Old" if options.use_old_emphasis_implementation else options.emphasis,
                       comma_backtrack=options.comma_padding_backtrack)
     words, _ = prompts.extra_networks(prompts.strip_comments(prompt))
     scheduled = partial(_scheduled, calls=calls, hires_calls=hires_calls, context=context, options=options)

@@ -129,10 +129,12 @@ class Engine:
             raise NotFound(f"There is no checkpoint yet: put one into {self.settings.checkpoint_dirs[0]}.")
         loaded = self.loaded
         if loaded and (loaded.checkpoint.path, loaded.vae) == (checkpoint.path, vae):
+            loaded.model.set_tiling(options.tiling)
             return loaded.model
         job.stage(f"Loading {checkpoint.name}")
         model = self.load_file(checkpoint, vae, self.settings.device,
                                lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"))
+        model.set_tiling(options.tiling)
         self.loaded = Loaded(model, checkpoint, vae)
         del loaded
         gc.collect()  # torch modules hold reference cycles: else the old weights stay for a while
@@ -144,17 +146,29 @@ class Engine:
 
         check_limits(request, self.settings)
         request = resolve(request)
+        nine_channels = self.load(request.options, job).in_channels == 9
         outcome = processing.generate(lambda options: self.load(options, job), request, job)
-        return Result(tuple(self._described(picture, request) for picture in outcome.pictures), request,
-                      outcome.warnings, outcome.interrupted)
+        files = self._file_keys(request, refined=outcome.refined)
+        images = tuple(
+            GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
+                request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, **files))
+            for one in outcome.pictures)
+        return Result(images, request, outcome.warnings, outcome.interrupted)
 
-    def _described(self, picture: Any, request: Txt2Img) -> GeneratedImage:
-        assert self.loaded is not None
-        text = infotext.write(request, seed=picture.seed, subseed=picture.subseed,
-                              model_name=self.loaded.checkpoint.name,
-                              model_hash=self.catalog.sha256(self.loaded.checkpoint)[:10],
-                              nine_channels=self.loaded.model.in_channels == 9)
-        return GeneratedImage(picture.image, picture.seed, picture.subseed, text, extras=picture.extras)
+    def _file_keys(self, request: Txt2Img, *, refined: bool) -> dict[str, Any]:
+        """What the parameters text says of the files that made a picture, as arguments of `infotext.write`."""
+        checkpoint, vae = self.files_of(request.options)
+        assert checkpoint is not None
+        extra: dict[str, Any] = {}
+        if refined:
+            refiner = self.catalog.find(request.refiner_checkpoint)
+            extra = {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",
+                     "Refiner switch at": request.refiner_switch_at}
+        if request.options.refiner_switch_by_sample_steps:
+            extra["Refiner switch by sampling steps"] = True
+        return {"model_name": checkpoint.name, "model_hash": self.catalog.sha256(checkpoint)[:10],
+                "vae_name": vae.name if vae else None, "vae_hash": self.catalog.sha256(vae)[:10] if vae else None,
+                "extra": extra}
 
 
 def resolve(request: Txt2Img) -> Txt2Img:

@@ -11,11 +11,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from modules.options import Options
 from modules.prompt import parse_attention
 from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
+from modules.styles import Style, extract_styles
 
 VERSION = "Inpaint WebUI 0.1.0"
 
@@ -32,6 +33,11 @@ _ETA = ("DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2S a", "DPM++ 3
         "DPM adaptive")
 _ENSD = ("DPM++ 2S a", "Euler a", "DPM2 a", "DPM fast", "DPM adaptive")
 _CHURN = ("Euler", "Heun", "DPM2")
+
+
+SOFT_KEYS = {f"Soft inpainting {label}": name for label, name in (
+    ("schedule bias", "power"), ("preservation strength", "scale"), ("transition contrast boost", "detail"),
+    ("mask influence", "influence"), ("difference threshold", "threshold"), ("difference contrast", "contrast"))}
 
 
 def write(request: Txt2Img, *, seed: int, subseed: int, model_name: str, model_hash: str | None,
@@ -58,7 +64,7 @@ def write(request: Txt2Img, *, seed: int, subseed: int, model_name: str, model_h
         "Variation seed": subseed if varied else None,
         "Variation seed strength": request.subseed_strength if varied else None,
         "Seed resize from": f"{request.seed_resize_from_w}x{request.seed_resize_from_h}" if resized else None,
-        "Denoising strength": request.denoising_strength if isinstance(request, Img2Img) else None,
+        "Denoising strength": request.denoising_strength if isinstance(request, Img2Img) or request.enable_hr else None,
         "Conditional mask weight": options.inpainting_mask_weight if nine_channels else None,
         "Clip skip": options.CLIP_stop_at_last_layers if options.CLIP_stop_at_last_layers > 1 else None,
         "ENSD": _ensd(request),
@@ -101,7 +107,10 @@ def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
     """The keys after RNG, in the order in which WebUI comes across them."""
     options = request.options
     if isinstance(request, Inpaint):
+        yield from _soft_params(request)
         yield from _mask_params(request)
+    if request.enable_hr:
+        yield from _hires_params(request)
     if options.use_downcasted_alpha_bar:
         yield "Downcast alphas_cumprod", True
     prompts = request.prompt + request.negative_prompt
@@ -125,6 +134,32 @@ def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
         yield "DDIM loop", options.ddim_loop
         if isinstance(request, Inpaint) and options.ddim_loop == "classic":
             yield "Mask noise", options.mask_noise
+
+
+def _hires_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
+    for key, value in (("Hires prompt", request.hr_prompt), ("Hires negative prompt", request.hr_negative_prompt),
+                       ("Hires checkpoint", request.hr_checkpoint), ("Hires sampler", request.hr_sampler),
+                       ("Hires schedule type", request.hr_scheduler)):
+        if value:
+            yield key, value
+    if request.hr_resize_x or request.hr_resize_y:
+        yield "Hires resize", f"{request.hr_resize_x}x{request.hr_resize_y}"
+    else:
+        yield "Hires upscale", request.hr_scale
+    if request.hr_second_pass_steps:
+        yield "Hires steps", request.hr_second_pass_steps
+    yield "Hires upscaler", request.hr_upscaler
+    if request.refiner_checkpoint and request.options.hires_fix_refiner_pass != "second pass":
+        yield "Hires refiner", request.options.hires_fix_refiner_pass
+
+
+def _soft_params(request: Inpaint) -> Iterator[tuple[str, Any]]:
+    soft = request.soft
+    if soft is None:
+        return
+    yield "Soft inpainting enabled", True
+    for key, name in SOFT_KEYS.items():
+        yield key, getattr(soft, name)
 
 
 def _mask_params(request: Inpaint) -> Iterator[tuple[str, Any]]:
@@ -183,14 +218,6 @@ def unquote(text: str) -> str:
 
 
 # reading
-
-class Style(NamedTuple):
-    """A named pair of texts. `{prompt}` in them stands for the prompt; without it they are put behind it."""
-
-    name: str
-    prompt: str
-    negative_prompt: str
-
 
 # Lengths are bounded so that a hostile text costs linear time and no number is too long for int().
 _PAIR = re.compile(r'(\w[\w /-]{1,99}):\s*("(?:[^"\\]|\\.)+"|[^,]*)(?:,|$)')
@@ -314,36 +341,6 @@ def _take_styles_out(result: dict[str, Any], styles: Sequence[Style], version: t
                                                positive_only=True)
         if found_hires:
             result["Hires prompt"] = "" if hires == prompt else hires
-
-
-def extract_styles(styles: Sequence[Style], prompt: str, negative: str, *,
-                   positive_only: bool = False) -> tuple[list[str], str, str]:
-    """(names, prompt, negative prompt) without the styles that were put in; names in the order of application."""
-    found: list[str] = []
-    rest = [style for style in styles if style.prompt or style.negative_prompt]
-    while True:
-        for style in rest:
-            shorter = _without(prompt, style.prompt)
-            shorter_negative = negative if positive_only else _without(negative, style.negative_prompt)
-            if shorter is not None and shorter_negative is not None:
-                found.append(style.name)
-                prompt, negative = shorter, shorter_negative
-                rest.remove(style)
-                break
-        else:
-            return found[::-1], prompt, negative
-
-
-def _without(text: str, style: str) -> str | None:
-    """`text` as it was before `style` was applied to it; None when it was not."""
-    text, style = text.strip(), style.strip()
-    before, marker, after = style.partition("{prompt}")
-    if marker:
-        fits = text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)
-        return text[len(before): len(text) - len(after)] if fits else None
-    if not text.endswith(style):
-        return None
-    return text.removesuffix(style).removesuffix(", ") if style else text
 
 
 # from text to request

@@ -34,6 +34,7 @@ class Options:
                                            low=0, high=74)
     emphasis: str = _option("Original", "what weights in a prompt do",
                             choices=("Original", "No norm", "Ignore", "None"))
+    use_old_emphasis_implementation: bool = _option(False, "weights by brackets in single tokens, as in 2022")
     use_old_scheduling: bool = _option(False, "prompt editing as before WebUI 1.6")
     # noise
     randn_source: str = _option("CPU", "where noise is drawn (WebUI's default is GPU; CPU is alike on every machine)",

@@ -81,6 +81,9 @@ class FakeModel:
         small = torch.einsum("cl,blhw->bchw", TO_IMAGE, latent.double())
         return torch.nn.functional.interpolate(small, scale_factor=8).to(latent)
 
+    def set_tiling(self, on: bool) -> None:
+        """Nothing to wrap round: each latent cell answers for itself."""
+
     def preview(self, latent: Tensor) -> Tensor:
         """The latent as a picture in [0, 1], one pixel for 8 x 8."""
         return (torch.einsum("cl,lhw->chw", TO_IMAGE, latent.double()) / 2 + 0.5).clamp(0, 1).float()

@@ -23,6 +23,7 @@ from modules.errors import NotFound
 from modules.jobs import Job, JobQueue
 from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.settings import Settings, check_limits
+from modules.styles import load_styles
 
 LEAST_PROGRESS = 0.01
 """What a job that has just begun reports: clients take 0 for "nothing is running"."""
@@ -42,7 +43,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter()
 
     def submit(body: Txt2ImgBody) -> Job:
-        request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6)
+        request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
+                               styles=load_styles(settings.styles_file))
         check_limits(request, settings)
         engine.files_of(request.options)
         return queue.submit(request, job_id=body.force_task_id, save=body.save_images, owner="api")

@@ -6,7 +6,7 @@ Unknown fields are ignored and null means the default, because that is what the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,7 +15,8 @@ from modules.api import pictures
 from modules.errors import InvalidInput, UserError
 from modules.infotext import Changes, parse, to_changes
 from modules.options import Options
-from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
+from modules.styles import Style, apply_styles
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -65,6 +66,20 @@ class Txt2ImgBody(Body):
     do_not_save_grid: bool = False
     eta: Number | None = None
     denoising_strength: Number = 0.75
+    enable_hr: bool = False
+    hr_scale: Number = 2.0
+    hr_upscaler: str | None = None
+    hr_second_pass_steps: Integer = 0
+    hr_resize_x: Integer = 0
+    hr_resize_y: Integer = 0
+    hr_checkpoint_name: str | None = None
+    hr_sampler_name: str | None = None
+    hr_scheduler: str | None = None
+    hr_prompt: Text = ""
+    hr_negative_prompt: Text = ""
+    refiner_checkpoint: str | None = None
+    refiner_switch_at: Number | None = None
+    alwayson_scripts: dict[str, Any] = {}
     override_settings: dict[str, Any] = {}
     override_settings_restore_afterwards: bool = True
     send_images: bool = True
@@ -72,11 +87,11 @@ class Txt2ImgBody(Body):
     force_task_id: Annotated[str, Field(max_length=200)] | None = None
     infotext: Text | None = None
 
-    def request(self, options: Options, *, max_pixels: int) -> Txt2Img:
+    def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = ()) -> Txt2Img:
         """The request that this body asks for. Raises UserError naming the field. `max_pixels` is for img2img."""
-        return Txt2Img(**self.common(options))
+        return Txt2Img(**self.common(options, styles))
 
-    def common(self, options: Options) -> dict[str, Any]:
+    def common(self, options: Options, styles: Sequence[Style]) -> dict[str, Any]:
         """What txt2img and img2img share, as arguments of a request."""
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
         sampler, scheduler = self._sampler(changes)
@@ -88,10 +103,28 @@ class Txt2ImgBody(Body):
             "subseed_strength": self.subseed_strength, "seed_resize_from_w": max(self.seed_resize_from_w, 0),
             "seed_resize_from_h": max(self.seed_resize_from_h, 0), "batch_size": self.batch_size,
             "n_iter": self.n_iter, "steps": self.steps, "cfg_scale": self.cfg_scale, "width": self.width,
-            "height": self.height, "eta": self.eta}
+            "height": self.height, "eta": self.eta, "denoising_strength": self.denoising_strength,
+            **self._second_pass()}
         values |= {name: changes.fields[name] for name in values
                    if name in changes.fields and name not in self.model_fields_set}
+        for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
+            if prompt == "prompt" or values[prompt] or values[negative]:
+                values[prompt], values[negative] = apply_styles(self.styles, styles, values[prompt], values[negative])
         return {**values, "sampler": sampler, "scheduler": scheduler, "options": options.replaced(overrides)}
+
+    def _second_pass(self) -> dict[str, Any]:
+        """Hires fix and refiner, as arguments of a request."""
+        same = ("", "Use same sampler", "Use same scheduler", "Use same checkpoint", "None")
+
+        def named(value: str | None) -> str:
+            return "" if value is None or value in same else value
+
+        return {"enable_hr": self.enable_hr, "hr_scale": self.hr_scale, "hr_upscaler": self.hr_upscaler or "Latent",
+                "hr_second_pass_steps": self.hr_second_pass_steps, "hr_resize_x": self.hr_resize_x,
+                "hr_resize_y": self.hr_resize_y, "hr_sampler": named(self.hr_sampler_name),
+                "hr_scheduler": named(self.hr_scheduler), "hr_prompt": self.hr_prompt,
+                "hr_negative_prompt": self.hr_negative_prompt, "hr_checkpoint": named(self.hr_checkpoint_name),
+                "refiner_checkpoint": named(self.refiner_checkpoint), "refiner_switch_at": self.refiner_switch_at}
 
     def _sampler(self, changes: Changes) -> tuple[str, str]:
         """(sampler, schedule) by WebUI's names. Raises UnknownSampler."""
@@ -131,14 +164,14 @@ class Img2ImgBody(Txt2ImgBody):
     latent_mask: str | None = None
     include_init_images: bool = False
 
-    def request(self, options: Options, *, max_pixels: int) -> Img2Img:
+    def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = ()) -> Img2Img:
         """The request that this body asks for. Raises UserError naming the field; 404 without init images (WebUI)."""
         if not self.init_images:
             raise NoInitImage("There is no init image: init_images is empty.", field="init_images")
-        common = self.common(options)
+        common = self.common(options, styles)
         common |= {
             "init_images": tuple(pictures.decode(text, "init_images", max_pixels) for text in self.init_images),
-            "denoising_strength": self.denoising_strength, "resize_mode": ResizeMode(self.resize_mode),
+            "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False,
             "initial_noise_multiplier": self.initial_noise_multiplier}
         mask = self.mask or self.latent_mask
         values = common if not mask else common | {
@@ -147,7 +180,7 @@ class Img2ImgBody(Txt2ImgBody):
             "mask_blur_x": self.mask_blur_x if self.mask_blur is None else self.mask_blur,
             "mask_blur_y": self.mask_blur_y if self.mask_blur is None else self.mask_blur,
             "masked_content": MaskedContent(self.inpainting_fill), "only_masked": self.inpaint_full_res,
-            "only_masked_padding": self.inpaint_full_res_padding}
+            "only_masked_padding": self.inpaint_full_res_padding, "soft": soft_inpainting(self.alwayson_scripts)}
         if self.infotext:
             values |= self._pasted(values)
         return Inpaint(**values) if mask else Img2Img(**values)
@@ -171,6 +204,20 @@ _OWN_NAMES = {"inpainting_mask_invert": "mask_invert", "inpainting_fill": "maske
               "inpaint_full_res": "only_masked", "inpaint_full_res_padding": "only_masked_padding"}
 
 
+def soft_inpainting(scripts: Mapping[str, Any]) -> SoftInpainting | None:
+    """The always-on script "soft inpainting": args are [enabled, power, scale, detail, influence, threshold, contrast],
+    those left out at their defaults. Raises InvalidInput for a value that is no number."""
+    script = next((script for name, script in scripts.items() if name.lower() == "soft inpainting"), None)
+    args = script.get("args") if isinstance(script, Mapping) else None
+    if not isinstance(args, list) or not args or not args[0]:
+        return None
+    names = [item.name for item in dataclasses.fields(SoftInpainting)]
+    given = dict(zip(names, args[1:], strict=False))
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in given.values()):
+        raise InvalidInput("Soft inpainting takes numbers after its first argument.", field="alwayson_scripts")
+    return SoftInpainting(**given)
+
+
 class NoInitImage(UserError):
     """WebUI answers 404 for it."""
 
@@ -192,7 +239,8 @@ class ProgressBody(Body):
 
 
 WEBUI_NAMES = {"sampler": "sampler_name", "masked_content": "inpainting_fill", "only_masked": "inpaint_full_res",
-               "only_masked_padding": "inpaint_full_res_padding", "mask_invert": "inpainting_mask_invert"}
+               "only_masked_padding": "inpaint_full_res_padding", "mask_invert": "inpainting_mask_invert",
+               "hr_sampler": "hr_sampler_name", "hr_checkpoint": "hr_checkpoint_name"}
 """Our request fields that WebUI calls otherwise, for messages."""
 
 

@@ -40,6 +40,9 @@ class SDModel(Protocol):
     def decode_latent(self, latent: Tensor) -> Tensor:
         """latent (B, 4, h, w) -> image (B, 3, 8h, 8w), about [-1, 1], not clamped."""
 
+    def set_tiling(self, on: bool) -> None:
+        """Makes the networks treat opposite edges as neighbours, so that pictures tile, or stops it."""
+
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]."""
 

@@ -120,9 +120,14 @@ class Catalog:
         self._checkpoints = [known if other.path == file.path else other for other in self._checkpoints]
         return known
 
-    def sha256(self, file: CheckpointFile) -> str:
-        """The file's SHA-256, 64 hex digits; see `hashed`."""
-        return self.hashed(file).sha256 or ""
+    def sha256(self, file: CheckpointFile | VaeFile) -> str:
+        """The file's SHA-256, 64 hex digits; reads the whole file once, unless it is cached. Raises NotFound."""
+        if isinstance(file, CheckpointFile):
+            return self.hashed(file).sha256 or ""
+        try:
+            return self._hashes.sha256(file.path)
+        except OSError as error:
+            raise NotFound(f"The VAE {file.name} is no longer there.") from error
 
     def find(self, text: str) -> CheckpointFile:
         """The checkpoint that `text` means: a title, a name, a path or a hash, or part of a title, in any case.

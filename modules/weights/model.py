@@ -81,6 +81,12 @@ class StableDiffusion:
         """
         return torch.cat([self._decode(one) for one in torch.split(latent.to(self.device), 1)])
 
+    def set_tiling(self, on: bool) -> None:
+        """Convolutions that wrap round the edges, so that pictures tile (WebUI: `apply_circular`), or plain ones."""
+        for module in (*self.unet.modules(), *self.vae.modules()):
+            if isinstance(module, nn.Conv2d):
+                module.padding_mode = "circular" if on else "zeros"
+
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]. The first call fits the colours."""
         with self._fitting:
