@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import signal
 import socket
 import sys
+import time
 import webbrowser
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from modules.errors import UserError
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 3
 """How long open connections may take to end when the server stops."""
+
+UPLOAD_SECONDS = 24 * 60 * 60
+"""How long uploads of a server that did not stop cleanly are kept."""
 
 
 def main() -> int:
@@ -58,9 +64,17 @@ def listen(settings: Settings) -> socket.socket:
 def stay_offline(settings: Settings) -> None:
     """Tells the libraries, before they are imported, to ask nobody and to keep their files with ours."""
     uploads = settings.cache_dir / "gradio"
-    shutil.rmtree(uploads, ignore_errors=True)  # what a page uploaded or showed in an earlier run
+    forget_old(uploads)
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
                    "GRADIO_TEMP_DIR": str(uploads)}
+
+
+def forget_old(uploads: Path) -> None:
+    """Removes what pages uploaded or showed in earlier runs, when it is a day old: another server may be running."""
+    for entry in uploads.iterdir() if uploads.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if time.time() - entry.stat().st_mtime > UPLOAD_SECONDS:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -168,6 +169,19 @@ def test_each_checkpoint_gives_its_own_picture(client: TestClient) -> None:
         return sum(image.convert("L").tobytes()) / (64 * 48)
 
     assert colour("first") > colour("second") + 20  # means 0.2 and -0.4 of the range -1..1
+
+
+def test_clients_with_different_checkpoints_do_not_disturb_each_other(client: TestClient) -> None:
+    def ask(number: int) -> tuple[str, str]:
+        body = small(seed=7, override_settings={"sd_model_checkpoint": ("first", "second")[number % 2]})
+        answer = client.post(TXT2IMG, json=body)
+        return info(answer)["sd_model_name"], answer.json()["images"][0]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(24)))
+    assert [name for name, _ in answers] == ["first", "second"] * 12
+    assert len({picture for _, picture in answers}) == 2
+    assert info(client.post(TXT2IMG, json=small()))["sd_model_name"] == "first"
 
 
 def test_a_parameters_text_fills_what_is_not_given(client: TestClient) -> None:
