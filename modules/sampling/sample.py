@@ -114,13 +114,13 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial)
         elif source.paint is not None:
             ask = MaskedInput(ask, source.latent, source.blend())
-    steps = ddim.steps_down(grid, alphas, classic=classic)
-    return registry.run(plan.sampler, ask, x, grid if "grid" in wants else steps, {
+    walked = grid if "grid" in wants else ddim.steps_down(grid, alphas, classic=classic)
+    return registry.run(plan.sampler, ask, x, walked, {
         "noise": noise.next, "eta": options.eta_ddim if plan.eta is None else plan.eta, "before_step": before_step,
         "alphas_cumprod": alphas, "from_noise": source is None, "variant": options.uni_pc_variant,
         "order": options.uni_pc_order, "spacing": options.uni_pc_skip_type,
         "lower_order_final": options.uni_pc_lower_order_final,
-        "on_step": lambda i, guess: report(i + 1, len(steps), guess)})
+        "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
 
 
 def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
