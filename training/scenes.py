@@ -43,6 +43,9 @@ OBJECTS: dict[str, Thing] = {
     "bird": Thing("1f424", "小鸟", 40, 40, "yellow", ("bird", "bird", "chick")),
 }
 
+# what the committed weights were taught so far; the others have their words and pictures, and wait for a longer run
+TAUGHT: tuple[str, ...] = ("apple", "heart", "star", "cat", "tree", "fish")
+
 # colour -> hue (degrees), saturation and value (0..1) that the recoloured part has on average, and the Chinese word
 COLOURS: dict[str, tuple[float, float, float, str]] = {
     "red": (358, 0.82, 0.88, "红色"),
@@ -110,13 +113,14 @@ def held_out(thing: str, colour: str, background: str) -> bool:
     return zlib.crc32(f"{thing}/{colour}/{background}".encode()) % 10 == 0
 
 
-def sample_scene(rng: random.Random, held: bool | None = False, pairs: float = 0.10) -> Scene:
-    """A random scene; held=False draws training combinations only, True held-out ones only, None any."""
+def sample_scene(rng: random.Random, held: bool | None = False, pairs: float = 0.0,
+                 names: tuple[str, ...] = TAUGHT) -> Scene:
+    """A random scene of `names`; held=False draws training combinations only, True held-out ones only, None any."""
     while True:
         count = 2 if rng.random() < pairs else 1
         background = rng.choice(BACKGROUNDS)
-        names = rng.sample(list(OBJECTS), count)
-        things = tuple((name, rng.choice(list(COLOURS))) for name in names)
+        chosen = rng.sample(list(names), count)
+        things = tuple((name, rng.choice(list(COLOURS))) for name in chosen)
         if any(colour == background for _, colour in things):
             continue  # a red apple on red is hard to see, for a judge too
         flags = [held_out(name, colour, background) for name, colour in things]

@@ -35,7 +35,7 @@ class Words:
         rng = random.Random(5)
         used = {START, END}
         for _ in range(4000):
-            scene = scenes.sample_scene(rng, None)
+            scene = scenes.sample_scene(rng, None, 0.1, tuple(scenes.OBJECTS))
             for chinese in (False, True):
                 used.update(self.tokenizer(scenes.caption(scene, rng, chinese)[1]))
         self.used = sorted(used)
@@ -85,7 +85,8 @@ def train_text(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
     modules = nn.ModuleDict({"text": text, "heads": heads}).to(worker.device)
 
     def loss(step: int, done: float) -> Tensor:
-        said = [scenes.caption(scenes.sample_scene(rng), rng, rng.random() < 0.3) for _ in range(plan.batch)]
+        said = [scenes.caption(scenes.sample_scene(rng, False, 0.1, tuple(scenes.OBJECTS)), rng,
+                               rng.random() < 0.3) for _ in range(plan.batch)]
         texts = [t for _, t in said]
         tokens = words(texts, rng)
         end = (tokens == words.rows[END]).int().argmax(dim=1)

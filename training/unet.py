@@ -1,4 +1,4 @@
-"""Trains the UNet, and the text encoder along with it, on scenes drawn as they are needed."""
+"""Trains the UNet on scenes drawn as they are needed; the text encoder has had its lesson and stays as it is."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
     linear = latents.load(data, folder)
     rng = random.Random(f"unet/{worker.rank}/{random.random()}")
     draws = np.random.default_rng(rng.getrandbits(32))
-    plan = Plan("unet", samples, batch, 1.2e-3, warmup=150, constant=0.4, average=0.9985)
+    plan = Plan("unet", samples, batch, 1.2e-3, warmup=150, constant=0.4, average=0.995)
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
     load_average(text, folder / "text.pt", "text")
+    text.requires_grad_(False)
     unet = UNet(sizes)
     modules = nn.ModuleDict({"unet": unet, "text": text}).to(worker.device)
     kept = alphas_cumprod().to(worker.device)
@@ -54,7 +55,9 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
         time = torch.from_numpy((strata * 1000).astype(np.int64)).clamp(max=999).to(worker.device)
         a = kept[time][:, None, None, None]
         noise = torch.randn_like(z)
-        out = unet(a.sqrt() * z + (1 - a).sqrt() * noise, time, text(tokens.to(worker.device)))
+        with torch.no_grad():
+            context = text(tokens.to(worker.device))
+        out = unet(a.sqrt() * z + (1 - a).sqrt() * noise, time, context)
         snr = (a / (1 - a)).flatten()
         return ((out - noise).square().mean(dim=(1, 2, 3)) * snr.clamp(0.12, 4) / snr).mean()
 
@@ -67,9 +70,7 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
             z = ddim(trained["unet"], noise, context, empty, steps=16, guidance=3.0)
             save_sheet(linear.decode(z.cpu()), folder / "unet.png", 8)
 
-    groups: list[dict[str, object]] = [{"params": list(unet.parameters())},
-                                       {"params": list(text.parameters()), "scale": 0.2}]
-    train(plan, worker, groups, modules, loss, folder, sheet)
+    train(plan, worker, [{"params": list(unet.parameters())}], modules, loss, folder, sheet)
 
 
 def save_sheet(pictures: Tensor, path: Path, columns: int) -> None:
