@@ -24,17 +24,19 @@ def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
     from modules.ui import img2img, inpaint, txt2img
     from modules.ui.controls import Panel
     from modules.ui.header import Header
+    from modules.ui.results import remembered_job
     from modules.ui.tab import connect_sending
 
     makers = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
     demo = gr.Blocks(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
     with demo:
         header, refresh = Header.build(engine, queue)
+        job_ids = {name: remembered_job(name) for name in makers}
         built = {}
         with gr.Tabs(selected="inpaint", elem_id="tabs") as tabs:
             for name, maker in makers.items():
                 with gr.Tab(name, id=name, elem_id=f"tab_{name}"):
-                    built[name] = maker.build(header, Panel(name, settings))
+                    built[name] = maker.build(header, Panel(name, settings), job_ids[name])
         for name, maker in makers.items():
             maker.connect(built[name], header, demo)
             connect_sending(built[name], built, tabs)

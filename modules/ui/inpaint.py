@@ -21,7 +21,7 @@ STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
 });"""
 
 
-def build(header: Header, panel: Panel) -> Tab:
+def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     """Draws the tab where it is called."""
     last_seed = gr.State(None)
     with gr.Row(elem_classes="bench"):
@@ -38,7 +38,7 @@ def build(header: Header, panel: Panel) -> Tab:
             strip = examples.examples(panel.tab)
             buttons = generate_buttons(panel.tab)
         with gr.Column(elem_classes="area-results", min_width=300):
-            shown = results(header.queue, panel.tab, buttons, last_seed, {"img2img": "img2img", "inpaint": "inpaint"})
+            shown = results(header.queue, panel.tab, buttons, last_seed, job_id)
         with gr.Column(elem_classes="area-settings", min_width=300):
             controls.sampling(panel, from_picture=True)
             controls.size_and_batch(panel, canvas=canvas)

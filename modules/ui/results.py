@@ -25,6 +25,7 @@ from modules.saving import PARAMETERS
 from modules.ui.header import Header
 from modules.ui.words import tell, told
 
+TARGETS = ("img2img", "inpaint")
 FRAME_SECONDS = 0.25
 PREVIEW_SIZE = 512
 # What is kept in the browser is one job id; the secret only has to stay the same over a restart.
@@ -69,7 +70,7 @@ class Results:
         watching: dict[str, Any] = quiet | {"concurrency_limit": None}
         self.generate.click(submit, inputs, self.job_id, **quiet, concurrency_limit=None).success(
             self.watch, self.job_id, self.outputs, **watching).then(header.idle, None, header.status, **watching)
-        demo.load(self.watch, self.job_id, self.outputs, **watching)
+        demo.load(self.watch_again, self.job_id, self.outputs, **watching)
         self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, queue=False,
                              **quiet)
         self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, queue=False, **quiet)
@@ -82,12 +83,19 @@ class Results:
                 self.interrupt, self.skip, *self.send_buttons.values()]
 
     def watch(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
-        """Follows the job until it is over, a few times a second at most; each yield is what has changed."""
-        job = self.queue.get(job_id) if job_id else None
+        """Follows the job that has just been submitted."""
+        yield from self._follow(self.queue.get(job_id or ""), is_news=True)
+
+    def watch_again(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
+        """After a reload: follows the job, or shows what it left; what was said then is not said again."""
+        job = self.queue.get(job_id or "")
+        yield from self._follow(job, is_news=job is not None and not job.over)
+
+    def _follow(self, job: Job | None, *, is_news: bool) -> Iterator[dict[Any, Any]]:
+        """Until the job is over, a few times a second at most, what has changed."""
         if job is None:
             yield self._buttons(running=False) | {self.stage: ""}
             return
-        seen_running = not job.over
         picture = ""
         version, preview_version = -1, 0
         while not job.over:
@@ -98,11 +106,11 @@ class Results:
             frame_end = time.monotonic() + FRAME_SECONDS
             version = job.wait_change(version, timeout=1.0)
             job.wait(max(0.0, frame_end - time.monotonic()))
-        yield self._finished(job, tell_now=seen_running)
+        yield self._finished(job, is_news=is_news)
 
-    def _finished(self, job: Job, *, tell_now: bool) -> dict[Any, Any]:
+    def _finished(self, job: Job, *, is_news: bool) -> dict[Any, Any]:
         sentences = [job.error.message] if job.error else list(job.result.warnings) if job.result else []
-        if tell_now:
+        if is_news:
             for sentence in sentences:
                 tell(sentence)
         changes: dict[Any, Any] = self._buttons(running=False) | {self.stage: summary_html(job, sentences)}
@@ -142,18 +150,23 @@ def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
     return generate, interrupt, skip
 
 
+def remembered_job(tab: str) -> gr.BrowserState:
+    """The id of the tab's last job, kept in the browser. Belongs outside the tabs: a hidden tab is not there yet when
+    the page asks for its value."""
+    return gr.BrowserState("", storage_key=f"inpaint-webui:{tab}:job", secret=BROWSER_SECRET)
+
+
 def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.Button], last_seed: gr.State,
-            targets: dict[str, str]) -> Results:
-    """Builds the results' widgets where it is called. `targets` maps tab names to their "send to" labels."""
-    job_id = gr.BrowserState("", storage_key=f"inpaint-webui:{tab}:job", secret=BROWSER_SECRET)
+            job_id: gr.BrowserState) -> Results:
+    """Builds the results' widgets where it is called."""
     with gr.Column(elem_classes="show"):
         gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
                              height="auto", preview=True, buttons=["download", "fullscreen"], interactive=False,
                              elem_id=f"{tab}_gallery", elem_classes="gallery")
         stage = gr.HTML("", elem_id=f"{tab}_stage", elem_classes="stage", js_on_load=None, apply_default_css=False)
     with gr.Row(elem_classes="tight send-row"):
-        send_buttons = {target: gr.Button(f"Send to {label}", size="sm", interactive=False, min_width=90,
-                                          elem_id=f"{tab}_send_to_{target}") for target, label in targets.items()}
+        send_buttons = {target: gr.Button(f"Send to {target}", size="sm", interactive=False, min_width=90,
+                                          elem_id=f"{tab}_send_to_{target}") for target in TARGETS}
     infotext = gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
                           elem_id=f"{tab}_infotext", elem_classes="infotext")
     return Results(queue, job_id, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,

@@ -14,7 +14,7 @@ from modules.ui.results import generate_buttons, results
 from modules.ui.tab import Tab
 
 
-def build(header: Header, panel: Panel) -> Tab:
+def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     """Draws the tab where it is called."""
     last_seed = gr.State(None)
     with gr.Row(elem_classes="bench two"):
@@ -23,7 +23,7 @@ def build(header: Header, panel: Panel) -> Tab:
             strip = examples.examples(panel.tab)
             buttons = generate_buttons(panel.tab)
         with gr.Column(elem_classes="area-results", min_width=300):
-            shown = results(header.queue, panel.tab, buttons, last_seed, {"img2img": "img2img", "inpaint": "inpaint"})
+            shown = results(header.queue, panel.tab, buttons, last_seed, job_id)
         with gr.Column(elem_classes="area-settings", min_width=300):
             controls.sampling(panel, from_picture=False)
             controls.size_and_batch(panel)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +18,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gradio as gr
 import pytest
+from fakes import FakeModel, fake_engine
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from modules import ui
+from modules.engine import Engine
+from modules.errors import CheckpointError
+from modules.jobs import JobQueue
+from modules.saving import Saver
+from modules.settings import Settings
 from modules.ui.canvas import MaskCanvas, MaskData
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+LEAVING = ("AbortError", "Unexpected error Connection errored out")
+"""What Gradio's script says when a page that waits for the server is left."""
 
 
 @dataclass
@@ -75,7 +88,7 @@ def watched(context: BrowserContext, allowed: str) -> tuple[Page, list[str]]:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
     page.on("console", lambda message: problems.append(f"console: {message.text}")
-            if message.type == "error" and "404" not in message.text else None)
+            if message.type == "error" and not message.text.startswith(LEAVING) else None)
     page.on("request", lambda request: None if request.url.startswith((allowed, "blob:", "data:"))
             else problems.append(f"request to {request.url}"))
     return page, problems
@@ -96,3 +109,97 @@ def page(browser: Browser, canvas_app: CanvasApp, context_options: dict[str, Any
     yield page
     context.close()
     assert not problems
+
+
+EXAMPLES = ["a red apple", "two cats on the grass"]
+
+
+class Brake:
+    """Stops the fake model between steps, so that a test can look at a running job for as long as it likes."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._left: int | None = None
+
+    def allow(self, steps: int | None) -> None:
+        """Lets so many more steps happen; None lets all."""
+        with self._changed:
+            self._left = steps
+            self._changed.notify_all()
+
+    def step(self) -> None:
+        """Called by the model."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left is None or self._left > 0)
+            if self._left is not None:
+                self._left -= 1
+
+
+@dataclass
+class PageApp:
+    """The real page over a model in closed form. Its checkpoints are "first", "second" and "third-broken"."""
+
+    url: str
+    engine: Engine
+    queue: JobQueue
+    brake: Brake
+    outputs: Path
+
+
+@pytest.fixture(scope="session")
+def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("page"))
+    for name in ("first", "second", "third-broken"):
+        write_checkpoint(settings.checkpoint_dirs[0] / f"{name}.safetensors")
+    brake = Brake()
+
+    class Braked(FakeModel):
+        def predict(self, *args: Any, **kwargs: Any) -> Any:
+            brake.step()
+            return super().predict(*args, **kwargs)
+
+    def make_model(name: str) -> FakeModel:
+        if name == "third-broken":
+            raise CheckpointError("The file third-broken.safetensors ends too early.")
+        return Braked(name=name)
+
+    engine = fake_engine(settings, make_model)
+    queue = JobQueue(engine, Saver(settings.outputs_dir))
+    demo = ui.build(engine, queue, settings)
+    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
+                            run_history=False, show_error=False, allowed_paths=[str(settings.outputs_dir)],
+                            footer_links=[], **ui.look(settings))
+    yield PageApp(url, engine, queue, brake, settings.outputs_dir)
+    brake.allow(None)
+    queue.close()
+    demo.close()
+
+
+def write_checkpoint(path: Path) -> None:
+    """A file that the catalog lists, with words in its metadata as a real one has; nothing ever loads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"__metadata__": {"words": json.dumps({"examples": EXAMPLES}), "name": path.stem}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+@pytest.fixture
+def web(browser: Browser, page_app: PageApp, context_options: dict[str, Any]) -> Iterator[Page]:
+    """The page, loaded. At the end nothing runs any more and nothing went wrong in the browser."""
+    context = browser.new_context(**context_options)
+    page, problems = watched(context, page_app.url)
+    open_page(page, page_app.url)
+    yield page
+    page_app.brake.allow(None)
+    for job in (*page_app.queue.pending(), *filter(None, [page_app.queue.current])):
+        page_app.queue.interrupt(job.id)
+        job.wait(10)
+    context.close()
+    assert not problems
+
+
+def open_page(page: Page, url: str) -> None:
+    """Goes to the page and waits until it has what it loads from the server."""
+    page.goto(url)
+    page.wait_for_selector('#inpaint_canvas .mc[data-ready="true"]')
+    page.wait_for_selector("#model_status [role=status]")
+    page.wait_for_selector("#inpaint_examples button")

@@ -1,0 +1,279 @@
+"""The page over a fake model: generate, watch, stop, come back, send, swap."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.canvas_driver import Canvas, photo
+from tests.browser.conftest import EXAMPLES, PageApp, open_page
+
+
+def tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def set_number(page: Page, elem_id: str, value: int) -> None:
+    box = page.locator(f"#{elem_id} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def generate(page: Page, name: str) -> str:
+    """Presses Generate and waits until it is over; the parameters text."""
+    page.locator(f"#{name}_generate").click()
+    return wait_result(page, name)
+
+
+def wait_result(page: Page, name: str) -> str:
+    expect(page.locator(f"#{name}_infotext textarea")).to_have_value(re.compile("Steps: "), timeout=15000)
+    expect(page.locator(f"#{name}_generate")).to_be_visible(timeout=15000)
+    return page.locator(f"#{name}_infotext textarea").input_value()
+
+
+def shown_picture(page: Page, name: str) -> Image.Image:
+    """What the gallery shows, as the server sends it."""
+    source = page.locator(f"#{name}_gallery img").first.get_attribute("src")
+    assert source is not None
+    return Image.open(io.BytesIO(page.request.get(source).body()))
+
+
+def stage(page: Page, name: str) -> Any:
+    return page.locator(f"#{name}_stage [role=status]")
+
+
+@pytest.fixture
+def painting(web: Page, tmp_path: Path) -> Canvas:
+    """The inpaint tab with a 512x512 picture."""
+    tab(web, "inpaint")
+    canvas = Canvas(web, [], "#inpaint_canvas")
+    canvas.open(photo(tmp_path / "photo.png", (512, 512)))
+    return canvas
+
+
+def test_txt2img_by_keyboard(web: Page, page_app: PageApp) -> None:
+    tab(web, "txt2img")
+    set_number(web, "txt2img_steps", 3)
+    set_number(web, "txt2img_seed", 77)
+    web.fill("#txt2img_prompt textarea", "a lighthouse")
+    web.keyboard.press("Control+Enter")
+    text = wait_result(web, "txt2img")
+    assert text.startswith("a lighthouse\nSteps: 3, Sampler: DDIM")
+    assert "Seed: 77" in text
+    picture = shown_picture(web, "txt2img")
+    assert picture.format == "PNG"
+    assert picture.info["parameters"] == text
+    saved = max(page_app.outputs.rglob("*-77.png"))
+    assert np.array_equal(np.asarray(Image.open(saved)), np.asarray(picture))
+
+
+def test_only_the_painted_part_changes(painting: Canvas, tmp_path: Path) -> None:
+    page = painting.page
+    painting.drag([(150, 150), (350, 300)])
+    set_number(page, "inpaint_steps", 4)
+    page.fill("#inpaint_prompt textarea", "a cat")
+    text = generate(page, "inpaint")
+    assert "Denoising strength: 0.75" in text
+    assert "Mask blur: 4" in text
+    before = np.asarray(Image.open(tmp_path / "photo.png"))
+    after = np.asarray(shown_picture(page, "inpaint"))
+    changed = (before != after).any(axis=-1)
+    assert changed[200:250, 220:280].any()
+    assert not changed[:100].any()
+    assert not changed[:, 400:].any()
+
+
+def test_send_carries_picture_and_parameters_and_keeps_the_mask(painting: Canvas) -> None:
+    page = painting.page
+    painting.drag([(150, 150), (350, 300)])
+    covered = painting.coverage
+    set_number(page, "inpaint_steps", 5)
+    page.fill("#inpaint_prompt textarea", "a green hill")
+    text = generate(page, "inpaint")
+    seed = re.search(r"Seed: (\d+)", text)
+    assert seed is not None
+    page.locator("#inpaint_send_to_inpaint").click()
+    expect(painting.root.locator(".mc-note")).to_contain_text("kept")
+    painting.wait_synced()
+    assert painting.coverage == covered
+    page.locator("#inpaint_send_to_img2img").click()
+    other = Canvas(page, [], "#img2img_image")
+    other.wait_size(512, 512)
+    expect(page.locator("#img2img_prompt textarea")).to_have_value("a green hill")
+    expect(page.locator("#img2img_steps input[type=number]")).to_have_value("5")
+    expect(page.locator("#img2img_seed input")).to_have_value(seed[1])
+    page.get_by_role("tab", name="inpaint", exact=True).click()
+    assert painting.coverage == covered
+
+
+def test_interrupt_keeps_the_partial_picture(web: Page, page_app: PageApp) -> None:
+    tab(web, "txt2img")
+    page_app.brake.allow(3)
+    web.locator("#txt2img_generate").click()
+    expect(stage(web, "txt2img")).to_contain_text("step 3 of 20")
+    assert (web.locator("#txt2img_stage img").get_attribute("src") or "").startswith("data:image/jpeg")
+    web.locator("#txt2img_interrupt").click()
+    page_app.brake.allow(None)
+    wait_result(web, "txt2img")
+    expect(stage(web, "txt2img")).to_contain_text("Interrupted")
+    assert shown_picture(web, "txt2img").size == (512, 512)
+
+
+def test_skip_goes_on_with_the_next_batch(web: Page, page_app: PageApp) -> None:
+    tab(web, "txt2img")
+    set_number(web, "txt2img_n_iter", 2)
+    page_app.brake.allow(2)
+    web.locator("#txt2img_generate").click()
+    expect(stage(web, "txt2img")).to_contain_text("batch 1 of 2")
+    expect(stage(web, "txt2img")).to_contain_text("step 2 of 20")
+    web.locator("#txt2img_skip").click()
+    page_app.brake.allow(3)
+    expect(stage(web, "txt2img")).to_contain_text("batch 2 of 2")
+    page_app.brake.allow(None)
+    wait_result(web, "txt2img")
+
+
+def test_a_reload_finds_the_running_job_and_its_result(web: Page, page_app: PageApp) -> None:
+    tab(web, "txt2img")
+    web.fill("#txt2img_prompt textarea", "found again")
+    page_app.brake.allow(4)
+    web.locator("#txt2img_generate").click()
+    expect(stage(web, "txt2img")).to_contain_text("step 4 of 20")
+    open_page(web, page_app.url)
+    tab(web, "txt2img")
+    expect(stage(web, "txt2img")).to_contain_text("step 4 of 20")
+    expect(web.locator("#txt2img_interrupt")).to_be_visible()
+    page_app.brake.allow(None)
+    assert wait_result(web, "txt2img").startswith("found again")
+    open_page(web, page_app.url)
+    tab(web, "txt2img")
+    assert wait_result(web, "txt2img").startswith("found again")
+
+
+def test_a_second_person_sees_the_place_in_the_queue(web: Page, browser: Browser, page_app: PageApp) -> None:
+    tab(web, "txt2img")
+    page_app.brake.allow(1)
+    web.locator("#txt2img_generate").click()
+    expect(stage(web, "txt2img")).to_contain_text("step 1 of 20")
+    other_context = browser.new_context()
+    other = other_context.new_page()
+    open_page(other, page_app.url)
+    tab(other, "txt2img")
+    other.locator("#txt2img_generate").click()
+    expect(stage(other, "txt2img")).to_contain_text("1 job is before this one")
+    other.locator("#txt2img_interrupt").click()
+    expect(stage(other, "txt2img")).to_contain_text("Interrupted")
+    expect(web.locator("#txt2img_interrupt")).to_be_visible()
+    page_app.brake.allow(None)
+    wait_result(web, "txt2img")
+    other_context.close()
+
+
+def test_swap_of_the_checkpoint(web: Page, page_app: PageApp) -> None:
+    def choose(name: str) -> None:
+        web.locator("#setting_sd_model_checkpoint input").click()
+        web.get_by_role("option", name=re.compile(name)).click()
+
+    choose("second")
+    expect(web.locator("#model_status")).to_contain_text("second is ready")
+    assert page_app.engine.model_name == "second"
+    choose("third-broken")
+    expect(web.get_by_test_id("toast-body")).to_contain_text("ends too early")
+    expect(web.locator("#setting_sd_model_checkpoint input")).to_have_value(re.compile("^second"))
+    assert page_app.engine.model_name == "second"
+    tab(web, "txt2img")
+    set_number(web, "txt2img_steps", 1)
+    assert "Model: second" in generate(web, "txt2img")
+    choose("first")
+    expect(web.locator("#model_status")).to_contain_text("first is ready")
+
+
+def test_a_locked_seed_stays(web: Page) -> None:
+    tab(web, "txt2img")
+    set_number(web, "txt2img_steps", 1)
+    set_number(web, "txt2img_seed", 123)
+    web.locator("#txt2img_lock_seed input").check()
+    seed = web.locator("#txt2img_seed input")
+    expect(seed).to_be_disabled()
+    web.locator("#txt2img_random_seed").click()
+    assert "Seed: 123," in generate(web, "txt2img")
+    assert "Seed: 123," in generate(web, "txt2img")
+    expect(seed).to_have_value("123")
+    web.locator("#txt2img_lock_seed input").uncheck()
+    web.locator("#txt2img_random_seed").click()
+    expect(seed).to_have_value("-1")
+    web.locator("#txt2img_reuse_seed").click()
+    expect(seed).to_have_value("123")
+
+
+def test_mistakes_are_said_in_words_and_lose_nothing(painting: Canvas) -> None:
+    page = painting.page
+    painting.drag([(150, 150), (350, 300)])
+    covered = painting.coverage
+    page.locator("#inpaint_sampling input").fill("No such sampler")
+    page.locator("#inpaint_sampling input").press("Tab")
+    page.locator("#inpaint_generate").click()
+    toast = page.get_by_test_id("toast-body")
+    expect(toast).to_contain_text("No such sampler")
+    expect(toast).not_to_contain_text("Traceback")
+    assert painting.coverage == covered
+    tab(page, "img2img")
+    page.locator("#img2img_generate").click()
+    expect(toast.filter(has_text="Choose a picture first.")).to_be_visible()
+
+
+def test_an_empty_mask_is_said_in_words(painting: Canvas) -> None:
+    set_number(painting.page, "inpaint_steps", 2)
+    generate(painting.page, "inpaint")
+    expect(stage(painting.page, "inpaint")).to_contain_text("mask is empty")
+
+
+def test_masked_content_shows_what_it_starts_from(painting: Canvas) -> None:
+    painting.drag([(150, 150), (350, 300)])
+    starts = painting.page.locator("#inpaint_starts .starts button")
+    expect(starts).to_have_count(4)
+    starts.filter(has_text="latent noise").click()
+    expect(painting.page.get_by_role("radio", name="latent noise")).to_be_checked()
+    expect(starts.filter(has_text="latent noise")).to_have_attribute("aria-pressed", "true")
+
+
+def test_sizes(painting: Canvas, tmp_path: Path) -> None:
+    page = painting.page
+    painting.open(photo(tmp_path / "wide.png", (640, 480)))
+    width, height = (page.locator(f"#inpaint_{name} input[type=number]") for name in ("width", "height"))
+    page.locator("#inpaint_take_size").click()
+    expect(width).to_have_value("640")
+    expect(height).to_have_value("480")
+    page.locator("#inpaint_swap_size").click()
+    expect(width).to_have_value("480")
+    expect(height).to_have_value("640")
+
+
+def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:
+    tab(web, "txt2img")
+    web.locator("#txt2img_examples").get_by_role("button", name=EXAMPLES[1]).click()
+    expect(web.locator("#txt2img_prompt textarea")).to_have_value(EXAMPLES[1])
+
+
+def test_every_control_has_a_name(web: Page) -> None:
+    for name in ("txt2img", "img2img", "inpaint"):
+        tab(web, name)
+        unnamed = web.evaluate("""() => [...document.querySelectorAll("button, input, textarea, select")].filter((one) =>
+            one.offsetParent && !one.getAttribute("aria-label") && !one.textContent.trim() && !(one.labels || []).length
+            && !one.title).map((one) => one.outerHTML.slice(0, 200))""")
+        assert unnamed == []
+
+
+@pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
+                                              "is_mobile": True}])
+def test_a_phone_needs_no_sideways_scrolling(web: Page, context_options: dict[str, Any]) -> None:
+    for name in ("txt2img", "img2img", "inpaint"):
+        tab(web, name)
+        assert web.evaluate("document.documentElement.scrollWidth") <= 390
