@@ -1,0 +1,179 @@
+"""Guidance: which rows the network gets, and how its answers are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from sampling.analytic import Watched, always, context
+from torch import Tensor
+
+from modules import conditioning
+from modules.options import Options
+from modules.sampling.guidance import Guidance, GuidedDenoiser, ScheduledContext, SigmaDenoiser, stack
+from modules.sampling.lcm import LcmDenoiser, LcmLevels
+from modules.sampling.schedules import NoiseLevels
+
+T = 501
+
+
+@dataclass
+class Echo(Watched):
+    """Answers with the first value of each row's context, so that combinations can be read off."""
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        super().predict(x, t, context)
+        return context[:, 0, 0].view(-1, 1, 1, 1).expand(len(x), 4, *x.shape[2:]).clone()
+
+
+def guided(guidance: Guidance, images: int = 1, calls: int = 1) -> tuple[list[float], Echo]:
+    """(the answer for each image in the last call, the model)."""
+    model = Echo()
+    denoise = GuidedDenoiser(model, guidance)
+    x = torch.arange(images, dtype=torch.float32).view(-1, 1, 1, 1).expand(images, 4, 2, 2)
+    for _ in range(calls):
+        eps = denoise(x, torch.full((images,), float(T)))
+    assert denoise.calls == calls
+    return eps[:, 0, 0, 0].tolist(), model
+
+
+def test_scale_moves_away_from_the_negative_prompt() -> None:
+    """eps = eps_u + scale * (eps_c - eps_u) = 1 + 7 * (3 - 1)."""
+    answer, model = guided(Guidance(((((always(context(3.0)), 1.0),)),), always(context(1.0)), 7.0))
+    assert answer == [15.0]
+    assert model.calls == [(T, 2)]
+
+
+def test_cond_and_uncond_go_together_image_by_image() -> None:
+    """Rows are all conds, then all unconds; each row has its own image's x."""
+    parts = tuple(((always(context(float(k))), 1.0),) for k in (2, 4, 6))
+    answer, model = guided(Guidance(parts, always(context(1.0)), 2.0), images=3)
+    assert answer == [3.0, 7.0, 11.0]
+    assert model.calls == [(T, 6)]
+    assert model.seen[0][:, 0, 0, 0].tolist() == [0, 1, 2, 0, 1, 2]
+    assert model.contexts[0][:, 0, 0].tolist() == [2, 4, 6, 1, 1, 1]
+
+
+def test_scale_1_needs_no_uncond() -> None:
+    answer, model = guided(Guidance(((((always(context(3.0)), 1.0),)),), always(context(1.0)), 1.0))
+    assert answer == [3.0]
+    assert model.calls == [(T, 1)]
+
+
+def test_scale_1_with_a_weighted_part_does_need_it() -> None:
+    answer, _ = guided(Guidance(((((always(context(3.0)), 0.5),)),), always(context(1.0)), 1.0))
+    assert answer == [2.0]
+
+
+def test_and_adds_each_difference_with_its_weight() -> None:
+    """u + scale * (w1 (c1 - u) + w2 (c2 - u)) = 1 + 2 * (0.5 * 2 - 1.5 * 3); the second image is not touched by it."""
+    first = ((always(context(3.0)), 0.5), (always(context(4.0)), -1.5))
+    second = ((always(context(2.0)), 1.0), (always(context(5.0)), 1.0))
+    answer, model = guided(Guidance((first, second), always(context(1.0)), 2.0), images=2)
+    assert answer == pytest.approx([1 + 2 * (0.5 * 2 - 1.5 * 3), 1 + 2 * (1 + 4)])
+    assert model.calls == [(T, 6)]
+    assert model.seen[0][:, 0, 0, 0].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_unequal_lengths_are_asked_one_after_the_other() -> None:
+    longer = always(context(3.0, tokens=154))
+    answer, model = guided(Guidance((((longer, 1.0),),), always(context(1.0)), 7.0))
+    assert answer == [15.0]
+    assert [(c.shape[0], c.shape[1]) for c in model.contexts] == [(1, 154), (1, 77)]
+
+
+def test_stack_repeats_the_last_vector_of_the_shorter() -> None:
+    short = torch.tensor([[1.0], [2.0]])
+    long = torch.tensor([[5.0], [6.0], [7.0], [8.0]])
+    assert stack([short, long]).squeeze(-1).tolist() == [[1, 2, 2, 2], [5, 6, 7, 8]]
+
+
+def test_a_schedules_entry_holds_up_to_its_last_call() -> None:
+    """`call <= last`: an entry that ends at 4 holds for calls 0 to 4, five of them."""
+    scheduled = ScheduledContext(((4, context(1.0)), (8, context(2.0))))
+    assert [float(scheduled.at(call)[0, 0]) for call in range(10)] == [1] * 5 + [2] * 5
+
+
+def test_the_schedule_goes_by_calls_for_prompt_and_negative() -> None:
+    changing = ScheduledContext(((1, context(3.0)), (9, context(5.0))))
+    assert guided(Guidance((((changing, 1.0),),), always(context(1.0)), 2.0), calls=2)[0] == [5.0]
+    assert guided(Guidance((((changing, 1.0),),), always(context(1.0)), 2.0), calls=3)[0] == [9.0]
+    assert guided(Guidance((((always(context(1.0)), 1.0),),), changing, 2.0), calls=3)[0] == [-3.0]
+
+
+def test_extra_channels_go_with_every_row() -> None:
+    model = Echo(in_channels=9)
+    extra = torch.arange(10.0).view(2, 5, 1, 1).expand(2, 5, 2, 2)
+    parts = ((always(context(1.0)), 1.0),)
+    guidance = Guidance((parts, parts), always(context(0.0)), 3.0, extra)
+    GuidedDenoiser(model, guidance)(torch.zeros(2, 4, 2, 2), torch.full((2,), 3.0))
+    assert model.seen[0][:, 4:, 0, 0].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]] * 2
+
+
+def test_the_sigma_adapter_gives_the_mean_of_the_data_given_x() -> None:
+    """E[x0 | x] for x = x0 + sigma * noise, x0 ~ N(m, s^2) is (s^2 x + sigma^2 m) / (s^2 + sigma^2)."""
+    model = Watched()
+    parts = ((always(context()), 1.0),)
+    denoise = SigmaDenoiser(GuidedDenoiser(model, Guidance((parts,), always(context()), 1.0)),
+                            NoiseLevels(model.alphas_cumprod))
+    x = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(1)) * 3
+    for sigma in (0.03, 0.5, 3.3, 14.6):
+        expected = (model.std**2 * x + sigma**2 * model.mean) / (model.std**2 + sigma**2)
+        torch.testing.assert_close(denoise(x, torch.tensor([sigma])), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_lcm_mixes_the_answer_with_x_by_its_boundary_condition() -> None:
+    """c_skip = 0.25 / ((10 t)^2 + 0.25), c_out = 10 t / sqrt((10 t)^2 + 0.25), as diffusers' LCMScheduler."""
+    from diffusers import LCMScheduler
+
+    levels = LcmLevels(Watched().alphas_cumprod)
+    denoise = LcmDenoiser(lambda x, t: torch.full_like(x, 0.25), levels)
+    x, sigma = torch.full((1, 4, 1, 1), 2.0), levels.t_to_sigma(torch.tensor([499.0]))
+    skip, out = LCMScheduler().get_scalings_for_boundary_condition_discrete(499)
+    expected = out * (2.0 - float(sigma) * 0.25) + skip * 2.0
+    assert float(denoise(x, sigma)[0, 0, 0, 0]) == pytest.approx(float(expected), rel=1e-5)
+
+
+# ---------------------------------------------------------------- from words
+
+
+def encoded(prompt: str, negative: str = "", *, calls: int = 8, images: int = 1, **options: object) -> Guidance:
+    return conditioning.encode(Watched(), prompt, negative, images=images, calls=calls, scale=7.0,
+                               options=Options().replaced(options))
+
+
+def said(text: str) -> Tensor:
+    return Watched().encode_prompts([text])[0]
+
+
+def test_and_with_weights_from_words() -> None:
+    (parts,) = encoded("a cat:0.6 AND a dog :1.4 AND a bird").prompts
+    assert [weight for _, weight in parts] == [0.6, 1.4, 1.0]
+
+
+def test_every_image_of_the_batch_is_told_the_same() -> None:
+    guidance = encoded("a cat", images=3)
+    assert len(guidance.prompts) == 3
+    assert all(torch.equal(parts[0][0].at(0), said("a cat")) for parts in guidance.prompts)
+
+
+def test_editing_switches_after_the_call_it_names() -> None:
+    """[cat:dog:0.5] of 8 calls ends cat at 4: calls 0 to 4 say cat."""
+    (((scheduled, _),),) = encoded("a [cat:dog:0.5]").prompts
+    words = [torch.equal(scheduled.at(call), said("a cat")) for call in range(8)]
+    assert words == [True] * 5 + [False] * 3
+    assert torch.equal(scheduled.at(7), said("a dog"))
+
+
+def test_alternation_by_call() -> None:
+    """[red|blue]: the first entry ends at step 1, so red holds for calls 0 and 1, then they take turns."""
+    (((scheduled, _),),) = encoded("[red|blue]").prompts
+    words = ["red" if torch.equal(scheduled.at(call), said("red")) else "blue" for call in range(6)]
+    assert words == ["red", "red", "blue", "red", "blue", "red"]
+
+
+def test_the_negative_prompt_is_scheduled_but_not_split() -> None:
+    guidance = encoded("a", "x AND [y:z:2]")
+    assert torch.equal(guidance.negative.at(2), said("x AND y"))
+    assert torch.equal(guidance.negative.at(3), said("x AND z"))
