@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modules.errors import InvalidInput
 from modules.options import Options
 from modules.prompt import parse_attention
-from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, SoftInpainting, Txt2Img
 from modules.styles import Style, extract_styles
 
 VERSION = "Inpaint WebUI 0.1.0"
@@ -360,6 +361,19 @@ _FIELDS = {"Prompt": "prompt", "Negative prompt": "negative_prompt", "Steps": "s
            "Seed resize from-1": "seed_resize_from_w", "Seed resize from-2": "seed_resize_from_h"}
 _IMG2IMG_FIELDS = {"Denoising strength": "denoising_strength", "Noise multiplier": "initial_noise_multiplier"}
 _INPAINT_FIELDS = {"Masked area padding": "only_masked_padding"}
+_SECOND_PASS_FIELDS = {
+    "Hires upscale": "hr_scale", "Hires upscaler": "hr_upscaler", "Hires steps": "hr_second_pass_steps",
+    "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y", "Hires sampler": "hr_sampler",
+    "Hires schedule type": "hr_scheduler", "Hires prompt": "hr_prompt", "Hires negative prompt": "hr_negative_prompt",
+    "Hires checkpoint": "hr_checkpoint", "Refiner": "refiner_checkpoint", "Refiner switch at": "refiner_switch_at"}
+_ALL_FIELDS = _FIELDS | _IMG2IMG_FIELDS | _INPAINT_FIELDS | _SECOND_PASS_FIELDS
+_SAME = ("Use same sampler", "Use same scheduler", "Use same checkpoint")
+_HIRES_FIELDS = {
+    "Hires upscale": "hr_scale", "Hires steps": "hr_second_pass_steps", "Hires upscaler": "hr_upscaler",
+    "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y", "Hires sampler": "hr_sampler",
+    "Hires schedule type": "hr_scheduler", "Hires checkpoint": "hr_checkpoint", "Hires prompt": "hr_prompt",
+    "Hires negative prompt": "hr_negative_prompt"}
+_REFINER_FIELDS = {"Refiner": "refiner_checkpoint", "Refiner switch at": "refiner_switch_at"}
 _OPTIONS = {
     "Clip skip": "CLIP_stop_at_last_layers", "ENSD": "eta_noise_seed_delta", "RNG": "randn_source",
     "Conditional mask weight": "inpainting_mask_weight", "Extra noise": "img2img_extra_noise", "Eta": "eta_ancestral",
@@ -373,7 +387,7 @@ _OPTIONS = {
     "UniPC lower order final": "uni_pc_lower_order_final", "DDIM loop": "ddim_loop", "Mask noise": "mask_noise",
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps"}
 _UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode", "Mask blur", "Inpaint area",
-               "Masked content", "Styles array", "Hypernet", "Hypernet strength", "User")
+               "Masked content", "Soft inpainting enabled", "Styles array", "Hypernet", "Hypernet strength", "User")
 
 
 def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False) -> Changes:
@@ -384,24 +398,65 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False) 
     """
     usual = Options()
     fields: dict[str, Any] = {"subseed": -1, "subseed_strength": 0.0, "seed_resize_from_w": 0, "seed_resize_from_h": 0,
-                              "eta": None, "initial_noise_multiplier": 1.0, "mask_blur_x": 0, "mask_blur_y": 0}
-    for key, name in (_FIELDS | _IMG2IMG_FIELDS | _INPAINT_FIELDS).items():
-        if key in parameters:
-            fields[name] = parameters[key]
+                              "eta": None, "initial_noise_multiplier": 1.0, "mask_blur_x": 0, "mask_blur_y": 0,
+                              "hr_second_pass_steps": 0, "refiner_checkpoint": "", "refiner_switch_at": None,
+                              "enable_hr": "Hires upscaler" in parameters, "soft": _soft(parameters)}
+    fields |= {name: "" if parameters[key] in _SAME else parameters[key]
+               for key, name in _ALL_FIELDS.items() if key in parameters}
     if "Mask blur" in parameters:
         fields["mask_blur_x"] = fields["mask_blur_y"] = parameters["Mask blur"]
     fields["mask_invert"] = parameters.get("Mask mode") == "Inpaint not masked"
     fields["only_masked"] = parameters.get("Inpaint area") == "Only masked"
     fields["masked_content"] = next((content for content, label in MASKED_CONTENT.items()
                                      if label == parameters.get("Masked content")), MaskedContent.ORIGINAL)
+    fields |= _second_pass(parameters) | {"soft": _soft(parameters)}
     options = {name: parameters.get(key, getattr(usual, name)) for key, name in _OPTIONS.items()}
     options |= _loop(parameters)
     if with_checkpoint:
         options |= {name: parameters[key] for key, name in (("Model", "sd_model_checkpoint"), ("VAE", "sd_vae"))
                     if key in parameters}
     numbers = {name: number for name, value in fields.items() if (number := _number(name, value)) is not _NO_NUMBER}
-    known = {*_FIELDS, *_IMG2IMG_FIELDS, *_INPAINT_FIELDS, *_OPTIONS, *_UNDERSTOOD, *_DEFAULTS}
+    known = {*_ALL_FIELDS, *_OPTIONS, *_UNDERSTOOD, *_DEFAULTS, *SOFT_KEYS}
     return Changes(numbers, options, tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
+
+
+def _soft(parameters: Mapping[str, Any]) -> SoftInpainting | None:
+    """Soft inpainting as the text has it; None when it is off or its numbers make no sense."""
+    if parameters.get("Soft inpainting enabled") != "True":
+        return None
+    try:
+        return SoftInpainting(**{name: _as_written(parameters[key]) for key, name in SOFT_KEYS.items()
+                                 if key in parameters})
+    except (ValueError, InvalidInput):
+        return None
+
+
+def _as_written(text: str) -> float:
+    """A number that will be written again as it was: 1 stays 1, and 1.0 stays 1.0."""
+    return int(text) if text.isdecimal() else float(text)
+
+
+def _second_pass(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Hires fix and refiner: as the text has them, or off."""
+    enabled = any(parameters.get(key) not in (None, 0, "0") for key in ("Hires upscale", "Hires upscaler",
+                                                                        "Hires resize-1", "Hires resize-2"))
+    fields: dict[str, Any] = {"enable_hr": enabled, "refiner_checkpoint": "", "refiner_switch_at": None}
+    if enabled:
+        for key, name in _HIRES_FIELDS.items():
+            value = parameters.get(key)
+            if value is not None:
+                fields[name] = "" if str(value).startswith("Use same") else value
+    return fields | {name: parameters[key] for key, name in _REFINER_FIELDS.items() if key in parameters}
+
+
+def _soft(parameters: Mapping[str, Any]) -> SoftInpainting | None:
+    """Soft inpainting as the text has it; None without it or when its numbers are none."""
+    if parameters.get("Soft inpainting enabled") != "True":
+        return None
+    try:
+        return SoftInpainting(**{name: float(parameters[key]) for key, name in SOFT_KEYS.items() if key in parameters})
+    except (ValueError, InvalidInput):
+        return None
 
 
 def _loop(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -418,8 +473,9 @@ def _loop(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 _NO_NUMBER = object()
 _WHOLE = ("steps", "seed", "subseed", "width", "height", "seed_resize_from_w", "seed_resize_from_h", "mask_blur_x",
-          "mask_blur_y", "only_masked_padding")
-_DECIMAL = ("cfg_scale", "subseed_strength", "denoising_strength", "initial_noise_multiplier")
+          "mask_blur_y", "only_masked_padding", "hr_second_pass_steps", "hr_resize_x", "hr_resize_y")
+_DECIMAL = ("cfg_scale", "subseed_strength", "denoising_strength", "initial_noise_multiplier", "hr_scale",
+            "refiner_switch_at")
 
 
 def _number(name: str, value: Any) -> Any:

@@ -16,7 +16,7 @@ from PIL import Image
 from modules import infotext
 from modules.infotext import Style, parse, quote, to_changes, unquote, write
 from modules.options import Options
-from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, SoftInpainting, Txt2Img
 
 PICTURE = Image.new("RGB", (8, 8))
 MASK = Image.new("L", (8, 8), 255)
@@ -167,6 +167,45 @@ def test_what_is_written_is_read_back(
     again = Inpaint(**changes.fields, init_images=(PICTURE,), mask=MASK, options=Options().replaced(changes.options))
     assert write(again, seed=again.seed, subseed=again.subseed, model_name="m", model_hash=None) == text
     assert changes.unsupported == ()
+
+
+@given(first=words, second=words, scale=st.floats(0.01, 16), resize=st.integers(0, 4096), steps=st.integers(0, 150),
+       sampler=st.sampled_from(["", "DDIM", "Euler"]), scheduler=st.sampled_from(["", "Karras"]),
+       refiner=st.sampled_from(["", "other"]), switch=st.none() | st.floats(0, 1), denoising=st.floats(0, 1),
+       refiner_pass=st.sampled_from(["first pass", "second pass", "both passes"]))
+def test_the_second_pass_is_read_back(first: str, second: str, scale: float, resize: int, steps: int, sampler: str,
+                                      scheduler: str, refiner: str, switch: float | None, denoising: float,
+                                      refiner_pass: str) -> None:
+    request = Txt2Img(
+        prompt="a dog", seed=1, enable_hr=True, hr_prompt=first, hr_negative_prompt=second, hr_scale=scale,
+        hr_resize_x=resize, hr_second_pass_steps=steps, hr_sampler=sampler, hr_scheduler=scheduler,
+        denoising_strength=denoising, refiner_checkpoint=refiner, refiner_switch_at=switch,
+        options=Options(hires_fix_refiner_pass=refiner_pass))
+    # The engine adds the refiner's title.
+    text = text_of(request, extra={"Refiner": refiner, "Refiner switch at": switch} if refiner else {})
+    changes = to_changes(parse(text))
+    fields = {name: value for name, value in changes.fields.items() if name in Txt2Img.__dataclass_fields__}
+    again = Txt2Img(**fields, options=Options().replaced(changes.options))
+    if refiner:
+        assert (again.refiner_checkpoint, again.refiner_switch_at) == (refiner, switch)
+    extra = {"Refiner": again.refiner_checkpoint, "Refiner switch at": again.refiner_switch_at} if refiner else {}
+    assert text_of(again, extra=extra) == text
+    assert changes.unsupported == ()
+
+
+@pytest.mark.parametrize("soft", [SoftInpainting(), SoftInpainting(power=1, scale=1.5, detail=8, influence=0.6)])
+def test_soft_inpainting_is_read_back(soft: SoftInpainting) -> None:
+    text = text_of(Inpaint(init_images=(PICTURE,), mask=MASK, soft=soft))
+    assert text.index("Soft inpainting enabled") < text.index("Mask blur")
+    again = to_changes(parse(text)).fields["soft"]
+    assert again == soft
+    assert text_of(Inpaint(init_images=(PICTURE,), mask=MASK, soft=again)) == text
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "1e999", ""])
+def test_soft_inpainting_with_nonsense_is_left_out(number: str) -> None:
+    line = f"x\nSteps: 1, Sampler: Euler, Soft inpainting enabled: True, Soft inpainting schedule bias: {number}"
+    assert to_changes(parse(line)).fields["soft"] is None
 
 
 @pytest.mark.parametrize(("ending", "loop", "noise"), [

@@ -106,7 +106,7 @@ class Txt2ImgBody(Body):
             "height": self.height, "eta": self.eta, "denoising_strength": self.denoising_strength,
             **self._second_pass()}
         values |= {name: changes.fields[name] for name in values
-                   if name in changes.fields and name not in self.model_fields_set}
+                   if name in changes.fields and WEBUI_NAMES.get(name, name) not in self.model_fields_set}
         for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
             if prompt == "prompt" or values[prompt] or values[negative]:
                 values[prompt], values[negative] = apply_styles(self.styles, styles, values[prompt], values[negative])
