@@ -119,12 +119,12 @@ class SoftInpainting:
     `influence` of the mask, `threshold` and `contrast` of the difference.
     """
 
-    power: float = 1.0
+    power: float = 1
     scale: float = 0.5
-    detail: float = 4.0
-    influence: float = 0.0
+    detail: float = 4
+    influence: float = 0
     threshold: float = 0.5
-    contrast: float = 2.0
+    contrast: float = 2
 
     def __post_init__(self) -> None:
         for item in fields(self):
