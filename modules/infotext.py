@@ -368,12 +368,6 @@ _SECOND_PASS_FIELDS = {
     "Hires checkpoint": "hr_checkpoint", "Refiner": "refiner_checkpoint", "Refiner switch at": "refiner_switch_at"}
 _ALL_FIELDS = _FIELDS | _IMG2IMG_FIELDS | _INPAINT_FIELDS | _SECOND_PASS_FIELDS
 _SAME = ("Use same sampler", "Use same scheduler", "Use same checkpoint")
-_HIRES_FIELDS = {
-    "Hires upscale": "hr_scale", "Hires steps": "hr_second_pass_steps", "Hires upscaler": "hr_upscaler",
-    "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y", "Hires sampler": "hr_sampler",
-    "Hires schedule type": "hr_scheduler", "Hires checkpoint": "hr_checkpoint", "Hires prompt": "hr_prompt",
-    "Hires negative prompt": "hr_negative_prompt"}
-_REFINER_FIELDS = {"Refiner": "refiner_checkpoint", "Refiner switch at": "refiner_switch_at"}
 _OPTIONS = {
     "Clip skip": "CLIP_stop_at_last_layers", "ENSD": "eta_noise_seed_delta", "RNG": "randn_source",
     "Conditional mask weight": "inpainting_mask_weight", "Extra noise": "img2img_extra_noise", "Eta": "eta_ancestral",
@@ -409,7 +403,6 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False) 
     fields["only_masked"] = parameters.get("Inpaint area") == "Only masked"
     fields["masked_content"] = next((content for content, label in MASKED_CONTENT.items()
                                      if label == parameters.get("Masked content")), MaskedContent.ORIGINAL)
-    fields |= _second_pass(parameters) | {"soft": _soft(parameters)}
     options = {name: parameters.get(key, getattr(usual, name)) for key, name in _OPTIONS.items()}
     options |= _loop(parameters)
     if with_checkpoint:
@@ -434,29 +427,6 @@ def _soft(parameters: Mapping[str, Any]) -> SoftInpainting | None:
 def _as_written(text: str) -> float:
     """A number that will be written again as it was: 1 stays 1, and 1.0 stays 1.0."""
     return int(text) if text.isdecimal() else float(text)
-
-
-def _second_pass(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Hires fix and refiner: as the text has them, or off."""
-    enabled = any(parameters.get(key) not in (None, 0, "0") for key in ("Hires upscale", "Hires upscaler",
-                                                                        "Hires resize-1", "Hires resize-2"))
-    fields: dict[str, Any] = {"enable_hr": enabled, "refiner_checkpoint": "", "refiner_switch_at": None}
-    if enabled:
-        for key, name in _HIRES_FIELDS.items():
-            value = parameters.get(key)
-            if value is not None:
-                fields[name] = "" if str(value).startswith("Use same") else value
-    return fields | {name: parameters[key] for key, name in _REFINER_FIELDS.items() if key in parameters}
-
-
-def _soft(parameters: Mapping[str, Any]) -> SoftInpainting | None:
-    """Soft inpainting as the text has it; None without it or when its numbers are none."""
-    if parameters.get("Soft inpainting enabled") != "True":
-        return None
-    try:
-        return SoftInpainting(**{name: float(parameters[key]) for key, name in SOFT_KEYS.items() if key in parameters})
-    except (ValueError, InvalidInput):
-        return None
 
 
 def _loop(parameters: Mapping[str, Any]) -> dict[str, str]:
