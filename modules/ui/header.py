@@ -57,7 +57,7 @@ class Header:
         demo.load(self.follow, None, self.status, **LIVE)
         refresh.click(self.refresh, None, both, **LIVE)
         for widget in both:
-            widget.input(self.swap, both, [*both, self.status], **LIVE).then(
+            widget.select(self.swap, both, [*both, self.status], **LIVE).then(
                 lambda: self.strips(examples), None, examples, **LIVE)
 
     def options(self, checkpoint: str | None, vae: str | None) -> Options:

@@ -20,9 +20,10 @@ def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     last_seed = gr.State(None)
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="area-canvas", min_width=300):
-            canvas = MaskCanvas(canvas_id="img2img", plain=True, elem_id="img2img_image",
+            canvas = MaskCanvas(canvas_id="img2img", plain=True, elem_id="img2img_image", elem_classes="picture",
                                 max_pixels=panel.settings.max_image_mp * 10**6)
-            controls.resize_mode(panel)
+            with gr.Column(elem_classes="area-mask"):
+                controls.resize_mode(panel)
         with gr.Column(elem_classes="area-prompt", min_width=300):
             controls.prompts(panel)
             strip = examples.examples(panel.tab)

@@ -26,13 +26,14 @@ def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     last_seed = gr.State(None)
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="area-canvas", min_width=300):
-            canvas = MaskCanvas(canvas_id="inpaint", elem_id="inpaint_canvas",
+            canvas = MaskCanvas(canvas_id="inpaint", elem_id="inpaint_canvas", elem_classes="picture",
                                 max_pixels=panel.settings.max_image_mp * 10**6)
-            controls.masking(panel)
-            controls.masked_content(panel)
-            starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
-                             elem_classes="starts-strip")
-            controls.resize_mode(panel)
+            with gr.Column(elem_classes="area-mask"):
+                controls.masking(panel)
+                controls.masked_content(panel)
+                starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
+                                 elem_classes="starts-strip")
+                controls.resize_mode(panel)
         with gr.Column(elem_classes="area-prompt", min_width=300):
             controls.prompts(panel)
             strip = examples.examples(panel.tab)

@@ -17,8 +17,13 @@ const inpaintPage = (() => {
 		if (done) event.preventDefault();
 	}
 
-	// Buttons that are only a sign get their title and name from a class, title--What_it_does.
-	function nameButtons() {
+	// Buttons that are only a sign get their title and name from a class, title--What_it_does. A text box with a copy
+	// button is not inside its label.
+	function nameControls() {
+		for (const box of document.querySelectorAll("textarea:not([aria-label])")) {
+			const label = box.labels.length ? null : box.closest(".block")?.querySelector('[data-testid="block-info"]');
+			if (label) box.setAttribute("aria-label", label.textContent.trim());
+		}
 		for (const button of document.querySelectorAll('button[class*="title--"]:not([title])')) {
 			const title = button.className.match(/title--(\S+)/)[1].replaceAll("_", " ");
 			button.title = title;
@@ -41,8 +46,8 @@ const inpaintPage = (() => {
 	}
 
 	function begin() {
-		nameButtons();
-		new MutationObserver(nameButtons).observe(document.body, {childList: true, subtree: true});
+		nameControls();
+		new MutationObserver(nameControls).observe(document.body, {childList: true, subtree: true});
 	}
 
 	document.addEventListener("keydown", onKey);
