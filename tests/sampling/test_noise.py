@@ -77,7 +77,7 @@ def test_slerp_of_parallel_blocks_is_linear_with_the_roles_exchanged() -> None:
 
 @pytest.mark.parametrize("small", [(4, 4, 3), (4, 3, 2), (4, 10, 9), (4, 4, 9), (4, 6, 5)])
 def test_seed_resize_puts_the_small_block_in_the_middle(small: tuple[int, int, int]) -> None:
-    """Offsets are (size - small) // 2, floored for negative ones too; a larger block is cut on both sides by as much."""
+    """Offsets are (size - small) // 2, floored for negative ones too; a larger block is cut on both sides."""
     noise = ImageNoise(SHAPE, (8,), resize_from=small).first()[0]
     block, frame = draws(8, 1, small)[0], draws(8, 1)[0]
     dy, dx = (SHAPE[1] - small[1]) // 2, (SHAPE[2] - small[2]) // 2
