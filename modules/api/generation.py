@@ -94,8 +94,8 @@ def answer(body: Txt2ImgBody, job: Job) -> dict[str, Any]:
             images.append(pictures.encode(made.image, made.infotext))
             images += [pictures.encode(extra, made.infotext) for extra in made.extras]
     warnings = [*(result.warnings if result else ()), *size_warning(request)]
-    return {"images": images, "parameters": body.echo(), "info": json.dumps(describe(job, request, result)),
-            "warnings": warnings}
+    return {"images": images, "parameters": body.echo(), "warnings": warnings,
+            "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}
 
 
 def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
         "seed_resize_from_w": request.seed_resize_from_w or -1, "seed_resize_from_h": request.seed_resize_from_h or -1,
         "denoising_strength": request.denoising_strength if isinstance(request, Img2Img) else None,
         "extra_generation_params": dict(infotext.generation_params(request)),
-        "index_of_first_image": 0, "infotexts": texts, "styles": [],
+        "index_of_first_image": 0, "infotexts": texts,
         "job_timestamp": timestamp(job), "clip_skip": request.options.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": "Conditional mask weight" in read, "version": infotext.VERSION}
 
