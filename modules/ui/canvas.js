@@ -44,6 +44,7 @@ const state = {
 	image: null, // Gradio's FileData of it, when the server has it
 	uploading: null, // the File on its way
 	synced: true, // whether props.value holds the mask as it is
+	version: 0, // counts changes of the mask
 	brush: 40, // diameter in picture pixels
 	color: "#ff2e63", opacity: 55,
 	tool: plain ? "pan" : "freehand", erase: false,
@@ -342,6 +343,7 @@ function finishStep() {
 
 function maskChanged() {
 	state.synced = false;
+	state.version += 1;
 	redraw();
 	showState();
 	clearTimeout(maskChanged.timer);
@@ -620,24 +622,26 @@ function downloadMask() {
 
 // --- value: what the server gets
 
-// Brings props.value up to date. PNG encoding of a large mask takes a while, so it waits for a pause in the painting;
-// a press or key elsewhere on the page (it may be Generate) does not wait.
-function sync() {
+// Brings props.value up to date. PNG encoding of a large mask takes a while, so it waits for a pause in the painting and
+// goes on beside it; a press or key elsewhere on the page (it may be Generate) does not wait.
+async function sync() {
 	if (gesture) return void (maskChanged.timer = setTimeout(sync, 350));
-	syncNow();
+	const version = state.version;
+	const url = state.mask?.painted ? await maskDataUrlLater(state.mask) : null;
+	if (!state.synced && state.version === version) publish(url);
 }
 
 function syncNow() {
 	if (!state.synced) publish();
 }
 
-function publish() {
+// `maskUrl` is the mask's PNG, when somebody has it already.
+function publish(maskUrl = null) {
 	clearTimeout(maskChanged.timer);
 	const mask = state.mask;
-	const painted = mask && mask.painted > 0;
 	state.synced = true;
 	props.value = {
-		image: state.image, mask: painted ? maskDataUrl(mask) : null, size: mask ? [mask.width, mask.height] : null,
+		image: state.image, mask: mask?.painted ? maskUrl || maskDataUrl(mask) : null, size: mask ? [mask.width, mask.height] : null,
 		strokes: mask ? mask.steps : 0, loading: Boolean(state.uploading),
 	};
 	showState();

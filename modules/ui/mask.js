@@ -346,14 +346,30 @@ function linearAt(bytes, width, height, u, v) {
 	return Math.round(top * (1 - fy) + bottom * fy);
 }
 
-// A grey PNG of the mask as a data URL. At once, not later: a click on Generate must find it.
+function greyPixels(mask) {
+	const pixels = new ImageData(mask.width, mask.height);
+	const words = new Uint32Array(pixels.data.buffer);
+	for (let i = 0; i < words.length; i++) words[i] = 0xff000000 | (mask.data[i] * 0x010101);
+	return pixels;
+}
+
+// A grey PNG of the mask as a data URL, at once.
 function maskDataUrl(mask) {
 	const canvas = document.createElement("canvas");
 	canvas.width = mask.width;
 	canvas.height = mask.height;
-	const pixels = new ImageData(mask.width, mask.height);
-	const words = new Uint32Array(pixels.data.buffer);
-	for (let i = 0; i < words.length; i++) words[i] = 0xff000000 | (mask.data[i] * 0x010101);
-	canvas.getContext("2d", {willReadFrequently: true}).putImageData(pixels, 0, 0);
+	canvas.getContext("2d", {willReadFrequently: true}).putImageData(greyPixels(mask), 0, 0);
 	return canvas.toDataURL("image/png");
+}
+
+// The same, without holding the page up.
+async function maskDataUrlLater(mask) {
+	const canvas = new OffscreenCanvas(mask.width, mask.height);
+	canvas.getContext("2d", {willReadFrequently: true}).putImageData(greyPixels(mask), 0, 0);
+	const blob = await canvas.convertToBlob({type: "image/png"});
+	return new Promise((resolve) => {
+		const reader = new FileReader();
+		reader.onload = () => resolve(reader.result);
+		reader.readAsDataURL(blob);
+	});
 }

@@ -265,9 +265,9 @@ def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:
 def test_every_control_has_a_name(web: Page) -> None:
     for name in ("txt2img", "img2img", "inpaint"):
         tab(web, name)
-        unnamed = web.evaluate("""() => [...document.querySelectorAll("button, input, textarea, select")].filter((one) =>
-            one.offsetParent && !one.getAttribute("aria-label") && !one.textContent.trim() && !(one.labels || []).length
-            && !one.title).map((one) => one.outerHTML.slice(0, 200))""")
+        unnamed = web.evaluate("""() => [...document.querySelectorAll("button, input, textarea, select")].filter(
+            (one) => one.offsetParent && !one.getAttribute("aria-label") && !one.textContent.trim() && !one.title
+            && !(one.labels || []).length).map((one) => one.outerHTML.slice(0, 200))""")
         assert unnamed == []
 
 
