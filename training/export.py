@@ -7,14 +7,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
-
 import scenes
+import torch
 from loop import load_average
 from model import Autoencoder, Sizes, TextEncoder, UNet
+from safetensors.torch import save_file
 from text import Words
+from torch import Tensor
 
 EXAMPLES = (
     "a red apple on a blue background", "a big yellow star in the night sky", "a blue fish on a black background",

@@ -11,13 +11,12 @@ import random
 from pathlib import Path
 
 import numpy as np
+import scenes
 import torch
 import torch.nn.functional as F
+from latents import to_tensor
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-import scenes
-from latents import to_tensor
 
 HERE = Path(__file__).parent
 SEED = 20

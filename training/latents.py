@@ -9,13 +9,12 @@ import random
 from pathlib import Path
 
 import numpy as np
+import photos
+import scenes
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-import photos
-import scenes
 
 PATCH = 8
 
@@ -67,3 +66,53 @@ def load(data: Path, folder: Path) -> LinearLatents:
         made = fit(data)
         save_file({"mean": made.mean, "basis": made.basis, "deviation": made.deviation}, path)
     return LinearLatents(**load_file(path))
+
+
+@torch.no_grad()
+def write_into(encoder: torch.nn.Module, quant_conv: torch.nn.Module, linear: LinearLatents, scale: float) -> None:
+    """Sets a checkpoint's encoder so that it computes the linear latents, exactly but for rounding.
+
+    All residual branches are silent. Each halving gathers a patch's parts: 12 numbers of 2 x 2 pixels, then the 16 that
+    the four 4 x 4 quarters of the components need, then the 4 components. The last norm sees each number with its
+    negative and a large constant with its negative, so that it only divides by the constant; silu(x) - silu(-x) is x.
+    """
+    for name, parameter in (*encoder.named_parameters(), *quant_conv.named_parameters()):
+        if "norm" not in name:
+            parameter.zero_()
+    rows = (linear.basis / linear.deviation[:, None]).view(4, 3, PATCH, PATCH)
+    for c in range(3):
+        encoder.conv_in.weight[c, c, 1, 1] = 1
+    for a in range(2):
+        for b in range(2):  # channel 3 (2a + b) + c of a 2 x 2 square is its pixel (a, b), colour c
+            for c in range(3):
+                encoder.down[0].downsample.conv.weight[3 * (2 * a + b) + c, c, a, b] = 1
+    for level in encoder.down:
+        for block in level.block:
+            if block.changes:
+                for c in range(block.nin_shortcut.weight.shape[1]):
+                    block.nin_shortcut.weight[c, c] = 1
+    for part in range(4):  # channel 4 q + k of a 4 x 4 square is its share of component k if it is quarter q
+        for k in range(4):
+            quarter = rows[k, :, 4 * (part // 2): 4 * (part // 2) + 4, 4 * (part % 2): 4 * (part % 2) + 4]
+            for a in range(2):
+                for b in range(2):
+                    taps = quarter[:, 2 * a: 2 * a + 2, 2 * b: 2 * b + 2].permute(1, 2, 0).reshape(12)
+                    encoder.down[1].downsample.conv.weight[4 * part + k, :12, a, b] = taps
+    groups, width = encoder.norm_out.num_groups, encoder.norm_out.num_channels
+    each, large = width // groups, 32.0
+    for k in range(4):  # component k and its negative in group k, with the constants
+        for part in range(4):
+            tap = encoder.down[2].downsample.conv.weight[:, :, part // 2, part % 2]
+            tap[k, 4 * part + k] = 1
+    shortcut = encoder.down[3].block[0].nin_shortcut
+    shortcut.weight.zero_()
+    offset = rows.flatten(1) @ linear.mean
+    for k in range(4):
+        first = k * each
+        shortcut.weight[first, k], shortcut.weight[first + 1, k] = 1, -1
+        shortcut.bias[first], shortcut.bias[first + 1] = -offset[k], offset[k]
+        shortcut.bias[first + 2], shortcut.bias[first + 3] = large, -large
+        encoder.norm_out.weight[first: first + 2] = large * (2 / each) ** 0.5
+        encoder.norm_out.bias[first: first + 2] = 0
+        encoder.conv_out.weight[k, first, 1, 1], encoder.conv_out.weight[k, first + 1, 1, 1] = 1 / scale, -1 / scale
+        quant_conv.weight[k, k] = 1

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
 from model import alphas_cumprod
+from torch import Tensor, nn
 
 
 @torch.no_grad()

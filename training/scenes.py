@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +124,7 @@ def sample_scene(rng: random.Random, held: bool | None = False, pairs: float = 0
         if any(colour == background for _, colour in things):
             continue  # a red apple on red is hard to see, for a judge too
         flags = [held_out(name, colour, background) for name, colour in things]
-        if held is False and any(flags) or held is True and not all(flags):
+        if (held is False and any(flags)) or (held is True and not all(flags)):
             continue
         if count == 2:
             return Scene(things, background)
@@ -138,7 +138,7 @@ def sample_scene(rng: random.Random, held: bool | None = False, pairs: float = 0
 # ---------------------------------------------------------------- drawing
 
 
-@lru_cache(maxsize=None)
+@cache
 def _art(folder: str, name: str) -> Image.Image:
     """The object's picture, 256 x 256 RGBA, cropped to what is visible and centred in a square."""
     image = Image.open(Path(folder) / f"{OBJECTS[name].code}.webp").convert("RGBA")
@@ -149,7 +149,7 @@ def _art(folder: str, name: str) -> Image.Image:
     return square
 
 
-@lru_cache(maxsize=None)
+@cache
 def recolour(folder: str, name: str, colour: str) -> Image.Image:
     """The object in another colour: pixels of its main hue take the new hue, saturation and brightness."""
     thing, art = OBJECTS[name], _art(folder, name)

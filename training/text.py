@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import scenes
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-import scenes
 from loop import Plan, Worker, train
 from model import Sizes, TextEncoder
 from tokens import END, START, Tokenizer
+from torch import Tensor, nn
 
 NONE = "-"
 ANSWERS: dict[str, tuple[str, ...]] = {

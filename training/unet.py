@@ -6,17 +6,16 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor, nn
-
 import latents
+import numpy as np
 import scenes
+import torch
 from loop import Plan, Worker, load_average, train
 from model import Sizes, TextEncoder, UNet, alphas_cumprod
+from PIL import Image
 from sample import ddim
 from text import Words
+from torch import Tensor, nn
 
 SHEET = (
     "a red apple on a blue background", "a big yellow star in the night sky", "a small pink heart on a white background",

@@ -5,17 +5,16 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor, nn
-
 import latents
+import numpy as np
 import photos
 import scenes
+import torch
+import torch.nn.functional as F
 from loop import Plan, Worker, train
-from model import Autoencoder, Sizes
+from model import SCALE, Autoencoder, Sizes
+from PIL import Image
+from torch import Tensor, nn
 
 NOISE = 0.10  # added to latents of deviation 1 while training, so that small mistakes of the UNet stay small
 
@@ -68,23 +67,27 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: int) -> None:
-    """Encoder and decoder together; the encoder is held to the linear latents that the UNet knows."""
+    """Only the decoder learns: the encoder is written down once, so that it makes the linear latents."""
     torch.manual_seed(0)
-    plan = Plan("vae", samples, 8, 1.2e-3, average=0.998, constant=0.4, warmup=60)
+    plan = Plan("vae", samples, 8, 1e-3, average=0.99, constant=0.4, warmup=30)
     rng = random.Random(f"vae/{worker.rank}/{random.random()}")
     linear = latents.load(data, folder).to(worker.device)
-    modules = nn.ModuleDict({"vae": Autoencoder(sizes)}).to(worker.device)
+    vae = Autoencoder(sizes)
+    latents.write_into(vae.encoder, vae.quant_conv, latents.load(data, folder), SCALE)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    modules = nn.ModuleDict({"vae": vae}).to(worker.device)
     pictures = photos.load(data / "photos", photos.TRAINING + photos.OFTEN * 2)
     files = sorted((data / "art").glob("*.webp"))
 
     def loss(step: int, done: float) -> Tensor:
         small = step % 3 != 2
         x = batch(data, pictures, files, rng, 8 if small else 2, 64 if small else 128).to(worker.device)
-        z = modules["vae"].encode(x)
-        out = modules["vae"].decode(z + NOISE * torch.randn_like(z))
-        return reconstruction(out, x) + 2 * F.mse_loss(z, linear.encode(x))
+        z = linear.encode(x)
+        return reconstruction(modules["vae"].decode(z + NOISE * torch.randn_like(z)), x)
 
-    train(plan, worker, [{"params": list(modules.parameters())}], modules, loss, folder,
+    weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    train(plan, worker, [{"params": weights}], modules, loss, folder,
           sheet=lambda m, n: check(m["vae"], data, folder))
 
 
