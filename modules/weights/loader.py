@@ -24,6 +24,7 @@ from modules.weights.detect import (
     with_vae_prefix,
 )
 from modules.weights.keys import module_key
+from modules.weights.packing import pack
 from modules.weights.tensors import TensorFile, read_tensors
 from modules.weights.text import TextEncoder
 from modules.weights.tokens import load_tokenizer
@@ -79,6 +80,7 @@ def load_model(
         _check(sources, modules)
         dtypes = {"unet": dtype, "vae": dtype, "text": torch.float32}
         _fill(modules, sources, device, dtypes, on_progress or (lambda share: None))
+    pack(modules["unet"])
     text = TextEncoder(modules["text"], load_tokenizer(), device)
     return StableDiffusion(checkpoint.name, modules["unet"], modules["vae"], text, device, dtype)
 

@@ -1,0 +1,95 @@
+"""python -m benchmarks [steps] [load] [start] [packing]: measures, prints a table and draws it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.picture import draw
+from benchmarks.timing import Row
+
+HERE = Path(__file__).parent
+FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "amx_tile", "asimd", "sve")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the chosen benchmarks, all of them by default."""
+    chosen = _parser().parse_args(argv)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # for the processes that are started
+    import torch
+
+    torch.set_num_threads(chosen.threads)
+    heading = machine(chosen.threads)
+    print(heading, flush=True)
+    benchmarks = _benchmarks(chosen)
+    rows: list[Row] = []
+    for name in chosen.names or benchmarks:
+        found = benchmarks[name]()
+        rows += found
+        print(table(found), flush=True)
+    if chosen.picture:
+        chosen.picture.write_text(draw(rows, heading))
+        print(f"drawn: {chosen.picture}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help="steps, load, start, packing; all of them when left out")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
+    parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
+    parser.add_argument("--calls", type=int, default=4, help="network calls a run for Stable Diffusion 1.5")
+    parser.add_argument("--cache", type=Path, default=HERE.parent / "cache" / "benchmarks",
+                        help="folder for the built checkpoints (2.2 GB)")
+    parser.add_argument("--picture", type=Path, help="an SVG file to draw the figures into")
+    return parser
+
+
+def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
+    # Imported when asked for: each brings libraries that would distort another's figures.
+    def steps() -> list[Row]:
+        from benchmarks import steps
+
+        return (steps.run("tiny", chosen.cache, size=256, calls=20, rounds=chosen.rounds)
+                + steps.run("sd15", chosen.cache, size=chosen.size, calls=chosen.calls, rounds=chosen.rounds))
+
+    def load() -> list[Row]:
+        from benchmarks import loading
+
+        return loading.run(chosen.cache, chosen.threads, chosen.rounds)
+
+    def start() -> list[Row]:
+        from benchmarks import start
+
+        return start.run(chosen.rounds)
+
+    def packing() -> list[Row]:
+        from benchmarks import packing
+
+        return packing.run(chosen.cache, size=chosen.size, rounds=chosen.rounds)
+
+    return {"start": start, "load": load, "packing": packing, "steps": steps}
+
+
+def machine(threads: int) -> str:
+    """The machine in words: what a reader needs to compare."""
+    info = Path("/proc/cpuinfo")
+    known = info.read_text().split() if info.exists() else []
+    flags = [flag for flag in FLAGS if flag in known]
+    return f"{platform.machine()}, {os.cpu_count()} cores ({', '.join(flags)}), {threads} thread(s)"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown; ratios below 1 are in our favour."""
+    lines = ["", "| what | ours | against | theirs | ratio | target |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += [f"| {r.what} | {r.ours:.3g} {r.unit} | {r.against} | {r.theirs:.3g} {r.unit} | {r.ratio:.3f} | "
+              f"{'' if r.target is None else f'{r.target:g}'} |" for r in rows]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

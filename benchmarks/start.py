@@ -1,0 +1,63 @@
+"""From starting the process to the first answer, against what `import gradio` alone takes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from benchmarks.timing import Row, interleaved, medians
+
+PROJECT = Path(__file__).parent.parent
+PATIENCE = 120  # seconds until a server that does not answer counts as broken
+
+
+def run(rounds: int) -> list[Row]:
+    """The page against `import gradio`, and the API alone."""
+    found = medians(interleaved({
+        "gradio": lambda: [_python("import gradio")],
+        "page": lambda: [_first_answer("/")],
+        "api": lambda: [_first_answer("/sdapi/v1/progress", "--nowebui")],
+    }, rounds))
+    return [Row("Process start to first page", found["page"], found["gradio"], "import gradio", "s"),
+            Row("Process start to first API answer (--nowebui)", found["api"], found["gradio"], "import gradio", "s")]
+
+
+def _python(code: str) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+    return time.perf_counter() - began
+
+
+def _first_answer(path: str, *flags: str) -> float:
+    """Seconds until GET `path` gives 200 on a server with an empty data folder."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        began = time.perf_counter()
+        server = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--data-dir", folder, *flags],
+                                  cwd=PROJECT, stdout=subprocess.DEVNULL, env=os.environ | {"no_proxy": "127.0.0.1"})
+        try:
+            while not _answers(f"http://127.0.0.1:{port}{path}"):
+                if server.poll() is not None or time.perf_counter() - began > PATIENCE:
+                    raise RuntimeError(f"app.py {' '.join(flags)} gave no answer at {path}")
+                time.sleep(0.02)
+            return time.perf_counter() - began
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
+            return bool(answer.status == 200 and answer.read(1))
+    except (urllib.error.URLError, ConnectionError):
+        return False

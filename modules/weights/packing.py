@@ -1,0 +1,104 @@
+"""Convolutions whose weights lie in memory as the CPU's kernels want them, instead of being reordered at each call.
+
+oneDNN computes a convolution over blocks of channels. PyTorch keeps weights in plain order and has oneDNN reorder them
+at every call, which for wide layers over small pictures costs more than the convolution itself. Here the reordering is
+done once for a picture size, as TorchInductor does when it freezes a graph
+(`torch/_inductor/fx_passes/mkldnn_fusion.py`), but without a compiler.
+
+Only where it pays: 1 x 1 convolutions and linear layers are as fast plain (MKL), and so is anything over a large
+picture, where the reordering is a small part of the work.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Pair = tuple[int, int]
+
+LEAST_WEIGHTS = 2**20  # a smaller layer is reordered in well under a millisecond
+LARGEST_AREA = 24 * 24  # cells of the layer's input
+
+
+class PackedConv2d(nn.Module):
+    """A Conv2d for inference with float32 on the CPU. It takes over the bias and has its weight in one order at a time.
+
+    The best order depends on the size of the input, and a kernel that meets another order than its own is ten times
+    slower, so the weight is reordered when a size comes that it was not packed for (0.1 s for the largest layers).
+    """
+
+    def __init__(self, conv: nn.Conv2d, largest_area: int = LARGEST_AREA) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
+        self.kernel_size, self.stride = cast(Pair, conv.kernel_size), cast(Pair, conv.stride)
+        self.padding, self.dilation = cast(Pair, conv.padding), cast(Pair, conv.dilation)
+        self.groups, self.bias = conv.groups, conv.bias
+        self._largest_area = largest_area
+        self.weight: Tensor | None = conv.weight
+        # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
+        self._packed: Tensor | None = None
+        self._packed_for: Pair | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, in, h, w) -> (B, out, h', w'), its channels last in memory where the weight is packed."""
+        height, width = x.shape[-2:]
+        if height * width > self._largest_area:
+            return F.conv2d(x, self.plain_weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+        if self._packed_for != (height, width):
+            self._pack(x)
+        return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
+            x, self._packed, self.bias, self.padding, self.stride, self.dilation, self.groups, "none", [], ""))
+
+    def plain_weight(self) -> Tensor:
+        """The weight in plain order again, (out, in / groups, kh, kw), bit for bit; the packed one is let go."""
+        if self.weight is None:
+            assert self._packed is not None
+            self.weight = nn.Parameter(self._packed.to_dense(), requires_grad=False)
+            self._packed = self._packed_for = None
+        return self.weight
+
+    def to_plain(self) -> nn.Conv2d:
+        """An ordinary Conv2d with the same weight."""
+        conv = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding,
+                         self.dilation, self.groups, bias=self.bias is not None, device="meta")
+        conv.weight, conv.bias = nn.Parameter(self.plain_weight(), requires_grad=False), self.bias
+        return conv
+
+    def _pack(self, x: Tensor) -> None:
+        plain = self.plain_weight().detach()
+        self._packed = torch.ops.mkldnn._reorder_convolution_weight(
+            plain, self.padding, self.stride, self.dilation, self.groups, list(x.shape))
+        self._packed_for = (x.shape[-2], x.shape[-1])
+        self.weight = None
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+def pack(module: nn.Module, least_weights: int = LEAST_WEIGHTS) -> None:
+    """Replaces the convolutions inside `module` that gain by it; see `gains`. Costs nothing before the first call."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if gains(child, least_weights):
+                setattr(parent, name, PackedConv2d(cast(nn.Conv2d, child)))
+
+
+def unpack(module: nn.Module) -> None:
+    """Undoes `pack`."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, PackedConv2d):
+                setattr(parent, name, child.to_plain())
+
+
+def gains(layer: nn.Module, least_weights: int = LEAST_WEIGHTS) -> bool:
+    """Whether `layer` is a wide convolution over more than single pixels, frozen, in float32 on the CPU."""
+    return (type(layer) is nn.Conv2d and layer.kernel_size != (1, 1) and layer.weight.numel() >= least_weights
+            and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+            and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
+            and not layer.weight.requires_grad)

@@ -1,0 +1,114 @@
+"""Packed convolutions give what plain ones give, at every size, and keep one copy of their weights."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modules.weights.model import StableDiffusion
+from modules.weights.packing import LARGEST_AREA, PackedConv2d, gains, pack, unpack
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+
+
+def conv(channels: tuple[int, int] = (32, 48), kernel: int = 3, **kwargs: Any) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return nn.Conv2d(*channels, kernel, **{"padding": kernel // 2} | kwargs).requires_grad_(False).eval()
+
+
+def assert_close(ours: Tensor, plain: Tensor) -> None:
+    assert ours.shape == plain.shape
+    assert float((ours - plain).abs().max()) <= 1e-5 * float(plain.abs().max())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 9), (13, 8), (16, 16), (24, 24), (25, 24), (40, 33)])
+@pytest.mark.parametrize("kwargs", [
+    {}, {"stride": 2}, {"kernel": 1}, {"kernel": 1, "stride": 2}, {"groups": 4}, {"groups": 16, "bias": False},
+    {"dilation": 2, "padding": 2}, {"padding": 0, "kernel": 1}, {"kernel": 5}, {"channels": (4, 64)},
+    {"channels": (64, 4)}, {"channels": (33, 7)}], ids=str)
+def test_packed_is_plain(kwargs: dict[str, Any], size: tuple[int, int]) -> None:
+    plain = conv(**kwargs)
+    packed = PackedConv2d(plain)
+    for batch in (1, 2, 3):
+        x = torch.randn(batch, plain.in_channels, *size)
+        assert_close(packed(x), plain(x))
+
+
+def test_sizes_may_alternate() -> None:
+    plain = conv((64, 64))
+    packed = PackedConv2d(plain)
+    for height, width in itertools.permutations((3, 8, 16, 30), 2):
+        x = torch.randn(2, 64, height, width)
+        assert_close(packed(x), plain(x))
+
+
+def test_inputs_in_another_memory_order() -> None:
+    plain = conv()
+    x = torch.randn(2, 32, 8, 8)
+    for other in (x.to(memory_format=torch.channels_last), torch.randn(2, 32, 8, 16)[..., ::2], x.expand(2, 32, 8, 8)):
+        assert_close(PackedConv2d(plain)(other), plain(other))
+
+
+def test_one_copy_of_the_weight() -> None:
+    """Packed or plain, never both: the plain one is let go when it is packed, and the other way round."""
+    packed = PackedConv2d(conv())
+    held = lambda: [t for t in (packed.weight, packed._packed) if t is not None]  # noqa: E731
+    assert len(held()) == 1
+    packed(torch.randn(1, 32, 8, 8))
+    assert len(held()) == 1
+    assert held()[0].is_mkldnn
+    assert held()[0].numel() == 32 * 48 * 9
+    side = int(LARGEST_AREA**0.5) + 1
+    packed(torch.randn(1, 32, side, side))
+    assert len(held()) == 1
+    assert not held()[0].is_mkldnn
+
+
+def test_the_weight_comes_back_bit_for_bit() -> None:
+    plain = conv((30, 50))
+    weight = plain.weight.clone()
+    packed = PackedConv2d(plain)
+    packed(torch.randn(1, 30, 8, 8))
+    assert torch.equal(packed.plain_weight(), weight)
+    packed(torch.randn(1, 30, 8, 8))
+    back = packed.to_plain()
+    assert torch.equal(back.weight, weight)
+    assert back.bias is plain.bias
+    assert (back.stride, back.padding, back.groups) == (plain.stride, plain.padding, plain.groups)
+
+
+def test_what_is_packed() -> None:
+    wide = (1024, 1024)
+    assert gains(conv(wide, device="meta").to_empty(device="cpu"))
+    assert not gains(conv())  # small
+    assert not gains(conv((1024, 2048), kernel=1))
+    assert not gains(conv(wide, device="meta"))
+    assert not gains(conv(wide, dtype=torch.bfloat16))
+    assert not gains(conv(wide).requires_grad_(True))
+    assert not gains(conv(wide, padding="same"))
+    assert not gains(conv(wide, padding_mode="reflect"))
+    assert not gains(nn.Linear(2048, 2048))
+
+
+def test_whole_network(sd_model: StableDiffusion) -> None:
+    """A UNet with every convolution packed predicts the same noise, and unpacked again it is the same network."""
+    unet = copy.deepcopy(sd_model.unet)
+    pack(unet, least_weights=0)
+    assert sum(isinstance(layer, PackedConv2d) for layer in unet.modules()) > 20
+    torch.manual_seed(1)
+    context = torch.randn(2, 77, unet.config.cross_attention_dim)
+    t = torch.tensor([500, 500])
+    for size in ((16, 16), (9, 13), (16, 16)):
+        x = torch.randn(2, 4, *size)
+        with torch.no_grad():
+            plain, packed = (net(x, t, context, return_dict=False)[0] for net in (sd_model.unet, unet))
+        assert float((plain - packed).abs().max()) <= 1e-5 * float(plain.abs().max())
+    unpack(unet)
+    ours, theirs = unet.state_dict(), sd_model.unet.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
