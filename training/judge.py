@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ class Judge(nn.Module):
         super().__init__()
         widths = (3, 24, 48, 96, 128)
         layers: list[nn.Module] = []
-        for inner, outer in zip(widths, widths[1:], strict=False):
+        for inner, outer in pairwise(widths):
             layers += [nn.Conv2d(inner, outer, 3, 2, 1), nn.GroupNorm(8, outer), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.Conv2d(128, 64, 3, 2, 1), nn.SiLU(), nn.Flatten(),
                                   nn.Linear(64 * 16, 192), nn.SiLU())

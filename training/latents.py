@@ -52,7 +52,7 @@ def fit(data: Path, count: int = 600) -> LinearLatents:
     pictures += [photos.crop(rng.choice(taken), rng, 128) for _ in range(count)]
     patches = F.unfold(to_tensor(pictures), PATCH, stride=PATCH).transpose(1, 2).reshape(-1, 3 * PATCH * PATCH)
     mean = patches.mean(0)
-    values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    _, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
     basis = vectors[:, -4:].flip(1).T.contiguous()
     latents = LinearLatents(mean, basis, torch.ones(4))
     deviation = torch.cat([latents.encode(to_tensor([p])) for p in pictures[:count]]).std(dim=(0, 2, 3))

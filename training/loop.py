@@ -5,6 +5,7 @@ Work is counted in samples, never in hours. A run that is stopped goes on where 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -151,8 +152,6 @@ def train(
 
 def averaged(modules: nn.ModuleDict, kept: dict[str, Tensor]) -> nn.ModuleDict:
     """A copy of the modules with the averaged weights."""
-    import copy
-
     twin = copy.deepcopy(modules)
     twin.load_state_dict(kept)
     return twin.eval()

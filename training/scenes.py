@@ -279,7 +279,8 @@ def _chinese(scene: Scene, rng: random.Random, named: bool, placed: bool) -> str
         where = f"{PLAIN[scene.background][1]}背景" if plain else PLACES[scene.background][1]
     size, position = SIZES[scene.size][2], POSITIONS[scene.position][3]
     what = "和".join(
-        f"{'一个' if rng.random() < 0.4 else ''}{size}{COLOURS[colour][3] + '的' * (rng.random() < 0.4) if named else ''}"
+        f"{'一个' if rng.random() < 0.4 else ''}{size}"
+        f"{COLOURS[colour][3] + '的' * (rng.random() < 0.4) if named else ''}"
         f"{OBJECTS[name].chinese}" for name, colour in scene.things)
     parts = [p for p in (where, position, what) if p]
     if rng.random() < 0.4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import scenes
@@ -77,8 +78,6 @@ def train_text(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
     words = Words(data / "bpe.txt.gz")
     plan = Plan("text", samples, 32, 2e-3, warmup=50, average=0.99)
     rng = random.Random(f"text/{worker.rank}/{random.random()}")
-    from dataclasses import replace
-
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
     heads = nn.ModuleList([nn.Linear(sizes.text_width, len(choices)) for choices in ANSWERS.values()])
     modules = nn.ModuleDict({"text": text, "heads": heads}).to(worker.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 START, END, LENGTH = 49406, 49407, 77
@@ -23,7 +24,10 @@ def _byte_letters() -> dict[int, str]:
 
 class Tokenizer:
     def __init__(self, merges: Path) -> None:
-        lines = gzip.open(merges, "rt", encoding="utf-8").read().split("\n")[1: 49152 - 256 - 2 + 1]
+        """merges: the list of pairs, with one line above it; plain text, or packed by gzip."""
+        packed = merges.suffix == ".gz"
+        content = gzip.decompress(merges.read_bytes()) if packed else merges.read_bytes()
+        lines = content.decode().split("\n")[1: 49152 - 256 - 2 + 1]
         pairs = [tuple(line.split()) for line in lines]
         self.letters = _byte_letters()
         order = sorted(self.letters, key=lambda b: (ord(self.letters[b]) >= 256, ord(self.letters[b])))
@@ -37,7 +41,7 @@ class Tokenizer:
         letters = [self.letters[b] for b in word.encode()]
         parts = [*letters[:-1], letters[-1] + "</w>"]
         while len(parts) > 1:
-            ranked = [(self.ranks.get(pair, 1 << 30), pair) for pair in zip(parts, parts[1:], strict=False)]
+            ranked = [(self.ranks.get(pair, 1 << 30), pair) for pair in pairwise(parts)]
             rank, best = min(ranked)
             if rank == 1 << 30:
                 break

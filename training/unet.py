@@ -18,11 +18,13 @@ from text import Words
 from torch import Tensor, nn
 
 SHEET = (
-    "a red apple on a blue background", "a big yellow star in the night sky", "a small pink heart on a white background",
-    "an orange cat on the grass", "a blue car on the beach", "a green tree in the snow", "a purple umbrella on the left",
-    "a red mushroom on a yellow background", "a blue fish on a black background", "a yellow bird on a green background",
-    "a green star on a pink background", "a purple heart on an orange background", "黑色背景红色的汽车", "a cat", "a tree",
-    "a red apple and a blue star on a white background",
+    "a red apple on a blue background", "a big yellow star in the night sky",
+    "a small pink heart on a white background", "an orange cat on the grass",
+    "a blue fish on the beach", "a green tree in the snow",
+    "a purple heart on the left", "a red star on a yellow background",
+    "a blue fish on a black background", "a yellow cat on a green background",
+    "a green star on a pink background", "a purple heart on an orange background",
+    "黑色背景红色的苹果", "a cat", "a tree", "a blue apple at the top on a white background",
 )
 
 
