@@ -36,13 +36,16 @@ def _fit(image: Image.Image, size: Size) -> Image.Image:
     small = image.resize(_positive(scaled), Image.Resampling.LANCZOS)
     result = _centred(small, size)
     left, top = width // 2 - small.width // 2, height // 2 - small.height // 2
-    if wider and left > 0:
+    right, bottom = width - left - small.width, height - top - small.height  # WebUI leaves an odd last one black
+    if left > 0:
         result.paste(small.resize((left, height), box=(0, 0, 0, small.height)), (0, 0))
-        column = small.resize((left, height), box=(small.width, 0, small.width, small.height))
+    if right > 0:
+        column = small.resize((right, height), box=(small.width, 0, small.width, small.height))
         result.paste(column, (left + small.width, 0))
-    elif not wider and top > 0:
+    if top > 0:
         result.paste(small.resize((width, top), box=(0, 0, small.width, 0)), (0, 0))
-        row = small.resize((width, top), box=(0, small.height, small.width, small.height))
+    if bottom > 0:
+        row = small.resize((width, bottom), box=(0, small.height, small.width, small.height))
         result.paste(row, (0, top + small.height))
     return result
 
