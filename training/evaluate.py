@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import judge as judging
-import scenes
 import numpy as np
+import scenes
 import torch
 from model import Autoencoder, Sizes, TextEncoder, UNet
 from safetensors import safe_open
