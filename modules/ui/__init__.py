@@ -40,7 +40,8 @@ def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
         for name, maker in makers.items():
             maker.connect(built[name], header, demo)
             connect_sending(built[name], built, tabs)
-        header.connect(demo, refresh, [tab.examples for tab in built.values()])
+        sizes = [tab.panel.widgets[name] for tab in built.values() for name in ("width", "height")]
+        header.connect(demo, refresh, [tab.examples for tab in built.values()], sizes)
         samplers = [tab.panel.widgets[name] for tab in built.values() for name in ("sampler", "scheduler")]
         demo.load(lambda: sampler_choices() * len(built), None, samplers, show_progress="hidden",
                   api_visibility="private", concurrency_limit=None)

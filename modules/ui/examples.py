@@ -1,4 +1,4 @@
-"""A strip of example prompts that go into the prompt when clicked."""
+"""A strip of example prompts and known words that go into the prompt when clicked."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import gradio as gr
 from gradio.components import Component
 
 TEMPLATE = """<div class="examples" data-count="{{value.length}}">
-{{#each value}}<button type="button">{{this}}</button>{{/each}}</div>"""
+{{#each value}}<button type="button" data-kind="{{this.kind}}">{{this.text}}</button>{{/each}}</div>"""
 
 ON_LOAD = """element.addEventListener("click", (event) => {
     const example = event.target.closest("button");
-    if (example) trigger("click", {text: example.textContent});
+    if (example) trigger("click", {text: example.textContent, kind: example.dataset.kind});
 });"""
 
 
 def examples(tab: str) -> gr.HTML:
-    """The strip, empty and invisible until it has a value (a list of strings)."""
+    """The strip, empty and invisible until it has a value: a list of {kind: "example" or "word", text}."""
     return gr.HTML([], html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False,
                    elem_id=f"{tab}_examples", elem_classes="examples-strip")
 
 
 def connect(strip: gr.HTML, prompt: Component) -> None:
-    """A click replaces the prompt."""
-    strip.click(pick, None, prompt, show_progress="hidden", queue=False, api_visibility="private")
+    """Wires the clicks."""
+    strip.click(pick, prompt, prompt, show_progress="hidden", queue=False, api_visibility="private")
 
 
-def pick(event: gr.EventData) -> str:
-    """The text of the example that was clicked."""
-    return str(event.text)
+def pick(prompt: str, event: gr.EventData) -> str:
+    """The prompt after a click: an example replaces it, a word is added."""
+    return f"{prompt} {event.text}".strip() if event.kind == "word" else str(event.text)

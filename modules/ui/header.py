@@ -23,6 +23,8 @@ from modules.ui.words import tell, told
 from modules.weights.catalog import CheckpointFile, metadata
 
 POLL_SECONDS = 0.5
+USUAL_SIZE = 512
+MOST_CHIPS = 60
 LIVE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
 
@@ -50,15 +52,24 @@ class Header:
                              apply_default_css=False)
         return cls(engine, queue, checkpoint, vae, status), refresh
 
-    def connect(self, demo: gr.Blocks, refresh: gr.Button, examples: list[gr.HTML]) -> None:
-        """Wires the bar. `examples` are the strips of example prompts, which follow the checkpoint."""
+    def connect(self, demo: gr.Blocks, refresh: gr.Button, strips: list[gr.HTML], sizes: list[Any]) -> None:
+        """Wires the bar. `strips` are the tabs' strips of example prompts and `sizes` their widths and heights, which
+        follow the checkpoint."""
         both = [self.checkpoint, self.vae]
-        demo.load(lambda: (*self.choices(), *self.strips(examples)), None, [*both, *examples], **LIVE)
+        size_in_force = gr.State(USUAL_SIZE)
+
+        def follow_checkpoint(shown: int, *values: float) -> list[Any]:
+            hints = self.hints()
+            return [hints.size, *(gr.update(value=hints.chips) for _ in strips),
+                    *(hints.size if value == shown else gr.skip() for value in values)]
+
+        hinted: list[Any] = [follow_checkpoint, [size_in_force, *sizes], [size_in_force, *strips, *sizes]]
+        demo.load(self.choices, None, both, **LIVE)
+        demo.load(*hinted, **LIVE)
         demo.load(self.follow, None, self.status, **LIVE)
         refresh.click(self.refresh, None, both, **LIVE)
         for widget in both:
-            widget.select(self.swap, both, [*both, self.status], **LIVE).then(
-                lambda: self.strips(examples), None, examples, **LIVE)
+            widget.select(self.swap, both, [*both, self.status], **LIVE).then(*hinted, **LIVE)
 
     def options(self, checkpoint: str | None, vae: str | None) -> Options:
         """The options in force with what the dropdowns say, so that a request uses what its sender saw."""
@@ -104,13 +115,12 @@ class Header:
             job.wait(POLL_SECONDS)
         yield self.idle()
 
-    def strips(self, examples: list[gr.HTML]) -> list[Any]:
-        """The example prompts of the checkpoint in force, for each strip."""
+    def hints(self) -> Hints:
+        """What the checkpoint in force says of itself."""
         try:
-            checkpoint, _ = self.engine.files_of(self.engine.options)
+            return hints_of(self.engine.files_of(self.engine.options)[0])
         except NotFound:
-            checkpoint = None
-        return [gr.update(value=known_examples(checkpoint)) for _ in examples]
+            return Hints()
 
     def _back(self) -> dict[Any, Any]:
         checkpoint, vae = self._in_force()
@@ -138,14 +148,34 @@ def status_html(text: str, *, busy: bool = False) -> str:
     return f'<span class="{"busy" if busy else "idle"}" role="status">{html.escape(text)}</span>'
 
 
-def known_examples(checkpoint: CheckpointFile | None) -> list[str]:
-    """Prompts that the checkpoint says it can draw: "examples", then "words", of its metadata key `words`."""
+@dataclass(frozen=True)
+class Hints:
+    """What a checkpoint's metadata says for the page: prompts that it draws well, words that it knows, its size."""
+
+    examples: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    size: int = USUAL_SIZE
+
+    @property
+    def chips(self) -> list[dict[str, str]]:
+        """The strip under the prompt: examples replace the prompt, words are added to it."""
+        return [*({"kind": "example", "text": text} for text in self.examples),
+                *({"kind": "word", "text": text} for text in self.words)]
+
+
+def hints_of(checkpoint: CheckpointFile | None) -> Hints:
+    """The hints in the metadata keys `words` (JSON: lists by name, "examples" among them) and `native_size`."""
+    found = metadata(checkpoint.path) if checkpoint else {}
     try:
-        words = json.loads(metadata(checkpoint.path).get("words", "{}")) if checkpoint else {}
+        words = json.loads(found.get("words", "{}"))
     except (ValueError, RecursionError):
-        return []
-    if isinstance(words, list):
+        words = {}
+    if not isinstance(words, dict):
         words = {"words": words}
-    found = [text for key in ("examples", "words") for text in words.get(key, []) if isinstance(text, str)] \
-        if isinstance(words, dict) else []
-    return [text for text in dict.fromkeys(found) if text.strip()][:60]
+    lists = {name: [text for text in texts if isinstance(text, str) and text.strip()]
+             for name, texts in words.items() if isinstance(texts, list)}
+    examples = lists.pop("examples", [])
+    size = found.get("native_size", "")
+    known = dict.fromkeys(text for texts in lists.values() for text in texts)
+    return Hints(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS],
+                 int(size) if size.isascii() and size.isdigit() and 64 <= int(size) <= 2048 else USUAL_SIZE)

@@ -178,7 +178,9 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
 def write_checkpoint(path: Path) -> None:
     """A file that the catalog lists, with words in its metadata as a real one has; nothing ever loads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = json.dumps({"__metadata__": {"words": json.dumps({"examples": EXAMPLES}), "name": path.stem}}).encode()
+    metadata = {"name": path.stem, "native_size": "256" if path.stem == "second" else "512",
+                "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES})}
+    header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 
 

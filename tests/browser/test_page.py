@@ -190,7 +190,9 @@ def test_swap_of_the_checkpoint(web: Page, page_app: PageApp) -> None:
     assert page_app.engine.model_name == "second"
     tab(web, "txt2img")
     set_number(web, "txt2img_steps", 1)
-    assert "Model: second" in generate(web, "txt2img")
+    text = generate(web, "txt2img")
+    assert "Model: second" in text
+    assert "Size: 256x256" in text, "the size follows what the checkpoint is made for"
     choose("first")
     expect(web.locator("#model_status")).to_contain_text("first is ready")
 
@@ -260,6 +262,8 @@ def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:
     tab(web, "txt2img")
     web.locator("#txt2img_examples").get_by_role("button", name=EXAMPLES[1]).click()
     expect(web.locator("#txt2img_prompt textarea")).to_have_value(EXAMPLES[1])
+    web.locator("#txt2img_examples").get_by_role("button", name="boat").click()
+    expect(web.locator("#txt2img_prompt textarea")).to_have_value(f"{EXAMPLES[1]} boat")
 
 
 def test_every_control_has_a_name(web: Page) -> None:
