@@ -115,11 +115,12 @@ def _start_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image]
     width, height = working_size(request)
     latent_size = (width // 8, height // 8)
     hard = request.mask_round and not request.soft if isinstance(request, Inpaint) else True
-    pixels = tensors.to_tensor([pad_to_multiple(image) for image in images])
-    latent = torch.cat([model.encode_image(picture[None].to(model.device)) for picture in pixels])
+    # One by one: before a latent upscale the pictures have their own sizes.
+    pixels = [tensors.to_tensor([pad_to_multiple(image)]) for image in images]
+    encoded = [model.encode_image(one.to(model.device)) for one in pixels]
     if request.resize_mode == ResizeMode.LATENT_UPSCALE:
-        latent = F.interpolate(latent, size=latent_size[::-1], mode="bilinear")
-    latent = latent.repeat(request.batch_size // len(images), 1, 1, 1)
+        encoded = [F.interpolate(one, size=latent_size[::-1], mode="bilinear") for one in encoded]
+    latent = torch.cat(encoded).repeat(request.batch_size // len(images), 1, 1, 1)
     paint = None
     if mask is not None:
         mask = pad_to_multiple(mask)
@@ -127,10 +128,11 @@ def _start_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image]
         latent = _latent_content(request, latent, paint)
     extra = None
     if model.in_channels == 9:
-        hole = tensors.pixel_mask(mask, hard=hard) if mask else torch.ones(1, 1, *pixels.shape[2:])
-        hole = F.interpolate(hole, size=pixels.shape[2:]) if hole.shape[2:] != pixels.shape[2:] else hole
-        extra = batches.extra_channels(model, pixels, hole, weight=request.options.inpainting_mask_weight)
-        extra = F.interpolate(extra, size=latent.shape[2:]).repeat(request.batch_size // len(images), 1, 1, 1)
+        hole = tensors.pixel_mask(mask, hard=hard) if mask else torch.ones(1, 1, height, width)
+        shown = [batches.extra_channels(model, one, F.interpolate(hole, size=one.shape[2:]),
+                                        weight=request.options.inpainting_mask_weight) for one in pixels]
+        extra = torch.cat([F.interpolate(one, size=latent.shape[2:]) for one in shown])
+        extra = extra.repeat(request.batch_size // len(images), 1, 1, 1)
     multiplier = request.initial_noise_multiplier
     source = Source(latent, request.denoising_strength, paint,
                     request.options.initial_noise_multiplier if multiplier is None else multiplier,
