@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from modules import infotext
 from modules.errors import NotFound
+from modules.options import Options
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import Panel
 from modules.ui.results import Results, Shown
@@ -52,8 +54,9 @@ def _sending(target: Tab) -> Any:
             raise NotFound("There is no picture to send yet.")
         one = shown[min(index, len(shown) - 1)]
         changes = infotext.to_changes(infotext.parse(one.infotext))
+        options = Options().replaced(changes.options)  # the text's strings become numbers
         return [gr.Tabs(selected=target.name), picture_of(one.image),
-                *target.panel.updates(changes.fields | changes.options, locked=locked)]
+                *target.panel.updates(changes.fields | dataclasses.asdict(options), locked=locked)]
 
     return send
 

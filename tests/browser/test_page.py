@@ -109,6 +109,7 @@ def test_send_carries_picture_and_parameters_and_keeps_the_mask(painting: Canvas
     expect(page.locator("#img2img_prompt textarea")).to_have_value("a green hill")
     expect(page.locator("#img2img_steps input[type=number]")).to_have_value("5")
     expect(page.locator("#img2img_seed input")).to_have_value(seed[1])
+    assert f"Seed: {seed[1]}," in generate(page, "img2img"), "what was carried over can be generated from"
     page.get_by_role("tab", name="inpaint", exact=True).click()
     assert painting.coverage == covered
 
