@@ -124,13 +124,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    model, judge = Checkpoint(args.model, args.merges), judging.load()
+    model = Checkpoint(args.model, args.merges)
     if args.sheet:
         asked = ask(40, None, args.seed)
         save_sheet(model.draw([scenes.plain_prompt(s) for s in asked], args.seed), args.sheet, 8)
         print("\n".join(f"{i // 8 + 1}.{i % 8 + 1} {scenes.plain_prompt(s)}" for i, s in enumerate(asked)))
         return
-    began = time.process_time()
+    judge, began = judging.load(), time.process_time()
     figures: dict[str, object] = {"samples": int(model.metadata["samples"]), "seed": args.seed, "guidance": GUIDANCE}
     if args.short:
         figures["held out"] = score(judge, model.draw, ask(24, True, args.seed), args.seed)
