@@ -33,7 +33,7 @@ class Plan:
     decay: float = 0.01
     average: float = 0.999  # of the moving average of the weights
     constant: float = 0.0  # part of the run that keeps the highest rate before the cosine falls to zero
-    save_every: float = 150.0  # seconds
+    save_every: float = 300.0  # seconds
 
 
 @dataclass(frozen=True)
