@@ -78,4 +78,5 @@ def save_sheet(pictures: Tensor, path: Path, columns: int) -> None:
     """Pictures (B, 3, H, W) in -1..1, side by side."""
     rows = [torch.cat(list(part), 2) for part in pictures.split(columns) if len(part) == columns]
     array = ((torch.cat(rows, 1).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-    Image.fromarray(array).save(path, optimize=True)
+    image = Image.fromarray(array).quantize(200, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image.save(path, optimize=True)
