@@ -20,7 +20,7 @@ import gradio as gr
 import pytest
 from fakes import FakeModel, fake_engine
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from modules import ui
 from modules.engine import Engine
@@ -33,6 +33,7 @@ from modules.ui.canvas import MaskCanvas, MaskData
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
 
 LEAVING = ("AbortError", "Unexpected error Connection errored out")
 """What Gradio's script says when a page that waits for the server is left."""
