@@ -59,9 +59,9 @@ def fit(data: Path, count: int = 600) -> LinearLatents:
     return LinearLatents(mean, basis, deviation)
 
 
-def load(data: Path, folder: Path) -> LinearLatents:
-    """Fits once and keeps the result in folder."""
-    path = folder / "linear.safetensors"
+def load(data: Path) -> LinearLatents:
+    """Those that the committed weights were trained on; fits anew when that file has been deleted."""
+    path = Path(__file__).with_name("linear.safetensors")
     if not path.exists():
         made = fit(data)
         save_file({"mean": made.mean, "basis": made.basis, "deviation": made.deviation}, path)

@@ -97,7 +97,8 @@ def train(
     if path.exists():
         state = torch.load(path, map_location=worker.device)
         modules.load_state_dict(state["modules"])
-        optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:  # none after resume.py
+            optimizer.load_state_dict(state["optimizer"])
         kept, step, samples = state["average"], state["step"], state["samples"]
     elif worker.count > 1:
         for tensor in modules.state_dict().values():

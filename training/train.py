@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     args.state.mkdir(parents=True, exist_ok=True)
     sizes = Sizes()
-    latents.load(args.data, args.state)
+    latents.load(args.data)
     tasks = {"text": train_text, "unet": train_unet, "vae": train_vae}
     for stage in tasks if args.stage == "all" else (args.stage,):
         samples = getattr(args, f"{stage}_samples")

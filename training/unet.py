@@ -31,7 +31,7 @@ SHEET = (
 def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: int, batch: int = 12) -> None:
     torch.manual_seed(0)
     words = Words(data / "bpe.txt.gz")
-    linear = latents.load(data, folder)
+    linear = latents.load(data)
     rng = random.Random(f"unet/{worker.rank}/{random.random()}")
     draws = np.random.default_rng(rng.getrandbits(32))
     plan = Plan("unet", samples, batch, 1.2e-3, warmup=150, constant=0.4, average=0.995)
