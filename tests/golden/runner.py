@@ -192,8 +192,8 @@ def assert_same_calls(case: Case, calls: Iterable[tuple[float, int]]) -> None:
 def _rows_by_timestep(calls: Iterable[tuple[float, int]]) -> list[tuple[float, int]]:
     merged: list[tuple[float, int]] = []
     for t, rows in calls:
-        if merged and merged[-1][0] == t:
-            merged[-1] = (t, merged[-1][1] + rows)
+        if merged and abs(merged[-1][0] - t) < 0.02:
+            merged[-1] = (merged[-1][0], merged[-1][1] + rows)
         else:
             merged.append((t, rows))
     return merged
