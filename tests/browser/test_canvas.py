@@ -48,7 +48,8 @@ def test_a_stroke_lands_where_the_mouse_was(canvas: Canvas, tmp_path: Path, size
     assert iou(np.asarray(data.mask) > 127, ideal_stroke(size, hit, canvas.brush)) > 0.97
 
 
-@pytest.mark.parametrize("size", [(600, 600), (448, 1344)], ids=["square", "tall"])
+@pytest.mark.parametrize("size", [(600, 600), (1344, 448), (448, 1344), (2048, 1536)],
+                         ids=["square", "wide", "tall", "large"])
 @pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
                                               "is_mobile": True, "device_scale_factor": 2}])
 def test_a_finger_paints_and_two_fingers_zoom(canvas: Canvas, tmp_path: Path, size: tuple[int, int],
