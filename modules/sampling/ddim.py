@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from modules.sampling.mask import BeforeStep, leave_alone
-from modules.sampling.types import Denoiser, DrawNoise, OnStep
+from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def sample_ddim(denoise: Denoiser, x: Tensor, steps: Sequence[TimeStep], *, nois
     """x (B, 4, h, w) at the first step's level -> x at the last step's. `before_step` is where a mask is blended in."""
     for i, step in enumerate(steps):
         x = before_step(x, step.alpha_bar)
-        eps = denoise(x, x.new_full((len(x),), step.t))
+        eps = denoise(x, per_image(x, step.t))
         sigma = step.sigma(eta)
         x, x0 = step.move(x, eps, sigma=sigma)
         if sigma:
@@ -66,7 +66,7 @@ def sample_ddim_cfgpp(denoise_both: Callable[[Tensor, Tensor], tuple[Tensor, Ten
                       steps: Sequence[TimeStep], *, noise: DrawNoise, on_step: OnStep, eta: float = 0.0) -> Tensor:
     """CFG++ (Chung et al. 2024): the guided eps gives x0, the unconditional eps is the noise put back."""
     for i, step in enumerate(steps):
-        guided, unconditional = denoise_both(x, x.new_full((len(x),), step.t))
+        guided, unconditional = denoise_both(x, per_image(x, step.t))
         sigma = step.sigma(eta)
         x, x0 = step.move(x, guided, back=unconditional, sigma=sigma)
         if sigma:

@@ -7,7 +7,7 @@ from torch import Tensor
 from modules.sampling.euler import pairs
 from modules.sampling.guidance import SigmaDenoiser
 from modules.sampling.schedules import NoiseLevels
-from modules.sampling.types import Denoiser, DrawNoise, OnStep
+from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
 
 SKIP = 20  # such models are distilled at every 20th of the 1000 timesteps: 19, 39, ... 999
 SIGMA_DATA = 0.5
@@ -17,7 +17,7 @@ TIMESTEP_SCALING = 10
 def sample_lcm(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep) -> Tensor:
     """At each step all the way to the clean guess, then fresh noise up to the next level."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, x.new_full((len(x),), sigma))
+        x0 = denoise(x, per_image(x, sigma))
         x = x0 + sigma_next * noise() if sigma_next > 0 else x0
         on_step(i, x0)
     return x

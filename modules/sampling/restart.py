@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from modules.sampling.euler import heun_step, pairs
-from modules.sampling.types import Denoiser, DrawNoise, OnStep
+from modules.sampling.schedules import karras_levels
+from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
 
 RESTART_FROM, RESTART_TO = 0.1, 2.0  # sigma where it turns back, and up to where
 
@@ -18,7 +19,7 @@ def sample_restart(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawN
     for i, (sigma, sigma_next) in enumerate(with_restarts(sigmas)):
         if last is not None and last < sigma:
             x = x + noise() * s_noise * (sigma**2 - last**2) ** 0.5
-        x0 = denoise(x, x.new_full((len(x),), sigma))
+        x0 = denoise(x, per_image(x, sigma))
         x = heun_step(denoise, x, x0, sigma, sigma_next)
         last = sigma_next
         on_step(i, x0)
@@ -31,17 +32,11 @@ def with_restarts(sigmas: Tensor) -> list[tuple[float, float]]:
     if steps < 20:
         return pairs(sigmas)
     length, times = (9, 1) if steps < 36 else (steps // 4, 2)
-    levels = torch.cat([_karras(steps - length * times, float(sigmas[-2]), float(sigmas[0])), torch.zeros(1)])
+    levels = torch.cat([karras_levels(steps - length * times, float(sigmas[-2]), float(sigmas[0])), torch.zeros(1)])
     low = int((levels - RESTART_FROM).abs().argmin())
     high = int((levels - RESTART_TO).abs().argmin())
     walk = pairs(levels)
     if high >= low:
         return walk
-    again = pairs(_karras(length + 1, float(levels[low]), float(levels[high])))
+    again = pairs(karras_levels(length + 1, float(levels[low]), float(levels[high])))
     return walk[:low] + again * times + walk[low:]
-
-
-def _karras(n: int, low: float, high: float, rho: float = 7.0) -> Tensor:
-    first, last = high ** (1 / rho), low ** (1 / rho)
-    levels: Tensor = (first + torch.linspace(0, 1, n) * (last - first)) ** rho
-    return levels

@@ -76,9 +76,14 @@ def uniform(n: int, r: ScheduleRange) -> Tensor:
 
 def karras(n: int, r: ScheduleRange) -> Tensor:
     """Equal steps in sigma^(1/rho) (Karras et al. 2022, equation 5); rho 7."""
-    rho = r.rho or 7.0
-    first, last = r.sigma_max ** (1 / rho), r.sigma_min ** (1 / rho)
-    return _with_zero((first + torch.linspace(0, 1, n) * (last - first)) ** rho)
+    return _with_zero(karras_levels(n, r.sigma_min, r.sigma_max, r.rho or 7.0))
+
+
+def karras_levels(n: int, low: float, high: float, rho: float = 7.0) -> Tensor:
+    """`n` sigmas from `high` down to `low`, both included."""
+    first, last = high ** (1 / rho), low ** (1 / rho)
+    levels: Tensor = (first + torch.linspace(0, 1, n) * (last - first)) ** rho
+    return levels
 
 
 def exponential(n: int, r: ScheduleRange) -> Tensor:

@@ -59,3 +59,8 @@ BrownianNoise = Callable[[float, float], Tensor]
 
 OnStep = Callable[[int, Tensor], None]
 """(step, x0): step is 0-based; x0 is the present guess of the clean latent. May raise `errors.Stopped`."""
+
+
+def per_image(x: Tensor, level: float) -> Tensor:
+    """One noise level for every image of the batch x (B, 4, h, w), as denoisers take it: shape (B,)."""
+    return x.new_full((len(x),), level)

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from modules.errors import InvalidInput
-from modules.sampling.types import Denoiser, OnStep
+from modules.sampling.types import Denoiser, OnStep, per_image
 
 
 class ContinuousLevels:
@@ -69,7 +69,7 @@ def sample_unipc(denoise: Denoiser, x: Tensor, grid: Sequence[int], *, alphas_cu
     times = levels.grid(start, 1 / count, steps, spacing)
 
     def x0_at(x: Tensor, time: float) -> Tensor:
-        eps = denoise(x, x.new_full((len(x),), (time - 1 / count) * count))
+        eps = denoise(x, per_image(x, (time - 1 / count) * count))
         alpha = math.exp(levels.log_alpha(time))
         x0: Tensor = (x - (1 - alpha**2) ** 0.5 * eps) / alpha
         return x0
