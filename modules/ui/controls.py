@@ -56,6 +56,16 @@ class Panel:
         """The element id of the widget `name`."""
         return f"{self.tab}_{name}"
 
+    @property
+    def from_picture(self) -> bool:
+        """Whether the tab starts from a picture."""
+        return self.tab != "txt2img"
+
+    @property
+    def masked(self) -> bool:
+        """Whether the tab has a mask."""
+        return self.tab == "inpaint"
+
     def values(self, arguments: Sequence[Any]) -> dict[str, Any]:
         """An event's arguments, which came in the order of `inputs`, by name."""
         return dict(zip(self.widgets, arguments, strict=True))
@@ -151,7 +161,7 @@ def prompts(panel: Panel) -> None:
                                             placeholder="What you don't want to see"))
 
 
-def sampling(panel: Panel, *, from_picture: bool) -> None:
+def sampling(panel: Panel) -> None:
     """Sampler, schedule, steps, CFG and, where there is a picture to start from, the denoising strength."""
     with gr.Row(elem_classes="tight"):
         # The other choices come when the samplers are imported; a name that is not listed is refused later, in words.
@@ -160,7 +170,7 @@ def sampling(panel: Panel, *, from_picture: bool) -> None:
         panel.add("scheduler", gr.Dropdown(["Automatic"], value="Automatic", label="Schedule type", min_width=120,
                                            allow_custom_value=True, elem_id=panel.elem_id("scheduler")))
     _slider(panel, "steps", "Sampling steps", 1, 150, 20, 1)
-    if from_picture:
+    if panel.from_picture:
         _slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.75, 0.01)
     _slider(panel, "cfg_scale", "CFG Scale", 1, 30, 7, 0.5)
 
@@ -238,7 +248,7 @@ def masked_content(panel: Panel) -> None:
                                          elem_id=panel.elem_id("fill"), elem_classes="compact"))
 
 
-def advanced(panel: Panel, options: Options, *, from_picture: bool, mask: bool) -> None:
+def advanced(panel: Panel, options: Options) -> None:
     """Options for those who know them, behind a fold."""
     with gr.Accordion("Advanced", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
@@ -249,16 +259,16 @@ def advanced(panel: Panel, options: Options, *, from_picture: bool, mask: bool) 
             panel.add("ddim_loop", gr.Radio(
                 ["classic", "webui-1.10"], value=options.ddim_loop, label="DDIM loop", min_width=140,
                 elem_classes="compact", elem_id=panel.elem_id("ddim_loop")))
-            if mask:
+            if panel.masked:
                 panel.add("mask_noise", gr.Radio(
                     ["initial", "fresh"], value=options.mask_noise, label="Mask noise", min_width=140,
                     elem_classes="compact", elem_id=panel.elem_id("mask_noise")))
-        if from_picture:
+        if panel.from_picture:
             _slider(panel, "initial_noise_multiplier", "Noise multiplier", 0, 1.5, options.initial_noise_multiplier,
                     0.01)
             panel.add("img2img_fix_steps", gr.Checkbox(
                 options.img2img_fix_steps, label="Do exactly the steps asked for", elem_id=panel.elem_id("fix_steps")))
-        if mask:
+        if panel.masked:
             panel.add("mask_round", gr.Checkbox(True, label="Round the mask to whole latent pixels",
                                                 elem_id=panel.elem_id("mask_round")))
             _slider(panel, "inpainting_mask_weight", "Inpainting conditioning mask strength", 0, 1,
