@@ -18,7 +18,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
 
-HERE = Path(__file__).parent
+ASSETS = Path(__file__).parent / "canvas"
+SCRIPTS = ("mask", "pixels", "words", "elements", "view", "screen", "strokes", "commands", "pictures", "value",
+           "memory", "start")
+"""The parts of the page's script. Gradio runs them as the body of one function with `element`, `props`, `upload` and
+`watch`, so they share their names."""
 PNG_PREFIX = "data:image/png;base64,"
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
 MAX_PIXELS = 64 * 2**20
@@ -85,7 +89,7 @@ class MaskCanvas(gr.HTML, metaclass=_WithoutStub):
         self.max_pixels = max_pixels
         super().__init__(
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
-            js_on_load=_asset("mask.js") + _asset("canvas.js"), apply_default_css=False, canvas_id=canvas_id,
+            js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
             plain=str(plain).lower(), **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
@@ -195,4 +199,4 @@ def _save_picture(image: Image.Image | None, folder: str) -> Path:
 
 
 def _asset(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
+    return (ASSETS / name).read_text(encoding="utf-8")

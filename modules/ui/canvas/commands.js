@@ -1,0 +1,98 @@
+// What buttons and keys do.
+
+function setMode(erase) {
+	state.erase = erase;
+	if (state.tool === "pan") state.tool = "freehand";
+	showRing();
+	showState();
+}
+
+function setTool(tool) {
+	state.tool = tool;
+	showRing();
+	showState();
+}
+
+function edit(change) {
+	cancelGesture();
+	change(state.mask);
+	finishStep();
+}
+
+function travel(direction) {
+	cancelGesture();
+	if (direction < 0 ? state.mask.undo() : state.mask.redo()) maskChanged();
+}
+
+function toggleFullscreen() {
+	if (document.fullscreenElement === root) return document.exitFullscreen();
+	if (root.requestFullscreen) return root.requestFullscreen();
+	root.classList.toggle("mc-cover-page");
+}
+
+const COMMANDS = {
+	brush: () => setMode(false), eraser: () => setMode(true),
+	freehand: () => setTool("freehand"), rectangle: () => setTool("rectangle"), lasso: () => setTool("lasso"),
+	pan: () => setTool("pan"), undo: () => travel(-1), redo: () => travel(1),
+	invert: () => edit((mask) => mask.invert()), clear: () => edit((mask) => mask.fill(0)),
+	uploadMask: () => find('[data-file="mask"]').click(), downloadMask: () => downloadMask(),
+	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
+	actual: () => zoomTo(1 / devicePixelRatio), fit: () => fit(), fullscreen: () => toggleFullscreen(),
+	choose: () => find('[data-file="picture"]').click(), remove: () => removePicture(),
+};
+
+const PLAIN_COMMANDS = ["zoomIn", "zoomOut", "actual", "fit", "fullscreen", "choose", "remove"];
+
+const KEYS = {
+	b: "brush", e: "eraser", d: "freehand", r: "rectangle", l: "lasso", h: "pan", i: "invert", delete: "clear",
+	backspace: "clear", s: "fullscreen", 0: "fit", 1: "actual", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut",
+};
+
+const allowed = (name) => !plain || PLAIN_COMMANDS.includes(name);
+const isHere = () => view.matches(":hover") || root.contains(document.activeElement) || document.fullscreenElement === root;
+const isTyping = (target) => target.isContentEditable || target.tagName === "TEXTAREA" || target.tagName === "SELECT"
+	|| (target.tagName === "INPUT" && !["range", "color", "checkbox", "radio", "file"].includes(target.type));
+
+function onKey(event) {
+	if (event.key === "Enter" || event.ctrlKey || event.metaKey) syncNow();
+	if (!state.mask || !isHere() || isTyping(event.target) || event.isComposing) return;
+	const key = event.key.toLowerCase();
+	if (event.ctrlKey || event.metaKey) {
+		if (key !== "z" && key !== "y") return;
+		if (plain) return;
+		travel(key === "y" || event.shiftKey ? 1 : -1);
+	} else if (key === "[" || key === "q") stepBrush(-1);
+	else if (key === "]" || key === "w") stepBrush(1);
+	else if (key === " " && !event.target.closest("button")) holdSpace(true);
+	else if (key === "escape" && gesture) cancelGesture();
+	else if (key.startsWith("arrow") && event.target === view) moveKeyPoint(key, event.shiftKey);
+	else if (key === "enter" && event.target === view && !plain) paintAtKeyPoint(event.altKey);
+	else if (KEYS[key] && !event.altKey && !(event.target.type === "range") && allowed(KEYS[key])) COMMANDS[KEYS[key]]();
+	else return;
+	event.preventDefault();
+}
+
+function holdSpace(held) {
+	state.space = held;
+	root.dataset.panning = held || Boolean(gesture && gesture.kind === "pan");
+	showRing();
+}
+
+// Painting without a pointer: arrow keys move the ring by half a brush (Shift: one pixel), Enter paints from the
+// place painted last to here when they touch.
+function moveKeyPoint(key, fine) {
+	const step = fine ? 1 : Math.max(1, state.brush / 2);
+	const at = state.keyPoint || {x: state.mask.width / 2, y: state.mask.height / 2};
+	const moved = {
+		x: at.x + step * ((key === "arrowright") - (key === "arrowleft")),
+		y: at.y + step * ((key === "arrowdown") - (key === "arrowup")),
+	};
+	state.keyPoint = {x: Math.min(state.mask.width, Math.max(0, moved.x)), y: Math.min(state.mask.height, Math.max(0, moved.y))};
+	state.pointer = {vx: state.keyPoint.x * state.scale + state.x, vy: state.keyPoint.y * state.scale + state.y};
+	showRing();
+}
+
+function paintAtKeyPoint(erase) {
+	const {x, y} = state.keyPoint || {x: state.mask.width / 2, y: state.mask.height / 2};
+	edit((mask) => mask.stroke(x, y, x, y, state.brush / 2, erase || state.erase ? 0 : 255));
+}
