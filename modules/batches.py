@@ -6,7 +6,7 @@ It knows one kind of request from another only by its `Start`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,9 @@ from modules.sampling.types import SDModel
 
 Models = Callable[[Options], SDModel]
 """The model that options name, loaded if need be. Raises NotFound, CheckpointError."""
+
+OnBatch = Callable[[Sequence["Picture"], bool], None]
+"""Told of each finished batch: its pictures, and whether a refiner took over."""
 
 Finish = Callable[[Image.Image, int, Tensor], tuple[Image.Image, ...]]
 """(decoded picture, its number in the batch, its latent (4, h, w)) -> the result, then its extras."""
@@ -66,7 +69,7 @@ class Outcome:
     refined: bool = False
 
 
-def run(models: Models, request: Txt2Img, start: Start, job: JobContext) -> Outcome:
+def run(models: Models, request: Txt2Img, start: Start, job: JobContext, on_batch: OnBatch) -> Outcome:
     """Batch count times one batch; stops where the job says so, keeping the newest guess of the batch it was in."""
     pictures: list[Picture] = []
     interrupted = refined = False
@@ -80,7 +83,9 @@ def run(models: Models, request: Txt2Img, start: Start, job: JobContext) -> Outc
             interrupted = isinstance(stop, Interrupted)
             latent = batch.newest
         if latent is not None:
-            pictures += batch.finish(latent)
+            made = batch.finish(latent)
+            on_batch(made, batch.refined)
+            pictures += made
         refined = refined or batch.refined
         if interrupted:
             break

@@ -10,6 +10,8 @@ could not be done, 2 for a wrong flag, and 130 after Ctrl-C, which keeps the pic
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,12 +22,14 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from modules import saving
-from modules.engine import Engine, GeneratedImage, Result
+from modules.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
 from modules.infotext import MASKED_CONTENT
+from modules.jobs import Save
 from modules.options import Options
 from modules.progress import Preview
 from modules.request import Img2Img, Inpaint, ResizeMode, Txt2Img
+from modules.result import GeneratedImage
 from modules.settings import Settings
 
 PROGRAM = "python -m modules.cli"
@@ -37,10 +41,10 @@ class WrongFlag(InvalidInput):
 
 
 class Terminal:
-    """A job that is watched in a terminal: a bar on standard error, and Ctrl-C to stop."""
+    """A job that is watched in a terminal: a bar on standard error, pictures saved as they come, Ctrl-C to stop."""
 
-    def __init__(self) -> None:
-        self.stopped = False
+    def __init__(self, save: Save) -> None:
+        self.stopped, self._save = False, save
         self._bar: Any = tqdm(file=sys.stderr, unit="step", leave=False, disable=None)  # None: only in a terminal
         self._batch, self._batches, self._text = 0, 1, ""
 
@@ -64,6 +68,13 @@ class Terminal:
         self._bar.total, self._bar.n = total * self._batches, total * self._batch + step
         self._bar.refresh()
         self.check()
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        """Saves each picture as soon as it is made, and says where. Raises StorageFull, CannotSave."""
+        kept = tuple(dataclasses.replace(made, path=self._save(made, request)) for made in images)
+        for made in kept:
+            print(made.path)
+        return kept
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -105,7 +116,7 @@ def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
     """Carries out txt2img, img2img or inpaint and saves what comes of it. Raises UserError."""
     request = to_request(flags, engine.options)
     engine.files_of(request.options)
-    job = Terminal()
+    job = Terminal(saver(flags.out, engine.settings))
     previous = signal.signal(signal.SIGINT, job.stop)
     try:
         result = engine.generate(request, job)
@@ -116,23 +127,22 @@ def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
         job.close()
     for warning in result.warnings:
         print(warning, file=sys.stderr)
-    for path in save_all(result, flags.out, engine.settings):
-        print(path)
     return STOPPED if result.interrupted else 0
 
 
-def save_all(result: Result, out: Path | None, settings: Settings) -> list[Path]:
-    """Saves the pictures as `out`, out-1, out-2, ..., or without `out` in the outputs folder. Raises UserError."""
+def saver(out: Path | None, settings: Settings) -> Save:
+    """What saves pictures as `out`, out-1, out-2, ..., or without `out` in the outputs folder."""
     if out is None:
-        saver = saving.Saver(settings.outputs_dir)
-        return [saver(made, result.request) for made in result.images]
-    return [_save_one(made, out if number == 0 else out.with_stem(f"{out.stem}-{number}"))
-            for number, made in enumerate(result.images)]
+        return saving.Saver(settings.outputs_dir)
+    numbers = itertools.count()
 
+    def save(made: GeneratedImage, request: Txt2Img) -> Path:
+        number = next(numbers)
+        path = out.with_stem(f"{out.stem}-{number}") if number else out
+        saving.save_as(made.image, made.infotext, path)
+        return path
 
-def _save_one(made: GeneratedImage, path: Path) -> Path:
-    saving.save_as(made.image, made.infotext, path)
-    return path
+    return save
 
 
 def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:

@@ -6,45 +6,22 @@ from __future__ import annotations
 import dataclasses
 import gc
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from PIL import Image
 
 from modules import infotext
 from modules.errors import NotFound
 from modules.options import Options
 from modules.progress import JobContext
 from modules.request import MAX_SEED, Img2Img, Txt2Img
+from modules.result import GeneratedImage, Result
 from modules.settings import Settings, check_limits
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
 
 if TYPE_CHECKING:
+    from modules.batches import Picture
     from modules.sampling.types import SDModel
-
-
-@dataclass(frozen=True)
-class GeneratedImage:
-    """One picture with what made it. `extras` are its mask and composite, when asked for."""
-
-    image: Image.Image
-    seed: int
-    subseed: int
-    infotext: str
-    path: Path | None = None
-    extras: tuple[Image.Image, ...] = ()
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a request came to. `request` is as it was carried out: seeds drawn, names spelt out."""
-
-    images: tuple[GeneratedImage, ...]
-    request: Txt2Img
-    warnings: tuple[str, ...] = ()
-    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,19 +118,24 @@ class Engine:
         return model
 
     def generate(self, request: Txt2Img, job: JobContext) -> Result:
-        """Carries `request` out. Raises UserError with one sentence; the model in use stays as it was then."""
+        """Carries `request` out. Raises UserError with one sentence; the model in use stays as it was then, and the job
+        has kept the batches that were finished before."""
         from modules import processing
 
         check_limits(request, self.settings)
         request = resolve(request)
         nine_channels = self.load(request.options, job).in_channels == 9
-        outcome = processing.generate(lambda options: self.load(options, job), request, job)
-        files = self._file_keys(request, refined=outcome.refined)
-        images = tuple(
-            GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
-                request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, **files))
-            for one in outcome.pictures)
-        return Result(images, request, outcome.warnings, outcome.interrupted)
+        made: list[GeneratedImage] = []
+
+        def keep(pictures: Sequence[Picture], refined: bool) -> None:
+            files = self._file_keys(request, refined=refined)
+            made.extend(job.keep([
+                GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
+                    request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, **files))
+                for one in pictures], request))
+
+        outcome = processing.generate(lambda options: self.load(options, job), request, job, keep)
+        return Result(tuple(made), request, outcome.warnings, outcome.interrupted)
 
     def _file_keys(self, request: Txt2Img, *, refined: bool) -> dict[str, Any]:
         """What the parameters text says of the files that made a picture, as arguments of `infotext.write`."""

@@ -14,10 +14,10 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from PIL import Image
 
@@ -25,9 +25,7 @@ from modules.errors import Interrupted, InvalidInput, Skipped, Stopped, UserErro
 from modules.options import Options
 from modules.progress import JobContext, Preview
 from modules.request import Img2Img, Txt2Img
-
-if TYPE_CHECKING:
-    from modules.engine import GeneratedImage, Result
+from modules.result import GeneratedImage, Result
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +77,8 @@ class Job:
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
-                 owner: str = "page", save: bool = False, clock: Clock = time.monotonic) -> None:
-        self.id, self.request, self.owner, self.save = job_id, request, owner, save
+                 owner: str = "page", save: Save | None = None, clock: Clock = time.monotonic) -> None:
+        self.id, self.request, self.owner = job_id, request, owner
         self.created = datetime.datetime.now()
         self.state: State = "queued"
         self.position = 0
@@ -93,7 +91,8 @@ class Job:
         self.version = 0
         self.preview_version = 0
         self.interrupted = self.skipped = False
-        self._work, self._clock = work, clock
+        self.kept: list[GeneratedImage] = []
+        self._work, self._save, self._clock = work, save, clock
         self._changed = threading.Condition()
         self._first_step: tuple[float, float] | None = None
         self._render: Preview | None = None
@@ -133,6 +132,16 @@ class Job:
             self.preview_version += 1
             self._first_step = self._first_step or (self._clock(), self._progress())
         self.check()
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        """Takes finished pictures and saves them, if the job is to. Raises StorageFull, CannotSave, losing none."""
+        first = len(self.kept)
+        with self._change():
+            self.kept += images
+        if self._save is not None:
+            for number, made in enumerate(images, first):
+                self.kept[number] = dataclasses.replace(made, path=self._save(made, request))
+        return tuple(self.kept[first:])
 
     # what watchers call
 
@@ -210,7 +219,7 @@ class Job:
         with self._change():
             self.state, self.position, self.result, self.error = state, 0, result, error
             self.stage_text = error.message if error else state.capitalize()
-            self._render, self._work = None, lambda job: None
+            self._render, self._work, self.kept = None, lambda job: None, []
         with self._preview_lock:
             self._shown = None
         self.finished.set_result(None)
@@ -257,7 +266,7 @@ class JobQueue:
     def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool = True, owner: str = "page") -> Job:
         """Puts a request at the end of the queue. Raises QueueFull, or InvalidInput for an id that is in use."""
         return self._add(Job(job_id or uuid.uuid4().hex, lambda job: self._engine.generate(request, job),
-                             request=request, owner=owner, save=save, clock=self._clock))
+                             request=request, owner=owner, save=self._save if save else None, clock=self._clock))
 
     def submit_load(self, options: Options, *, owner: str = "page") -> Job:
         """Loads the model that `options` name when its turn comes. Raises QueueFull."""
@@ -349,21 +358,16 @@ class JobQueue:
             del job, result  # the thread waits here for hours: it must not be what keeps the pictures alive
 
     def _run(self, job: Job) -> tuple[State, Result | None, UserError | None]:
-        result: Result | None = None
+        def kept() -> Result | None:
+            return Result(tuple(job.kept), job.request) if job.kept and job.request else None
+
         try:
             result = job.run()
-            if result is not None and job.save and job.request is not None:
-                job.stage("Saving")
-                result = self._saved(result, job.request)
         except Stopped:
-            return "interrupted", result, None
+            return "interrupted", kept(), None
         except Exception as error:
-            return "failed", result, _explained(error, job)
+            return "failed", kept(), _explained(error, job)
         return ("interrupted" if result is not None and result.interrupted else "done"), result, None
-
-    def _saved(self, result: Result, request: Txt2Img) -> Result:
-        images = tuple(dataclasses.replace(made, path=self._save(made, request)) for made in result.images)
-        return dataclasses.replace(result, images=images)
 
     def _forget_old(self) -> None:
         over = [job for job in self._jobs.values() if job.over]

@@ -33,8 +33,12 @@ from modules.sampling.types import SDModel
 Size = tuple[int, int]
 
 
-def generate(models: batches.Models, request: Txt2Img, job: JobContext) -> batches.Outcome:
-    """The pictures of `request`. Raises InvalidInput, NotFound, CheckpointError, BadResult."""
+def generate(models: batches.Models, request: Txt2Img, job: JobContext,
+             on_batch: batches.OnBatch = lambda pictures, refined: None) -> batches.Outcome:
+    """The pictures of `request`; `on_batch` gets them as they come.
+
+    Raises InvalidInput, NotFound, CheckpointError, BadResult.
+    """
     model = models(request.options)
     if isinstance(request, Inpaint):
         start = inpaint(model, request, job)
@@ -42,7 +46,7 @@ def generate(models: batches.Models, request: Txt2Img, job: JobContext) -> batch
         start = img2img(model, request, job)
     else:
         start = txt2img(model, request)
-    return batches.run(models, request, start, job)
+    return batches.run(models, request, start, job, on_batch)
 
 
 def txt2img(model: SDModel, request: Txt2Img) -> Start:

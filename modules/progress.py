@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from PIL import Image
+
+from modules.request import Txt2Img
+from modules.result import GeneratedImage
 
 Preview = Callable[[], Image.Image]
 
@@ -28,6 +31,12 @@ class JobContext(Protocol):
         Raises like `check`.
         """
 
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        """Takes finished pictures before the rest is made, so that nothing that comes later can lose them.
+
+        Returns them with the path under which they were saved, if they were. Raises StorageFull, CannotSave.
+        """
+
 
 class Quiet:
     """A job that nobody watches and nobody stops."""
@@ -39,3 +48,6 @@ class Quiet:
     def batches(self, done: int, total: int) -> None: ...
 
     def step(self, step: int, total: int, preview: Preview) -> None: ...
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        return tuple(images)

@@ -21,7 +21,7 @@ from modules.errors import StorageFull, UserError
 from modules.request import Img2Img, Txt2Img
 
 if TYPE_CHECKING:
-    from modules.engine import GeneratedImage
+    from modules.result import GeneratedImage
 
 PARAMETERS = "parameters"
 """The PNG text chunk that holds the parameters text."""

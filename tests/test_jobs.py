@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -12,12 +13,12 @@ import pytest
 from PIL import Image
 
 from modules import jobs
-from modules.engine import GeneratedImage, Result
-from modules.errors import Interrupted, InvalidInput, NotFound, StorageFull, UserError
+from modules.errors import BadResult, Interrupted, InvalidInput, NotFound, StorageFull, UserError
 from modules.jobs import Job, JobQueue, OutOfMemory, QueueFull
 from modules.options import Options
 from modules.progress import JobContext
 from modules.request import Img2Img, Txt2Img
+from modules.result import GeneratedImage, Result
 
 SECONDS = 20
 PICTURE = Image.new("RGB", (8, 8), "teal")
@@ -39,7 +40,8 @@ class ScriptedEngine:
 
     def generate(self, request: Txt2Img, job: JobContext) -> Result:
         self.prompts.append(request.prompt)
-        return self.scripts.get(request.prompt, lambda request, job: result(request))(request, job)
+        made = self.scripts.get(request.prompt, lambda request, job: result(request))(request, job)
+        return dataclasses.replace(made, images=job.keep(made.images, request))
 
     def load(self, options: Options, job: JobContext) -> None:
         self.loaded.append(options.sd_model_checkpoint)
@@ -333,6 +335,20 @@ def test_a_full_disk_fails_the_job_but_loses_no_picture(scripted: ScriptedEngine
     assert job.wait(SECONDS)
     queue.close()
     assert (job.state, job.error.status, len(job.result.images)) == ("failed", 507, 1)
+
+
+def test_what_was_made_before_a_failure_is_saved_and_shown(queue: JobQueue, scripted: ScriptedEngine,
+                                                           saved: list[str]) -> None:
+    def script(request: Txt2Img, job: JobContext) -> Result:
+        job.keep(result(request, images=2).images, request)
+        raise BadResult("NaN.")
+
+    scripted.scripts["x"] = script
+    job = submit(queue, "x")
+    assert job.wait(SECONDS)
+    assert (job.state, job.error.message) == ("failed", "NaN.")
+    assert saved == ["seed 0", "seed 1"]
+    assert [made.path for made in job.result.images] == [Path("/saved/0.png"), Path("/saved/1.png")]
 
 
 def test_the_queue_has_an_end(queue: JobQueue, gate: Gate) -> None:

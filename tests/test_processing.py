@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from modules.engine import Engine, Result
+from modules.engine import Engine
 from modules.errors import BadResult, Interrupted, InvalidInput, Skipped
 from modules.imaging.mask import prepare
 from modules.imaging.resize import resize
 from modules.options import Options
 from modules.progress import Preview, Quiet
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
+from modules.result import Result
 from modules.sampling import registry
 from modules.settings import Settings
 

@@ -18,10 +18,11 @@ from starlette.concurrency import run_in_threadpool
 from modules import infotext
 from modules.api import pictures
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
-from modules.engine import Engine, Result
+from modules.engine import Engine
 from modules.errors import NotFound
 from modules.jobs import Job, JobQueue
 from modules.request import Img2Img, Inpaint, Txt2Img
+from modules.result import Result
 from modules.settings import Settings, check_limits
 from modules.styles import load_styles
 

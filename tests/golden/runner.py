@@ -20,10 +20,11 @@ from PIL import Image
 from torch import Tensor
 
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
-from modules.engine import Engine, LoadModel, Result, load_from_file
+from modules.engine import Engine, LoadModel, load_from_file
 from modules.options import Options
 from modules.progress import Quiet
 from modules.request import Txt2Img
+from modules.result import Result
 from modules.settings import Settings
 
 LEVELS = 2
