@@ -36,7 +36,7 @@ def encode(model: SDModel, prompt: str, negative_prompt: str, *, images: int, ca
         negative = _cut_or_repeat(negative, parts)
     elif options.pad_cond_uncond:
         parts, negative = _pad_with_empty(parts, negative, context(("",))[0])
-    return Guidance((parts,) * images, negative, scale, extra_channels)
+    return Guidance((parts,) * images, negative, scale, extra_channels, options.cfg_rescale)
 
 
 def _scheduled(text: str, calls: int, hires_calls: int | None, context: Encode, options: Options) -> ScheduledContext:

@@ -1,7 +1,7 @@
 """The parameters text: what made a picture, in the words and the order of WebUI, written and read back.
 
 Three lines: the prompt, "Negative prompt: ..." when there is one, and a comma list of keys and values that ends in the
-program's version. Our own keys are `DDIM loop` and `Mask noise`.
+program's version. Our own keys are `DDIM loop`, `Mask noise` and `CFG rescale`.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
         if options.img2img_extra_noise > 0:
             yield "Extra noise", options.img2img_extra_noise
     yield from _sampler_params(request)
+    if options.cfg_rescale:
+        yield "CFG rescale", options.cfg_rescale
     if options.pad_cond_uncond:
         yield "Pad conds", True
     if options.pad_cond_uncond_v0:
@@ -369,7 +371,8 @@ _SECOND_PASS_FIELDS = {
 _ALL_FIELDS = _FIELDS | _IMG2IMG_FIELDS | _INPAINT_FIELDS | _SECOND_PASS_FIELDS
 _SAME = ("Use same sampler", "Use same scheduler", "Use same checkpoint")
 _OPTIONS = {
-    "Clip skip": "CLIP_stop_at_last_layers", "ENSD": "eta_noise_seed_delta", "RNG": "randn_source",
+    "Clip skip": "CLIP_stop_at_last_layers", "CFG rescale": "cfg_rescale",
+    "ENSD": "eta_noise_seed_delta", "RNG": "randn_source",
     "Conditional mask weight": "inpainting_mask_weight", "Extra noise": "img2img_extra_noise", "Eta": "eta_ancestral",
     "Eta DDIM": "eta_ddim", "Sigma churn": "s_churn", "Sigma tmin": "s_tmin", "Sigma tmax": "s_tmax",
     "Sigma noise": "s_noise", "Schedule min sigma": "sigma_min", "Schedule max sigma": "sigma_max",

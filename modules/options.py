@@ -42,6 +42,8 @@ class Options:
     eta_noise_seed_delta: int = _option(0, "added to the seed for all noise after the first", low=0, high=2**32 - 1)
     no_dpmpp_sde_batch_determinism: bool = _option(False, "one Brownian tree for the whole batch")
     # sampling
+    cfg_rescale: float = _option(0.0, "how far guidance is brought back to the contrast of the prompt alone",
+                                 low=0, high=1)
     eta_ddim: float = _option(0.0, "eta of DDIM and its kin", low=0, high=1)
     eta_ancestral: float = _option(1.0, "eta of the ancestral samplers", low=0, high=1)
     s_churn: float = _option(0.0, "sigma churn", low=0, high=100)

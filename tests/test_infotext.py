@@ -230,6 +230,14 @@ def test_changes_name_request_fields_and_say_what_cannot_be_done() -> None:
     assert "sd_model_checkpoint" not in changes.options
 
 
+def test_cfg_rescale_is_written_when_it_is_used_and_read_back() -> None:
+    assert "CFG rescale" not in text_of(Txt2Img())
+    text = text_of(Txt2Img(options=Options(cfg_rescale=0.7)))
+    assert "CFG rescale: 0.7" in text
+    assert to_changes(parse(text)).options["cfg_rescale"] == "0.7"
+    assert to_changes(parse("x\nSteps: 5, Sampler: DDIM, Seed: 1")).options["cfg_rescale"] == 0
+
+
 def test_the_checkpoint_comes_along_only_when_wanted() -> None:
     parameters = parse("x\nSteps: 5, Sampler: DDIM, Seed: 1, Model: other, VAE: v.pt")
     options = to_changes(parameters, with_checkpoint=True).options

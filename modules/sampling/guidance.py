@@ -32,12 +32,14 @@ class Guidance:
     """What to steer by. `prompts` holds, for each image of the batch, its (prompt, weight) parts.
 
     `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x: mask and masked latent.
+    `rescale` in [0, 1] brings contrast back, see `rescaled`.
     """
 
     prompts: tuple[tuple[tuple[ScheduledContext, float], ...], ...]
     negative: ScheduledContext
     scale: float
     extra_channels: Tensor | None = None
+    rescale: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,12 @@ class GuidedDenoiser:
         else:
             eps = torch.cat([self._predict(x, t, cond, owners), self._predict(x, t, uncond, images)])
         eps_cond, eps_uncond = eps[: len(owners)], eps[len(owners) :]
-        guided = eps_uncond.clone()
+        guided, plain = eps_uncond.clone(), eps_uncond.clone()  # plain: as if the scale were 1
         weights = [weight for parts in prompts for _, weight in parts]
         for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):
             guided[k] += (eps_cond[row] - eps_uncond[k]) * (weight * scale)
-        return guided, eps_uncond
+            plain[k] += (eps_cond[row] - eps_uncond[k]) * weight
+        return rescaled(guided, plain, self.guidance.rescale), eps_uncond
 
     def _next_call(self, t: Tensor) -> int:
         call = self.calls
@@ -109,6 +112,18 @@ class GuidedDenoiser:
         extra = self.guidance.extra_channels
         full = x if extra is None else torch.cat([x, extra], dim=1)
         return self.model.predict(full[rows], t[rows], context)
+
+
+def rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:
+    """`guided` with, to the given `share`, the standard deviation of `plain`, what the prompt predicts without a scale.
+
+    Both (B, 4, h, w); the deviation is each image's own. A high scale overexposes pictures, and this undoes it. Source:
+    Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", section 3.4; on eps, as diffusers.
+    """
+    if share == 0:
+        return guided
+    factor = plain.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+    return share * guided * factor + (1 - share) * guided
 
 
 def stack(contexts: Sequence[Tensor]) -> Tensor:

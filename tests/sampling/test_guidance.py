@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from sampling.analytic import Watched, always, context
 from torch import Tensor
 
 from modules import conditioning
 from modules.options import Options
-from modules.sampling.guidance import Guidance, GuidedDenoiser, ScheduledContext, SigmaDenoiser, stack
+from modules.sampling.guidance import Guidance, GuidedDenoiser, ScheduledContext, SigmaDenoiser, rescaled, stack
 from modules.sampling.lcm import LcmDenoiser, LcmLevels
 from modules.sampling.schedules import NoiseLevels
 
@@ -177,3 +178,32 @@ def test_the_negative_prompt_is_scheduled_but_not_split() -> None:
     guidance = encoded("a", "x AND [y:z:2]")
     assert torch.equal(guidance.negative.at(2), said("x AND y"))
     assert torch.equal(guidance.negative.at(3), said("x AND z"))
+
+
+def test_rescaling_is_diffusers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cond, uncond = (torch.randn(3, 4, 8, 8, generator=generator) * size for size in (1.0, 0.6))
+    guided = uncond + 9 * (cond - uncond)
+    for share in (0.0, 0.3, 0.7, 1.0):
+        torch.testing.assert_close(rescaled(guided, cond, share), rescale_noise_cfg(guided, cond, share))
+
+
+def test_rescaled_guidance_has_the_prompts_contrast() -> None:
+    """One prompt of weight 1: the answer has the direction of ordinary guidance and the deviation of its own eps."""
+    model = NoisyEcho()
+    x, t = torch.zeros(2, 4, 8, 8), torch.full((2,), float(T))
+    parts = (((always(context(3.0)), 1.0),),) * 2
+    plain = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0))(x, t)
+    level = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0, rescale=1.0))(x, t)
+    alone = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 1.0))(x, t)
+    torch.testing.assert_close(level.std(dim=(1, 2, 3)), alone.std(dim=(1, 2, 3)))
+    ratio = level / plain
+    torch.testing.assert_close(ratio, ratio[:, :1, :1, :1].expand_as(ratio))
+
+
+class NoisyEcho(Watched):
+    """Answers with one fixed noise picture times the first value of each row's context."""
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        noise = torch.randn(4, *x.shape[2:], generator=torch.Generator().manual_seed(1))
+        return context[:, 0, 0].view(-1, 1, 1, 1) * noise
