@@ -91,7 +91,7 @@ def _renamed(path: Path, rename: Callable[[str], str]) -> Iterator[TensorFile]:
     with read_tensors(path) as file:
         originals = {rename(key): key for key in file.shapes}
         shapes = {new: file.shapes[old] for new, old in originals.items()}
-        yield TensorFile(file.name, shapes, file.metadata, lambda key: file.get(originals[key]))
+        yield TensorFile(file.name, shapes, file.metadata, lambda key, into: file.read(originals[key], into))
 
 
 def _build(architecture: Architecture) -> dict[str, nn.Module]:
@@ -178,9 +178,8 @@ def _fill(
         state: dict[str, Tensor] = {}
         for name, parameter in module.state_dict().items():
             source = sources[kind, name]
-            # copy=True: a view of the mapped file would crash the program when the file is cut short later.
-            tensor = source.file.get(source.key).to(device, dtypes[kind], copy=True)
-            state[name] = tensor.reshape(parameter.shape)
+            state[name] = torch.empty(parameter.shape, dtype=dtypes[kind], device=device)
+            source.file.read(source.key, state[name])
             done += parameter.numel()
             on_progress(done / total)
         module.load_state_dict(state, assign=True)

@@ -1,8 +1,11 @@
-"""Reads tensor files: .safetensors memory-mapped, .ckpt and .pt through torch's weights-only unpickler only."""
+"""Reads tensor files: .safetensors bit by bit, .ckpt and .pt through torch's weights-only unpickler only."""
 
 from __future__ import annotations
 
+import io
+import math
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,17 +20,25 @@ from torch import Tensor
 
 from modules.errors import CheckpointError
 
+WINDOW = 2**21  # bytes read at a time: few enough to stay in the processor's cache
+
 _PICKLE_SUFFIXES = {".ckpt", ".pt", ".pth", ".bin"}
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """An open file of tensors. A tensor handed out by `get` may be a view of the mapped file: copy it to keep it."""
+    """An open file of tensors. `read(key, into)` writes the values of one into a contiguous tensor of as many, of any
+    type and on any device; it raises CheckpointError when the file has become shorter since it was opened."""
 
     name: str
     shapes: Mapping[str, tuple[int, ...]]
     metadata: Mapping[str, str]
-    get: Callable[[str], Tensor]
+    read: Callable[[str, Tensor], None]
 
 
 @contextmanager
@@ -42,13 +53,48 @@ def read_tensors(path: Path) -> Iterator[TensorFile]:
         yield _open_pickle(path, start)
         return
     _refuse_mislabelled(path, start)
+    shapes, dtypes, metadata = _header(path)
+    starts, start = {}, 8 + struct.unpack("<Q", start[:8])[0]
+    for key, shape in shapes.items():
+        starts[key] = start
+        start += math.prod(shape) * dtypes[key].itemsize
+    with path.open("rb", buffering=0) as file:
+        window = torch.empty(WINDOW, dtype=torch.uint8)
+
+        def read(key: str, into: Tensor) -> None:
+            # Not through a map of the file, whose pages would count as the program's until the kernel takes them back.
+            file.seek(starts[key])
+            for part in torch.split(into.view(-1), WINDOW // dtypes[key].itemsize):
+                values = window[: len(part) * dtypes[key].itemsize]
+                if not _read_whole(file, values.numpy().data):
+                    raise CheckpointError(f"{path.name} was cut short while it was read.")
+                part.copy_(values.view(dtypes[key]))
+
+        yield TensorFile(path.name, shapes, metadata, read)
+
+
+def _header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype], dict[str, str]]:
+    """Shapes, types and metadata of a safetensors file. Its tensors lie one behind the other, in this order."""
     try:
-        handle = safetensors.safe_open(str(path), framework="pt")
+        with safetensors.safe_open(str(path), framework="numpy") as file:  # sees to it that nothing overlaps or lacks
+            parts = {key: file.get_slice(key) for key in file.offset_keys()}
+            shapes = {key: tuple(part.get_shape()) for key, part in parts.items()}
+            dtypes = {key: _DTYPES[part.get_dtype()] for key, part in parts.items()}
+            return shapes, dtypes, file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path.name} is cut off or damaged: it is not a whole safetensors file.") from error
-    with handle as file:
-        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        yield TensorFile(path.name, shapes, file.metadata() or {}, file.get_tensor)
+    except KeyError as error:
+        raise CheckpointError(f"{path.name} holds numbers of a type that is not read here: {error}.") from error
+
+
+def _read_whole(file: io.FileIO, into: memoryview) -> bool:
+    """Fills `into` from where the file stands; False when the file ends before."""
+    while into:
+        got = file.readinto(into)
+        if not got:
+            return False
+        into = into[got:]
+    return True
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -87,7 +133,11 @@ def _open_pickle(path: Path, start: bytes) -> TensorFile:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds a {type(content).__name__}, not a set of tensors.")
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    return TensorFile(path.name, {key: tuple(value.shape) for key, value in tensors.items()}, {}, tensors.__getitem__)
+
+    def read(key: str, into: Tensor) -> None:
+        into.copy_(tensors[key].reshape(into.shape))
+
+    return TensorFile(path.name, {key: tuple(value.shape) for key, value in tensors.items()}, {}, read)
 
 
 def _unsafe(name: str, message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from modules.errors import CheckpointError
-from modules.weights.tensors import read_tensors
+from modules.weights import tensors
+from modules.weights.tensors import TensorFile, read_tensors
 
 ran: list[str] = []
 
@@ -44,7 +46,37 @@ def test_safetensors(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
     with read_tensors(path) as file:
         assert file.shapes == {"a.weight": (2, 3), "a.bias": (2,)}
         assert file.metadata == {"unet_heads": "4"}
-        assert torch.equal(file.get("a.weight"), weights["a.weight"])
+        assert torch.equal(read(file, "a.weight"), weights["a.weight"])
+        assert torch.equal(read(file, "a.bias"), weights["a.bias"].double())
+
+
+def read(file: TensorFile, key: str) -> torch.Tensor:
+    """A tensor as another type than the file's."""
+    into = torch.full(file.shapes[key], -1.0, dtype=torch.float64)
+    file.read(key, into)
+    return into
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.bool,
+                                   torch.float8_e4m3fn])
+def test_tensors_larger_than_the_window(tmp_path: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several windows a tensor, the last one not full, tensors without any values between them, in any order."""
+    monkeypatch.setattr(tensors, "WINDOW", 64)
+    weights = {f"{n}": (torch.arange(n) % 7 - 3).to(dtype) for n in (1, 0, 63, 64, 65, 1000, 3)}
+    save_file(weights, tmp_path / "x.safetensors")
+    with read_tensors(tmp_path / "x.safetensors") as file:
+        for key in ("65", "1", "1000", "0", "64", "3", "63"):
+            assert torch.equal(read(file, key), weights[key].double())
+
+
+def test_cut_short_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.ones(1000), "b": torch.ones(1000)}, path)
+    with read_tensors(path) as file:
+        os.truncate(path, path.stat().st_size - 8)
+        read(file, "a")
+        with pytest.raises(CheckpointError, match="cut short"):
+            read(file, "b")
 
 
 @pytest.mark.parametrize("new_format", [True, False])
@@ -57,7 +89,7 @@ def test_pickles_of_tensors(
     torch.save(content, tmp_path / name, _use_new_zipfile_serialization=new_format)
     with read_tensors(tmp_path / name) as file:
         assert file.shapes == {"a.weight": (2, 3), "a.bias": (2,)}
-        assert torch.equal(file.get("a.bias"), weights["a.bias"])
+        assert torch.equal(read(file, "a.bias"), weights["a.bias"].double())
 
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt", "x.pt"])
@@ -78,11 +110,11 @@ def test_missing_empty_and_web_pages(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt"])
 def test_truncated(tmp_path: Path, name: str, kept: float) -> None:
     path = tmp_path / name
-    tensors = {str(i): torch.randn(100) for i in range(50)}
+    weights = {str(i): torch.randn(100) for i in range(50)}
     if name.endswith(".ckpt"):
-        torch.save(tensors, path)
+        torch.save(weights, path)
     else:
-        save_file(tensors, path)
+        save_file(weights, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
     assert "cut off or damaged" in refusal(path)
