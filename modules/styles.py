@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modules.errors import InvalidInput
+
+LONGEST_NAME, LONGEST_TEXT = 200, 100_000  # Python's reader refuses fields of more than 131,072 characters
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,41 @@ def load_styles(file: Path) -> tuple[Style, ...]:
 
     Raises InvalidInput when the file cannot be read as such a table.
     """
+    return tuple(style for style in _read(file) if not style.name.startswith("#"))
+
+
+def _read(file: Path) -> list[Style]:
+    """All rows that have a name, comments too."""
     if not file.is_file():
-        return ()
+        return []
     try:
         with file.open(encoding="utf-8-sig", newline="") as rows:
-            found = [Style(row["name"], row.get("prompt") or "", row.get("negative_prompt") or "")
+            return [Style(row["name"], row.get("prompt") or "", row.get("negative_prompt") or "")
                      for row in csv.DictReader(rows, skipinitialspace=True) if row.get("name")]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"The styles in {file.name} cannot be read: {error}.") from error
-    return tuple(style for style in found if not style.name.startswith("#"))
+
+
+def save_style(file: Path, style: Style) -> None:
+    """Writes `style` into the CSV file, over the one of the same name or behind the others; comments stay.
+
+    Raises InvalidInput when the name or a text cannot be kept, or the file cannot be read or written.
+    """
+    if not style.name.strip() or style.name.startswith("#") or len(style.name) > LONGEST_NAME or "\n" in style.name:
+        raise InvalidInput("A style needs a short name that does not begin with #.", field="styles")
+    if max(len(style.prompt), len(style.negative_prompt)) > LONGEST_TEXT:
+        raise InvalidInput("The prompt is too long for a style.", field="styles")
+    rows = {row.name: row for row in _read(file)} | {style.name: style}
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8-sig", newline="") as table:
+            writer = csv.writer(table)
+            writer.writerow(("name", "prompt", "negative_prompt"))
+            writer.writerows((row.name, row.prompt, row.negative_prompt) for row in rows.values())
+        os.replace(temporary, file)
+    except (OSError, UnicodeEncodeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise InvalidInput(f"The style could not be written to {file.name}: {error}.") from error
 
 
 def apply_styles(names: Sequence[str], styles: Sequence[Style], prompt: str, negative: str) -> tuple[str, str]:

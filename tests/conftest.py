@@ -43,3 +43,12 @@ def queue(engine: Engine, settings: Settings) -> Iterator[JobQueue]:
     queue = JobQueue(engine, Saver(settings.outputs_dir))
     yield queue
     queue.close()
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The recorded pictures of real WebUI, where they are at hand."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip("the recorded pictures are not here")
+    return folder

@@ -8,10 +8,10 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 Encode = Callable[[str], list[int]]
 """Text without markup to token ids, no start or end token added."""
@@ -58,8 +58,8 @@ def bracket_weights() -> Mapping[int, float]:
 
 
 @functools.cache
-def load_tokenizer() -> Encode:
-    """The tokenizer as a function; read once (0.2 s)."""
+def _tokenizer() -> Tokenizer:
+    """The vocabulary, read once (0.2 s)."""
     tokenizer = Tokenizer(
         models.BPE.from_file(
             str(_DATA / "vocab.json"),
@@ -75,7 +75,14 @@ def load_tokenizer() -> Encode:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(_SPECIAL))
+    return tokenizer
+
+
+def load_tokenizer() -> Encode:
+    """The tokenizer as a function."""
+    tokenizer = _tokenizer()
 
     def encode(text: str) -> list[int]:
         # Lone surrogates (half an emoji, cut off by a script) are no text; UTF-8 has no bytes for them.
@@ -83,3 +90,9 @@ def load_tokenizer() -> Encode:
         return list(tokenizer.encode(printable, add_special_tokens=False).ids)
 
     return encode
+
+
+def spell(tokens: Sequence[int]) -> str:
+    """What tokens say, as CLIP sees it: lower case, a space after each word and sign."""
+    text: str = _tokenizer().decode(list(tokens), skip_special_tokens=False)
+    return text.replace("</w>", " ").rstrip()

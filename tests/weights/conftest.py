@@ -58,12 +58,3 @@ def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def golden() -> Path:
-    """The recorded pictures of real WebUI, where they are at hand."""
-    folder = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
-    if not folder.is_dir():
-        pytest.skip("the recorded pictures are not here")
-    return folder
