@@ -17,6 +17,7 @@ from torch import Tensor
 from modules import conditioning, hires
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
 from modules.imaging import tensors
+from modules.imaging.upscale import Upscalers
 from modules.options import Options
 from modules.progress import JobContext
 from modules.request import Txt2Img
@@ -36,17 +37,26 @@ Finish = Callable[[Image.Image, int, Tensor], tuple[Image.Image, ...]]
 """(decoded picture, its number in the batch, its latent (4, h, w)) -> the result, then its extras."""
 
 
+NO_MODELS = Upscalers()
+
+FirstNoise = Callable[[SDModel, Tensor, Tensor], Tensor]
+"""(model, latent to start from (B, 4, h, w), random noise of that shape) -> the noise to begin with instead."""
+
+
 @dataclass(frozen=True)
 class Start:
     """What a recipe prepares once and every batch shares.
 
     `source` is None for txt2img. `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x.
+    `first_noise` is for a picture to start from, `upscalers` for the second pass.
     """
 
     source: Source | None
     extra_channels: Tensor | None
     finish: Finish
     warnings: tuple[str, ...] = ()
+    first_noise: FirstNoise | None = None
+    upscalers: Upscalers = NO_MODELS
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class _Batch:
             self.model = self.models(dataclasses.replace(request.options, sd_model_checkpoint=request.hr_checkpoint))
         elif request.refiner_checkpoint:
             self.model = self.models(request.options)
-        latent = hires.enlarge(self.model, latent, request, self._decode)
+        latent = hires.enlarge(self.model, latent, request, self._decode, self.start.upscalers, self.job)
         self.size = hires.hires_size(request).cut
         self.newest = latent
         plan = self._plan(request.hr_sampler or request.sampler, request.hr_scheduler or request.scheduler,
@@ -167,6 +177,8 @@ class _Batch:
                 scale=request.cfg_scale / plan.sampler.scale_divisor, extra_channels=_fitting(model, extra))
 
         denoise = GuidedDenoiser(self.model, guidance(self.model), self._refiner(plan, guidance) if refine else None)
+        if self.start.first_noise and source and not second:
+            noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
         self.job.stage("Sampling")
 
         def report(step: int, steps: int, x0: Tensor) -> None:

@@ -5,48 +5,63 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import logging
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules import infotext
-from modules.errors import NotFound
+from modules.config import Config
+from modules.errors import NotFound, UserError
+from modules.imaging.upscale import FOLDERS, Network, Upscalers
+from modules.memory import free_memory
 from modules.options import Options
 from modules.progress import JobContext
-from modules.request import MAX_SEED, Img2Img, Txt2Img
+from modules.request import MAX_SEED, Img2Img, ScriptCall, Txt2Img
 from modules.result import GeneratedImage, Result
+from modules.scripts.available import Available
+from modules.scripts.context import Context
+from modules.scripts.registry import Registry
+from modules.scripts.script import Script
 from modules.settings import Settings, check_limits
+from modules.styles import load_styles
+from modules.warm import Loaded, WarmModels
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
 
 if TYPE_CHECKING:
-    from modules.batches import Picture
+    from modules.batches import FirstNoise, Picture
     from modules.sampling.types import SDModel
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """The model in use and the files that it came from."""
+log = logging.getLogger(__name__)
 
-    model: SDModel
-    checkpoint: CheckpointFile
-    vae: VaeFile | None
+LoadModel = Callable[[CheckpointFile, VaeFile | None, Settings, Callable[[float], None], "SDModel | None"], "SDModel"]
+"""(checkpoint, vae, settings, on_progress, sibling) -> model. A sibling is a model of the same checkpoint with another
+autoencoder: all but that is taken from it. Raises CheckpointError."""
 
 
-LoadModel = Callable[[CheckpointFile, VaeFile | None, str, Callable[[float], None]], "SDModel"]
-"""(checkpoint, vae, device, on_progress) -> model. Raises CheckpointError."""
-
-
-def load_from_file(checkpoint: CheckpointFile, vae: VaeFile | None, device: str,
-                   on_progress: Callable[[float], None]) -> SDModel:
+def load_from_file(checkpoint: CheckpointFile, vae: VaeFile | None, settings: Settings,
+                   on_progress: Callable[[float], None], sibling: SDModel | None) -> SDModel:
     """The real loader, imported when first needed: it brings the heavy libraries."""
     import torch
 
-    from modules.weights.loader import load_model
+    from modules.weights.loader import load_model, with_other_vae
+    from modules.weights.model import StableDiffusion
 
-    chosen = torch.device(best_device() if device == "auto" else device)
-    dtype = torch.float32 if chosen.type == "cpu" else torch.float16
-    return load_model(checkpoint, vae=vae, device=chosen, dtype=dtype, on_progress=on_progress)
+    if isinstance(sibling, StableDiffusion):
+        return with_other_vae(sibling, checkpoint, vae, on_progress)
+    device = torch.device(compute_device(settings))
+    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
+                      on_progress=on_progress)
+
+
+def compute_device(settings: Settings) -> str:
+    """What `--device` means here."""
+    return best_device() if settings.device == "auto" else settings.device
 
 
 def best_device() -> str:
@@ -65,14 +80,24 @@ class Engine:
     settings: Settings
     load_file: LoadModel = load_from_file
     options: Options = field(default_factory=Options)
+    scripts: Registry = field(default_factory=Registry)
     catalog: Catalog = field(init=False)
+    config: Config = field(init=False)
+    upscalers: Upscalers = field(init=False)
     loaded: Loaded | None = field(default=None, init=False)
+    _options_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    warm: WarmModels = field(init=False)
 
     def __post_init__(self) -> None:
         self.catalog = Catalog(self.settings.checkpoint_dirs, self.settings.vae_dirs,
                                self.settings.cache_dir / "hashes.json")
+        self.warm = WarmModels(self.settings.model_cache, lambda: free_memory(compute_device(self.settings)))
+        self.upscalers = Upscalers([self.settings.models_dir / name for name in FOLDERS], self._load_network)
+        self.config = Config(self.settings.config_file)
+        self._remember_options()
         if self.settings.ckpt:
-            self.set_options({"sd_model_checkpoint": self.settings.ckpt})
+            self.options = self.options.replaced({"sd_model_checkpoint": self.settings.ckpt})
+            self.files_of(self.options)
 
     @property
     def model_name(self) -> str | None:
@@ -80,10 +105,26 @@ class Engine:
         return self.loaded.checkpoint.name if self.loaded else None
 
     def set_options(self, changes: Mapping[str, Any]) -> None:
-        """Changes the options in force; nothing is loaded yet. Raises InvalidInput and NotFound, changing nothing."""
-        options = self.options.replaced(changes)
-        self.files_of(options)
-        self.options = options
+        """Changes the options in force, and what is remembered; names that are not ours are remembered only.
+
+        Nothing is loaded yet. Raises InvalidInput and NotFound, changing nothing.
+        """
+        with self._options_lock:
+            options = self.options.replaced(changes)
+            self.files_of(options)
+            ours = {name: getattr(options, name) for name in changes if hasattr(options, name)}
+            self.config.update({**changes, **ours})
+            self.options = options
+
+    def _remember_options(self) -> None:
+        """Puts the remembered options into force, but for those that fit no more."""
+        for name, value in self.config.values().items():
+            try:
+                options = self.options.replaced({name: value})
+                self.files_of(options)
+                self.options = options
+            except UserError as error:
+                log.warning("%s: %s", self.settings.config_file.name, error.message)
 
     def files_of(self, options: Options) -> tuple[CheckpointFile | None, VaeFile | None]:
         """The files that `options` name: an empty checkpoint is the first there is. Raises NotFound."""
@@ -97,29 +138,53 @@ class Engine:
         return checkpoint, self.catalog.find_vae(options.sd_vae)
 
     def load(self, options: Options, job: JobContext) -> SDModel:
-        """The model that `options` name. The one in use stays until the new one is whole, and if that fails.
+        """The model that `options` name, out of memory if it is there still. The one in use stays until the new one is
+        whole, and if that fails.
 
         Raises NotFound, CheckpointError.
         """
         checkpoint, vae = self.files_of(options)
         if checkpoint is None:
             raise NotFound(f"There is no checkpoint yet: put one into {self.settings.checkpoint_dirs[0]}.")
-        loaded = self.loaded
-        if loaded and (loaded.checkpoint.path, loaded.vae) == (checkpoint.path, vae):
-            loaded.model.set_tiling(options.tiling)
-            return loaded.model
+        kept = self.loaded
+        if kept is None or kept.checkpoint.path != checkpoint.path:
+            kept = self.warm.find(checkpoint)
+        if kept is None or kept.vae != vae:
+            kept = Loaded(self._read(checkpoint, vae, kept.model if kept else None, job), checkpoint, vae)
+        kept.model.set_tiling(options.tiling)
+        if kept is not self.loaded:
+            self.warm.swap(kept, self.loaded)
+            self.loaded = kept
+            gc.collect()  # torch modules hold reference cycles: else weights that were let go stay for a while
+        return kept.model
+
+    def unload(self) -> None:
+        """Lets go of every model; the next `load` reads its files again."""
+        self.loaded = None
+        self.warm.clear()
+        gc.collect()
+
+    def _read(self, checkpoint: CheckpointFile, vae: VaeFile | None, sibling: SDModel | None,
+              job: JobContext) -> SDModel:
         job.stage(f"Loading {checkpoint.name}")
-        model = self.load_file(checkpoint, vae, self.settings.device,
-                               lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"))
-        model.set_tiling(options.tiling)
-        self.loaded = Loaded(model, checkpoint, vae)
-        del loaded
-        gc.collect()  # torch modules hold reference cycles: else the old weights stay for a while
-        return model
+        return self.load_file(checkpoint, vae, self.settings,
+                              lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"), sibling)
 
     def generate(self, request: Txt2Img, job: JobContext) -> Result:
         """Carries `request` out. Raises UserError with one sentence; the model in use stays as it was then, and the job
         has kept the batches that were finished before."""
+        check_limits(request, self.settings)
+        if request.script is None:
+            return self.make(request, job)
+        script, arguments = self.bound_script(request, request.script)
+        context = Context(self, job, self.available, load_styles(self.settings.styles_file))
+        made = script.run(dataclasses.replace(request, script=None), arguments, context)
+        return Result(tuple(made), request, tuple(context.warnings), context.interrupted)
+
+    def make(self, request: Txt2Img, job: JobContext, *, extra: Mapping[str, Any] | None = None,
+             first_noise: FirstNoise | None = None) -> Result:
+        """Carries out a request that has no script. `extra` adds keys to the parameters text; `first_noise` makes the
+        noise that sampling begins with. Raises as `generate`."""
         from modules import processing
 
         check_limits(request, self.settings)
@@ -128,24 +193,47 @@ class Engine:
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
-            files = self._file_keys(request, refined=refined)
+            files = self._file_keys(request, refined=refined, extra=extra or {})
             made.extend(job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
                     request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, **files))
                 for one in pictures], request))
 
-        outcome = processing.generate(lambda options: self.load(options, job), request, job, keep)
+        outcome = processing.generate(lambda options: self.load(options, job), request, job, keep, first_noise,
+                                      self.upscalers)
         return Result(tuple(made), request, outcome.warnings, outcome.interrupted)
 
-    def _file_keys(self, request: Txt2Img, *, refined: bool) -> dict[str, Any]:
+    def bound_script(self, request: Txt2Img, call: ScriptCall) -> tuple[Script, dict[str, Any]]:
+        """The script that `call` names for such a request, and its arguments. Raises InvalidInput."""
+        script = self.scripts.find(call.title, img2img=isinstance(request, Img2Img))
+        return script, script.bind(call.arguments, self.available)
+
+    def resolve(self, request: Txt2Img) -> Txt2Img:
+        """`request` with nothing left open. Raises InvalidInput."""
+        return resolve(request)
+
+    @property
+    def available(self) -> Available:
+        """What there is to choose from."""
+        return Available(self.catalog, self.upscalers, self.settings.styles_file)
+
+    def _load_network(self, path: Path) -> Network:
+        """The real loader of upscalers, imported when first needed."""
+        import torch
+
+        from modules.weights.upscaler import load_network
+
+        return load_network(path, torch.device(compute_device(self.settings)))
+
+    def _file_keys(self, request: Txt2Img, *, refined: bool, extra: Mapping[str, Any]) -> dict[str, Any]:
         """What the parameters text says of the files that made a picture, as arguments of `infotext.write`."""
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
-        extra: dict[str, Any] = {}
+        extra = dict(extra)
         if refined:
             refiner = self.catalog.find(request.refiner_checkpoint)
-            extra = {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",
-                     "Refiner switch at": request.refiner_switch_at}
+            extra |= {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",
+                      "Refiner switch at": request.refiner_switch_at}
         if request.options.refiner_switch_by_sample_steps:
             extra["Refiner switch by sampling steps"] = True
         return {"model_name": checkpoint.name, "model_hash": self.catalog.sha256(checkpoint)[:10],

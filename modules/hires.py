@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from modules.errors import InvalidInput
 from modules.imaging import tensors
-from modules.imaging.upscale import UPSCALERS, upscale_to
+from modules.imaging.upscale import Upscalers
+from modules.progress import JobContext
 from modules.request import Txt2Img
 from modules.sampling.types import SDModel
 
@@ -50,13 +50,14 @@ def hires_size(request: Txt2Img) -> HiresSize:
     return HiresSize(_eighths((x, x * height // width) if wide else (y * width // height, y)), _eighths((x, y)))
 
 
-def check_upscaler(name: str) -> None:
+def check_upscaler(name: str, upscalers: Upscalers) -> None:
     """Raises InvalidInput when neither latents nor pixels have an upscaler of that name."""
-    if name not in LATENT_UPSCALERS and name.lower() not in (known.lower() for known in UPSCALERS):
-        raise InvalidInput(f"There is no upscaler called {name!r}.", field="hr_upscaler")
+    if name not in LATENT_UPSCALERS:
+        upscalers.check(name, "hr_upscaler")
 
 
-def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[Tensor], list[Image.Image]]) -> Tensor:
+def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[Tensor], list[Image.Image]],
+            upscalers: Upscalers, job: JobContext) -> Tensor:
     """latent (B, 4, h, w) of the first pass -> (B, 4, h', w') for the second, through pixels unless in the latent."""
     size = hires_size(request)
     width, height = size.enlarged
@@ -64,7 +65,12 @@ def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[
         mode, antialias = LATENT_UPSCALERS[request.hr_upscaler]
         larger = F.interpolate(latent, size=(height // 8, width // 8), mode=mode, antialias=antialias)
     else:
-        pixels = tensors.to_tensor([upscale_to(request.hr_upscaler, image, size.enlarged) for image in decode(latent)])
+        def tell(done: int, total: int) -> None:
+            job.stage(f"Enlarging: {done / total:.0%}")
+            job.check()
+
+        pixels = tensors.to_tensor([upscalers.to_size(request.hr_upscaler, image, size.enlarged, tell)
+                                    for image in decode(latent)])
         larger = torch.cat([model.encode_image(one[None].to(model.device)) for one in pixels])
     return _cut_middle(larger, size.cut)
 

@@ -19,10 +19,11 @@ from modules.batches import Finish, Start
 from modules.imaging import tensors
 from modules.imaging.colour import match_colours
 from modules.imaging.fill import fill
-from modules.imaging.mask import CropRegion, crop_region, prepare
+from modules.imaging.mask import CropRegion, crop_region, prepare, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
 from modules.imaging.resize import flatten, pad_to_multiple, resize
 from modules.imaging.soft import adaptive_mask
+from modules.imaging.upscale import Upscalers
 from modules.progress import JobContext
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
 from modules.sampling.mask import Blend, soft_blend
@@ -34,8 +35,11 @@ Size = tuple[int, int]
 
 
 def generate(models: batches.Models, request: Txt2Img, job: JobContext,
-             on_batch: batches.OnBatch = lambda pictures, refined: None) -> batches.Outcome:
-    """The pictures of `request`; `on_batch` gets them as they come.
+             on_batch: batches.OnBatch = lambda pictures, refined: None,
+             first_noise: batches.FirstNoise | None = None,
+             upscalers: Upscalers = batches.NO_MODELS) -> batches.Outcome:
+    """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
+    `upscalers` are those of hires fix.
 
     Raises InvalidInput, NotFound, CheckpointError, BadResult.
     """
@@ -46,7 +50,7 @@ def generate(models: batches.Models, request: Txt2Img, job: JobContext,
         start = img2img(model, request, job)
     else:
         start = txt2img(model, request)
-    return batches.run(models, request, start, job, on_batch)
+    return batches.run(models, request, replace(start, first_noise=first_noise, upscalers=upscalers), job, on_batch)
 
 
 def txt2img(model: SDModel, request: Txt2Img) -> Start:
@@ -96,11 +100,12 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Start:
         overlay_mask = mask.point(lambda value: min(value * 2, 255))
         overlays = [make_overlay(image, overlay_mask) for image in originals]
     # 4. Masked content: every mode but "original" fills the hole with the colours around it first.
+    latent_mask = to_luminance(request.latent_mask, hard=request.mask_round) if request.latent_mask else mask
     if request.masked_content != MaskedContent.ORIGINAL:
-        images = [fill(image, _of_size(mask, image.size)) for image in images]
+        images = [fill(image, _of_size(latent_mask, image.size)) for image in images]
     # 5. Encode, and bring the mask to the latent's size.
     job.stage("Encoding the picture")
-    start = _start_whole(model, request, images, mask)
+    start = _start_whole(model, request, images, mask, latent_mask)
     warnings = () if mask.getbbox() else ("The mask is empty, so nothing was painted.",)
     paste_back = _paste_back(request, overlays, overlay_mask, region)
     if request.soft and start.source:
@@ -114,8 +119,9 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Start:
 
 
 def _start_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image],
-                 mask: Image.Image | None = None) -> Start:
-    """Encodes `images` (and `mask`, of the request's size) into what sampling starts from."""
+                 mask: Image.Image | None = None, latent_mask: Image.Image | None = None) -> Start:
+    """Encodes `images` into what sampling starts from. Both masks have the request's size: what an inpainting
+    checkpoint is shown, and what is sampled anew."""
     width, height = working_size(request)
     latent_size = (width // 8, height // 8)
     hard = request.mask_round and not request.soft if isinstance(request, Inpaint) else True
@@ -126,9 +132,9 @@ def _start_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image]
         encoded = [F.interpolate(one, size=latent_size[::-1], mode="bilinear") for one in encoded]
     latent = torch.cat(encoded).repeat(request.batch_size // len(images), 1, 1, 1)
     paint = None
-    if mask is not None:
+    if mask is not None and latent_mask is not None:
         mask = pad_to_multiple(mask)
-        paint = tensors.latent_mask(mask, latent_size, hard=hard).to(latent.device)
+        paint = tensors.latent_mask(pad_to_multiple(latent_mask), latent_size, hard=hard).to(latent.device)
         latent = _latent_content(request, latent, paint)
     extra = None
     if model.in_channels == 9:
@@ -148,6 +154,8 @@ def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish
     """The finish of img2img: the colours of the k-th original, when the option asks for them."""
     if not request.options.img2img_color_correction:
         return lambda image, k, latent: (image,)
+    if request.colour_target:
+        targets = [flatten(request.colour_target, request.options.img2img_background_color)]
     return lambda image, k, latent: (match_colours(image, targets[k % len(targets)]),)
 
 

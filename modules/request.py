@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from typing import Any
 
 from PIL import Image
 
@@ -36,13 +37,22 @@ class MaskedContent(IntEnum):
     LATENT_NOTHING = 3
 
 
+@dataclass(frozen=True)
+class ScriptCall:
+    """A script by its title, and the values of its inputs in their order."""
+
+    title: str
+    arguments: tuple[Any, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Txt2Img:
     """A picture from words. `seed` -1 means a random one, drawn when the job starts; `eta` None takes the option's.
 
     `enable_hr` adds a second pass on the enlarged result (hires fix): `denoising_strength` is that pass's; 0 steps and
     empty names take the first pass's; a resize of 0 x 0 takes the scale. A refiner takes over sampling at
-    `refiner_switch_at` of the way down the noise levels, at once when that is None.
+    `refiner_switch_at` of the way down the noise levels, at once when that is None. With a `script` the rest is what
+    that begins with.
     """
 
     prompt: str = ""
@@ -75,6 +85,7 @@ class Txt2Img:
     hr_checkpoint: str = ""
     refiner_checkpoint: str = ""
     refiner_switch_at: float | None = None
+    script: ScriptCall | None = None
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
@@ -96,12 +107,14 @@ class Txt2Img:
 class Img2Img(Txt2Img):
     """A picture from a picture. Several `init_images` make one result each and set the batch size.
 
-    `denoising_strength` 0 keeps the picture, 1 forgets it. `initial_noise_multiplier` None takes the option's.
+    `denoising_strength` 0 keeps the picture, 1 forgets it. `initial_noise_multiplier` None takes the option's. Colour
+    correction goes by `colour_target`, or without one by the init images.
     """
 
     init_images: tuple[Image.Image, ...] = ()
     resize_mode: ResizeMode = ResizeMode.JUST_RESIZE
     initial_noise_multiplier: float | None = None
+    colour_target: Image.Image | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,6 +154,7 @@ class Inpaint(Img2Img):
     `mask_blur_x` and `mask_blur_y` are Gaussian sigmas in pixels. `mask_round` makes the latent mask hard.
     `only_masked` works on the mask's surroundings (plus `only_masked_padding` pixels) at full resolution.
     `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
+    `latent_mask` is what is sampled anew when that is not the same as what is pasted back; it is never blurred.
     """
 
     mask: Image.Image
@@ -152,6 +166,7 @@ class Inpaint(Img2Img):
     only_masked: bool = False
     only_masked_padding: int = 32
     soft: SoftInpainting | None = None
+    latent_mask: Image.Image | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

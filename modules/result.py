@@ -13,6 +13,8 @@ from modules.request import Txt2Img
 @dataclass(frozen=True)
 class GeneratedImage:
     """One picture with what made it. `extras` are its mask and composite, when asked for; `path` is where it was saved.
+
+    `grid` is empty for a picture; for a grid of pictures it is the word that its file's name begins with.
     """
 
     image: Image.Image
@@ -21,6 +23,7 @@ class GeneratedImage:
     infotext: str
     path: Path | None = None
     extras: tuple[Image.Image, ...] = ()
+    grid: str = ""
 
 
 @dataclass(frozen=True)

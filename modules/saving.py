@@ -1,6 +1,7 @@
 """Pictures on disk: WebUI's folders and file names, the parameters text inside the PNG, and never half a file.
 
-outputs/txt2img-images/2026-01-31/00000-1234.png: a counter that goes on from what is there, and the seed.
+outputs/txt2img-images/2026-01-31/00000-1234.png: a counter that goes on from what is there, and the seed. Grids are in
+outputs/txt2img-grids, and their names begin with what they are: grid-00000-1234.png.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PARAMETERS = "parameters"
 """The PNG text chunk that holds the parameters text."""
 
-_COUNTER = re.compile(r"(\d{5,9})-")
+_COUNTER = re.compile(r"(?:[a-z_]+-)?(\d{5,9})-")
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -44,13 +45,13 @@ def png_info(infotext: str) -> PngInfo:
     return info
 
 
-def save(image: Image.Image, infotext: str, directory: Path, *, seed: int) -> Path:
-    """Writes `image` as a PNG under the next free number in `directory`; its path.
+def save(image: Image.Image, infotext: str, directory: Path, *, seed: int, prefix: str = "") -> Path:
+    """Writes `image` as a PNG under the next free number in `directory`, behind `prefix`; its path.
 
     Raises StorageFull or CannotSave, and leaves nothing behind then.
     """
     with _written(image, infotext, directory) as temporary:
-        return _claim_name(temporary, directory, seed)
+        return _claim_name(temporary, directory, seed, prefix)
 
 
 def save_as(image: Image.Image, infotext: str, path: Path) -> None:
@@ -79,11 +80,11 @@ def _written(image: Image.Image, infotext: str, directory: Path) -> Iterator[Pat
             temporary.unlink()
 
 
-def _claim_name(temporary: Path, directory: Path, seed: int) -> Path:
+def _claim_name(temporary: Path, directory: Path, seed: int, prefix: str) -> Path:
     """Gives the finished file the first free number."""
     number = next_number(directory)
     while True:
-        path = directory / f"{number:05}-{seed}.png"
+        path = directory / f"{prefix}{number:05}-{seed}.png"
         try:
             _put(temporary, path)
             return path
@@ -117,6 +118,6 @@ class Saver:
         self._outputs = outputs
 
     def __call__(self, made: GeneratedImage, request: Txt2Img) -> Path:
-        kind = "img2img-images" if isinstance(request, Img2Img) else "txt2img-images"
+        kind = f"{'img2img' if isinstance(request, Img2Img) else 'txt2img'}-{'grids' if made.grid else 'images'}"
         directory = self._outputs / kind / datetime.date.today().isoformat()
-        return save(made.image, made.infotext, directory, seed=made.seed)
+        return save(made.image, made.infotext, directory, seed=made.seed, prefix=f"{made.grid}-" if made.grid else "")

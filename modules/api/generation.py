@@ -47,6 +47,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
                                styles=load_styles(settings.styles_file))
         check_limits(request, settings)
+        if request.script:
+            engine.bound_script(request, request.script)
         engine.files_of(request.options)
         return queue.submit(request, job_id=body.force_task_id, save=body.save_images, owner="api")
 

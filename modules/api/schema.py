@@ -15,7 +15,7 @@ from modules.api import pictures
 from modules.errors import InvalidInput, UserError
 from modules.infotext import Changes, parse, to_changes
 from modules.options import Options
-from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
 from modules.styles import Style, apply_styles
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -80,6 +80,8 @@ class Txt2ImgBody(Body):
     refiner_checkpoint: str | None = None
     refiner_switch_at: Number | None = None
     alwayson_scripts: dict[str, Any] = {}
+    script_name: Annotated[str, Field(max_length=200)] | None = None
+    script_args: list[Any] = []
     override_settings: dict[str, Any] = {}
     override_settings_restore_afterwards: bool = True
     send_images: bool = True
@@ -110,7 +112,9 @@ class Txt2ImgBody(Body):
         for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
             if prompt == "prompt" or values[prompt] or values[negative]:
                 values[prompt], values[negative] = apply_styles(self.styles, styles, values[prompt], values[negative])
-        return {**values, "sampler": sampler, "scheduler": scheduler, "options": options.replaced(overrides)}
+        script = ScriptCall(self.script_name, tuple(self.script_args)) if self.script_name else None
+        return {**values, "sampler": sampler, "scheduler": scheduler, "script": script,
+                "options": options.replaced(overrides)}
 
     def _second_pass(self) -> dict[str, Any]:
         """Hires fix and refiner, as arguments of a request."""

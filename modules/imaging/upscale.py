@@ -1,41 +1,150 @@
-"""Upscalers that work on pixels, by name. WebUI's arithmetic: sizes come out as multiples of 8."""
+"""Upscalers that work on pixels, by name: resampling, and a network for each model file.
+
+WebUI's arithmetic: a picture passes an upscaler until it is large enough, three times at most, and is then brought to
+the multiples of 8 below the size that was asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from modules.errors import InvalidInput
 
 Size = tuple[int, int]
 Upscale = Callable[[Image.Image, float], Image.Image]
+"""(image, factor) -> the image about `factor` times as wide and high, in multiples of 8."""
+
+OnTile = Callable[[int, int], None]
+"""Told of each finished tile: its number from 1, and how many there are. What it raises ends the work."""
+
+Network = Callable[[Image.Image], Image.Image]
+"""An RGB tile in, the same tile larger by the network's own factor out."""
+
+LoadNetwork = Callable[[Path], Network]
+"""Reads a model file. Raises CheckpointError."""
+
+RESAMPLING = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
+FOLDERS = ("ESRGAN", "RealESRGAN", "SwinIR", "DAT", "ScuNET", "HAT")
+"""Where WebUI looks for upscalers, in the folder of models."""
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+PASSES = 3
+TILE, OVERLAP = 192, 8
+"""Side of a tile and width of the seam between two, in pixels of the small picture (WebUI's defaults)."""
 
 
-def _resampled(image: Image.Image, factor: float, method: Image.Resampling) -> Image.Image:
-    """`image` times `factor`, then to the multiples of 8 below it (WebUI's `Upscaler.upscale`)."""
-    wanted = (max(int(image.width * factor) // 8 * 8, 8), max(int(image.height * factor) // 8 * 8, 8))
-    larger = image.resize((max(int(image.width * factor), 1), max(int(image.height * factor), 1)), method)
-    return larger if larger.size == wanted else larger.resize(wanted, Image.Resampling.LANCZOS)
+def _no_network(path: Path) -> Network:
+    raise InvalidInput(f"{path.name} cannot be used here.")
 
 
-UPSCALERS: dict[str, Upscale] = {
-    "None": lambda image, factor: image,
-    "Lanczos": lambda image, factor: _resampled(image, factor, Image.Resampling.LANCZOS),
-    "Nearest": lambda image, factor: _resampled(image, factor, Image.Resampling.NEAREST),
-}
+class Upscalers:
+    """All upscalers by name: None, Lanczos, Nearest, and the model files in `folders`, which are read when used.
+
+    One network is kept. Only one thread at a time may upscale; the job queue's worker is that thread.
+    """
+
+    def __init__(self, folders: Sequence[Path] = (), load: LoadNetwork = _no_network) -> None:
+        self._folders, self._load = folders, load
+        self._kept: tuple[Path, Network] | None = None
+
+    def names(self) -> list[str]:
+        """Every name, in WebUI's order."""
+        return ["None", *RESAMPLING, *self.files()]
+
+    def files(self) -> dict[str, Path]:
+        """The model files by the name that is shown: the file's without its ending."""
+        found = sorted(path for folder in self._folders if folder.is_dir() for path in folder.rglob("*")
+                       if path.suffix.lower() in SUFFIXES and path.is_file())
+        return {path.stem: path for path in reversed(found)}
+
+    def check(self, name: str, field: str) -> None:
+        """Raises InvalidInput, naming the request's `field`, when there is no upscaler of that name."""
+        if name.lower() not in (known.lower() for known in self.names()):
+            raise InvalidInput(f"There is no upscaler called {name!r}.", field=field)
+
+    def find(self, name: str, on_tile: OnTile = lambda done, total: None) -> Upscale:
+        """The upscaler of that name, whatever the case. Raises InvalidInput when there is none, CheckpointError."""
+        self.check(name, "upscaler")
+        known = next(known for known in self.names() if known.lower() == name.lower())
+        if known == "None":
+            return lambda image, factor: image
+        if known in RESAMPLING:
+            return lambda image, factor: _until_large_enough(
+                image, factor, lambda part: part.resize(_times(part.size, factor), RESAMPLING[known]))
+        network = self._network(self.files()[known])
+        return lambda image, factor: _until_large_enough(
+            image, factor, lambda part: in_tiles(part.convert("RGB"), network, on_tile))
+
+    def to_size(self, name: str, image: Image.Image, size: Size,
+                on_tile: OnTile = lambda done, total: None) -> Image.Image:
+        """`image` enlarged by the upscaler to cover `size`, then brought to exactly that (width, height)."""
+        factor = max(size[0] / image.width, size[1] / image.height)
+        larger = self.find(name, on_tile)(image, factor) if factor > 1 else image
+        return larger if larger.size == size else larger.resize(size, Image.Resampling.LANCZOS)
+
+    def _network(self, path: Path) -> Network:
+        if self._kept is None or self._kept[0] != path:
+            self._kept = None
+            self._kept = path, self._load(path)
+        return self._kept[1]
 
 
-def find_upscaler(name: str) -> Upscale:
-    """The upscaler of that name, whatever the case. Raises InvalidInput when there is none."""
-    for known, function in UPSCALERS.items():
-        if known.lower() == name.lower():
-            return function
-    raise InvalidInput(f"There is no upscaler called {name!r}.", field="upscaler")
+def target_size(size: Size, factor: float) -> Size:
+    """`size` times `factor`, in the multiples of 8 below."""
+    width, height = _times(size, factor)
+    return max(width // 8 * 8, 8), max(height // 8 * 8, 8)
 
 
-def upscale_to(name: str, image: Image.Image, size: Size) -> Image.Image:
-    """`image` enlarged by the upscaler to cover `size`, then brought to exactly that (width, height)."""
-    factor = max(size[0] / image.width, size[1] / image.height)
-    larger = find_upscaler(name)(image, factor) if factor > 1 else image
-    return larger if larger.size == size else larger.resize(size, Image.Resampling.LANCZOS)
+def _times(size: Size, factor: float) -> Size:
+    return max(int(size[0] * factor), 1), max(int(size[1] * factor), 1)
+
+
+def _until_large_enough(image: Image.Image, factor: float, once: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    wanted = target_size(image.size, factor)
+    for number in range(PASSES):
+        large_enough = image.width >= wanted[0] and image.height >= wanted[1]
+        if large_enough and (number or factor != 1):
+            break
+        before, image = image.size, once(image)
+        if image.size == before:
+            break
+    return image if image.size == wanted else image.resize(wanted, Image.Resampling.LANCZOS)
+
+
+def in_tiles(image: Image.Image, network: Network, on_tile: OnTile) -> Image.Image:
+    """RGB `image` through the network piece by piece, so that memory does not grow with the picture.
+
+    Neighbours share `OVERLAP` pixels, over which one fades into the next.
+    """
+    lefts, tops = _starts(image.width), _starts(image.height)
+    whole: Image.Image | None = None
+    for number, (left, top) in enumerate(((left, top) for top in tops for left in lefts), start=1):
+        box = left, top, min(left + TILE, image.width), min(top + TILE, image.height)
+        tile = network(image.crop(box))
+        scale = tile.width // (box[2] - left)
+        if whole is None:
+            whole = Image.new("RGB", (image.width * scale, image.height * scale))
+        whole.paste(tile, (left * scale, top * scale), _fade(tile.size, OVERLAP * scale, left=left > 0, top=top > 0))
+        on_tile(number, len(lefts) * len(tops))
+    assert whole is not None
+    return whole
+
+
+def _starts(length: int) -> list[int]:
+    """Where tiles begin along a side: the last one ends with the picture."""
+    return [*range(0, max(length - TILE, 0), TILE - OVERLAP), max(length - TILE, 0)]
+
+
+def _fade(size: Size, width: int, *, left: bool, top: bool) -> Image.Image:
+    """A mask that lets a tile come in over its first `width` columns and rows, where it lies over another tile."""
+    ramp = [min(255 * (number + 1) // (width + 1), 255) for number in range(width)]
+    across, down = Image.new("L", (size[0], 1), 255), Image.new("L", (1, size[1]), 255)
+    if left:
+        across.putdata([*ramp, *[255] * size[0]][: size[0]])
+    if top:
+        down.putdata([*ramp, *[255] * size[1]][: size[1]])
+    nearest = Image.Resampling.NEAREST
+    return ImageChops.multiply(across.resize(size, nearest), down.resize(size, nearest))

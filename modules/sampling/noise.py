@@ -5,6 +5,7 @@ The arithmetic is that of WebUI's `modules/rng.py` (`ImageRNG`).
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,13 @@ class ImageNoise:
         self._delta = seed_delta
         self._source, self._device = source, torch.device(device)
         self._streams: list[Draw] = []
+        self._chosen: Tensor | None = None
+
+    def with_first(self, block: Tensor) -> ImageNoise:
+        """The same streams, beginning with `block` (B, 4, h, w) instead of the first of their own."""
+        other = copy.copy(self)
+        other._chosen = block
+        return other
 
     def first(self) -> Tensor:
         """The initial noise. Starts every image's stream anew, so calling it twice gives the same block."""
@@ -47,7 +55,7 @@ class ImageNoise:
         noise = torch.stack([self._first_of(k) for k in range(len(self.seeds))])
         if self._delta:
             self._streams = [self._stream(seed + self._delta) for seed in self.seeds]
-        return noise.to(self._device)
+        return noise.to(self._device) if self._chosen is None else self._chosen
 
     def next(self) -> Tensor:
         """The next block of every image's stream."""

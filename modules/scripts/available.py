@@ -1,0 +1,50 @@
+"""What there is to choose from on this machine, by the names that people choose it by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modules.imaging.upscale import Upscalers
+from modules.styles import load_styles
+from modules.weights.catalog import Catalog
+
+
+class Available:
+    """Lists that are made when they are asked for."""
+
+    def __init__(self, catalog: Catalog, upscalers: Upscalers, styles_file: Path) -> None:
+        self._catalog, self._upscalers, self._styles_file = catalog, upscalers, styles_file
+
+    def checkpoints(self) -> list[str]:
+        """Names of the checkpoints."""
+        return [file.name for file in self._catalog.checkpoints()]
+
+    def vaes(self) -> list[str]:
+        """What the VAE option can be."""
+        return ["Automatic", "None", *(file.name for file in self._catalog.vaes())]
+
+    def samplers(self) -> list[str]:
+        """Names of the samplers. Brings torch."""
+        from modules.sampling import registry
+
+        return [sampler.name for sampler in registry.SAMPLERS]
+
+    def schedules(self) -> list[str]:
+        """Labels of the schedules. Brings torch."""
+        from modules.sampling.schedules import AUTOMATIC, SCHEDULES
+
+        return [AUTOMATIC, *(schedule.label for schedule in SCHEDULES)]
+
+    def upscalers(self) -> list[str]:
+        """Names of the upscalers that work on pixels."""
+        return self._upscalers.names()
+
+    def hires_upscalers(self) -> list[str]:
+        """Names of what hires fix can enlarge with. Brings torch."""
+        from modules.hires import LATENT_UPSCALERS
+
+        return [*LATENT_UPSCALERS, *self._upscalers.names()]
+
+    def styles(self) -> list[str]:
+        """Names of the prompt styles."""
+        return [style.name for style in load_styles(self._styles_file)]

@@ -1,0 +1,95 @@
+"""Prompts from file or textbox: one request for every line, where a line may hold settings of its own (`--steps 30`).
+
+Source: WebUI's script of that title.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from modules.errors import InvalidInput
+from modules.request import Txt2Img
+from modules.result import GeneratedImage
+from modules.scripts.context import Context
+from modules.scripts.script import Arguments, Input, Script
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError
+    return text.lower() == "true"
+
+
+FIELDS: dict[str, Callable[[str], Any]] = {
+    "seed": int, "subseed": int, "subseed_strength": float, "seed_resize_from_h": int, "seed_resize_from_w": int,
+    "sampler_name": str, "batch_size": int, "n_iter": int, "steps": int, "cfg_scale": float, "width": int,
+    "height": int, "tiling": _flag, "sd_model": str, "prompt": str, "negative_prompt": str}
+"""What a line can set, and how it is read."""
+
+TEXTS = ("prompt", "negative_prompt")
+NAMES = {"sampler_name": "sampler"}
+OPTIONS = {"tiling": "tiling", "sd_model": "sd_model_checkpoint"}
+
+
+def read_line(line: str) -> dict[str, Any]:
+    """What one line sets, by WebUI's names. A line that cannot be read as options is a prompt."""
+    if "--" not in line:
+        return {"prompt": line}
+    try:
+        return _options(shlex.split(line))
+    except ValueError:
+        return {"prompt": line}
+
+
+def _options(words: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        name = rest.pop(0)
+        if not name.startswith("--") or name[2:] not in FIELDS or not rest:
+            raise ValueError(name)
+        name = name[2:]
+        value = rest.pop(0)
+        while name in TEXTS and rest and not rest[0].startswith("--"):
+            value += f" {rest.pop(0)}"
+        found[name] = FIELDS[name](value)
+    return found
+
+
+def apply(request: Txt2Img, line: dict[str, Any], *, at_start: bool) -> Txt2Img:
+    """`request` as `line` wants it; its texts stand before those of the request, or behind. Raises InvalidInput."""
+    changes = {NAMES.get(name, name): value for name, value in line.items() if name not in OPTIONS}
+    for name in TEXTS:
+        own, common = changes.get(name), getattr(request, name)
+        if own and common:
+            changes[name] = f"{own} {common}" if at_start else f"{common} {own}"
+    options = {OPTIONS[name]: value for name, value in line.items() if name in OPTIONS}
+    return replace(request, options=request.options.replaced(options), **changes)
+
+
+def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+    """One request a line; empty lines are left out."""
+    lines = [read_line(line.strip()) for line in arguments["lines"].splitlines() if line.strip()]
+    if not lines:
+        raise InvalidInput("There are no prompts: write one in each line.", field="script_args")
+    iterate = arguments["iterate"]
+    if iterate or arguments["same_seed"]:
+        request = context.resolve(request)
+    made: list[GeneratedImage] = []
+    at_start = arguments["position"] == "start"
+    requests = [apply(replace(request, seed=request.seed + number * request.batch_size * request.n_iter * iterate),
+                      line, at_start=at_start) for number, line in enumerate(lines)]
+    context.plan(sum(one.n_iter for one in requests))
+    for one in requests:
+        made += context.generate(one).images
+    return made
+
+
+PROMPTS_FROM_FILE = Script(title="Prompts from file or textbox", txt2img=True, run=run, inputs=(
+    Input(name="iterate", label="Iterate seed every line", kind="checkbox", default=False),
+    Input(name="same_seed", label="Use same random seed for all lines", kind="checkbox", default=False),
+    Input(name="position", label="Insert prompts at the", kind="radio", default="start", choices=("start", "end")),
+    Input(name="lines", label="List of prompt inputs", kind="lines", default="")))

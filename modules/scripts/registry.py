@@ -1,0 +1,47 @@
+"""The scripts that there are, found by title."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modules.errors import InvalidInput
+from modules.request import ScriptCall
+from modules.scripts.prompts_from_file import PROMPTS_FROM_FILE
+from modules.scripts.script import Script
+
+BUILT_IN: tuple[Script, ...] = (PROMPTS_FROM_FILE,)
+"""In WebUI's order."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A list of scripts. Guests' come behind our own: `Registry((*BUILT_IN, theirs))`."""
+
+    scripts: tuple[Script, ...] = BUILT_IN
+
+    def titles(self, *, img2img: bool) -> list[str]:
+        """What a tab offers."""
+        return [script.title for script in self.of(img2img=img2img)]
+
+    def of(self, *, img2img: bool) -> list[Script]:
+        """The scripts for img2img and inpaint, or those for txt2img."""
+        return [script for script in self.scripts if (script.img2img if img2img else script.txt2img)]
+
+    def find(self, title: str, *, img2img: bool) -> Script:
+        """The script of that title, whatever its case. Raises InvalidInput in WebUI's words."""
+        for script in self.of(img2img=img2img):
+            if script.title.lower() == title.lower():
+                return script
+        raise InvalidInput(f"Script '{title}' not found", field="script_name")
+
+    def recall(self, parameters: Mapping[str, Any]) -> ScriptCall | None:
+        """The script that a parsed parameters text names, with its arguments; None when there is none like that."""
+        title = str(parameters.get("Script", "")).lower()
+        return next((script.recall(parameters) for script in self.scripts if script.title.lower() == title), None)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """All keys of the parameters text that belong to scripts."""
+        return frozenset({"Script", *(one.key for script in self.scripts for one in script.inputs if one.key)})

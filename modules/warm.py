@@ -1,0 +1,56 @@
+"""Checkpoints that were in use lately and stay in memory, so that going back to one costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modules.weights.catalog import CheckpointFile, VaeFile
+
+if TYPE_CHECKING:
+    from modules.sampling.types import SDModel
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and the files that it came from."""
+
+    model: SDModel
+    checkpoint: CheckpointFile
+    vae: VaeFile | None
+
+
+class WarmModels:
+    """The models that are not in use, one a checkpoint, least recently used first.
+
+    `budget` is in bytes of weights, those of the model in use included; None lets the models that are not in use have
+    half of the memory that would be free without them.
+    """
+
+    def __init__(self, budget: int | None, free_memory: Callable[[], int]) -> None:
+        self._budget, self._free_memory = budget, free_memory
+        self._models: dict[Path, Loaded] = {}
+
+    def find(self, checkpoint: CheckpointFile) -> Loaded | None:
+        """The model of `checkpoint`, whatever its autoencoder; it stays until `swap` takes it."""
+        return self._models.get(checkpoint.path)
+
+    def swap(self, into_use: Loaded, out_of_use: Loaded | None) -> None:
+        """One model comes into use, another goes out of it; then the oldest go that do not fit the budget any more."""
+        if out_of_use and out_of_use.checkpoint.path != into_use.checkpoint.path:
+            self._models[out_of_use.checkpoint.path] = out_of_use
+        self._models.pop(into_use.checkpoint.path, None)
+        sizes = {path: kept.model.nbytes for path, kept in self._models.items()}
+        if self._budget is None:
+            room = (self._free_memory() + sum(sizes.values())) // 2
+        else:
+            room = self._budget - into_use.model.nbytes
+        while sum(sizes.values()) > room and sizes:
+            oldest = next(iter(sizes))
+            del self._models[oldest], sizes[oldest]
+
+    def clear(self) -> None:
+        """Lets go of all of them."""
+        self._models.clear()
