@@ -14,8 +14,8 @@ def free_memory(device: str = "cpu") -> int:
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.mem_get_info(device)[0]
-    return min(psutil.virtual_memory().available, _left_in_container())
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(min(psutil.virtual_memory().available, _left_in_container()))
 
 
 def _left_in_container(cgroup: Path = CGROUP) -> float:

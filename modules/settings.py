@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,17 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not at least 1")
     return number
+
+
+def _size(text: str) -> int:
+    """"8GB", "500 MB" or "0" to bytes."""
+    found = re.fullmatch(r"(?i)([\d.]+)\s*([KMGT]?)i?B?", text.strip())
+    try:
+        number = float(found[1] if found else "")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 8GB") from None
+    assert found
+    return int(number * 1000 ** " KMGT".index(found[2].upper() or " "))
 
 
 def _port(text: str) -> int:
@@ -85,6 +97,11 @@ class Settings:
     styles_file: Path = _flag(Path("styles.csv"), "file of prompt styles", read=_path, metavar="FILE")
     # the machine
     device: str = _flag("auto", "what computes", choices=DEVICES)
+    model_cache: int | None = _flag(None, "memory for weights, like 8GB: checkpoints that were in use stay in it; 0 "
+                                    "keeps only the one in use (left out: half of the free memory for the others)",
+                                    read=_size, metavar="SIZE")
+    tiled_vae: str = _flag("auto", "encode and decode large pictures in strips, in little memory; auto does so when "
+                           "they would not fit otherwise", choices=("auto", "on", "off"))
     # limits
     max_size: int = _flag(2048, "largest width or height of a picture", read=_positive, metavar="PIXELS")
     max_pixels: int = _flag(2**24, "largest width x height x batch size", read=_positive, metavar="PIXELS")

@@ -45,6 +45,7 @@ class FakeModel:
     alphas_cumprod: Tensor = field(default_factory=linear_in_the_root)
     calls: list[tuple[float, int]] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
+    nbytes: int = 1000
 
     def encode_prompts(self, texts: Sequence[str], *, clip_skip: int = 1, emphasis: str = "Original",
                        comma_backtrack: int = 20) -> Tensor:
@@ -99,4 +100,4 @@ def write_checkpoint(directory: Path, name: str) -> Path:
 
 def fake_engine(settings: Settings, make_model: Callable[[str], Any] = FakeModel) -> Engine:
     """The real engine over `make_model(checkpoint name)` instead of weights."""
-    return Engine(settings, load_file=lambda checkpoint, vae, device, on_progress: make_model(checkpoint.name))
+    return Engine(settings, load_file=lambda checkpoint, *_: make_model(checkpoint.name))

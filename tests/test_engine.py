@@ -59,7 +59,7 @@ def test_a_loaded_model_is_used_again(settings: Settings) -> None:
         loads.append(name)
         return FakeModel(name=name)
 
-    engine = fake_engine(settings, make)
+    engine = fake_engine(dataclasses.replace(settings, model_cache=0), make)
     for name in ("first", "first", "second", "second", "first"):
         engine.generate(small(options=named(name)), Quiet())
     assert loads == ["first", "second", "first"]
@@ -96,7 +96,7 @@ def test_old_models_are_let_go(settings: Settings) -> None:
         alive.append(weakref.ref(model))
         return model
 
-    engine = fake_engine(settings, make)
+    engine = fake_engine(dataclasses.replace(settings, model_cache=0), make)
     gc.disable()
     try:
         for k in range(20):
@@ -117,7 +117,7 @@ def resident_mb() -> float:
 def test_twenty_swaps_leave_memory_flat(tmp_path: Path) -> None:
     """With real checkpoints: from the sixth to the twentieth swap the process grows by less than half a model."""
     folder = {checkpoint(name).parent for name in ("tiny-sd15", "tiny-sd15-b")}.pop()
-    engine = Engine(Settings(data_dir=tmp_path, ckpt_dir=folder, device="cpu"))
+    engine = Engine(Settings(data_dir=tmp_path, ckpt_dir=folder, device="cpu", model_cache=0))
     size = checkpoint("tiny-sd15").stat().st_size * 2 / 2**20  # float16 in the file, float32 in memory
     alive, sizes = [], []
     for k in range(20):

@@ -34,6 +34,13 @@ def test_webui_flags_are_understood() -> None:
     assert (settings.theme, settings.ckpt, settings.device) == ("dark", "x", "cpu")
 
 
+@pytest.mark.parametrize(("text", "size"), [
+    ("0", 0), ("8GB", 8 * 10**9), ("8g", 8 * 10**9), ("1.5 GB", 1500 * 10**6), ("500MB", 500 * 10**6), ("12", 12)])
+def test_sizes(text: str, size: int) -> None:
+    assert from_argv("--model-cache", text).model_cache == size
+    assert from_argv().model_cache is None
+
+
 def test_both_password_flags_open_everything() -> None:
     settings = from_argv("--api-auth", "a:1,b:2:3", "--gradio-auth", "c:4")
     assert settings.passwords == (("a", "1"), ("b", "2:3"), ("c", "4"))
@@ -52,7 +59,8 @@ def test_commandline_args_come_first_so_that_flags_win() -> None:
 
 @pytest.mark.parametrize("argv", [
     ["--no-such-flag"], ["--port", "x"], ["--port", "99999"], ["--device", "abacus"], ["--api-auth", "nopassword"],
-    ["--max-steps", "0"], ["--por", "1"], ["stray"]])
+    ["--max-steps", "0"], ["--model-cache", "much"], ["--model-cache", "1.2.3GB"], ["--tiled-vae", "perhaps"],
+    ["--por", "1"], ["stray"]])
 def test_a_wrong_flag_is_refused_in_one_sentence(argv: list[str]) -> None:
     with pytest.raises(InvalidInput) as caught:
         from_argv(*argv)

@@ -28,6 +28,10 @@ class SDModel(Protocol):
     def alphas_cumprod(self) -> Tensor:
         """Cumulative product of the alphas, called alpha-bar in DDPM. Shape (1000,), float32, on the CPU."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its weights take."""
+
     def encode_prompts(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
         """The texts of one prompt's schedule to contexts, shape (texts, 77 * chunks, channels)."""
 

@@ -50,6 +50,7 @@ def load_model(
     vae: VaeFile | None = None,
     device: torch.device,
     dtype: torch.dtype,
+    tiled_vae: str = "auto",
     on_progress: OnProgress | None = None,
 ) -> StableDiffusion:
     """Loads a Stable Diffusion 1.x checkpoint, with another autoencoder if one is given.
@@ -58,6 +59,7 @@ def load_model(
 
     Args:
         device, dtype: where and in what type the UNet and the autoencoder compute.
+        tiled_vae: see `StableDiffusion`.
         on_progress: called with the share of the bytes that are in place, 0 to 1.
 
     Raises:
@@ -65,24 +67,53 @@ def load_model(
     """
     from modules.weights.model import StableDiffusion
 
-    with ExitStack() as stack:
-        file = stack.enter_context(_renamed(checkpoint.path, with_text_model))
-        architecture = detect(file.shapes, file.metadata, file.name)
-        vae_file = file
-        if vae is not None:
-            vae_file = stack.enter_context(_renamed(vae.path, with_vae_prefix))
-            refuse_other_vaes(vae_file.shapes, vae_file.name)
-            architecture = Architecture(
-                architecture.unet, detect_vae(vae_file.shapes, vae_file.metadata, vae_file.name), architecture.text
-            )
+    with _opened(checkpoint, vae) as (file, vae_file, architecture):
         modules = _build(architecture)
         sources = _sources(file, architecture, {"unet", "text"}) | _sources(vae_file, architecture, {"vae"})
         _check(sources, modules)
         dtypes = {"unet": dtype, "vae": dtype, "text": torch.float32}
         _fill(modules, sources, device, dtypes, on_progress or (lambda share: None))
+    # Position numbers are computed, not stored, so they are still without memory.
+    embeddings = modules["text"].get_submodule("embeddings")
+    positions = cast(Tensor, embeddings.position_ids)
+    embeddings.position_ids = torch.arange(positions.shape[-1], device=device)[None]
     pack(modules["unet"])
     text = TextEncoder(modules["text"], load_tokenizer(), device)
-    return StableDiffusion(checkpoint.name, modules["unet"], modules["vae"], text, device, dtype)
+    return StableDiffusion(checkpoint.name, modules["unet"], modules["vae"], text, device, dtype, tiled_vae)
+
+
+def with_other_vae(
+    model: StableDiffusion, checkpoint: CheckpointFile, vae: VaeFile | None, on_progress: OnProgress | None = None
+) -> StableDiffusion:
+    """`model`, which came from `checkpoint`, with the autoencoder of `vae`, or with the checkpoint's own for None.
+
+    UNet and text encoder are the same objects in both; nothing of them is read again. Raises CheckpointError.
+    """
+    from modules.weights.model import StableDiffusion
+
+    with _opened(checkpoint, vae) as (_, vae_file, architecture):
+        with torch.device("meta"):
+            modules = {"vae": _build_vae(architecture.vae)}
+        sources = _sources(vae_file, architecture, {"vae"})
+        _check(sources, modules)
+        _fill(modules, sources, model.device, {"vae": model.dtype}, on_progress or (lambda share: None))
+    return StableDiffusion(model.name, model.unet, modules["vae"], model.text, model.device, model.dtype,
+                           model.tiled_vae)
+
+
+@contextmanager
+def _opened(checkpoint: CheckpointFile, vae: VaeFile | None) -> Iterator[tuple[TensorFile, TensorFile, Architecture]]:
+    """The checkpoint's file, the one that holds the autoencoder, and what they hold together."""
+    with ExitStack() as stack:
+        file = stack.enter_context(_renamed(checkpoint.path, with_text_model))
+        architecture = detect(file.shapes, file.metadata, file.name)
+        if vae is None:
+            yield file, file, architecture
+            return
+        vae_file = stack.enter_context(_renamed(vae.path, with_vae_prefix))
+        refuse_other_vaes(vae_file.shapes, vae_file.name)
+        shape = detect_vae(vae_file.shapes, vae_file.metadata, vae_file.name)
+        yield file, vae_file, Architecture(architecture.unet, shape, architecture.text)
 
 
 @contextmanager
@@ -184,7 +215,5 @@ def _fill(
             on_progress(done / total)
         module.load_state_dict(state, assign=True)
         module.eval().requires_grad_(False)
-    # Position numbers are computed, not stored, so they are still without memory.
-    embeddings = modules["text"].get_submodule("embeddings")
-    positions = cast(Tensor, embeddings.position_ids)
-    embeddings.position_ids = torch.arange(positions.shape[-1], device=device)[None]
+        if device.type == "cuda" and kind != "text":
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # cuDNN's own order

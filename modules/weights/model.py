@@ -9,11 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from modules.memory import free_memory
+from modules.weights import strips
 from modules.weights.chunks import token_count
+from modules.weights.packing import PackedConv2d, weight_bytes
 from modules.weights.preview import LatentColours
 from modules.weights.text import TextEncoder
 
 LATENT_SCALE = 0.18215  # brings the autoencoder's latents to about unit variance (Rombach et al. 2022, appendix G)
+VAE_NUMBERS = 1200  # numbers a pixel that the autoencoder holds at once in one piece (measured)
 
 
 def cumulative_alphas() -> Tensor:
@@ -26,19 +30,27 @@ class StableDiffusion:
     """Implements `sampling.types.SDModel`. Everything it hands out is float32 on `device`."""
 
     def __init__(
-        self, name: str, unet: nn.Module, vae: nn.Module, text: TextEncoder, device: torch.device, dtype: torch.dtype
+        self, name: str, unet: nn.Module, vae: nn.Module, text: TextEncoder, device: torch.device, dtype: torch.dtype,
+        tiled_vae: str = "auto",
     ) -> None:
+        """`tiled_vae`: "on" encodes and decodes in strips, "off" in one piece, "auto" as free memory allows."""
         self.name = name
         self.unet = unet
         self.vae = vae
         self.text = text
         self.device = device
         self.dtype = dtype
+        self.tiled_vae = tiled_vae
         self.in_channels = int(cast(nn.Conv2d, unet.get_submodule("conv_in")).in_channels)
         self.alphas_cumprod = cumulative_alphas()
         self._vae_dtype = dtype
         self._colours: LatentColours | None = None
         self._fitting = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its weights take, packed or not."""
+        return sum(weight_bytes(module) for module in (self.unet, self.vae, self.text.clip))
 
     def encode_prompt(self, text: str, *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
         """Words to context, shape (77 * chunks, channels)."""
@@ -84,7 +96,7 @@ class StableDiffusion:
     def set_tiling(self, on: bool) -> None:
         """Convolutions that wrap round the edges, so that pictures tile (WebUI: `apply_circular`), or plain ones."""
         for module in (*self.unet.modules(), *self.vae.modules()):
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, (nn.Conv2d, PackedConv2d)):
                 module.padding_mode = "circular" if on else "zeros"
 
     def preview(self, latent: Tensor) -> Tensor:
@@ -95,15 +107,26 @@ class StableDiffusion:
         return self._colours.paint(latent)
 
     def _encode(self, image: Tensor) -> Tensor:
-        posterior = cast(Any, self.vae).encode(image.to(self._vae_dtype)).latent_dist
-        mean = cast(Tensor, posterior.mean).float()
+        pixels = image.to(self._vae_dtype)
+        if self._needs_strips(pixels.shape[2] * pixels.shape[3]):
+            mean = strips.encode(self.vae, pixels).float()
+        else:
+            mean = cast(Tensor, cast(Any, self.vae).encode(pixels).latent_dist.mean).float()
         return self._encode(image) if self._overflowed(mean) else mean
 
     def _decode(self, latent: Tensor) -> Tensor:
         # Multiplied by the rounded inverse, not divided, as WebUI does; it decides about single grey levels.
-        scaled = (1.0 / LATENT_SCALE) * latent.float()
-        image = cast(Tensor, cast(Any, self.vae).decode(scaled.to(self._vae_dtype), return_dict=False)[0]).float()
+        scaled = ((1.0 / LATENT_SCALE) * latent.float()).to(self._vae_dtype)
+        if self._needs_strips(scaled.shape[2] * scaled.shape[3] * 64):
+            image = strips.decode(self.vae, scaled).float()
+        else:
+            image = cast(Tensor, cast(Any, self.vae).decode(scaled, return_dict=False)[0]).float()
         return self._decode(latent) if self._overflowed(image) else image
+
+    def _needs_strips(self, pixels: int) -> bool:
+        if self.tiled_vae != "auto":
+            return self.tiled_vae == "on"
+        return pixels * VAE_NUMBERS * self._vae_dtype.itemsize > free_memory(str(self.device)) * 0.8
 
     def _overflowed(self, result: Tensor) -> bool:
         """True once: the half-precision autoencoder gave NaN and has been widened to float32; try again."""

@@ -36,21 +36,27 @@ class PackedConv2d(nn.Module):
         self.kernel_size, self.stride = cast(Pair, conv.kernel_size), cast(Pair, conv.stride)
         self.padding, self.dilation = cast(Pair, conv.padding), cast(Pair, conv.dilation)
         self.groups, self.bias = conv.groups, conv.bias
+        self.padding_mode = conv.padding_mode  # "zeros", or "circular" while pictures are to tile
+        self.weight_count = conv.weight.numel()
         self._largest_area = largest_area
         self.weight: Tensor | None = conv.weight
         # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
         self._packed: Tensor | None = None
-        self._packed_for: Pair | None = None
+        self._packed_for: tuple[Pair, Pair] | None = None  # size of the input and padding
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, in, h, w) -> (B, out, h', w'), its channels last in memory where the weight is packed."""
-        height, width = x.shape[-2:]
-        if height * width > self._largest_area:
-            return F.conv2d(x, self.plain_weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
-        if self._packed_for != (height, width):
-            self._pack(x)
+        padding = self.padding
+        if self.padding_mode == "circular":
+            x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode="circular")
+            padding = (0, 0)
+        size = (x.shape[2], x.shape[3])
+        if size[0] * size[1] > self._largest_area:
+            return F.conv2d(x, self.plain_weight(), self.bias, self.stride, padding, self.dilation, self.groups)
+        if self._packed_for != (size, padding):
+            self._pack(x, padding)
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self.bias, self.padding, self.stride, self.dilation, self.groups, "none", [], ""))
+            x, self._packed, self.bias, padding, self.stride, self.dilation, self.groups, "none", [], ""))
 
     def plain_weight(self) -> Tensor:
         """The weight in plain order again, (out, in / groups, kh, kw), bit for bit; the packed one is let go."""
@@ -63,15 +69,15 @@ class PackedConv2d(nn.Module):
     def to_plain(self) -> nn.Conv2d:
         """An ordinary Conv2d with the same weight."""
         conv = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding,
-                         self.dilation, self.groups, bias=self.bias is not None, device="meta")
+                         self.dilation, self.groups, self.bias is not None, self.padding_mode, device="meta")
         conv.weight, conv.bias = nn.Parameter(self.plain_weight(), requires_grad=False), self.bias
         return conv
 
-    def _pack(self, x: Tensor) -> None:
+    def _pack(self, x: Tensor, padding: Pair) -> None:
         plain = self.plain_weight().detach()
         self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-            plain, self.padding, self.stride, self.dilation, self.groups, list(x.shape))
-        self._packed_for = (x.shape[-2], x.shape[-1])
+            plain, padding, self.stride, self.dilation, self.groups, list(x.shape))
+        self._packed_for = ((x.shape[2], x.shape[3]), padding)
         self.weight = None
 
     def extra_repr(self) -> str:
@@ -94,6 +100,12 @@ def unpack(module: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, PackedConv2d):
                 setattr(parent, name, child.to_plain())
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes that the weights in `module` take, packed ones included."""
+    packed = (layer for layer in module.modules() if isinstance(layer, PackedConv2d) and layer.weight is None)
+    return sum(p.nbytes for p in module.parameters()) + sum(layer.weight_count * 4 for layer in packed)
 
 
 def gains(layer: nn.Module, least_weights: int = LEAST_WEIGHTS) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,9 @@ class Bench:
         return loaded.model
 
     def _loader(self, load: LoadModel) -> LoadModel:
-        def load_once(checkpoint: Any, vae: Any, device: str, on_progress: Callable[[float], None]) -> Any:
+        def load_once(checkpoint: Any, vae: Any, *others: Any) -> Any:
             if checkpoint.name not in self._models:
-                self._models[checkpoint.name] = Recording(load(checkpoint, vae, device, on_progress))
+                self._models[checkpoint.name] = Recording(load(checkpoint, vae, *others))
             return self._models[checkpoint.name]
 
         return load_once

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.weights.model import StableDiffusion
-from modules.weights.packing import LARGEST_AREA, PackedConv2d, gains, pack, unpack
+from modules.weights.packing import LARGEST_AREA, PackedConv2d, gains, pack, unpack, weight_bytes
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 
@@ -45,6 +45,18 @@ def test_sizes_may_alternate() -> None:
     for height, width in itertools.permutations((3, 8, 16, 30), 2):
         x = torch.randn(2, 64, height, width)
         assert_close(packed(x), plain(x))
+
+
+def test_edges_may_wrap_round() -> None:
+    """Tiling is switched on and off again while the weights are packed."""
+    plain = conv((32, 48))
+    packed = PackedConv2d(plain)
+    x = torch.randn(2, 32, 8, 9)
+    for mode in ("zeros", "circular", "zeros", "circular"):
+        plain.padding_mode = packed.padding_mode = mode
+        for inputs in (x, torch.randn(1, 32, 40, 30), x):
+            assert_close(packed(inputs), plain(inputs))
+    assert packed.to_plain().padding_mode == "circular"
 
 
 def test_inputs_in_another_memory_order() -> None:
@@ -108,6 +120,7 @@ def test_whole_network(sd_model: StableDiffusion) -> None:
         with torch.no_grad():
             plain, packed = (net(x, t, context, return_dict=False)[0] for net in (sd_model.unet, unet))
         assert float((plain - packed).abs().max()) <= 1e-5 * float(plain.abs().max())
+    assert weight_bytes(unet) == weight_bytes(sd_model.unet)
     unpack(unet)
     ours, theirs = unet.state_dict(), sd_model.unet.state_dict()
     assert ours.keys() == theirs.keys()
