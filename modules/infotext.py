@@ -28,7 +28,7 @@ MASKED_CONTENT = {MaskedContent.FILL: "fill", MaskedContent.ORIGINAL: "original"
 _AUTOMATIC = {
     **dict.fromkeys(("DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a", "Restart"), "Karras"),
     **dict.fromkeys(("DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"), "Exponential")}
-_TIMESTEPS = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
+_TIMESTEPS = ("DDIM", "DDIM CFG++", "DDPM", "PLMS", "UniPC")
 _ETA_DDIM = ("DDIM", "DDIM CFG++")
 _ETA = ("DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2S a", "DPM++ 3M SDE", "Euler a", "DPM2 a", "DPM fast",
         "DPM adaptive")
@@ -133,7 +133,7 @@ def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
         yield "Pad conds", True
     if options.pad_cond_uncond_v0:
         yield "Pad conds v0", True
-    if request.sampler == "DDIM":
+    if request.sampler in ("DDIM", "DDPM"):
         yield "DDIM loop", options.ddim_loop
         if isinstance(request, Inpaint) and options.ddim_loop == "classic":
             yield "Mask noise", options.mask_noise
@@ -243,12 +243,9 @@ def parse(text: str, styles: Sequence[Style] = (), *, keep_empty_styles: bool = 
     The last line counts as the comma list only with at least three pairs. `styles` are taken out of the prompts and
     listed under "Styles array"; with `keep_empty_styles` that key is there even when none was found. Never raises.
     """
-    *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last)
-    if len(pairs) < 3:
-        lines, pairs = [*lines, last], []
+    lines, found = _split(text)
     result: dict[str, Any] = {}
-    for key, value in pairs:
+    for key, value in found:
         size = _SIZE.fullmatch(value)
         if size:
             result[f"{key}-1"], result[f"{key}-2"] = size.groups()
@@ -267,6 +264,18 @@ def parse(text: str, styles: Sequence[Style] = (), *, keep_empty_styles: bool = 
         result["Emphasis"] = "Original"
     _remember_old_behaviour(result, version)
     return result
+
+
+def pairs(text: str) -> dict[str, str]:
+    """Keys and values as the last line has them, in its order; empty when it is no such line."""
+    return {key: unquote(value) for key, value in _split(text)[1]}
+
+
+def _split(text: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """(lines of the prompts, pairs of the last line); with fewer than three pairs it belongs to the prompts."""
+    *lines, last = text.strip().split("\n")
+    found: list[tuple[str, str]] = _PAIR.findall(last)
+    return (lines, found) if len(found) >= 3 else ([*lines, last], [])
 
 
 def _prompts(lines: Sequence[str]) -> tuple[str, str]:
@@ -370,9 +379,9 @@ _SECOND_PASS_FIELDS = {
     "Hires checkpoint": "hr_checkpoint", "Refiner": "refiner_checkpoint", "Refiner switch at": "refiner_switch_at"}
 _ALL_FIELDS = _FIELDS | _IMG2IMG_FIELDS | _INPAINT_FIELDS | _SECOND_PASS_FIELDS
 _SAME = ("Use same sampler", "Use same scheduler", "Use same checkpoint")
-_OPTIONS = {
-    "Clip skip": "CLIP_stop_at_last_layers", "CFG rescale": "cfg_rescale",
-    "ENSD": "eta_noise_seed_delta", "RNG": "randn_source",
+OPTION_KEYS = {
+    "Clip skip": "CLIP_stop_at_last_layers", "CFG rescale": "cfg_rescale", "ENSD": "eta_noise_seed_delta",
+    "RNG": "randn_source",
     "Conditional mask weight": "inpainting_mask_weight", "Extra noise": "img2img_extra_noise", "Eta": "eta_ancestral",
     "Eta DDIM": "eta_ddim", "Sigma churn": "s_churn", "Sigma tmin": "s_tmin", "Sigma tmax": "s_tmax",
     "Sigma noise": "s_noise", "Schedule min sigma": "sigma_min", "Schedule max sigma": "sigma_max",
@@ -383,6 +392,7 @@ _OPTIONS = {
     "UniPC variant": "uni_pc_variant", "UniPC skip type": "uni_pc_skip_type", "UniPC order": "uni_pc_order",
     "UniPC lower order final": "uni_pc_lower_order_final", "DDIM loop": "ddim_loop", "Mask noise": "mask_noise",
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps"}
+"""Keys of the text that stand for an option, and that option."""
 _UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode", "Mask blur", "Inpaint area",
                "Masked content", "Soft inpainting enabled", "Styles array", "Hypernet", "Hypernet strength", "User")
 
@@ -406,13 +416,13 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False) 
     fields["only_masked"] = parameters.get("Inpaint area") == "Only masked"
     fields["masked_content"] = next((content for content, label in MASKED_CONTENT.items()
                                      if label == parameters.get("Masked content")), MaskedContent.ORIGINAL)
-    options = {name: parameters.get(key, getattr(usual, name)) for key, name in _OPTIONS.items()}
+    options = {name: parameters.get(key, getattr(usual, name)) for key, name in OPTION_KEYS.items()}
     options |= _loop(parameters)
     if with_checkpoint:
         options |= {name: parameters[key] for key, name in (("Model", "sd_model_checkpoint"), ("VAE", "sd_vae"))
                     if key in parameters}
     numbers = {name: number for name, value in fields.items() if (number := _number(name, value)) is not _NO_NUMBER}
-    known = {*_ALL_FIELDS, *_OPTIONS, *_UNDERSTOOD, *_DEFAULTS, *SOFT_KEYS}
+    known = {*_ALL_FIELDS, *OPTION_KEYS, *_UNDERSTOOD, *_DEFAULTS, *SOFT_KEYS}
     return Changes(numbers, options, tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
 
 

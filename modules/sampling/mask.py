@@ -3,11 +3,12 @@
 `paint` is 1 where the picture is made anew and 0 where it is kept; `keep` is 1 - paint. Both, and `original` (the
 encoded photograph), are latents: (B, 4, h, w), paint in [0, 1].
 
-There are three places to blend, one function or wrapper each; no sampler knows of any of them:
+There are four places to blend, one function or wrapper each; no sampler knows of any of them:
 
 * `noised_original` (classic DDIM): the original, noised to the level of the step, overwrites the kept part of x.
 * `MaskedInput` (webui-1.10's DDIM, PLMS, UniPC): the clean original replaces the kept part of what the network sees.
 * `MaskedDenoiser` (k-diffusion samplers): the clean original replaces the kept part of the network's answer.
+* `MaskedNoise` (classic DDIM with soft inpainting): the same for a network whose answer is noise.
 """
 
 from __future__ import annotations
@@ -92,3 +93,21 @@ class MaskedDenoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._blend(self._original, self._denoise(x, sigma), sigma)
+
+
+class MaskedNoise:
+    """`MaskedDenoiser` for a denoiser whose answer is eps: classic DDIM with a soft mask.
+
+    Overwriting x at every step would compound: a cell that is half painted would be all original after a few. In the
+    answer each step counts once, and DDIM without fresh noise then takes the steps that Euler takes over sigmas.
+    """
+
+    def __init__(self, denoise: Denoiser, original: Tensor, blend: Blend, alphas_cumprod: Tensor) -> None:
+        self._denoise, self._original, self._blend, self._alphas = denoise, original, blend, alphas_cumprod
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        a = self._alphas.to(x)[t.long()].view(-1, 1, 1, 1)  # (B, 1, 1, 1) in (0, 1)
+        signal, noise = a.sqrt(), (1 - a).sqrt()
+        x0 = (x - noise * self._denoise(x, t)) / signal
+        x0 = self._blend(self._original, x0, (noise / signal).flatten())
+        return (x - signal * x0) / noise

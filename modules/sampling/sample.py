@@ -17,6 +17,7 @@ from modules.sampling.mask import (
     Blend,
     MaskedDenoiser,
     MaskedInput,
+    MaskedNoise,
     leave_alone,
     linear_blend,
     noised_original,
@@ -97,8 +98,7 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     alphas = denoise.model.alphas_cumprod
     if options.use_downcasted_alpha_bar:
         alphas = alphas.half().float()
-    soft = source is not None and source.soft is not None  # soft masks compound in the classic loop; see mask.py
-    classic = "before_step" in wants and options.ddim_loop == "classic" and not soft
+    classic = "before_step" in wants and options.ddim_loop == "classic"
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
     x = initial = noise.first()
@@ -109,7 +109,9 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
         alpha = float(alphas[grid[below]])
         x = alpha**0.5 * (source.latent + options.img2img_extra_noise * initial) + (1 - alpha) ** 0.5 * initial
         grid = grid[:below]
-        if source.paint is not None and classic:
+        if classic and source.soft:
+            ask = MaskedNoise(ask, source.latent, source.soft, alphas)
+        elif classic and source.paint is not None:
             fresh = options.mask_noise == "fresh"
             before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial)
         elif source.paint is not None:

@@ -107,6 +107,26 @@ def test_every_answer_of_a_sigma_sampler_is_blended(name: str, original: Tensor)
         torch.testing.assert_close(guess, original, rtol=0, atol=1e-6)
 
 
+def test_classic_with_a_soft_mask_blends_the_clean_original_into_the_answer(original: Tensor, paint: Tensor) -> None:
+    model = Watched()
+    result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE,
+                 source=Source(original, STRENGTH, paint, soft=linear_blend(paint)))
+    alphas = model.alphas_cumprod
+    start = alphas[GRID[6]]
+    x = start**0.5 * original + (1 - start) ** 0.5 * blocks(1)[0]
+    walked = [626, 501, 376, 251, 126, 1]
+    assert [t for t, _ in model.calls] == walked
+    for call, (t, below) in enumerate(pairwise([*walked, 0])):
+        torch.testing.assert_close(model.seen[call], x, rtol=1e-4, atol=1e-4)
+        sigma = (1 / alphas[t] - 1) ** 0.5
+        scaled = x / alphas[t] ** 0.5
+        x0 = (model.std**2 * scaled + sigma**2 * model.mean) / (model.std**2 + sigma**2)
+        x0 = (1 - paint) * original + paint * x0
+        scaled = scaled + (scaled - x0) / sigma * ((1 / alphas[below] - 1) ** 0.5 - sigma)
+        x = alphas[below] ** 0.5 * scaled
+    torch.testing.assert_close(result, x, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["PLMS", "UniPC", "DDIM CFG++"])
 def test_other_timestep_samplers_see_the_clean_original(name: str, original: Tensor, paint: Tensor) -> None:
     model = Watched()
