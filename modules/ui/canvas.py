@@ -1,4 +1,4 @@
-"""The mask canvas: a picture, a mask painted over it, and the tools for it. Built on gr.HTML, without a build step."""
+"""The mask canvas: a picture, what is painted over it, and tools for that. Built on gr.HTML, without a build step."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from modules.errors import InvalidInput
 
 ASSETS = Path(__file__).parent / "canvas"
-SCRIPTS = ("mask", "pixels", "words", "elements", "view", "screen", "strokes", "commands", "pictures", "value",
-           "memory", "start")
+SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "screen", "colours", "selecting",
+           "strokes", "commands", "pictures", "files", "value", "memory", "start")
 """The parts of the page's script. Gradio runs them as the body of one function with `element`, `props`, `upload` and
 `watch`, so they share their names."""
 PNG_PREFIX = "data:image/png;base64,"
@@ -39,32 +39,39 @@ class RefusedPicture(InvalidInput, gr.Error):
 class CanvasValue(GradioModel):
     """What travels between page and server.
 
-    `mask` is a PNG as a data URL; `size` is the (width, height) in which the page shows the picture; `strokes` counts
-    the steps in the mask; `loading` says that the picture is still on its way to the server.
+    `mask` (grey) and `paint` (RGBA) are PNGs as data URLs; `size` is the (width, height) in which the page shows the
+    picture; `strokes` counts the steps of the painting; `loading` says that the picture is still on its way to the
+    server. `as_step` goes to the page only: Undo there brings back what it showed before.
     """
 
     image: FileData | None = None
     mask: str | None = None
+    paint: str | None = None
     size: tuple[int, int] | None = None
     strokes: int = 0
     loading: bool = False
+    as_step: bool = False
 
 
 @dataclass(frozen=True)
 class MaskData:
-    """A picture and what is to be painted in it.
+    """A picture and what is painted over it.
 
-    `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; None where nothing is painted.
+    `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; `paint` holds colours, RGBA of
+    the same size, alpha 0 where there are none. Both are None where nothing is painted.
     `path`, `format` and `text` are the uploaded file, its format ("PNG") and its text chunks. `loading` says that there
-    is a picture on the page which the server does not have yet.
+    is a picture on the page which the server does not have yet. `as_step` makes a value sent to the page a step that
+    Undo takes back.
     """
 
     image: Image.Image | None = None
     mask: Image.Image | None = None
+    paint: Image.Image | None = None
     path: Path | None = None
     format: str | None = None
     text: dict[str, str] = field(default_factory=dict)
     loading: bool = False
+    as_step: bool = False
 
 
 class _WithoutStub(ComponentMeta):
@@ -78,19 +85,19 @@ class _WithoutStub(ComponentMeta):
 class MaskCanvas(gr.HTML, metaclass=_WithoutStub):
     """Shows a picture and lets people paint a mask on it. Its value in Python is a `MaskData`.
 
-    `canvas_id` is the name under which the browser remembers picture and mask over a reload. A `plain` one has no mask
-    tools: it holds a picture and nothing else.
+    `canvas_id` is the name under which the browser remembers picture and painting over a reload. On a `sketch` one
+    only colours are painted.
     """
 
     data_model = CanvasValue
 
     def __init__(self, value: MaskData | Image.Image | Path | None = None, *, canvas_id: str = "canvas",
-                 plain: bool = False, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
+                 sketch: bool = False, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
         self.max_pixels = max_pixels
         super().__init__(
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
-            plain=str(plain).lower(), **kwargs)
+            sketch=str(sketch).lower(), **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
         """Picture and mask from the page. Raises RefusedPicture (an InvalidInput) for anything that is not as it
@@ -100,8 +107,9 @@ class MaskCanvas(gr.HTML, metaclass=_WithoutStub):
         path = Path(payload.image.path)
         image, file_format = open_picture(path, self.max_pixels, payload.size)
         mask = decode_mask(payload.mask, image.size) if payload.mask else None
+        paint = decode_paint(payload.paint, image.size) if payload.paint else None
         text = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
-        return MaskData(image, mask, path, file_format, text)
+        return MaskData(image, mask, paint, path, file_format, text)
 
     def postprocess(self, value: MaskData | Image.Image | Path | None) -> CanvasValue:  # type: ignore[override]
         """What the page is to show. A Path must come from our own code, never from a client: its file is published."""
@@ -114,8 +122,10 @@ class MaskCanvas(gr.HTML, metaclass=_WithoutStub):
         path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
         image, _ = open_picture(path, self.max_pixels)
         cached = processing_utils.save_file_to_cache(path, cache_dir=self.GRADIO_CACHE)
-        return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size,
-                           mask=encode_mask(value.mask) if value.mask else None, strokes=1 if value.mask else 0)
+        return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size, as_step=value.as_step,
+                           mask=encode_mask(value.mask) if value.mask else None,
+                           paint=_data_url(value.paint.convert("RGBA")) if value.paint else None,
+                           strokes=1 if value.mask or value.paint else 0)
 
     def api_info(self) -> dict[str, Any]:
         return CanvasValue.model_json_schema()
@@ -153,25 +163,41 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS,
 
 def decode_mask(data_url: str, size: tuple[int, int]) -> Image.Image | None:
     """The mask in a data URL: mode "L", 255 = paint, of `size`; None when it is all 0. Raises RefusedPicture."""
-    longest = 4096 + 2 * size[0] * size[1]
-    if not data_url.startswith(PNG_PREFIX) or len(data_url) > longest:
-        raise RefusedPicture("The mask is not a PNG.", field="mask")
+    grey = _decode_png(data_url, size, "mask", longest=2).convert("L")
+    return grey if grey.getbbox() else None
+
+
+def decode_paint(data_url: str, size: tuple[int, int]) -> Image.Image | None:
+    """The colours in a data URL: RGBA of `size`; None when all of it is transparent. Raises RefusedPicture."""
+    colours = _decode_png(data_url, size, "paint", longest=6).convert("RGBA")
+    return colours if colours.getchannel("A").getbbox() else None
+
+
+def _decode_png(data_url: str, size: tuple[int, int], field: str, *, longest: int) -> Image.Image:
+    """A layer's PNG, of `size` and at most about `longest` characters a pixel."""
+    name = {"mask": "mask", "paint": "colour layer"}[field]
+    if not data_url.startswith(PNG_PREFIX) or len(data_url) > 4096 + longest * size[0] * size[1]:
+        raise RefusedPicture(f"The {name} is not a PNG.", field=field)
     try:
         data = base64.b64decode(data_url[len(PNG_PREFIX):], validate=True)
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as mask:
-            if mask.size != size:
-                raise RefusedPicture("The mask has another size than the picture.", field="mask")
-            grey = mask.convert("L")
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as layer:
+            if layer.size != size:
+                raise RefusedPicture(f"The {name} has another size than the picture.", field=field)
+            layer.load()
+            return layer
     except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError,
             SyntaxError) as error:
-        raise RefusedPicture("The mask is not a PNG that can be read.", field="mask") from error
-    return grey if grey.getbbox() else None
+        raise RefusedPicture(f"The {name} is not a PNG that can be read.", field=field) from error
 
 
 def encode_mask(mask: Image.Image) -> str:
     """A mask as the data URL that the page reads."""
+    return _data_url(mask.convert("L"))
+
+
+def _data_url(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    mask.convert("L").save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return PNG_PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -16,6 +16,7 @@ from gradio.components import Component
 from PIL import Image
 
 from modules.errors import InvalidInput
+from modules.imaging import sketch
 from modules.options import Options
 from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
 from modules.settings import Settings
@@ -93,16 +94,20 @@ def to_txt2img(values: Mapping[str, Any], options: Options) -> Txt2Img:
 
 def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -> Img2Img:
     """The img2img tab's request. Raises InvalidInput."""
-    return Img2Img(**_common(values, options), **_start(values, picture))
+    image = _image(picture)
+    if picture.paint:
+        image = sketch.lay(image, picture.paint)
+    return Img2Img(**_common(values, options), **_start(values, image))
 
 
 def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -> Inpaint:
     """The inpaint tab's request; where nothing is painted the mask is all black. Raises InvalidInput."""
-    start = _start(values, picture)
-    mask = picture.mask or Image.new("L", start["init_images"][0].size)
-    blur = _number(values, "mask_blur")
+    image, mask, blur = _image(picture), picture.mask, _number(values, "mask_blur")
+    if picture.paint:
+        image, mask = sketch.inpaint_sketch(image, mask, picture.paint, blur)
+    mask = mask or Image.new("L", image.size)
     return Inpaint(
-        **_common(values, options), **start, mask=mask, mask_blur_x=blur, mask_blur_y=blur,
+        **_common(values, options), **_start(values, image), mask=mask, mask_blur_x=blur, mask_blur_y=blur,
         mask_invert=MASK_MODES[values["mask_invert"]], masked_content=MASKED_CONTENT[values["masked_content"]],
         only_masked=AREAS[values["only_masked"]], only_masked_padding=_number(values, "only_masked_padding"),
         mask_round=bool(values["mask_round"]))
@@ -118,12 +123,16 @@ def _common(values: Mapping[str, Any], options: Options) -> dict[str, Any]:
     }
 
 
-def _start(values: Mapping[str, Any], picture: MaskData) -> dict[str, Any]:
+def _image(picture: MaskData) -> Image.Image:
     if picture.loading:
         raise InvalidInput("The picture is still being uploaded; try again in a moment.", field="init_images")
     if picture.image is None:
         raise InvalidInput("Choose a picture first.", field="init_images")
-    return {"init_images": (picture.image,), "resize_mode": RESIZE_MODES[values["resize_mode"]],
+    return picture.image
+
+
+def _start(values: Mapping[str, Any], image: Image.Image) -> dict[str, Any]:
+    return {"init_images": (image,), "resize_mode": RESIZE_MODES[values["resize_mode"]],
             "denoising_strength": _number(values, "denoising_strength")}
 
 

@@ -18,7 +18,7 @@ def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
 
 def picture(panel: Panel) -> MaskCanvas:
     """The picture to start from, and how it is fitted."""
-    canvas = MaskCanvas(canvas_id="img2img", plain=True, elem_id="img2img_image", elem_classes="picture",
+    canvas = MaskCanvas(canvas_id="img2img", sketch=True, elem_id="img2img_image", elem_classes="picture",
                         max_pixels=panel.settings.max_image_mp * 10**6)
     with gr.Column(elem_classes="area-mask"):
         controls.resize_mode(panel)

@@ -26,7 +26,7 @@ class Canvas:
         self.received = received
         self.root = page.locator(f"{selector} .mc")
 
-    def choose(self, path: Path, kind: str = "picture") -> None:
+    def choose(self, path: Path, kind: str = "choose") -> None:
         self.root.locator(f'[data-file="{kind}"]').set_input_files(str(path))
 
     def wait_size(self, width: int, height: int) -> None:

@@ -245,7 +245,7 @@ def test_send_keeps_the_mask_of_the_same_size_only(small: Canvas, canvas_app: Ca
 def test_mask_files_come_and_go_unchanged(small: Canvas, tmp_path: Path) -> None:
     soft = Image.fromarray((np.arange(640 * 480).reshape(480, 640) % 256).astype(np.uint8))
     soft.save(tmp_path / "soft.png")
-    small.choose(tmp_path / "soft.png", "mask")
+    small.choose(tmp_path / "soft.png", "uploadMask")
     expect(small.root).to_have_attribute("data-masked", "true")
     with small.page.expect_download() as download:
         small.press("downloadMask")
@@ -258,7 +258,7 @@ def test_mask_files_come_and_go_unchanged(small: Canvas, tmp_path: Path) -> None
     half = Image.new("L", (320, 240))
     half.paste(255, (40, 30, 200, 100))
     half.save(tmp_path / "half.png")
-    small.choose(tmp_path / "half.png", "mask")
+    small.choose(tmp_path / "half.png", "uploadMask")
     expect(small.root).to_have_attribute("data-mask-coverage", f"{160 * 70 / (320 * 240):.6f}")
     assert np.array_equal(small.mask(), np.asarray(half.resize((640, 480), Image.Resampling.NEAREST)) > 127)
 

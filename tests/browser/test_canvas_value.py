@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from modules.errors import InvalidInput
-from modules.ui.canvas import PNG_PREFIX, decode_mask, encode_mask, open_picture
+from modules.ui.canvas import PNG_PREFIX, decode_mask, decode_paint, encode_mask, open_picture
 from tests.browser.conftest import CanvasApp
 
 
@@ -33,11 +33,12 @@ def test_a_black_mask_is_no_mask() -> None:
     PNG_PREFIX + "A" * 10**6,
     encode_mask(Image.new("L", (16, 8))),
 ], ids=["empty", "text", "svg", "no data", "no base64", "cut off", "too long", "other size"])
-def test_a_forged_mask_is_refused_in_one_sentence(forged: str) -> None:
-    with pytest.raises(InvalidInput) as refusal:
-        decode_mask(forged, (8, 8))
-    assert refusal.value.field == "mask"
-    assert refusal.value.message.startswith("The mask ")
+def test_a_forged_layer_is_refused_in_one_sentence(forged: str) -> None:
+    for decode, field, name in ((decode_mask, "mask", "mask"), (decode_paint, "paint", "colour layer")):
+        with pytest.raises(InvalidInput) as refusal:
+            decode(forged, (8, 8))
+        assert refusal.value.field == field
+        assert refusal.value.message.startswith(f"The {name} ")
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("L", "RGB"), ("LA", "RGBA"), ("P", "RGB"), ("RGBA", "RGBA"),

@@ -2,7 +2,7 @@
 
 function setMode(erase) {
 	state.erase = erase;
-	if (state.tool === "pan") state.tool = "freehand";
+	if (!SHAPES.includes(state.tool)) state.tool = "freehand";
 	showRing();
 	showState();
 }
@@ -13,15 +13,21 @@ function setTool(tool) {
 	showState();
 }
 
+// Changes the painting in one step. Returns whether anything changed.
 function edit(change) {
 	cancelGesture();
-	change(state.mask);
-	finishStep();
+	change(state.painting);
+	return finishStep();
 }
 
 function travel(direction) {
 	cancelGesture();
-	if (direction < 0 ? state.mask.undo() : state.mask.redo()) maskChanged();
+	const {history} = state.painting;
+	if (direction < 0 ? history.undo() : history.redo()) paintingChanged();
+}
+
+function clear() {
+	edit((painting) => painting.layers.forEach((layer) => layer.fill(0)));
 }
 
 function toggleFullscreen() {
@@ -30,43 +36,51 @@ function toggleFullscreen() {
 	root.classList.toggle("mc-cover-page");
 }
 
+function togglePanel(name) {
+	panel(name).hidden = !panel(name).hidden;
+	showState();
+}
+
 const COMMANDS = {
 	brush: () => setMode(false), eraser: () => setMode(true),
 	freehand: () => setTool("freehand"), rectangle: () => setTool("rectangle"), lasso: () => setTool("lasso"),
 	pan: () => setTool("pan"), undo: () => travel(-1), redo: () => travel(1),
-	invert: () => edit((mask) => mask.invert()), clear: () => edit((mask) => mask.fill(0)),
-	uploadMask: () => find('[data-file="mask"]').click(), downloadMask: () => downloadMask(),
+	invert: () => edit((painting) => painting.mask.invert()), clear,
+	inColour: () => setInColour(!state.inColour), eyedropper: () => setTool("eyedropper"),
+	select: () => togglePanel("select"), replace: () => setJoin("replace"), add: () => setJoin("add"),
+	subtract: () => setJoin("subtract"), flood: () => setTool("flood"), range: () => setTool("range"),
+	alpha: () => selectTransparency(), difference: () => chooseFile("other"),
+	uploadMask: () => chooseFile("uploadMask"), downloadMask: () => downloadMask(),
 	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
 	actual: () => zoomTo(1 / devicePixelRatio), fit: () => fit(), fullscreen: () => toggleFullscreen(),
-	choose: () => find('[data-file="picture"]').click(), remove: () => removePicture(),
+	choose: () => chooseFile("choose"), remove: () => removePicture(),
 };
 
-const PLAIN_COMMANDS = ["zoomIn", "zoomOut", "actual", "fit", "fullscreen", "choose", "remove"];
+const MASK_COMMANDS = ["invert", "inColour"]; // those of KEYS that mean nothing where only colours are painted
 
 const KEYS = {
 	b: "brush", e: "eraser", d: "freehand", r: "rectangle", l: "lasso", h: "pan", i: "invert", delete: "clear",
-	backspace: "clear", s: "fullscreen", 0: "fit", 1: "actual", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut",
+	backspace: "clear", s: "fullscreen", c: "inColour", k: "eyedropper", 0: "fit", 1: "actual", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut",
 };
 
-const allowed = (name) => !plain || PLAIN_COMMANDS.includes(name);
+const allowed = (name) => !sketch || !MASK_COMMANDS.includes(name);
 const isHere = () => view.matches(":hover") || root.contains(document.activeElement) || document.fullscreenElement === root;
 const isTyping = (target) => target.isContentEditable || target.tagName === "TEXTAREA" || target.tagName === "SELECT"
 	|| (target.tagName === "INPUT" && !["range", "color", "checkbox", "radio", "file"].includes(target.type));
 
 function onKey(event) {
 	if (event.key === "Enter" || event.ctrlKey || event.metaKey) syncNow();
-	if (!state.mask || !isHere() || isTyping(event.target) || event.isComposing) return;
+	if (!state.painting || !isHere() || isTyping(event.target) || event.isComposing) return;
 	const key = event.key.toLowerCase();
 	if (event.ctrlKey || event.metaKey) {
 		if (key !== "z" && key !== "y") return;
-		if (plain) return;
 		travel(key === "y" || event.shiftKey ? 1 : -1);
 	} else if (key === "[" || key === "q") stepBrush(-1);
 	else if (key === "]" || key === "w") stepBrush(1);
 	else if (key === " " && !event.target.closest("button")) holdSpace(true);
 	else if (key === "escape" && gesture) cancelGesture();
 	else if (key.startsWith("arrow") && event.target === view) moveKeyPoint(key, event.shiftKey);
-	else if (key === "enter" && event.target === view && !plain) paintAtKeyPoint(event.altKey);
+	else if (key === "enter" && event.target === view) paintAtKeyPoint(event.altKey);
 	else if (KEYS[key] && !event.altKey && !(event.target.type === "range") && allowed(KEYS[key])) COMMANDS[KEYS[key]]();
 	else return;
 	event.preventDefault();
@@ -82,17 +96,18 @@ function holdSpace(held) {
 // place painted last to here when they touch.
 function moveKeyPoint(key, fine) {
 	const step = fine ? 1 : Math.max(1, state.brush / 2);
-	const at = state.keyPoint || {x: state.mask.width / 2, y: state.mask.height / 2};
+	const at = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};
 	const moved = {
 		x: at.x + step * ((key === "arrowright") - (key === "arrowleft")),
 		y: at.y + step * ((key === "arrowdown") - (key === "arrowup")),
 	};
-	state.keyPoint = {x: Math.min(state.mask.width, Math.max(0, moved.x)), y: Math.min(state.mask.height, Math.max(0, moved.y))};
+	state.keyPoint = {x: Math.min(state.painting.width, Math.max(0, moved.x)), y: Math.min(state.painting.height, Math.max(0, moved.y))};
 	state.pointer = {vx: state.keyPoint.x * state.scale + state.x, vy: state.keyPoint.y * state.scale + state.y};
 	showRing();
 }
 
 function paintAtKeyPoint(erase) {
-	const {x, y} = state.keyPoint || {x: state.mask.width / 2, y: state.mask.height / 2};
-	edit((mask) => mask.stroke(x, y, x, y, state.brush / 2, erase || state.erase ? 0 : 255));
+	const {x, y} = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};
+	const value = brushValue(erase || state.erase);
+	edit(() => draw(value, (layer) => layer.stroke(x, y, x, y, state.brush / 2, value)));
 }

@@ -1,4 +1,4 @@
-// Picture, mask and look survive a reload.
+// Picture, mask, colours and look survive a reload.
 
 const STORE = "canvas";
 const key = (part) => `${props.canvas_id}:${part}`;
@@ -37,27 +37,24 @@ async function recall(part) {
 }
 
 const savePicture = () => store("picture", state.file);
-const saveMask = (url) => store("mask", url);
-const saveLook = () => store("look", {color: state.color, opacity: state.opacity, brush: state.brush});
+const savePainting = (mask, paint) => Promise.all([store("mask", mask), store("paint", paint)]);
+const LOOK = ["color", "opacity", "ink", "inkOpacity", "inColour", "tolerance"];
+const saveLook = () => store("look", {...Object.fromEntries(LOOK.map((name) => [name, state[name]])), brush: state.brush});
 
 async function restore() {
-	const [file, maskUrl, look] = await Promise.all([recall("picture"), recall("mask"), recall("look")]);
-	if (look) Object.assign(state, {color: look.color, opacity: look.opacity});
-	if (file && !state.mask) {
-		try {
-			showPicture(await loadPicture(URL.createObjectURL(file)), file);
-			if (maskUrl) await restoreMask(maskUrl);
-			if (look) state.brush = look.brush;
-			await sendPicture(file);
-		} catch {
-			forgetPicture();
-		}
-	}
+	const [file, mask, paint, look] = await Promise.all(["picture", "mask", "paint", "look"].map(recall));
+	for (const name of LOOK) if (look && name in look) state[name] = look[name];
+	if (file && !state.painting) await restorePicture(file, mask, paint, look);
 	showLook();
 	root.dataset.ready = "true";
 }
 
-async function restoreMask(url) {
-	const bytes = bytesFromPixels(bitmapPixels(await loadPicture(url)));
-	if (bytes.length === state.mask.data.length) state.mask.load(bytes);
+async function restorePicture(file, mask, paint, look) {
+	const loaded = await loadPicture(file);
+	if (!loaded) return forgetPicture();
+	replacePicture(loaded, file, null);
+	state.painting.load(...(await readLayers(mask, paint)));
+	state.painting.history.steps = state.painting.painted ? 1 : 0;
+	if (look) state.brush = look.brush;
+	await sendPicture(file);
 }

@@ -1,27 +1,30 @@
-// Pictures and mask files: chosen, dropped, pasted, replaced, taken away and brought back.
+// Pictures: chosen, dropped, pasted, replaced, taken away and brought back.
 
 let before = null; // what an "Undo" after a change of picture brings back
-const keep = () => ({file: state.file, image: state.image, mask: state.mask});
+const present = () => ({file: state.file, image: state.image, bitmap: state.bitmap, painting: state.painting});
 
-function loadPicture(url) {
+// The picture in a file or at a URL, or null after telling that there is none.
+async function loadPicture(source) {
 	const loaded = new Image();
-	loaded.src = url;
-	return loaded.decode().then(() => loaded);
+	loaded.src = source instanceof Blob ? URL.createObjectURL(source) : source;
+	try {
+		await loaded.decode();
+		return loaded;
+	} catch {
+		say(TEXT.notPicture, [TEXT.ok, hush]);
+		return null;
+	}
 }
 
 // A picture chosen, dropped or pasted here: shows it at once and sends it to the server.
 async function choosePicture(file) {
-	try {
-		const loaded = await loadPicture(URL.createObjectURL(file));
-		const change = showPicture(loaded, file);
-		state.image = null;
-		showChange(change);
-		savePicture();
-		if (!plain && change !== "kept" && file.type !== "image/jpeg") offerAlpha(loaded);
-		await sendPicture(file);
-	} catch {
-		say(TEXT.notPicture, [TEXT.ok, hush]);
-	}
+	const loaded = await loadPicture(file);
+	if (!loaded) return;
+	const change = replacePicture(loaded, file, null);
+	showChange(change);
+	savePicture();
+	if (!sketch && change !== "kept" && file.type !== "image/jpeg") offerAlpha(loaded);
+	await sendPicture(file);
 }
 
 async function sendPicture(file) {
@@ -40,54 +43,66 @@ async function sendPicture(file) {
 	publish();
 }
 
-// Puts a picture under the mask. The mask stays if the size is the same. Returns what happened to it.
-function showPicture(loaded, file) {
-	cancelGesture();
-	before = keep();
+// Puts a picture under the mask. The mask stays if the size is the same; colours belong to the picture that was painted
+// on. Returns what happened: "none", "kept" or "cleared".
+function replacePicture(loaded, file, image) {
+	before = present();
 	const {naturalWidth: width, naturalHeight: height} = loaded;
-	const old = state.mask;
-	const same = old && old.width === width && old.height === height;
-	if (picture.src.startsWith("blob:") && picture.src !== loaded.src) before.url = picture.src;
-	picture.src = loaded.src;
-	state.file = file;
-	useMask(same ? old : new Mask(width, height));
-	if (!same || state.fitted) fit();
-	if (!old || !old.painted) return "none";
+	const old = state.painting;
+	const same = old && old.size.join() === [width, height].join();
+	const {fitted} = state;
+	const painted = Boolean(old?.painted);
+	show({file, image, bitmap: loaded, painting: same ? old : new Painting(width, height)});
+	if (same && old.colours?.painted) edit((painting) => (sketch ? painting.colours.fill(0) : painting.coloursToMask()));
+	if (!same || fitted) fit();
+	if (!painted) return "none";
 	return same ? "kept" : "cleared";
 }
 
-function useMask(mask) {
-	const resized = !state.mask || state.mask.width !== mask.width || state.mask.height !== mask.height;
-	state.mask = mask;
-	state.keyPoint = null;
-	if (resized || paper.width !== mask.width || paper.height !== mask.height) {
-		paper.width = mask.width;
-		paper.height = mask.height;
-		stage.style.width = `${mask.width}px`;
-		stage.style.height = `${mask.height}px`;
-		state.brush = Math.max(8, Math.round(Math.min(mask.width, mask.height) / 16));
+// Shows a picture (its File, Gradio's FileData when there is one, and the image made of it) with what is painted on it.
+function show({file, image, bitmap, painting}) {
+	cancelGesture();
+	picture.src = bitmap.src;
+	if (state.painting?.size.join() !== painting.size.join()) {
+		stage.style.width = `${painting.width}px`;
+		stage.style.height = `${painting.height}px`;
+		state.brush = Math.max(8, Math.round(Math.min(...painting.size) / 16));
 	}
-	grow(mask.dirty, mask.box);
-	redraw();
+	Object.assign(state, {file, image, bitmap, painting, uploading: null, keyPoint: null, selection: null});
+	redrawAll();
 	showState();
 }
 
+// Shows another picture as a step that can be undone: `next` shares the history of what is shown now.
+function showAsStep(next) {
+	const step = {bytes: state.painting.bytes, other: next, swap() {
+		const now = present();
+		show(step.other);
+		step.other = now;
+		fit();
+		savePicture();
+		if (!state.image) sendPicture(state.file);
+	}};
+	step.swap();
+	state.painting.history.push(step);
+}
+
 function showChange(change) {
-	const back = [TEXT.bringBack, bringBack];
-	if (change === "kept") say(TEXT.maskKept, [TEXT.clearIt, () => (hush(), COMMANDS.clear())], [TEXT.ok, hush]);
-	else if (change === "cleared") say(TEXT.maskCleared, back, [TEXT.ok, hush]);
-	else hush();
+	if (change === "none") return hush();
+	if (change === "cleared") return say(TEXT.maskCleared, [TEXT.bringBack, bringBack]);
+	const other = sketch ? [TEXT.bringBack, () => (hush(), travel(-1))] : [TEXT.clearIt, () => (hush(), clear())];
+	say(TEXT.maskKept, other, [TEXT.ok, hush]);
 }
 
 function removePicture() {
 	cancelGesture();
-	before = keep();
+	before = present();
 	forgetPicture();
 	say(TEXT.removed, [TEXT.bringBack, bringBack], [TEXT.ok, hush]);
 }
 
 function forgetPicture() {
-	state.mask = state.file = state.image = state.uploading = null;
+	state.painting = state.file = state.image = state.bitmap = state.uploading = null;
 	picture.removeAttribute("src");
 	publish();
 	savePicture();
@@ -95,25 +110,18 @@ function forgetPicture() {
 
 async function bringBack() {
 	hush();
-	const old = before;
-	if (!old || !old.mask) return;
-	const file = old.file;
-	const loaded = await loadPicture(file ? URL.createObjectURL(file) : old.image.url);
-	picture.src = loaded.src;
-	Object.assign(state, {file, image: old.image, uploading: null});
-	useMask(old.mask);
+	if (!before?.painting) return;
+	show(before);
 	fit();
 	savePicture();
 	if (state.image) publish();
-	else await sendPicture(file);
+	else await sendPicture(state.file);
 }
 
 function offerAlpha(loaded) {
 	const pixels = bitmapPixels(loaded);
 	if (!hasTransparency(pixels)) return;
-	// What is see-through is what is missing, so that is what to paint.
-	const bytes = bytesFromPixels(pixels, true).map((value) => 255 - value);
-	say(TEXT.alphaOffer, [TEXT.useIt, () => (hush(), edit((mask) => mask.replace(bytes)))], [TEXT.dismiss, hush]);
+	say(TEXT.alphaOffer, [TEXT.useIt, () => (hush(), edit(({mask}) => mask.replace(transparency(pixels))))], [TEXT.dismiss, hush]);
 }
 
 function say(text, ...choices) {
@@ -128,24 +136,4 @@ function say(text, ...choices) {
 
 function hush() {
 	note.hidden = true;
-}
-
-// --- masks from and to files
-
-async function uploadMask(file) {
-	try {
-		const loaded = await loadPicture(URL.createObjectURL(file));
-		const bytes = bytesFromPixels(bitmapPixels(loaded));
-		const {width, height} = state.mask;
-		edit((mask) => mask.replace(resizeBytes(bytes, loaded.width, loaded.height, width, height)));
-	} catch {
-		say(TEXT.notPicture, [TEXT.ok, hush]);
-	}
-}
-
-function downloadMask() {
-	const link = document.createElement("a");
-	link.href = maskDataUrl(state.mask);
-	link.download = `${(state.file ? state.file.name : "picture").replace(/\.[^.]*$/, "")}_mask.png`;
-	link.click();
 }

@@ -1,10 +1,11 @@
-// Pictures become mask bytes, and masks become PNG files. Knows no page.
+// Pictures become mask bytes and colours, and those become PNG files. Knows no page.
 
+// The ImageData of an image element.
 function bitmapPixels(bitmap) {
-	const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-	const context = canvas.getContext("2d", {willReadFrequently: true});
+	const {naturalWidth: width, naturalHeight: height} = bitmap;
+	const context = new OffscreenCanvas(width, height).getContext("2d", {willReadFrequently: true});
 	context.drawImage(bitmap, 0, 0);
-	return context.getImageData(0, 0, bitmap.width, bitmap.height);
+	return context.getImageData(0, 0, width, height);
 }
 
 // The bytes that a picture means as a mask: its alpha channel if it has transparency, else its luminance.
@@ -52,26 +53,45 @@ function linearAt(bytes, width, height, u, v) {
 	return Math.round(top * (1 - fy) + bottom * fy);
 }
 
-function greyPixels(mask) {
-	const pixels = new ImageData(mask.width, mask.height);
+const wordsFromPixels = (pixels) => new Uint32Array(pixels.data.buffer);
+
+// The colour at a place as "#rrggbb".
+function colourAt(bitmap, x, y) {
+	const context = new OffscreenCanvas(1, 1).getContext("2d");
+	context.drawImage(bitmap, Math.floor(x), Math.floor(y), 1, 1, 0, 0, 1, 1);
+	return hexColour(new Uint32Array(context.getImageData(0, 0, 1, 1).data.buffer)[0]);
+}
+
+// "#rrggbb" as a word in the order of memory, red first, with alpha 0; and back.
+function colourWord(hex) {
+	const rgb = parseInt(hex.slice(1), 16);
+	return ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
+}
+
+const hexColour = (word) => `#${[word, word >> 8, word >> 16].map((part) => (part & 255).toString(16).padStart(2, "0")).join("")}`;
+
+// The layer as a picture: a mask in greys, colours as they are.
+function layerPixels(layer) {
+	const pixels = new ImageData(layer.width, layer.height);
 	const words = new Uint32Array(pixels.data.buffer);
-	for (let i = 0; i < words.length; i++) words[i] = 0xff000000 | (mask.data[i] * 0x010101);
+	if (layer.data instanceof Uint32Array) words.set(layer.data);
+	else for (let i = 0; i < words.length; i++) words[i] = 0xff000000 | (layer.data[i] * 0x010101);
 	return pixels;
 }
 
-// A grey PNG of the mask as a data URL, at once.
-function maskDataUrl(mask) {
+// The layer's PNG as a data URL, at once.
+function layerUrl(layer) {
 	const canvas = document.createElement("canvas");
-	canvas.width = mask.width;
-	canvas.height = mask.height;
-	canvas.getContext("2d", {willReadFrequently: true}).putImageData(greyPixels(mask), 0, 0);
+	canvas.width = layer.width;
+	canvas.height = layer.height;
+	canvas.getContext("2d", {willReadFrequently: true}).putImageData(layerPixels(layer), 0, 0);
 	return canvas.toDataURL("image/png");
 }
 
 // The same, without holding the page up.
-async function maskDataUrlLater(mask) {
-	const canvas = new OffscreenCanvas(mask.width, mask.height);
-	canvas.getContext("2d", {willReadFrequently: true}).putImageData(greyPixels(mask), 0, 0);
+async function layerUrlLater(layer) {
+	const canvas = new OffscreenCanvas(layer.width, layer.height);
+	canvas.getContext("2d", {willReadFrequently: true}).putImageData(layerPixels(layer), 0, 0);
 	const blob = await canvas.convertToBlob({type: "image/png"});
 	return new Promise((resolve) => {
 		const reader = new FileReader();

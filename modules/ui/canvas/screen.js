@@ -8,53 +8,74 @@ function redraw() {
 function drawNow() {
 	frame = 0;
 	showRing();
-	if (!state.mask) return;
-	const box = state.mask.takeDirty();
+	if (!state.painting) return;
+	const {mask, colours} = state.painting;
+	const tint = colourWord(state.color);
+	drawLayer(mask, maskPaper, (value) => (value << 24) | tint);
+	if (colours) drawLayer(colours, coloursPaper, (value) => value);
+}
+
+function drawLayer(layer, paper, wordOf) {
+	const box = layer.takeDirty();
 	if (isEmptyBox(box)) return;
-	const width = box.x1 - box.x0;
-	const pixels = new ImageData(width, box.y1 - box.y0);
+	if (paper.width !== layer.width || paper.height !== layer.height) [paper.width, paper.height] = [layer.width, layer.height];
+	const pixels = new ImageData(box.x1 - box.x0, box.y1 - box.y0);
 	const words = new Uint32Array(pixels.data.buffer);
-	const tint = tintWord(state.color);
 	for (let y = box.y0, i = 0; y < box.y1; y++) {
-		const row = y * state.mask.width;
-		for (let x = box.x0; x < box.x1; x++, i++) words[i] = (state.mask.data[row + x] << 24) | tint;
+		const row = y * layer.width;
+		for (let x = box.x0; x < box.x1; x++, i++) words[i] = wordOf(layer.data[row + x]);
 	}
 	paper.getContext("2d").putImageData(pixels, box.x0, box.y0);
 }
 
-function tintWord(color) {
-	const rgb = parseInt(color.slice(1), 16);
-	return ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
-}
-
-function setLook() {
-	paper.style.opacity = state.opacity / 100;
-	root.style.setProperty("--mc-mask-color", state.color);
-	if (!state.mask) return;
-	grow(state.mask.dirty, state.mask.box);
+// Shows all of it anew.
+function redrawAll() {
+	if (!state.painting) return;
+	if (!state.painting.colours) coloursPaper.width = coloursPaper.height = 1;
+	for (const layer of state.painting.layers) grow(layer.dirty, layer.box);
 	redraw();
 }
 
+function setLook() {
+	maskPaper.style.opacity = state.opacity / 100;
+	root.style.setProperty("--mc-mask-color", state.color);
+	redrawAll();
+}
+
 function showState() {
-	const mask = state.mask;
-	const painted = mask && mask.painted > 0;
-	root.dataset.empty = !mask;
-	root.dataset.masked = Boolean(painted);
+	const {painting} = state;
+	const {mask, colours, history} = painting || {};
+	root.dataset.empty = !painting;
+	root.dataset.masked = Boolean(mask?.painted);
 	root.dataset.tool = state.tool;
 	root.dataset.erasing = state.erase;
-	root.dataset.imageSize = mask ? `${mask.width}x${mask.height}` : "";
-	root.dataset.maskCoverage = mask ? mask.coverage.toFixed(6) : "";
+	root.dataset.imageSize = painting ? painting.size.join("x") : "";
+	root.dataset.maskCoverage = painting ? mask.coverage.toFixed(6) : "";
 	root.dataset.synced = state.synced && !state.uploading;
-	for (const name of ["brush", "eraser"]) button(name).setAttribute("aria-pressed", state.erase === (name === "eraser"));
-	for (const name of ["freehand", "rectangle", "lasso", "pan"]) button(name).setAttribute("aria-pressed", state.tool === name);
-	for (const item of element.querySelectorAll(".mc-bar button")) item.disabled = !mask && item.dataset.act !== "choose";
-	button("undo").disabled = !mask || !mask.done.length;
-	button("redo").disabled = !mask || !mask.undone.length;
-	button("clear").disabled = button("downloadMask").disabled = !painted;
+	for (const item of element.querySelectorAll(".mc-tools button")) item.disabled = !painting && item.dataset.act !== "choose";
+	press("brush", !state.erase && SHAPES.includes(state.tool));
+	press("eraser", state.erase && SHAPES.includes(state.tool));
+	for (const name of ["freehand", "rectangle", "lasso", "pan", "flood", "range", "eyedropper"]) press(name, state.tool === name);
+	for (const name of ["replace", "add", "subtract"]) press(name, state.join === name);
+	press("inColour", state.inColour);
+	press("select", !panel("select").hidden);
+	panel("colours").hidden = !painting || !state.inColour;
+	button("undo").disabled = !history?.done.length;
+	button("redo").disabled = !history?.undone.length;
+	button("clear").disabled = !painting?.painted;
+	button("downloadMask").disabled = !mask?.painted;
 	find(".mc-size-text").textContent = `${state.brush} px`;
 	input("size").value = sizeToSlider(state.brush);
-	find(".mc-info").textContent = mask ? `${mask.width} × ${mask.height}${state.uploading ? ` · ${TEXT.uploading}` : ""}` : "";
-	find(".mc-cover").textContent = mask ? (painted ? TEXT.masked(percent(mask.coverage)) : TEXT.noMask) : "";
+	find(".mc-tolerance-text").textContent = input("tolerance").value = state.tolerance;
+	find(".mc-info").textContent = painting ? `${mask.width} × ${mask.height}${state.uploading ? ` · ${TEXT.uploading}` : ""}` : "";
+	const covered = [mask?.painted && TEXT.masked(percent(mask.coverage)), colours?.painted && TEXT.coloured(percent(colours.coverage))];
+	find(".mc-cover").textContent = painting ? covered.filter(Boolean).join(" · ") || TEXT.noMask : "";
+}
+
+const panel = (name) => find(`[data-panel="${name}"]`);
+
+function press(name, pressed) {
+	for (const item of buttons(name)) item.setAttribute("aria-pressed", pressed);
 }
 
 function percent(share) {

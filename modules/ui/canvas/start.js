@@ -3,12 +3,9 @@
 function showLook() {
 	input("color").value = state.color;
 	input("opacity").value = state.opacity;
+	showInk();
 	setLook();
 	showState();
-}
-
-function pictureIn(list) {
-	return [...(list || [])].find((file) => file.type.startsWith("image/"));
 }
 
 function listenToTools() {
@@ -17,20 +14,29 @@ function listenToTools() {
 		if (name) COMMANDS[name]();
 	});
 	input("size").addEventListener("input", (event) => setBrush(sliderToSize(Number(event.target.value))));
-	for (const name of ["color", "opacity"]) {
-		input(name).addEventListener("input", (event) => {
-			state[name] = name === "opacity" ? Number(event.target.value) : event.target.value;
-			setLook();
-			saveLook();
-		});
-	}
+	listenToLook("color", setLook);
+	listenToLook("opacity", setLook);
+	listenToLook("ink", () => setMode(false));
+	listenToLook("inkOpacity", () => {});
+	input("tolerance").addEventListener("input", (event) => setTolerance(Number(event.target.value)));
 	for (const chooser of element.querySelectorAll("[data-file]")) {
 		chooser.addEventListener("change", () => {
 			const file = chooser.files[0];
 			chooser.value = "";
-			if (file) (chooser.dataset.file === "mask" ? uploadMask : choosePicture)(file);
+			if (file) CHOSEN[chooser.dataset.file](file);
 		});
 	}
+	root.addEventListener("frame", (event) => setFrame(event.detail));
+}
+
+// An input whose value is kept in the state under its name.
+function listenToLook(name, act) {
+	input(name).addEventListener("input", ({target}) => {
+		state[name] = target.type === "range" ? Number(target.value) : target.value;
+		showInk();
+		act();
+		saveLook();
+	});
 }
 
 function listenToPointer() {
@@ -45,7 +51,7 @@ function listenToPointer() {
 		if (!gesture) state.pointer = null;
 		showRing();
 	});
-	view.addEventListener("contextmenu", (event) => state.mask && event.preventDefault());
+	view.addEventListener("contextmenu", (event) => state.painting && event.preventDefault());
 	view.addEventListener("wheel", onWheel, {passive: false});
 }
 
@@ -87,12 +93,13 @@ function listenToDocument() {
 }
 
 setWords();
+makeSwatches();
 showLook();
 listenToTools();
 listenToPointer();
 listenToDrops();
 listenToDocument();
-new ResizeObserver(() => (state.fitted ? fit() : state.mask && place())).observe(view);
+new ResizeObserver(() => (state.fitted ? fit() : state.painting && place())).observe(view);
 watch("value", receive);
 if (props.value?.image) receive().then(() => (root.dataset.ready = "true"));
 else restore();

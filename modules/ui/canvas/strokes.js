@@ -1,10 +1,11 @@
 // What a pressed pointer does: strokes, rectangles, lassos, moving the picture, pinching.
 
 const touches = new Map(); // pointer id -> last place of each finger
+const SHAPES = ["freehand", "rectangle", "lasso"];
 let gesture = null; // what the pressed pointer does: {kind, id, ...}
 
 function onDown(event) {
-	if (!state.mask || event.target.closest("button, .mc-note")) return;
+	if (!state.painting || event.target.closest("button, .mc-note")) return;
 	view.focus({preventScroll: true});
 	const at = locate(event);
 	if (event.pointerType === "touch") {
@@ -19,7 +20,9 @@ function onDown(event) {
 	view.setPointerCapture(event.pointerId);
 	const panning = event.button === 1 || (event.button === 0 && (state.tool === "pan" || state.space || event.shiftKey));
 	if (panning) startPan(event, at);
-	else if (!plain && [0, 2, 5].includes(event.button)) startPaint(event, at);
+	else if (event.button === 0 && (state.tool === "eyedropper" || (state.inColour && event.altKey))) takeColour(at);
+	else if (event.button === 0 && state.tool in SEEKERS) selectAt(at);
+	else if ([0, 2, 5].includes(event.button) && SHAPES.includes(state.tool)) startPaint(event, at);
 }
 
 function startPan(event, at) {
@@ -36,21 +39,31 @@ function startPinch(event) {
 
 // Right button and the pen's eraser end erase, whatever the tool.
 function startPaint(event, at) {
-	const erase = state.erase || event.button === 2 || event.button === 5 || event.altKey;
-	gesture = {kind: state.tool, id: event.pointerId, value: erase ? 0 : 255, from: at, to: at, points: [[at.x, at.y]]};
+	const erase = state.erase || event.button === 2 || event.button === 5 || (event.altKey && !state.inColour);
+	gesture = {kind: state.tool, id: event.pointerId, value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]};
 	root.dataset.erasing = erase;
 	root.dataset.painting = "true";
 	if (gesture.kind === "freehand") paintTo(at);
 	redraw();
 }
 
+// What a brush writes into its layer: 0 to erase.
+function brushValue(erase) {
+	if (erase) return 0;
+	if (!state.inColour) return 255;
+	return ((Math.round(state.inkOpacity * 2.55) << 24) | colourWord(state.ink)) >>> 0;
+}
+
+const draw = (value, shape) => state.painting.draw(value, state.inColour, shape);
+
 function paintTo(at) {
-	state.mask.stroke(gesture.to.x, gesture.to.y, at.x, at.y, state.brush / 2, gesture.value);
+	const {to, value} = gesture;
+	draw(value, (layer) => layer.stroke(to.x, to.y, at.x, at.y, state.brush / 2, value));
 	gesture.to = at;
 }
 
 function onMove(event) {
-	if (!state.mask) return;
+	if (!state.painting) return;
 	const at = locate(event);
 	if (event.pointerType === "touch") {
 		if (gesture && gesture.kind === "pinch" && touches.has(event.pointerId)) return pinch(event, at);
@@ -95,18 +108,17 @@ function onUp(event) {
 		return;
 	}
 	if (gesture.id !== event.pointerId) return;
-	if (gesture.kind === "rectangle") {
-		state.mask.rectangle(gesture.from.x, gesture.from.y, gesture.to.x, gesture.to.y, gesture.value);
-	}
-	if (gesture.kind === "lasso") state.mask.polygon(gesture.points, gesture.value);
-	const painted = gesture.kind !== "pan";
+	const {kind, from, to, points, value} = gesture;
+	if (kind === "rectangle") draw(value, (layer) => layer.rectangle(from.x, from.y, to.x, to.y, value));
+	if (kind === "lasso") draw(value, (layer) => layer.polygon(points, value));
+	const painted = kind !== "pan";
 	endGesture();
 	if (painted) finishStep();
 }
 
 function cancelGesture() {
 	if (!gesture) return;
-	if (state.mask) state.mask.cancel();
+	if (state.painting) state.painting.cancel();
 	endGesture();
 }
 
@@ -118,24 +130,25 @@ function endGesture() {
 	redraw();
 }
 
-// Ends a step of the mask: history, screen, value.
+// Ends a step: history, screen, value. Returns whether anything changed.
 function finishStep() {
-	if (state.mask.commit()) maskChanged();
+	const changed = state.painting.commit();
+	if (changed) paintingChanged();
 	redraw();
 	showState();
+	return changed;
 }
 
-function maskChanged() {
+function paintingChanged() {
 	state.synced = false;
 	state.version += 1;
 	redraw();
 	showState();
-	clearTimeout(maskChanged.timer);
-	maskChanged.timer = setTimeout(sync, 350);
+	clearTimeout(paintingChanged.timer);
+	paintingChanged.timer = setTimeout(sync, 350);
 }
 
 function showShape() {
-	const toView = ([x, y]) => `${x * state.scale + state.x},${y * state.scale + state.y}`;
 	const {from, to} = gesture;
 	const corners = [[from.x, from.y], [to.x, from.y], [to.x, to.y], [from.x, to.y]];
 	const points = (gesture.kind === "rectangle" ? corners : gesture.points).map(toView).join(" ");
@@ -143,7 +156,7 @@ function showShape() {
 }
 
 function onWheel(event) {
-	if (!state.mask) return;
+	if (!state.painting) return;
 	event.preventDefault();
 	if (event.ctrlKey && !event.shiftKey && Number.isInteger(event.deltaY) && Math.abs(event.deltaY) >= 40) {
 		return stepBrush(event.deltaY < 0 ? 1 : -1);

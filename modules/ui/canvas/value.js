@@ -1,63 +1,81 @@
 // The value: what the server gets, and what it sends.
 
-// Brings props.value up to date. PNG encoding of a large mask takes a while, so it waits for a pause in the painting and
+const urlOf = (layer) => (layer?.painted ? layerUrl(layer) : null);
+
+// Brings props.value up to date. PNG encoding of something large takes a while, so it waits for a pause in the painting and
 // goes on beside it; a press or key elsewhere on the page (it may be Generate) does not wait.
 async function sync() {
-	if (gesture) return void (maskChanged.timer = setTimeout(sync, 350));
-	const version = state.version;
-	const url = state.mask?.painted ? await maskDataUrlLater(state.mask) : null;
-	if (!state.synced && state.version === version) publish(url);
+	if (gesture) return void (paintingChanged.timer = setTimeout(sync, 350));
+	const {version, painting} = state;
+	const later = (layer) => (layer?.painted ? layerUrlLater(layer) : null);
+	const urls = await Promise.all([later(painting?.mask), later(painting?.colours)]);
+	if (!state.synced && state.version === version) publish(...urls);
 }
 
 function syncNow() {
 	if (!state.synced) publish();
 }
 
-// `maskUrl` is the mask's PNG, when somebody has it already.
-function publish(maskUrl = null) {
-	clearTimeout(maskChanged.timer);
-	const mask = state.mask;
+// The arguments are the PNGs of mask and colours, when somebody has them already.
+function publish(mask = urlOf(state.painting?.mask), paint = urlOf(state.painting?.colours)) {
+	clearTimeout(paintingChanged.timer);
+	const {painting} = state;
 	state.synced = true;
 	props.value = {
-		image: state.image, mask: mask?.painted ? maskUrl || maskDataUrl(mask) : null, size: mask ? [mask.width, mask.height] : null,
-		strokes: mask ? mask.steps : 0, loading: Boolean(state.uploading),
+		image: state.image, mask, paint, size: painting ? painting.size : null, strokes: painting ? painting.history.steps : 0,
+		loading: Boolean(state.uploading), as_step: false,
 	};
 	showState();
-	saveMask(props.value.mask);
+	savePainting(mask, paint);
 }
 
 // The server has set the value (a "send to", for example; perhaps while this tab is hidden).
 async function receive() {
 	const value = props.value || {};
 	if (!value.image) {
-		if (state.mask) removePicture();
+		if (state.painting) removePicture();
 		return;
 	}
-	if (state.image && value.image.path === state.image.path && !value.mask) return publish();
-	if (!value.mask && state.mask?.painted && value.size?.join() === [state.mask.width, state.mask.height].join()) {
-		props.value = {...value, mask: maskDataUrl(state.mask)}; // Generate may be pressed before the picture is here
+	if (state.image && value.image.path === state.image.path && !value.mask && !value.paint) return publish();
+	if (!value.mask && state.painting?.mask.painted && value.size?.join() === state.painting.size.join()) {
+		props.value = {...value, mask: layerUrl(state.painting.mask)}; // Generate may be pressed before the picture is here
 	}
-	try {
-		const blob = await (await fetch(value.image.url)).blob();
-		const file = new File([blob], value.image.orig_name || "picture.png", {type: blob.type});
-		const loaded = await loadPicture(URL.createObjectURL(file));
-		if (props.value.image?.path !== value.image.path) return;
-		const change = showPicture(loaded, file);
-		Object.assign(state, {image: value.image, uploading: null});
-		if (value.mask) await receiveMask(value.mask);
+	const file = await fetchFile(value.image);
+	const loaded = await loadPicture(file);
+	if (!loaded || props.value.image?.path !== value.image.path) return;
+	if (value.as_step && state.painting) {
+		const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight, state.painting.history);
+		painting.load(...(await readLayers(value.mask, value.paint)));
+		showAsStep({file, image: value.image, bitmap: loaded, painting});
+	} else {
+		const change = replacePicture(loaded, file, value.image);
+		if (value.mask || value.paint) await receivePainting(value);
 		else showChange(change);
-		publish();
 		savePicture();
-	} catch {
-		say(TEXT.notPicture, [TEXT.ok, hush]);
 	}
+	publish();
 }
 
-async function receiveMask(url) {
-	const loaded = await loadPicture(url);
-	const bytes = bytesFromPixels(bitmapPixels(loaded));
-	if (bytes.length !== state.mask.data.length) return;
-	state.mask.replace(bytes);
-	state.mask.commit();
+// Gradio's FileData as a File; an empty one when the server does not have it any more.
+async function fetchFile({url, orig_name: name}) {
+	const answer = await fetch(url).catch(() => null);
+	const blob = answer ? await answer.blob() : new Blob();
+	return new File([blob], name || "picture.png", {type: blob.type});
+}
+
+async function receivePainting(value) {
+	const [bytes, words] = await readLayers(value.mask, value.paint);
+	const {painting} = state;
+	if (bytes?.length === painting.mask.data.length) painting.mask.replace(bytes);
+	if (words?.length === painting.mask.data.length) painting.needColours().replace(words);
+	painting.commit();
+	redraw();
 	hush();
+}
+
+// Mask bytes and colour words from their PNGs; undefined for those that are not there.
+async function readLayers(mask, paint) {
+	const [maskPicture, paintPicture] = await Promise.all([mask && loadPicture(mask), paint && loadPicture(paint)]);
+	return [maskPicture ? bytesFromPixels(bitmapPixels(maskPicture)) : undefined,
+		paintPicture ? wordsFromPixels(bitmapPixels(paintPicture)) : undefined];
 }

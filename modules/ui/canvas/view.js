@@ -7,22 +7,23 @@ function place() {
 	stage.style.setProperty("--mc-scale", state.scale);
 	root.dataset.close = state.scale >= 4;
 	button("actual").textContent = `${Math.round(state.scale * 100)}%`;
+	showFrame();
 	showRing();
 }
 
 function fit() {
 	state.fitted = true;
-	if (!state.mask || !view.clientWidth) return; // in a hidden tab the view has no size: it is fitted when shown
+	if (!state.painting || !view.clientWidth) return; // in a hidden tab the view has no size: it is fitted when shown
 	const margin = view.clientWidth > 500 ? 16 : 6;
-	const room = [view.clientWidth - 2 * margin, view.clientHeight - 2 * margin];
-	state.scale = Math.min(room[0] / state.mask.width, room[1] / state.mask.height, 8);
-	state.x = (view.clientWidth - state.mask.width * state.scale) / 2;
-	state.y = (view.clientHeight - state.mask.height * state.scale) / 2;
+	const {x0, y0, x1, y1} = frameBox();
+	state.scale = Math.min((view.clientWidth - 2 * margin) / (x1 - x0), (view.clientHeight - 2 * margin) / (y1 - y0), 8);
+	state.x = view.clientWidth / 2 - ((x0 + x1) / 2) * state.scale;
+	state.y = view.clientHeight / 2 - ((y0 + y1) / 2) * state.scale;
 	place();
 }
 
 function zoomTo(scale, px = view.clientWidth / 2, py = view.clientHeight / 2) {
-	if (!state.mask) return;
+	if (!state.painting) return;
 	const next = Math.min(MAX_SCALE, Math.max(0.02, scale));
 	state.x = px - ((px - state.x) * next) / state.scale;
 	state.y = py - ((py - state.y) * next) / state.scale;
@@ -43,8 +44,8 @@ function panBy(dx, dy) {
 // Some part of the picture stays in the view.
 function keepInSight() {
 	const edge = 48;
-	const w = state.mask.width * state.scale;
-	const h = state.mask.height * state.scale;
+	const w = state.painting.width * state.scale;
+	const h = state.painting.height * state.scale;
 	state.x = Math.min(view.clientWidth - edge, Math.max(edge - w, state.x));
 	state.y = Math.min(view.clientHeight - edge, Math.max(edge - h, state.y));
 }
@@ -57,8 +58,34 @@ function locate(event) {
 	return {vx, vy, x: (vx - state.x) / state.scale, y: (vy - state.y) / state.scale};
 }
 
+// A place in the picture as an SVG point in the view.
+const toView = ([x, y]) => `${x * state.scale + state.x},${y * state.scale + state.y}`;
+
+// The picture with what it may grow by, in picture pixels.
+function frameBox() {
+	const {width, height} = state.painting;
+	const {left, up, right, down} = state.frame || {left: 0, up: 0, right: 0, down: 0};
+	return {x0: -left, y0: -up, x1: width + right, y1: height + down};
+}
+
+// Outlines the frame that the picture would get.
+function showFrame() {
+	const shown = state.painting && state.frame;
+	const {x0, y0, x1, y1} = shown ? frameBox() : emptyBox();
+	const corners = shown ? [[x0, y0], [x1, y0], [x1, y1], [x0, y1]].map(toView) : [];
+	for (const shape of element.querySelectorAll(".mc-frame polygon")) shape.setAttribute("points", corners.join(" "));
+	root.dataset.frame = shown ? `${x1 - x0}x${y1 - y0}` : "";
+}
+
+// Tells which frame is being considered; null or all 0 for none.
+function setFrame(frame) {
+	state.frame = frame && Object.values(frame).some((pixels) => pixels > 0) ? frame : null;
+	if (state.painting) fit();
+	else showFrame();
+}
+
 function showRing() {
-	const show = state.mask && state.pointer && state.tool === "freehand" && !state.space && root.dataset.panning !== "true";
+	const show = state.painting && state.pointer && state.tool === "freehand" && !state.space && root.dataset.panning !== "true";
 	ring.style.visibility = show ? "visible" : "hidden";
 	if (!show) return;
 	const size = Math.max(4, state.brush * state.scale);

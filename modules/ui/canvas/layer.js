@@ -1,7 +1,6 @@
-// The mask itself: one byte a pixel (255 = paint), what can be drawn in it, and its undo history. Knows no page.
+// One number a pixel, 0 where nothing is painted, and what can be drawn there. Knows no page.
 
 const TILE = 128;
-const HISTORY_BYTES = 96 * 2 ** 20;
 
 // A box is {x0, y0, x1, y1} in whole pixels, x1 and y1 not included.
 const emptyBox = () => ({x0: Infinity, y0: Infinity, x1: -Infinity, y1: -Infinity});
@@ -13,18 +12,16 @@ function grow(box, other) {
 	box.y1 = Math.max(box.y1, other.y1);
 }
 
-class Mask {
-	constructor(width, height) {
+class Layer {
+	// `Values` is the kind of array that holds it: Uint8Array for a mask, Uint32Array for colours.
+	constructor(width, height, Values) {
 		this.width = width;
 		this.height = height;
-		this.data = new Uint8Array(width * height);
+		this.data = new Values(width * height);
 		this.painted = 0; // pixels that are not 0
 		this.columns = Math.ceil(width / TILE);
-		this.saved = new Map(); // tile number -> its bytes before the present step
+		this.saved = new Map(); // tile number -> its values before the present step
 		this.dirty = emptyBox(); // what the screen has not seen yet
-		this.undone = [];
-		this.done = [];
-		this.steps = 0;
 	}
 
 	get box() {
@@ -35,7 +32,7 @@ class Mask {
 		return this.painted / (this.width * this.height);
 	}
 
-	// --- drawing: each call belongs to the present step, which `commit` ends or `cancel` takes back
+	// --- drawing: each call belongs to the present step, which `takeChanges` ends or `cancel` takes back
 
 	// A round brush of `radius` pixels drawn from (x0, y0) to (x1, y1): all pixels whose centre it covers.
 	stroke(x0, y0, x1, y1, radius, value) {
@@ -96,59 +93,30 @@ class Mask {
 
 	// --- steps
 
-	// Ends the step. Returns whether it changed anything.
-	commit() {
+	// Ends the step. Returns what was in the tiles that it changed.
+	takeChanges() {
 		const tiles = [];
 		for (const [number, before] of this.saved) {
 			const after = this.tile(number);
-			if (!sameBytes(before, after)) tiles.push({number, bytes: before});
+			if (!sameValues(before, after)) tiles.push({number, values: before});
 			this.painted += countPainted(after) - countPainted(before);
 		}
 		this.saved.clear();
-		if (!tiles.length) return false;
-		this.done.push(tiles);
-		this.undone.length = 0;
-		this.steps += 1;
-		this.forgetOldest();
-		return true;
+		return tiles;
 	}
 
 	cancel() {
-		for (const [number, bytes] of this.saved) this.setTile(number, bytes);
+		for (const [number, values] of this.saved) this.setTile(number, values);
 		this.saved.clear();
 	}
 
-	undo() {
-		return this.travel(this.done, this.undone, -1);
-	}
-
-	redo() {
-		return this.travel(this.undone, this.done, 1);
-	}
-
-	// A step holds the bytes of its tiles on the other side of it, so going over it swaps them.
-	travel(from, to, direction) {
-		const tiles = from.pop();
-		if (!tiles) return false;
+	// Exchanges what `tiles` hold for what is there.
+	swap(tiles) {
 		for (const tile of tiles) {
 			const present = this.tile(tile.number);
-			this.painted += countPainted(tile.bytes) - countPainted(present);
-			this.setTile(tile.number, tile.bytes);
-			tile.bytes = present;
-		}
-		to.push(tiles);
-		this.steps += direction;
-		return true;
-	}
-
-	forgetOldest() {
-		let bytes = 0;
-		for (let i = this.done.length - 1; i >= 0; i--) {
-			for (const tile of this.done[i]) bytes += tile.bytes.length;
-			if (bytes > HISTORY_BYTES && i < this.done.length - 1) {
-				this.done.splice(0, i + 1);
-				return;
-			}
+			this.painted += countPainted(tile.values) - countPainted(present);
+			this.setTile(tile.number, tile.values);
+			tile.values = present;
 		}
 	}
 
@@ -156,8 +124,6 @@ class Mask {
 	load(data) {
 		this.data.set(data);
 		this.painted = countPainted(data);
-		this.done.length = this.undone.length = 0;
-		this.steps = this.painted ? 1 : 0;
 		this.saved.clear();
 		grow(this.dirty, this.box);
 	}
@@ -197,18 +163,18 @@ class Mask {
 
 	tile(number) {
 		const {x0, y0, x1, y1} = this.tileBox(number);
-		const bytes = new Uint8Array((x1 - x0) * (y1 - y0));
+		const values = new this.data.constructor((x1 - x0) * (y1 - y0));
 		for (let y = y0; y < y1; y++) {
-			bytes.set(this.data.subarray(y * this.width + x0, y * this.width + x1), (y - y0) * (x1 - x0));
+			values.set(this.data.subarray(y * this.width + x0, y * this.width + x1), (y - y0) * (x1 - x0));
 		}
-		return bytes;
+		return values;
 	}
 
-	setTile(number, bytes) {
+	setTile(number, values) {
 		const box = this.tileBox(number);
 		const {x0, y0, x1, y1} = box;
 		for (let y = y0; y < y1; y++) {
-			this.data.set(bytes.subarray((y - y0) * (x1 - x0), (y - y0 + 1) * (x1 - x0)), y * this.width + x0);
+			this.data.set(values.subarray((y - y0) * (x1 - x0), (y - y0 + 1) * (x1 - x0)), y * this.width + x0);
 		}
 		grow(this.dirty, box);
 	}
@@ -281,13 +247,13 @@ function largest(values) {
 	return values.reduce((a, b) => Math.max(a, b), -Infinity);
 }
 
-function sameBytes(a, b) {
+function sameValues(a, b) {
 	for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
 	return true;
 }
 
-function countPainted(bytes) {
+function countPainted(values) {
 	let count = 0;
-	for (let i = 0; i < bytes.length; i++) if (bytes[i]) count++;
+	for (let i = 0; i < values.length; i++) if (values[i]) count++;
 	return count;
 }

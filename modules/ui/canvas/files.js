@@ -1,0 +1,27 @@
+// Files that are chosen, dropped or pasted, and the mask's own file.
+
+const CHOSEN = {choose: choosePicture, uploadMask, other: selectDifference};
+const chooseFile = (kind) => find(`[data-file="${kind}"]`).click();
+
+function pictureIn(list) {
+	return [...(list || [])].find((file) => file.type.startsWith("image/"));
+}
+
+// White (or opaque, where there is transparency) is what to paint.
+async function uploadMask(file) {
+	const loaded = await loadPicture(file);
+	if (!loaded) return;
+	const [width, height] = [loaded.naturalWidth, loaded.naturalHeight];
+	const bytes = resizeBytes(bytesFromPixels(bitmapPixels(loaded)), width, height, ...state.painting.size);
+	edit(({mask}) => mask.replace(bytes));
+	if (!state.painting.mask.painted) say(TEXT.maskEmpty, [TEXT.ok, hush]);
+	else if ([width, height].join() !== state.painting.size.join()) say(TEXT.maskResized(width, height), [TEXT.ok, hush]);
+	else hush();
+}
+
+function downloadMask() {
+	const link = document.createElement("a");
+	link.href = layerUrl(state.painting.mask);
+	link.download = `${state.file.name.replace(/\.[^.]*$/, "")}_mask.png`;
+	link.click();
+}
