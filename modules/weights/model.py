@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modules.memory import free_memory
 from modules.weights import strips
 from modules.weights.chunks import token_count
+from modules.weights.memo import Memo, fingerprint
 from modules.weights.packing import PackedConv2d, weight_bytes
 from modules.weights.preview import LatentColours
 from modules.weights.text import TextEncoder
@@ -44,6 +45,8 @@ class StableDiffusion:
         self.in_channels = int(cast(nn.Conv2d, unet.get_submodule("conv_in")).in_channels)
         self.alphas_cumprod = cumulative_alphas()
         self._vae_dtype = dtype
+        self._tiling = False
+        self._contexts, self._latents = Memo(), Memo()
         self._colours: LatentColours | None = None
         self._fitting = threading.Lock()
 
@@ -61,7 +64,8 @@ class StableDiffusion:
 
         Not the same as one after the other: emphasis "Original" restores the mean over all of them, as WebUI does.
         """
-        return self.text.encode(texts, clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack)
+        return self._contexts.get((*texts, clip_skip, emphasis, comma_backtrack), lambda: self.text.encode(
+            texts, clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack))
 
     def token_count(self, text: str) -> tuple[int, int]:
         """(tokens, room for them in whole chunks of 75), for a text without schedules."""
@@ -83,7 +87,7 @@ class StableDiffusion:
         """
         # Contiguous: with another memory order, flat grey pictures give visibly other latents.
         images = torch.split(image.to(self.device).contiguous(), 1)
-        return torch.cat([self._encode(one) for one in images]) * LATENT_SCALE
+        return torch.cat([self._encode_once(one) for one in images]) * LATENT_SCALE
 
     @torch.no_grad()
     def decode_latent(self, latent: Tensor) -> Tensor:
@@ -95,6 +99,7 @@ class StableDiffusion:
 
     def set_tiling(self, on: bool) -> None:
         """Convolutions that wrap round the edges, so that pictures tile (WebUI: `apply_circular`), or plain ones."""
+        self._tiling = on
         for module in (*self.unet.modules(), *self.vae.modules()):
             if isinstance(module, (nn.Conv2d, PackedConv2d)):
                 module.padding_mode = "circular" if on else "zeros"
@@ -105,6 +110,9 @@ class StableDiffusion:
             if self._colours is None:
                 self._colours = LatentColours.fit(self.encode_image)
         return self._colours.paint(latent)
+
+    def _encode_once(self, image: Tensor) -> Tensor:
+        return self._latents.get((fingerprint(image), self._tiling), lambda: self._encode(image))
 
     def _encode(self, image: Tensor) -> Tensor:
         pixels = image.to(self._vae_dtype)
