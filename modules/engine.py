@@ -208,6 +208,20 @@ class Engine:
         script = self.scripts.find(call.title, img2img=isinstance(request, Img2Img))
         return script, script.bind(call.arguments, self.available)
 
+    def check(self, request: Txt2Img) -> None:
+        """Raises the UserError that carrying `request` out would begin with."""
+        check_limits(request, self.settings)
+        self.files_of(resolve(request).options)
+        for name in (request.refiner_checkpoint, request.hr_checkpoint):
+            if name:
+                self.catalog.find(name)
+
+    def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
+        """The parameters text of a resolved `request` for the model in use, with `extra` keys."""
+        nine_channels = self.loaded is not None and self.loaded.model.in_channels == 9
+        return infotext.write(request, seed=request.seed, subseed=request.subseed, nine_channels=nine_channels,
+                              **self._file_keys(request, refined=bool(request.refiner_checkpoint), extra=extra))
+
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """`request` with nothing left open. Raises InvalidInput."""
         return resolve(request)

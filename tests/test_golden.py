@@ -12,7 +12,7 @@ from golden.tiny import tiny_bench
 OWN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "golden"
 
-WHOLE = ("core", "classic")
+WHOLE = ("core", "classic", "scripts")
 """Groups of which every case is run."""
 
 SAMPLED = ("classic-extra", "odd-size", "samplers", "schedules", "prompts", "options", "hires")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from modules.errors import Interrupted, InvalidInput, Skipped
+from PIL import Image
+
+from modules.errors import InvalidInput, Skipped
 from modules.progress import JobContext, Preview
-from modules.request import Txt2Img
+from modules.request import MAX_SEED, Img2Img, Inpaint, Txt2Img
 from modules.result import GeneratedImage, Result
 from modules.scripts.available import Available
 from modules.styles import Style
 
 if TYPE_CHECKING:
     from modules.batches import FirstNoise
+    from modules.imaging.upscale import Upscalers
+
+AnyRequest = TypeVar("AnyRequest", bound=Txt2Img)
 
 LARGEST = 200 * 10**6
 """Pixels of the largest picture that a script puts together (WebUI's `img_max_size_mp`)."""
@@ -24,7 +31,14 @@ MOST_BATCHES = 10_000
 class Machine(Protocol):
     """What a script's context wants of the engine."""
 
+    @property
+    def upscalers(self) -> Upscalers: ...
+
     def resolve(self, request: Txt2Img, /) -> Txt2Img: ...
+
+    def check(self, request: Txt2Img, /) -> None: ...
+
+    def text(self, request: Txt2Img, extra: Mapping[str, Any], /) -> str: ...
 
     def make(self, request: Txt2Img, job: JobContext, /, *, extra: Mapping[str, Any],
              first_noise: FirstNoise | None) -> Result: ...
@@ -44,6 +58,23 @@ class Context:
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """`request` with its seeds drawn and its names spelt out. Raises InvalidInput."""
         return self._machine.resolve(request)
+
+    def check(self, request: Txt2Img) -> None:
+        """Raises the UserError that `generate` would begin with."""
+        self._machine.check(request)
+
+    def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
+        """The parameters text of a resolved `request`, with more keys."""
+        return self._machine.text(request, extra)
+
+    def enlarge(self, upscaler: str, image: Image.Image, factor: float) -> Image.Image:
+        """`image` enlarged by the upscaler of that name. Raises InvalidInput, CheckpointError."""
+        self.stage("Enlarging")
+
+        def on_tile(done: int, total: int) -> None:
+            self.stage(f"Enlarging: {done} of {total}")
+
+        return self._machine.upscalers.find(upscaler, on_tile)(image, factor)
 
     def plan(self, batches: int) -> None:
         """Says how many batches there will be in all, before the first. Raises InvalidInput for too many."""
@@ -68,24 +99,19 @@ class Context:
         self.warnings += [words for words in result.warnings if words not in self.warnings]
         return result
 
-    def skip(self, batches: int) -> None:
-        """Counts batches that will not be made as done."""
-        self._done += batches
-        self._job.batches(min(self._done, self._total), self._total)
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        """Reports a step of work besides the sampling. Raises as `stage`, and Skipped."""
+        self._job.step(step, total, preview)
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         """Hands finished pictures over, which saves them; returns them with their paths."""
         return self._job.keep(images, request)
 
     def stage(self, text: str) -> None:
-        """Names what is being done now. Sees to it that an interruption between two requests is noticed."""
+        """Names what is being done now. Raises Interrupted when somebody asked for it; there is no batch to skip."""
         self._job.stage(text)
-        try:
+        with contextlib.suppress(Skipped):
             self._job.check()
-        except Interrupted:
-            self.interrupted = True
-        except Skipped:
-            pass
 
 
 def check_size(width: int, height: int) -> None:
@@ -93,6 +119,18 @@ def check_size(width: int, height: int) -> None:
     if width * height > LARGEST:
         raise InvalidInput(f"That makes a picture of {width} x {height} pixels; at most {LARGEST // 10**6} million are "
                            "put together.", field="script_args")
+
+
+def later(request: AnyRequest, count: int) -> AnyRequest:
+    """`request` with the seed that comes `count` seeds later; behind the last one is 0."""
+    return replace(request, seed=(request.seed + count) % (MAX_SEED + 1))
+
+
+def as_inpaint(request: Img2Img, mask: Image.Image) -> Inpaint:
+    """`request` with `mask`; what an Inpaint has beyond that stays, or gets its defaults."""
+    if isinstance(request, Inpaint):
+        return replace(request, mask=mask)
+    return Inpaint(**{one.name: getattr(request, one.name) for one in fields(request)}, mask=mask)
 
 
 class _Part:

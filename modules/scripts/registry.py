@@ -8,10 +8,19 @@ from typing import Any
 
 from modules.errors import InvalidInput
 from modules.request import ScriptCall
+from modules.scripts.img2img_alternative import IMG2IMG_ALTERNATIVE
+from modules.scripts.loopback import LOOPBACK
+from modules.scripts.outpainting_mk2 import OUTPAINTING_MK2
+from modules.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
+from modules.scripts.prompt_matrix import PROMPT_MATRIX
 from modules.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from modules.scripts.script import Script
+from modules.scripts.sd_upscale import SD_UPSCALE
+from modules.scripts.xyz_plot import XYZ_IMG2IMG, XYZ_TXT2IMG
 
-BUILT_IN: tuple[Script, ...] = (PROMPTS_FROM_FILE,)
+BUILT_IN: tuple[Script, ...] = (
+    IMG2IMG_ALTERNATIVE, LOOPBACK, OUTPAINTING_MK2, POOR_MANS_OUTPAINTING, PROMPT_MATRIX, PROMPTS_FROM_FILE, SD_UPSCALE,
+    XYZ_TXT2IMG, XYZ_IMG2IMG)
 """In WebUI's order."""
 
 

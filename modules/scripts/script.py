@@ -39,7 +39,8 @@ class Input:
     """One input. `key` is its name in the parameters text, where `default` need not be written; "" keeps it out.
 
     `low`, `high` and `step` are a slider's; only `low` binds programs, which may ask for more than a slider shows.
-    `hidden` ones are for programs: the page has no use for them.
+    `hidden` ones are for programs: the page has no use for them. Programs choose by index: `absent` labels keep their
+    place in the order and cannot be chosen, and an index behind the last label means `beyond`, if that is given.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Input:
     choices: Choices = ()
     key: str = ""
     hidden: bool = False
+    absent: tuple[str, ...] = ()
+    beyond: str = ""
 
     def labels(self, available: Available) -> list[str]:
         """What can be chosen."""
@@ -93,13 +96,16 @@ class Input:
 
     def _choice(self, value: Any, labels: Sequence[str]) -> str:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if value in range(len(labels)):
-                return labels[int(value)]
+            if value >= len(labels) and self.beyond:
+                return self.beyond
+            found = labels[int(value)] if value in range(len(labels)) else None
+        else:
+            found = next((label for label in labels if label.lower() == str(value).lower()), None)
+        if found is None:
             raise self._wrong(value)
-        for label in labels:
-            if label.lower() == str(value).lower():
-                return label
-        raise self._wrong(value)
+        if found in self.absent:
+            raise InvalidInput(f"{found} is not to be had here.", field="script_args")
+        return found
 
     def _wrong(self, value: Any) -> InvalidInput:
         shown = str(value)[:100]

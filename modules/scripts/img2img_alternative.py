@@ -1,0 +1,97 @@
+"""img2img alternative test: the noise that would have made the picture is found first, and sampling starts from that.
+
+So a picture of one prompt becomes the same picture of another. Source: WebUI's script of that title.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from modules.request import Img2Img, Txt2Img
+from modules.result import GeneratedImage
+from modules.scripts.context import Context
+from modules.scripts.script import Arguments, Input, Script
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modules.sampling.types import SDModel
+
+
+def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+    """The picture from the noise that was found; its seed is the one after the request's."""
+    assert isinstance(request, Img2Img)
+    request = _overridden(context.resolve(request), arguments)
+    context.plan(request.n_iter)
+    extra = IMG2IMG_ALTERNATIVE.describe(arguments) | {
+        "Decode prompt": arguments["prompt"], "Decode negative prompt": arguments["negative"],
+        "Decode CFG scale": arguments["cfg"], "Decode steps": arguments["steps"],
+        "Randomness": arguments["randomness"], "Sigma Adjustment": arguments["adjust"]}
+
+    def first_noise(model: SDModel, latent: Tensor, drawn: Tensor) -> Tensor:
+        return _noise(model, latent, drawn, request, arguments, context)
+
+    return list(context.generate(request, extra=extra, first_noise=first_noise).images)
+
+
+def _overridden(request: Txt2Img, arguments: Arguments) -> Txt2Img:
+    changes: dict[str, Any] = {}
+    if arguments["override_sampler"]:
+        changes |= {"sampler": "Euler", "scheduler": "Automatic"}
+    if arguments["override_prompt"]:
+        changes |= {"prompt": arguments["prompt"], "negative_prompt": arguments["negative"]}
+    if arguments["override_steps"]:
+        changes["steps"] = arguments["steps"]
+    if arguments["override_strength"]:
+        changes["denoising_strength"] = 1.0
+    return replace(request, **changes)
+
+
+def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, arguments: Arguments,
+           context: Context) -> Tensor:
+    """What sampling begins with: the noise that was found, mixed with new one, less the picture that img2img adds."""
+    from modules import conditioning
+    from modules.imaging import tensors
+    from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
+    from modules.sampling.inversion import find_noise, mixed
+    from modules.sampling.registry import resolve
+    from modules.sampling.sample import Plan, build_sigmas
+    from modules.sampling.schedules import NoiseLevels, ScheduleRange, uniform
+
+    levels = NoiseLevels(model.alphas_cumprod)
+    steps = arguments["steps"]
+    guidance = conditioning.encode(model, arguments["prompt"], arguments["negative"], images=len(latent), calls=steps,
+                                   scale=arguments["cfg"], options=request.options)
+    denoise = SigmaDenoiser(GuidedDenoiser(model, guidance), levels)
+    sigmas = uniform(steps, ScheduleRange(levels, levels.sigma_min, levels.sigma_max))
+
+    def on_step(done: int, x: Tensor) -> None:
+        context.step(done, steps, lambda: tensors.to_image(model.preview(x[0]) * 2 - 1))
+
+    context.stage("Finding the noise")
+    found = find_noise(denoise, latent, sigmas, on_step, adjust=arguments["adjust"])
+    sampler, schedule = resolve(request.sampler, request.scheduler)
+    highest = build_sigmas(Plan(sampler, schedule, request.steps, options=request.options), levels, request.steps)[0]
+    return mixed(found, drawn, arguments["randomness"]) - latent / float(highest)
+
+
+IMG2IMG_ALTERNATIVE = Script(title="img2img alternative test", run=run, inputs=(
+    Input(name="info", label="CFG Scale should be 2 or lower.", kind="note", default=""),
+    Input(name="override_sampler", label="Override `Sampling method` to Euler?(this method is built for it)",
+          kind="checkbox", default=True, key="Override sampling method"),
+    Input(name="override_prompt", label="Override `prompt` to the same value as `original prompt`?(and "
+                                        "`negative prompt`)", kind="checkbox", default=True, key="Override prompt"),
+    Input(name="prompt", label="Original prompt", kind="text", default="", key="Decode prompt"),
+    Input(name="negative", label="Original negative prompt", kind="text", default="", key="Decode negative prompt"),
+    Input(name="override_steps", label="Override `Sampling Steps` to the same value as `Decode steps`?",
+          kind="checkbox", default=True, key="Override steps"),
+    Input(name="steps", label="Decode steps", kind="slider", default=50, low=1, high=150, step=1, key="Decode steps"),
+    Input(name="override_strength", label="Override `Denoising strength` to 1?", kind="checkbox", default=True,
+          key="Override denoising strength"),
+    Input(name="cfg", label="Decode CFG scale", kind="slider", default=1.0, low=0, high=15, step=0.1,
+          key="Decode CFG scale"),
+    Input(name="randomness", label="Randomness", kind="slider", default=0.0, low=0, high=1, step=0.01,
+          key="Randomness"),
+    Input(name="adjust", label="Sigma adjustment for finding noise for image", kind="checkbox", default=False,
+          key="Sigma Adjustment")))

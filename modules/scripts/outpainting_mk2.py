@@ -1,0 +1,87 @@
+"""Outpainting mk2: the picture grows side by side; each new part begins as a texture of the picture and is inpainted.
+
+Sizes, masks and the order of sides are those of WebUI's script of that title. The texture is our own:
+`modules.imaging.texture`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PIL import Image
+
+from modules.imaging.resize import flatten
+from modules.imaging.texture import continue_texture
+from modules.request import Img2Img, MaskedContent, Txt2Img
+from modules.result import GeneratedImage
+from modules.scripts.context import Context, as_inpaint, later
+from modules.scripts.outpaint import DIRECTIONS, Growth, growth
+from modules.scripts.script import Arguments, Input, Script
+
+
+def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+    """Batch count times batch size grown pictures, each with the next seed; all sides of one have the same."""
+    assert isinstance(request, Img2Img)
+    request = context.resolve(request)
+    assert isinstance(request, Img2Img)
+    image = flatten(request.init_images[0], request.options.img2img_background_color)
+    grow = growth(image.size, arguments["pixels"], arguments["directions"])
+    sides = [side for side in (Growth(left=grow.left), Growth(right=grow.right), Growth(up=grow.up),
+                               Growth(down=grow.down)) if side != Growth()]
+    count = request.n_iter * request.batch_size
+    context.plan(len(sides) * count)
+    shown: list[GeneratedImage] = []
+    for number in range(count):
+        present, made = image, None
+        for side in sides:
+            made = _grown(later(request, number), present, side, grow, arguments, context)
+            if made is None:
+                break
+            present = made.image
+        if made is None:
+            break
+        shown += context.keep([made], request)
+    return shown
+
+
+def _grown(request: Img2Img, image: Image.Image, side: Growth, grow: Growth, arguments: Arguments,
+           context: Context) -> GeneratedImage | None:
+    """`image` with one side more; None after an interruption that came before there was anything.
+
+    Worked on is the part at that side that is as wide or high as the request asks for.
+    """
+    blur = arguments["blur"]
+    context.stage("Continuing the texture")
+    canvas = continue_texture(side.frame(image), side.frame(Image.new("RGB", image.size, "white")),
+                              fall_off=arguments["fall_off"], colour_variation=arguments["variation"])
+    width, height = canvas.size
+    across = min(request.width, width) if side.left or side.right else width
+    down = min(request.height, height) if side.up or side.down else height
+    left, top = (0 if side.left else width - across), (0 if side.up else height - down)
+    box = (left, top, left + across, top + down)
+    part = replace(
+        as_inpaint(request, side.mask(image.size, blur).crop(box)), init_images=(canvas.crop(box),),
+        latent_mask=side.mask(image.size, 2 * blur).crop(box), width=across, height=down, n_iter=1, batch_size=1,
+        mask_blur_x=4 * blur if grow.left or grow.right else 0, mask_blur_y=4 * blur if grow.up or grow.down else 0,
+        masked_content=MaskedContent.ORIGINAL, only_masked=False, mask_invert=False, soft=None)
+    result = context.generate(part, keep=False, extra=OUTPAINTING_MK2.describe(arguments) | {
+        "Size": f"{request.width}x{request.height}"})
+    if not result.images:
+        return None
+    canvas.paste(result.images[0].image, box)
+    return replace(result.images[0], image=canvas, extras=())
+
+
+OUTPAINTING_MK2 = Script(title="Outpainting mk2", run=run, inputs=(
+    Input(name="info", label="Recommended settings: Sampling Steps: 80-100, Sampler: Euler a, Denoising strength: 0.8",
+          kind="note", default=""),
+    Input(name="pixels", label="Pixels to expand", kind="slider", default=128, low=8, high=256, step=8,
+          key="Outpainting pixels"),
+    Input(name="blur", label="Mask blur", kind="slider", default=8, low=0, high=64, step=1,
+          key="Outpainting mask blur"),
+    Input(name="directions", label="Outpainting direction", kind="checkboxes", default=DIRECTIONS, choices=DIRECTIONS,
+          key="Outpainting direction"),
+    Input(name="fall_off", label="Fall-off exponent (lower=higher detail)", kind="slider", default=1.0, low=0, high=4,
+          step=0.01, key="Outpainting fall-off"),
+    Input(name="variation", label="Color variation", kind="slider", default=0.05, low=0, high=1, step=0.01,
+          key="Outpainting color variation")))

@@ -1,0 +1,71 @@
+"""SD upscale: a picture is enlarged by an upscaler and then gone over tile by tile with img2img.
+
+Source: WebUI's script of that title.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from PIL import Image
+
+from modules.errors import InvalidInput
+from modules.imaging.resize import flatten
+from modules.request import Img2Img, Txt2Img
+from modules.result import GeneratedImage
+from modules.scripts.context import Context, check_size, later
+from modules.scripts.script import Arguments, Input, Script
+from modules.scripts.tiles import Tiles
+
+
+def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+    """One enlarged picture for each of Batch count. Tiles of Batch size go through together; every such batch has the
+    next seed. After an interruption the tiles that were not reached stay as the upscaler left them."""
+    assert isinstance(request, Img2Img)
+    request = context.resolve(request)
+    assert isinstance(request, Img2Img)
+    enlarged = _enlarged(request, arguments, context)
+    tiles = Tiles(enlarged.size, (request.width, request.height), arguments["overlap"])
+    work = tiles.cut(enlarged)
+    batches = math.ceil(len(work) / request.batch_size)
+    context.plan(batches * request.n_iter)
+    extra = SD_UPSCALE.describe(arguments) | {"SD upscale overlap": arguments["overlap"],
+                                              "SD upscale upscaler": arguments["upscaler"]}
+    results: list[GeneratedImage] = []
+    for number in range(request.n_iter):
+        if context.interrupted:
+            break
+        made: list[GeneratedImage] = []
+        for batch in range(batches):
+            part = tuple(work[len(made) : len(made) + request.batch_size])
+            result = context.generate(replace(later(request, number + batch), init_images=part, n_iter=1,
+                                              batch_size=len(part)), keep=False, extra=extra)
+            made += result.images
+            if not result.images or context.interrupted:
+                break
+        if made:
+            rest = work[len(made):]
+            whole = tiles.join([*(one.image for one in made), *rest])
+            results += context.keep([replace(made[0], image=whole, extras=())], request)
+    return results
+
+
+def _enlarged(request: Img2Img, arguments: Arguments, context: Context) -> Image.Image:
+    """The first of the init images, enlarged. Raises InvalidInput when it would be too large."""
+    image = flatten(request.init_images[0], request.options.img2img_background_color)
+    if arguments["scale"] < 1:
+        raise InvalidInput("SD upscale enlarges: the scale factor is at least 1.", field="script_args")
+    check_size(int(image.width * arguments["scale"]), int(image.height * arguments["scale"]))
+    return context.enlarge(arguments["upscaler"], image, arguments["scale"])
+
+
+SD_UPSCALE = Script(title="SD upscale", run=run, inputs=(
+    Input(name="info", label="Will upscale the image by the selected scale factor; use width and height sliders to set "
+                             "tile size", kind="note", default=""),
+    Input(name="overlap", label="Tile overlap", kind="slider", default=64, low=0, high=256, step=16,
+          key="SD upscale overlap"),
+    Input(name="upscaler", label="Upscaler", kind="radio", default="None", choices=lambda here: here.upscalers(),
+          beyond="Lanczos", key="SD upscale upscaler"),
+    Input(name="scale", label="Scale Factor", kind="slider", default=2.0, low=1, high=4, step=0.05,
+          key="SD upscale scale factor")))

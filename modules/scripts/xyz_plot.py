@@ -1,0 +1,191 @@
+"""X/Y/Z plot: up to three settings are varied, and every combination has its place on a sheet.
+
+Source: WebUI's script of that title.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image
+
+from modules.errors import UserError
+from modules.request import Img2Img, Txt2Img
+from modules.result import GeneratedImage
+from modules.scripts.axes import Axis, axes, find_axis, settled
+from modules.scripts.context import Context, check_size, later
+from modules.scripts.grid import Label, cell_size, image_grid, with_legend
+from modules.scripts.script import Arguments, Input, Script
+
+log = logging.getLogger(__name__)
+
+Place = tuple[int, int, int]
+"""Where a cell is on x, y and z."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis with its values."""
+
+    axis: Axis
+    values: tuple[Any, ...]
+
+    @property
+    def labels(self) -> list[list[Label]]:
+        """What is written at each value."""
+        return [[Label(self.axis.show(value))] for value in self.values]
+
+    @property
+    def text(self) -> str:
+        """The values as one comma list."""
+        line = io.StringIO()
+        csv.writer(line).writerow(self.values[0] if self.axis.kind == "orders" else self.values)
+        return line.getvalue().strip()
+
+
+def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+    """The sheet, then if asked for a sheet for each z, then if asked for the pictures.
+
+    A cell that fails is left empty, unless it is the first. After an interruption the sheet has what there is.
+    """
+    fixed = not arguments["no_fixed_seeds"]
+    if fixed:
+        request = context.resolve(request)
+    scales = [_scale(name, arguments, context, img2img=isinstance(request, Img2Img), fixed=fixed) for name in "xyz"]
+    places = _in_order(scales)
+    cells = {place: _cell(request, place, scales, arguments, context) for place in places}
+    check_size(max(cell.width for cell in cells.values()) * len(scales[0].values) * len(scales[2].values),
+               max(cell.height for cell in cells.values()) * len(scales[1].values))
+    for cell in cells.values():
+        context.check(cell)
+    context.plan(len(cells) * request.n_iter)
+    made: dict[Place, tuple[GeneratedImage, ...]] = {}
+    for place in places:
+        made[place] = _made(cells[place], context, first=not any(made.values()))
+        if context.interrupted:
+            break
+    lone = [image for place in sorted(made, key=lambda place: place[::-1]) for image in made[place]]
+    if not lone:
+        return []
+    request = context.resolve(replace(request, seed=lone[0].seed if request.seed == -1 else request.seed))
+    text = context.text(request, _describe(scales, arguments, img2img=isinstance(request, Img2Img)))
+    sheets = [GeneratedImage(sheet, request.seed, request.subseed, text, grid="xyz_grid")
+              for sheet in _sheets(made, scales, arguments)]
+    if not arguments["sub_grids"] or len(sheets) == 2:
+        sheets = sheets[:1]
+    return [*context.keep(sheets, request), *(lone if arguments["lone_images"] else ())]
+
+
+def _scale(name: str, arguments: Arguments, context: Context, *, img2img: bool, fixed: bool) -> Scale:
+    """The axis called x, y or z; one without values is none. Raises InvalidInput."""
+    axis = find_axis(arguments[f"{name}_type"], img2img=img2img)
+    chosen: Sequence[str] = arguments[f"{name}_chosen"]
+    text = arguments[f"{name}_values"]
+    values: list[Any] = list(chosen) if chosen and axis.choices and not arguments["csv_mode"] else axis.read(text)
+    if axis.label == "Nothing" or not any(value != "" for value in values):
+        return Scale(find_axis("Nothing", img2img=img2img), ("",))
+    return Scale(axis, tuple(settled(axis, values) if fixed else values))
+
+
+def _in_order(scales: Sequence[Scale]) -> list[Place]:
+    """Every place, the costliest axis outermost; among equals z, then y, then x."""
+    order = sorted((2, 1, 0), key=lambda number: -scales[number].axis.cost)
+    ranges = [range(len(scales[number].values)) for number in order]
+    places = []
+    for steps in itertools.product(*ranges):
+        at = dict(zip(order, steps, strict=True))
+        places.append((at[0], at[1], at[2]))
+    return places
+
+
+def _cell(request: Txt2Img, place: Place, scales: Sequence[Scale], arguments: Arguments, context: Context) -> Txt2Img:
+    """The request of one cell. Raises InvalidInput."""
+    for scale, number in zip(scales, place, strict=True):
+        assert scale.axis.apply is not None
+        request = scale.axis.apply(request, scale.values[number], scale.values, context.styles)
+    more, stride = 0, 1
+    for name, scale, number in zip("xyz", scales, place, strict=True):
+        if arguments[f"vary_seeds_{name}"]:
+            more += number * stride
+            stride *= len(scale.values)
+    return later(request, more) if more and request.seed != -1 else request
+
+
+def _made(cell: Txt2Img, context: Context, *, first: bool) -> tuple[GeneratedImage, ...]:
+    """The pictures of a cell, none if it fails. Raises what the first one raises."""
+    try:
+        return context.generate(cell).images
+    except UserError as error:
+        if first:
+            raise
+        context.warnings.append(error.message)
+    except RuntimeError:  # torch's, out of memory among them
+        if first:
+            raise
+        log.exception("A cell of the plot failed.")
+        context.warnings.append("A cell of the plot failed; the server's log says why.")
+    return ()
+
+
+def _sheets(made: dict[Place, tuple[GeneratedImage, ...]], scales: Sequence[Scale],
+            arguments: Arguments) -> list[Image.Image]:
+    """The whole sheet, then the one of every z. A cell of several pictures is a small grid of them."""
+    images = {place: image_grid([one.image for one in cell]) for place, cell in made.items() if cell}
+    blank = Image.new("RGB", cell_size(list(images.values())))
+    xs, ys, zs = (range(len(scale.values)) for scale in scales)
+    parts = []
+    for z in zs:
+        part = image_grid([images.get((x, y, z), blank) for y in ys for x in xs], rows=len(ys), cell=blank.size)
+        if arguments["draw_legend"]:
+            part = with_legend(part, blank.size, scales[0].labels, scales[1].labels, arguments["margin"])
+        parts.append(part)
+    whole = image_grid(parts, rows=1)
+    if arguments["draw_legend"]:
+        whole = with_legend(whole, parts[0].size, scales[2].labels, [[Label("")]])
+    return [whole, *parts]
+
+
+def _describe(scales: Sequence[Scale], arguments: Arguments, *, img2img: bool) -> dict[str, Any]:
+    """The keys that bring the plot back: WebUI's for the axes, seeds as they were drawn."""
+    script = XYZ_IMG2IMG if img2img else XYZ_TXT2IMG
+    keys = {key: value for key, value in script.describe(arguments).items()
+            if not key.endswith((" Type", " Values"))}
+    for name, scale in zip("XYZ", scales, strict=True):
+        if scale.axis.label != "Nothing":
+            keys |= {f"{name} Type": scale.axis.label, f"{name} Values": scale.text}
+    return keys
+
+
+def _inputs(*, img2img: bool) -> tuple[Input, ...]:
+    labels = tuple(axis.label for axis in axes(img2img=img2img))
+    absent = tuple(axis.label for axis in axes(img2img=img2img) if axis.apply is None)
+    inputs: list[Input] = []
+    for name, default in (("x", "Seed"), ("y", "Nothing"), ("z", "Nothing")):
+        upper = name.upper()
+        inputs += [
+            Input(name=f"{name}_type", label=f"{upper} type", kind="dropdown", default=default, choices=labels,
+                  absent=absent, key=f"{upper} Type"),
+            Input(name=f"{name}_values", label=f"{upper} values", kind="text", default="", key=f"{upper} Values"),
+            Input(name=f"{name}_chosen", label=f"{upper} values", kind="values", default=())]
+    inputs += [
+        Input(name="draw_legend", label="Draw legend", kind="checkbox", default=True, key="Draw legend"),
+        Input(name="lone_images", label="Include Sub Images", kind="checkbox", default=False, key="Include sub images"),
+        Input(name="sub_grids", label="Include Sub Grids", kind="checkbox", default=False, key="Include sub grids"),
+        Input(name="no_fixed_seeds", label="Keep -1 for seeds", kind="checkbox", default=False,
+              key="Keep -1 for seeds"),
+        *(Input(name=f"vary_seeds_{name}", label=f"Vary seeds for {name.upper()}", kind="checkbox", default=False,
+                key=f"Vary seeds for {name.upper()}") for name in "xyz"),
+        Input(name="margin", label="Grid margins (px)", kind="slider", default=0, low=0, high=500, step=2,
+              key="Grid margins"),
+        Input(name="csv_mode", label="Use text inputs instead of dropdowns", kind="checkbox", default=False)]
+    return tuple(inputs)
+
+
+XYZ_TXT2IMG = Script(title="X/Y/Z plot", txt2img=True, img2img=False, run=run, inputs=_inputs(img2img=False))
+XYZ_IMG2IMG = Script(title="X/Y/Z plot", run=run, inputs=_inputs(img2img=True))
