@@ -21,11 +21,12 @@ DELETE_CACHE = (3600, 86400)
 
 def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
     """The whole page: header and tabs. To be mounted with `look(settings)` as further arguments."""
-    from modules.ui import img2img, inpaint, txt2img
-    from modules.ui.controls import Panel
+    from modules.ui import img2img, inpaint, pnginfo, txt2img
+    from modules.ui.controls import SAME, Panel
     from modules.ui.header import Header
+    from modules.ui.memory import remember
     from modules.ui.results import remembered_job
-    from modules.ui.tab import connect_sending
+    from modules.ui.tab import connect_paste, connect_sending
 
     makers = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
     demo = gr.Blocks(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
@@ -37,24 +38,43 @@ def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
             for name, maker in makers.items():
                 with gr.Tab(name, id=name, elem_id=f"tab_{name}"):
                     built[name] = maker.build(header, Panel(name, settings), job_ids[name])
+            with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
+                info = pnginfo.build(settings)
         for name, maker in makers.items():
             maker.connect(built[name], header, demo)
-            connect_sending(built[name], built, tabs)
+            connect_paste(built[name], header)
+            connect_sending(built[name], built, tabs, header)
+        pnginfo.connect(info, built, tabs, header)
         sizes = [tab.panel.widgets[name] for tab in built.values() for name in ("width", "height")]
-        header.connect(demo, refresh, [tab.examples for tab in built.values()], sizes)
-        samplers = [tab.panel.widgets[name] for tab in built.values() for name in ("sampler", "scheduler")]
-        demo.load(lambda: sampler_choices() * len(built), None, samplers, show_progress="hidden",
-                  api_visibility="private", concurrency_limit=None)
+        checkpoints = [(widget, SAME[name]) for tab in built.values() for name, widget in tab.panel.widgets.items()
+                       if name in ("hr_checkpoint", "refiner_checkpoint")]
+        loaded = header.connect(demo, refresh, [tab.examples for tab in built.values()], sizes, checkpoints)
+        remember(loaded, [tab.panel for tab in built.values()])
+        lists = [(name, widget) for tab in built.values() for name, widget in tab.panel.widgets.items()
+                 if name in ("sampler", "scheduler", "hr_sampler", "hr_scheduler", "hr_upscaler")]
+
+        def fill_lists() -> list[Any]:
+            choices = list_choices(engine)
+            return [gr.update(choices=choices[name]) for name, _ in lists]
+
+        demo.load(fill_lists, None, [widget for _, widget in lists], show_progress="hidden", api_visibility="private",
+                  concurrency_limit=None)
     return demo
 
 
-def sampler_choices() -> list[Any]:
-    """The two dropdowns with all samplers and schedules. Importing those brings torch, so it is not done by `build`."""
+def list_choices(engine: Engine) -> dict[str, list[str]]:
+    """What the dropdowns of samplers, schedules and upscalers offer. Importing those brings torch, so `build` does not
+    do it."""
+    from modules.hires import LATENT_UPSCALERS
     from modules.sampling.registry import SAMPLERS
     from modules.sampling.schedules import AUTOMATIC, SCHEDULES
+    from modules.ui.controls import SAME
 
-    return [gr.update(choices=[sampler.name for sampler in SAMPLERS]),
-            gr.update(choices=[AUTOMATIC, *(schedule.label for schedule in SCHEDULES)])]
+    samplers = [sampler.name for sampler in SAMPLERS]
+    schedules = [AUTOMATIC, *(schedule.label for schedule in SCHEDULES)]
+    return {"sampler": samplers, "scheduler": schedules,
+            "hr_sampler": [SAME["hr_sampler"], *samplers], "hr_scheduler": [SAME["hr_scheduler"], *schedules],
+            "hr_upscaler": [*LATENT_UPSCALERS, *engine.upscalers.names()]}
 
 
 def look(settings: Settings) -> dict[str, Any]:
@@ -62,6 +82,6 @@ def look(settings: Settings) -> dict[str, Any]:
     from modules.ui.theme import theme
 
     chosen = f"inpaintPage.useTheme({settings.theme!r});" if settings.theme else ""
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "prompts.js"))
     return {"theme": theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"),
             "head": f"<script>{script}{chosen}</script>"}

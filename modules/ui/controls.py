@@ -1,7 +1,8 @@
 """The widgets of a request, and the only place where widgets become a request.
 
 A `Panel` is a tab's widgets by name. Names are those of the request's fields and of the options, plus a few of the
-page's own: `seed_locked`, and `mask_blur` for both of its directions.
+page's own: `seed_locked`, `mask_blur` for both of its directions, `styles`, the switches of refiner and soft inpainting
+(`refiner`, `soft`), soft inpainting's numbers (`soft_power`, ...), and `overrides`, options that have no widget.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.imaging import sketch
+from modules.infotext import OPTION_KEYS
 from modules.options import Options
-from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
+from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
 from modules.settings import Settings
 from modules.ui.canvas import MaskData
 
@@ -30,10 +32,15 @@ RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": Resize
 MASK_MODES = {"Inpaint masked": False, "Inpaint not masked": True}
 AREAS = {"Whole picture": False, "Only masked": True}
 
+SAME = {"hr_checkpoint": "Use same checkpoint", "hr_sampler": "Use same sampler", "hr_scheduler": "Use same scheduler",
+        "refiner_checkpoint": "None"}
+"""What the dropdowns say for an empty name."""
+
 _OPTION_NAMES = frozenset(item.name for item in fields(Options))
-_NUMBERS = {"steps": int, "width": int, "height": int, "cfg_scale": float, "n_iter": int, "batch_size": int,
-            "seed": int, "subseed": int, "subseed_strength": float, "denoising_strength": float,
-            "mask_blur": int, "only_masked_padding": int}
+_WHOLE = ("steps", "width", "height", "n_iter", "batch_size", "seed", "subseed", "seed_resize_from_w",
+          "seed_resize_from_h", "mask_blur", "only_masked_padding", "hr_second_pass_steps", "hr_resize_x",
+          "hr_resize_y")
+_SOFT = {f"soft_{item.name}": item.name for item in fields(SoftInpainting)}
 _RANDOM = ("seed", "subseed")
 
 
@@ -78,10 +85,7 @@ class Panel:
 
     def updates(self, request_values: Mapping[str, Any], *, locked: bool) -> list[Any]:
         """For each widget in turn its new value, or "leave it". A locked seed stays."""
-        shown = dict(_for_widgets(request_values))
-        if locked:
-            for name in _RANDOM:
-                shown.pop(name, None)
+        shown = {name: value for name, value in _for_widgets(request_values) if not (locked and name in _RANDOM)}
         return [gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.widgets]
 
 
@@ -89,7 +93,12 @@ class Panel:
 
 def to_txt2img(values: Mapping[str, Any], options: Options) -> Txt2Img:
     """The txt2img tab's request. Raises InvalidInput naming what does not fit."""
-    return Txt2Img(**_common(values, options))
+    names = ("hr_scale", "hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "denoising_strength")
+    return Txt2Img(
+        **_common(values, options), enable_hr=bool(values["enable_hr"]), hr_upscaler=values["hr_upscaler"] or "Latent",
+        hr_prompt=values["hr_prompt"] or "", hr_negative_prompt=values["hr_negative_prompt"] or "",
+        hr_checkpoint=_name(values, "hr_checkpoint"), hr_sampler=_name(values, "hr_sampler"),
+        hr_scheduler=_name(values, "hr_scheduler"), **{name: _number(values, name) for name in names})
 
 
 def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -> Img2Img:
@@ -110,16 +119,28 @@ def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -
         **_common(values, options), **_start(values, image), mask=mask, mask_blur_x=blur, mask_blur_y=blur,
         mask_invert=MASK_MODES[values["mask_invert"]], masked_content=MASKED_CONTENT[values["masked_content"]],
         only_masked=AREAS[values["only_masked"]], only_masked_padding=_number(values, "only_masked_padding"),
-        mask_round=bool(values["mask_round"]))
+        mask_round=bool(values["mask_round"]), soft=soft_inpainting(values))
+
+
+def soft_inpainting(values: Mapping[str, Any]) -> SoftInpainting | None:
+    """Soft inpainting as the panel has it; None when it is off. Raises InvalidInput."""
+    if not values["soft"]:
+        return None
+    return SoftInpainting(**{name: _number(values, widget) for widget, name in _SOFT.items()})
 
 
 def _common(values: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    names = ("steps", "width", "height", "cfg_scale", "n_iter", "batch_size", "seed", "subseed", "subseed_strength")
+    names = ("steps", "width", "height", "cfg_scale", "n_iter", "batch_size", "seed", "subseed", "subseed_strength",
+             "seed_resize_from_w", "seed_resize_from_h")
+    refiner = _name(values, "refiner_checkpoint") if values["refiner"] else ""
+    overrides = overridden(values["overrides"] or ())
     return {
         "prompt": values["prompt"] or "", "negative_prompt": values["negative_prompt"] or "",
         "sampler": values["sampler"] or "", "scheduler": values["scheduler"] or "",
         **{name: _number(values, name) for name in names},
-        "options": options.replaced({name: value for name, value in values.items() if name in _OPTION_NAMES}),
+        "refiner_checkpoint": refiner, "refiner_switch_at": _number(values, "refiner_switch_at") if refiner else None,
+        "options": options.replaced({name: value for name, value in values.items() if name in _OPTION_NAMES}
+                                    | overrides),
     }
 
 
@@ -141,9 +162,28 @@ def _number(values: Mapping[str, Any], name: str) -> Any:
     if value is None and name in _RANDOM:
         return -1
     try:
-        return _NUMBERS[name](value)
+        number = float(value)
+        return int(value) if name in _WHOLE or number.is_integer() else number  # 7, as WebUI's page writes it, not 7.0
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"{name} must be a number, not {value!r}.", field=name) from error
+
+
+def _name(values: Mapping[str, Any], name: str) -> str:
+    """A dropdown's choice, empty for "the same" and "none"."""
+    value = values[name] or ""
+    return "" if value == SAME[name] else str(value)
+
+
+def overridden(lines: Sequence[str]) -> dict[str, str]:
+    """"Key: value" lines as options by name. Raises InvalidInput for a key that the parameters text has no option for.
+    """
+    found = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() not in OPTION_KEYS:
+            raise InvalidInput(f"There is no setting called {key.strip()!r} to override.", field="overrides")
+        found[OPTION_KEYS[key.strip()]] = value.strip()
+    return found
 
 
 def _for_widgets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -155,20 +195,20 @@ def _for_widgets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, next(label for label, meaning in labels[name].items() if meaning == value)
         elif name == "mask_blur_x":
             yield "mask_blur", value
+        elif name == "soft":
+            yield "soft", value is not None
+            if value is not None:
+                yield from ((widget, getattr(value, part)) for widget, part in _SOFT.items())
+        elif name == "refiner_checkpoint":
+            yield "refiner", bool(value)
+            yield name, value or SAME[name]
+        elif name in SAME:
+            yield name, value or SAME[name]
         elif value is not None:
             yield name, value
 
 
 # --- the widgets
-
-def prompts(panel: Panel) -> None:
-    """Prompt and negative prompt."""
-    panel.add("prompt", gr.Textbox(label="Prompt", lines=3, max_lines=8, elem_id=panel.elem_id("prompt"),
-                                   placeholder="What you want to see (Ctrl+Enter generates)"))
-    panel.add("negative_prompt", gr.Textbox(label="Negative prompt", lines=1, max_lines=6,
-                                            elem_id=panel.elem_id("neg_prompt"),
-                                            placeholder="What you don't want to see"))
-
 
 def sampling(panel: Panel) -> None:
     """Sampler, schedule, steps, CFG and, where there is a picture to start from, the denoising strength."""
@@ -178,10 +218,10 @@ def sampling(panel: Panel) -> None:
                                          elem_id=panel.elem_id("sampling"), min_width=120))
         panel.add("scheduler", gr.Dropdown(["Automatic"], value="Automatic", label="Schedule type", min_width=120,
                                            allow_custom_value=True, elem_id=panel.elem_id("scheduler")))
-    _slider(panel, "steps", "Sampling steps", 1, 150, 20, 1)
+    slider(panel, "steps", "Sampling steps", 1, 150, 20, 1)
     if panel.from_picture:
-        _slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.75, 0.01)
-    _slider(panel, "cfg_scale", "CFG Scale", 1, 30, 7, 0.5)
+        slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.75, 0.01)
+    slider(panel, "cfg_scale", "CFG Scale", 1, 30, 7, 0.5)
 
 
 def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
@@ -189,8 +229,8 @@ def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
     largest = panel.settings.max_size
     with gr.Row(elem_classes="tight with-buttons"):
         with gr.Column(min_width=160, elem_classes="tight"):
-            width = _slider(panel, "width", "Width", 64, largest, 512, 8)
-            height = _slider(panel, "height", "Height", 64, largest, 512, 8)
+            width = slider(panel, "width", "Width", 64, largest, 512, 8)
+            height = slider(panel, "height", "Height", 64, largest, 512, 8)
         with gr.Column(min_width=40, scale=0, elem_classes="tools"):
             swap = tool_button("swap", "Swap width and height", panel.elem_id("swap_size"))
             swap.click(None, [width, height], [width, height], js="(w, h) => [h, w]", show_progress="hidden")
@@ -199,8 +239,8 @@ def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
                 take.click(None, [canvas, width, height], [width, height], show_progress="hidden",
                            js=f"(value, w, h) => inpaintPage.fitSize(value && value.size, w, h, {largest})")
     with gr.Row(elem_classes="tight"):
-        _slider(panel, "n_iter", "Batch count", 1, panel.settings.max_count, 1, 1, min_width=120)
-        _slider(panel, "batch_size", "Batch size", 1, min(8, panel.settings.max_batch), 1, 1, min_width=120)
+        slider(panel, "n_iter", "Batch count", 1, panel.settings.max_count, 1, 1, min_width=120)
+        slider(panel, "batch_size", "Batch size", 1, min(8, panel.settings.max_batch), 1, 1, min_width=120)
 
 
 def seeds(panel: Panel, last_seed: gr.State) -> None:
@@ -218,10 +258,15 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
                 show_progress="hidden", queue=False, api_visibility="private")
     locked.change(lock_seed, [locked, seed, last_seed], seed, show_progress="hidden", queue=False,
                   api_visibility="private")
-    with gr.Accordion("Variation seed", open=False, elem_classes="fold"), gr.Row(elem_classes="tight"):
-        panel.add("subseed", gr.Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,
-                                       min_width=110, elem_id=panel.elem_id("subseed")))
-        _slider(panel, "subseed_strength", "Variation strength", 0, 1, 0, 0.01, min_width=150)
+    with gr.Accordion("Variation seed", open=False, elem_classes="fold"):
+        with gr.Row(elem_classes="tight"):
+            panel.add("subseed", gr.Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,
+                                           min_width=110, elem_id=panel.elem_id("subseed")))
+            slider(panel, "subseed_strength", "Variation strength", 0, 1, 0, 0.01, min_width=150)
+        with gr.Row(elem_classes="tight"):
+            for name, label in (("seed_resize_from_w", "Resize seed from width"),
+                                ("seed_resize_from_h", "Resize seed from height")):
+                slider(panel, name, label, 0, panel.settings.max_size, 0, 8, min_width=150)
 
 
 def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
@@ -247,8 +292,8 @@ def masking(panel: Panel) -> None:
         panel.add("only_masked", gr.Radio(list(AREAS), value="Whole picture", label="Inpaint area", min_width=220,
                                           elem_id=panel.elem_id("full_res"), elem_classes="compact"))
     with gr.Row(elem_classes="tight"):
-        _slider(panel, "mask_blur", "Mask blur", 0, 64, 4, 1, min_width=180)
-        _slider(panel, "only_masked_padding", "Only masked padding, pixels", 0, 256, 32, 4, min_width=180)
+        slider(panel, "mask_blur", "Mask blur", 0, 64, 4, 1, min_width=180)
+        slider(panel, "only_masked_padding", "Only masked padding, pixels", 0, 256, 32, 4, min_width=180)
 
 
 def masked_content(panel: Panel) -> None:
@@ -261,31 +306,49 @@ def advanced(panel: Panel, options: Options) -> None:
     """Options for those who know them, behind a fold."""
     with gr.Accordion("Advanced", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
-            _slider(panel, "CLIP_stop_at_last_layers", "Clip skip", 1, 12, options.CLIP_stop_at_last_layers, 1,
-                    min_width=140)
-            _slider(panel, "eta_ddim", "Eta for DDIM", 0, 1, options.eta_ddim, 0.01, min_width=140)
-        with gr.Row(elem_classes="tight"):
-            panel.add("ddim_loop", gr.Radio(
-                ["classic", "webui-1.10"], value=options.ddim_loop, label="DDIM loop", min_width=140,
-                elem_classes="compact", elem_id=panel.elem_id("ddim_loop")))
-            if panel.masked:
-                panel.add("mask_noise", gr.Radio(
-                    ["initial", "fresh"], value=options.mask_noise, label="Mask noise", min_width=140,
-                    elem_classes="compact", elem_id=panel.elem_id("mask_noise")))
-        if panel.from_picture:
-            _slider(panel, "initial_noise_multiplier", "Noise multiplier", 0, 1.5, options.initial_noise_multiplier,
-                    0.01)
-            panel.add("img2img_fix_steps", gr.Checkbox(
-                options.img2img_fix_steps, label="Do exactly the steps asked for", elem_id=panel.elem_id("fix_steps")))
+            slider(panel, "CLIP_stop_at_last_layers", "Clip skip", 1, 12, options.CLIP_stop_at_last_layers, 1,
+                   min_width=140)
+            slider(panel, "cfg_rescale", "CFG rescale", 0, 1, options.cfg_rescale, 0.01, min_width=140)
+        slider(panel, "eta_ddim", "Eta for DDIM", 0, 1, options.eta_ddim, 0.01)
+        slider(panel, "eta_ancestral", "Eta for k-diffusion samplers", 0, 1, options.eta_ancestral, 0.01)
+        _choice(panel, "ddim_loop", "DDIM loop", options)
         if panel.masked:
-            panel.add("mask_round", gr.Checkbox(True, label="Round the mask to whole latent pixels",
-                                                elem_id=panel.elem_id("mask_round")))
-            _slider(panel, "inpainting_mask_weight", "Inpainting conditioning mask strength", 0, 1,
-                    options.inpainting_mask_weight, 0.01)
+            _choice(panel, "mask_noise", "Mask noise", options)
+        _choice(panel, "emphasis", "Emphasis mode", options)
+        _choice(panel, "randn_source", "Random number generator source", options)
+        if panel.from_picture:
+            slider(panel, "initial_noise_multiplier", "Noise multiplier for img2img", 0, 1.5,
+                   options.initial_noise_multiplier, 0.01)
+            slider(panel, "img2img_extra_noise", "Extra noise multiplier for img2img", 0, 1,
+                   options.img2img_extra_noise, 0.01)
+        if panel.masked:
+            slider(panel, "inpainting_mask_weight", "Inpainting conditioning mask strength", 0, 1,
+                   options.inpainting_mask_weight, 0.01)
+        with gr.Row(elem_classes="tight checks"):
+            _check(panel, "tiling", "Tiling", options.tiling)
+            if panel.from_picture:
+                _check(panel, "img2img_fix_steps", "Do exactly the steps asked for", options.img2img_fix_steps)
+                _check(panel, "img2img_color_correction", "Apply color correction", options.img2img_color_correction)
+            if panel.masked:
+                _check(panel, "mask_round", "Round the mask to whole latent pixels", True)
+        panel.add("overrides", gr.Dropdown([], value=[], label="Override settings", multiselect=True,
+                                           allow_custom_value=True, elem_id=panel.elem_id("override_settings"),
+                                           info="Other settings, as a parameters text has them: ENSD: 31337"))
 
 
-def _slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
-            min_width: int = 160) -> Any:
+def _choice(panel: Panel, name: str, label: str, options: Options) -> None:
+    """One of an option's few values, as buttons in a row."""
+    choices = next(item.metadata["choices"] for item in fields(Options) if item.name == name)
+    panel.add(name, gr.Radio(list(choices), value=getattr(options, name), label=label, min_width=140,
+                             elem_classes="compact", elem_id=panel.elem_id(name)))
+
+
+def _check(panel: Panel, name: str, label: str, value: bool) -> Any:
+    return panel.add(name, gr.Checkbox(value, label=label, elem_id=panel.elem_id(name), min_width=140))
+
+
+def slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
+           min_width: int = 160) -> Any:
     return panel.add(name, gr.Slider(low, high, value=value, step=step, label=label, min_width=min_width,
                                      elem_id=panel.elem_id(name), buttons=[]))
 

@@ -52,11 +52,25 @@ class Header:
                              apply_default_css=False)
         return cls(engine, queue, checkpoint, vae, status), refresh
 
-    def connect(self, demo: gr.Blocks, refresh: gr.Button, strips: list[gr.HTML], sizes: list[Any]) -> None:
-        """Wires the bar. `strips` are the tabs' strips of example prompts and `sizes` their widths and heights, which
-        follow the checkpoint."""
+    def connect(self, demo: gr.Blocks, refresh: gr.Button, strips: list[gr.HTML], sizes: list[Any],
+                others: list[tuple[Any, str]]) -> Any:
+        """Wires the bar; the event after which the page may bring its own values back.
+
+        `strips` are the tabs' strips of example prompts and `sizes` their widths and heights, which follow the
+        checkpoint; `others` are further dropdowns of checkpoints, each with its first entry.
+        """
         both = [self.checkpoint, self.vae]
+        all_lists = [*both, *(widget for widget, _ in others)]
         size_in_force = gr.State(USUAL_SIZE)
+
+        def lists() -> list[Any]:
+            names = [(file.title, file.filename) for file in self.engine.catalog.checkpoints()]
+            return [*self.choices(), *(gr.update(choices=[(first, first), *names]) for _, first in others)]
+
+        @told
+        def look_again() -> list[Any]:
+            self.engine.catalog.refresh()
+            return lists()
 
         def follow_checkpoint(shown: int, *values: float) -> list[Any]:
             hints = self.hints()
@@ -64,12 +78,13 @@ class Header:
                     *(hints.size if value == shown else gr.skip() for value in values)]
 
         hinted: list[Any] = [follow_checkpoint, [size_in_force, *sizes], [size_in_force, *strips, *sizes]]
-        demo.load(self.choices, None, both, **LIVE)
-        demo.load(*hinted, **LIVE)
+        demo.load(lists, None, all_lists, **LIVE)
+        followed = demo.load(*hinted, **LIVE)
         demo.load(self.follow, None, self.status, **LIVE)
-        refresh.click(self.refresh, None, both, **LIVE)
+        refresh.click(look_again, None, all_lists, **LIVE)
         for widget in both:
             widget.select(self.swap, both, [*both, self.status], **LIVE).then(*hinted, **LIVE)
+        return followed
 
     def options(self, checkpoint: str | None, vae: str | None) -> Options:
         """The options in force with what the dropdowns say, so that a request uses what its sender saw."""
@@ -81,12 +96,6 @@ class Header:
         checkpoint, vae = self._in_force()
         return (gr.update(choices=[(file.title, file.filename) for file in catalog.checkpoints()], value=checkpoint),
                 gr.update(choices=["Automatic", "None", *(file.name for file in catalog.vaes())], value=vae))
-
-    @told
-    def refresh(self) -> tuple[Any, Any]:
-        """Looks into the folders again."""
-        self.engine.catalog.refresh()
-        return self.choices()
 
     def swap(self, checkpoint: str, vae: str) -> Iterator[dict[Any, Any]]:
         """Loads what the dropdowns say, telling how far it is."""

@@ -38,6 +38,32 @@ const inpaintPage = (() => {
 		return size.map((pixels) => Math.max(64, Math.round(pixels * shrink)));
 	}
 
+	// Where parameters are read from: the prompt, else the clipboard, else those of the picture made last.
+	async function parameters(prompt, last) {
+		if (prompt.trim()) return prompt;
+		const copied = await navigator.clipboard?.readText().catch(() => "") ?? "";
+		return copied.includes("Steps: ") ? copied : last;
+	}
+
+	// The controls of a tab over a reload, in the browser's storage. Nothing is kept before it has been brought back,
+	// because a page that loads tells of its own first values.
+	const broughtBack = new Set();
+	const stored = (tab) => `inpaint-webui:${tab}:controls`;
+	function remember(tab, names, values) {
+		if (!broughtBack.has(tab)) return;
+		try {
+			localStorage.setItem(stored(tab), JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]]))));
+		} catch {} // a browser that keeps nothing
+	}
+	function bringBack(tab, names, values) {
+		let kept = {};
+		try {
+			kept = JSON.parse(localStorage.getItem(stored(tab))) ?? {};
+		} catch {} // the same, or something else wrote there
+		broughtBack.add(tab);
+		return names.map((name, i) => kept[name] ?? values[i]);
+	}
+
 	function useTheme(name) {
 		const url = new URL(location);
 		if (url.searchParams.get("__theme") === name) return;
@@ -53,6 +79,6 @@ const inpaintPage = (() => {
 	document.addEventListener("keydown", onKey);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, useTheme};
+	return {fitSize, parameters, remember, bringBack, useTheme};
 })();
 window.inpaintPage = inpaintPage;

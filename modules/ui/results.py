@@ -61,20 +61,25 @@ class Results:
     def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component],
                 header: Header) -> None:
         """Wires the buttons: Generate submits what `make_request` makes of `inputs`, and the page watches it."""
-
-        @told
-        def submit(*arguments: Any) -> str:
-            return self.queue.submit(make_request(*arguments)).id
-
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        watching: dict[str, Any] = quiet | {"concurrency_limit": None}
-        self.generate.click(submit, inputs, self.job_id, **quiet, concurrency_limit=None).success(
-            self.watch, self.job_id, self.outputs, **watching).then(header.idle, None, header.status, **watching)
-        demo.load(self.watch_again, self.job_id, self.outputs, **watching)
+        self.watch_click(self.generate, lambda *arguments: self.queue.submit(make_request(*arguments)), inputs, header)
+        demo.load(self.watch_again, self.job_id, self.outputs, **quiet, concurrency_limit=None)
         self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, queue=False,
                              **quiet)
         self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, queue=False, **quiet)
         self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **quiet)
+
+    def watch_click(self, button: gr.Button, submit: Callable[..., Job], inputs: list[Component],
+                    header: Header) -> None:
+        """Wires `button`: `submit` makes a job of `inputs`, and the page watches it."""
+
+        @told
+        def start(*arguments: Any) -> str:
+            return submit(*arguments).id
+
+        watching: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        button.click(start, inputs, self.job_id, **watching).success(
+            self.watch, self.job_id, self.outputs, **watching).then(header.idle, None, header.status, **watching)
 
     @property
     def outputs(self) -> list[Component]:
@@ -142,11 +147,10 @@ class Results:
 
 def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
     """Generate, and Interrupt and Skip, which stand in its place while a job runs."""
-    with gr.Row(elem_classes="tight go-row"):
-        generate = gr.Button("Generate", variant="primary", size="lg", elem_id=f"{tab}_generate", elem_classes="go")
-        interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id=f"{tab}_interrupt", visible=False,
-                              elem_classes="interrupt", min_width=80)
-        skip = gr.Button("Skip", size="lg", elem_id=f"{tab}_skip", visible=False, elem_classes="skip", min_width=80)
+    generate = gr.Button("Generate", variant="primary", size="lg", elem_id=f"{tab}_generate", elem_classes="go")
+    interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id=f"{tab}_interrupt", visible=False,
+                          elem_classes="interrupt", min_width=80)
+    skip = gr.Button("Skip", size="lg", elem_id=f"{tab}_skip", visible=False, elem_classes="skip", min_width=80)
     return generate, interrupt, skip
 
 

@@ -1,8 +1,7 @@
-"""What the tabs have in common: their columns, Generate, and sending a picture with its parameters to another tab."""
+"""What the tabs have in common: their columns, Generate, reading parameters, and sending them on with a picture."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,16 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from modules import infotext
-from modules.errors import NotFound
+from modules import picture_text
+from modules.errors import InvalidInput, NotFound
 from modules.options import Options
 from modules.request import Txt2Img
-from modules.ui import controls, examples
-from modules.ui.canvas import MaskCanvas, MaskData
-from modules.ui.controls import Panel
+from modules.ui import controls, examples, folds, prompts
+from modules.ui.canvas import MaskCanvas, MaskData, open_picture
+from modules.ui.controls import Panel, tool_button
 from modules.ui.header import Header
+from modules.ui.pasting import is_parameters, paste
+from modules.ui.prompts import Prompts, styled
 from modules.ui.results import Results, Shown, generate_buttons, results
 from modules.ui.words import told
 
@@ -28,12 +29,20 @@ MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Txt2Img]
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab: its widgets, its results, its strip of examples, and where its picture goes (txt2img has none)."""
+    """One tab: its widgets, its results, its strip of examples, and where its picture goes (txt2img has none).
+
+    `paste` reads parameters, `dropped` is the unseen file input for a picture that is dropped on the prompt, and `note`
+    says what of a text is not taken over.
+    """
 
     panel: Panel
+    prompts: Prompts
     results: Results
     examples: gr.HTML
     canvas: MaskCanvas | None
+    paste: gr.Button
+    dropped: gr.File
+    note: gr.HTML
 
     @property
     def name(self) -> str:
@@ -42,11 +51,8 @@ class Tab:
 
 
 def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
-         picture: Callable[[Panel], MaskCanvas] | None = None, folds: Callable[[Panel], None] | None = None) -> Tab:
-    """Draws a tab where it is called.
-
-    `picture` draws the canvas and what belongs under it; `folds` draws the settings that only this tab has.
-    """
+         picture: Callable[[Panel], MaskCanvas] | None = None) -> Tab:
+    """Draws a tab where it is called. `picture` draws the canvas and what belongs under it."""
     last_seed = gr.State(None)
     canvas = None
     with gr.Row(elem_classes="bench" if picture else "bench two"):
@@ -54,20 +60,31 @@ def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
             with gr.Column(elem_classes="area-canvas", min_width=300):
                 canvas = picture(panel)
         with gr.Column(elem_classes="area-prompt", min_width=300):
-            controls.prompts(panel)
+            prompt_tools = prompts.draw(panel)
             strip = examples.examples(panel.tab)
-            buttons = generate_buttons(panel.tab)
+            with gr.Row(elem_classes="tight go-row"):
+                buttons = generate_buttons(panel.tab)
+                paste_button = tool_button(
+                    "paste", "Read the parameters from the prompt, the clipboard or the last picture",
+                    panel.elem_id("paste"))
+            note = gr.HTML("", elem_id=panel.elem_id("paste_note"), elem_classes="paste-note", js_on_load=None,
+                           apply_default_css=False)
+            dropped = gr.File(label="Picture with parameters", type="filepath", visible="hidden",
+                              elem_id=panel.elem_id("dropped"))
         with gr.Column(elem_classes="area-results", min_width=300):
             shown = results(header.queue, panel.tab, buttons, last_seed, job_id)
         with gr.Column(elem_classes="area-settings", min_width=300):
             controls.sampling(panel)
             controls.size_and_batch(panel, canvas=canvas)
             controls.seeds(panel, last_seed)
-            if folds:
-                folds(panel)
+            if canvas is None:
+                folds.hires_fix(panel)
+            folds.refiner(panel)
+            if panel.masked and canvas is not None:
+                folds.soft_inpainting(panel, canvas)
             controls.advanced(panel, header.engine.options)
     examples.connect(strip, panel.widgets["prompt"])
-    return Tab(panel, shown, strip, canvas)
+    return Tab(panel, prompt_tools, shown, strip, canvas, paste_button, dropped, note)
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
@@ -77,35 +94,66 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
     def request_of(*arguments: Any) -> Txt2Img:
         picture = arguments[0] if pictures else MaskData()
         checkpoint, vae, *values = arguments[len(pictures):]
-        return make_request(tab.panel.values(values), picture, header.options(checkpoint, vae))
+        return make_request(styled(tab.panel.values(values), tab.panel), picture, header.options(checkpoint, vae))
 
     tab.results.connect(demo, request_of, [*pictures, header.checkpoint, header.vae, *tab.panel.inputs], header)
+    prompts.connect(tab.prompts, tab.panel, demo)
 
 
-def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Tab], tabs: gr.Tabs) -> None:
-    """Wires the "send to" buttons of `sender`."""
-    for name, button in sender.results.send_buttons.items():
-        target = tabs_by_name[name]
-        assert target.canvas is not None, f"{name} has no place for a picture"
-        button.click(_sending(target),
-                     [sender.results.shown, sender.results.selected, target.panel.widgets["seed_locked"]],
-                     [tabs, target.canvas, *target.panel.inputs], show_progress="hidden", api_visibility="private")
-
-
-def _sending(target: Tab) -> Any:
-    """The handler that puts the shown picture and its parameters into `target` and opens it."""
+def connect_paste(tab: Tab, header: Header) -> None:
+    """Wires the button that reads parameters, and pictures that are dropped on the prompt."""
 
     @told
-    def send(shown: list[Shown], index: int, locked: bool) -> list[Any]:
+    def read(text: str, locked: bool, last: str = "") -> list[Any]:
+        if not is_parameters(text):
+            raise NotFound("There is no parameters text in the prompt or the clipboard, and no picture made here yet."
+                           if not (text or "").strip() else "What is in the prompt is no parameters text.")
+        updates, note = paste(text, tab.panel, header.engine, locked=locked)
+        return [*updates, note]
+
+    @told
+    def read_dropped(file: str | None, locked: bool) -> list[Any]:
+        text = picture_text.read(open_picture(Path(file or ""), tab.panel.settings.max_image_mp * 10**6)[0])
+        if not is_parameters(text):
+            raise InvalidInput("This picture has no parameters in it.")
+        return [None, *read(text, locked)]
+
+    locked, outputs = tab.panel.widgets["seed_locked"], [*tab.panel.inputs, tab.note]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    tab.paste.click(read, [tab.panel.widgets["prompt"], locked, tab.results.infotext], outputs, **quiet,
+                    js="async (prompt, locked, last) => [await inpaintPage.parameters(prompt, last), locked, last]")
+    tab.dropped.upload(read_dropped, [tab.dropped, locked], [tab.dropped, *outputs], **quiet)
+
+
+def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Tab], tabs: gr.Tabs, header: Header) -> None:
+    """Wires the "send to" buttons of `sender`: the shown picture and its parameters."""
+
+    @told
+    def shown(shown: list[Shown], index: int) -> tuple[MaskData, str]:
         if not shown:
             raise NotFound("There is no picture to send yet.")
         one = shown[min(index, len(shown) - 1)]
-        changes = infotext.to_changes(infotext.parse(one.infotext))
-        options = Options().replaced(changes.options)  # the text's strings become numbers
-        return [gr.Tabs(selected=target.name), picture_of(one.image),
-                *target.panel.updates(changes.fields | dataclasses.asdict(options), locked=locked)]
+        return picture_of(one.image), one.infotext
 
-    return send
+    for name, button in sender.results.send_buttons.items():
+        connect_send(button, shown, [sender.results.shown, sender.results.selected], tabs_by_name[name], tabs, header)
+
+
+def connect_send(button: gr.Button, source: Callable[..., tuple[MaskData, str]], inputs: list[Any], target: Tab,
+                 tabs: gr.Tabs, header: Header) -> None:
+    """Wires `button` to put what `source` makes of `inputs`, a picture and its parameters text, into `target`."""
+    canvas = [target.canvas] if target.canvas else []
+
+    @told
+    def send(locked: bool, *arguments: Any) -> list[Any]:
+        picture, text = source(*arguments)
+        updates, note = ([gr.skip()] * len(target.panel.inputs), "")
+        if is_parameters(text):
+            updates, note = paste(text, target.panel, header.engine, locked=locked)
+        return [gr.Tabs(selected=target.name), *([picture] if canvas else []), *updates, note]
+
+    button.click(send, [target.panel.widgets["seed_locked"], *inputs],
+                 [tabs, *canvas, *target.panel.inputs, target.note], show_progress="hidden", api_visibility="private")
 
 
 def picture_of(image: Image.Image | Path) -> MaskData:

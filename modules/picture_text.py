@@ -1,0 +1,41 @@
+"""The parameters text inside a picture's file, wherever its format keeps it."""
+
+from __future__ import annotations
+
+from PIL import ExifTags, Image
+
+PNG_KEY = "parameters"
+
+
+def read(image: Image.Image) -> str:
+    """The parameters text of an opened PNG, JPEG, WebP, AVIF or GIF; empty when there is none. Never raises.
+
+    PNG has a text chunk, GIF a comment, the others EXIF's UserComment (as WebUI writes them).
+    """
+    text = image.info.get(PNG_KEY)
+    if isinstance(text, str):
+        return text
+    comment = _user_comment(image) or image.info.get("comment", b"")
+    return _decoded(comment) if isinstance(comment, bytes) else str(comment)
+
+
+def _user_comment(image: Image.Image) -> bytes | str:
+    try:
+        found = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
+    except Exception:  # a broken EXIF block makes Pillow's reader raise nearly anything
+        return b""
+    return found if isinstance(found, bytes | str) else b""
+
+
+def _decoded(comment: bytes) -> str:
+    """A comment as text. EXIF's begins with 8 bytes that name its encoding; "UNICODE" leaves the byte order open."""
+    head, body = comment[:8], comment[8:]
+    if head == b"UNICODE\0":
+        # Parameters begin with a letter or a bracket, so the zero of a Latin one tells which byte comes first.
+        little = body[1::2].count(0) > body[::2].count(0)
+        text = body.decode("utf-16-le" if little else "utf-16-be", "replace")
+    elif head in (b"ASCII\0\0\0", b"\0" * 8):
+        text = body.decode("utf-8", "replace")
+    else:
+        text = comment.decode("utf-8", "replace")
+    return text.strip("\0\ufeff")

@@ -1,0 +1,110 @@
+"""The parts of a tab that a switch opens: hires fix, refiner, soft inpainting. Closed ones ask for nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from modules.errors import UserError
+from modules.request import SoftInpainting, Txt2Img
+from modules.ui.canvas import MaskCanvas, MaskData
+from modules.ui.controls import MASK_MODES, SAME, Panel, slider
+from modules.ui.softview import noise_levels, soft_html
+
+LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private",
+                        "concurrency_limit": 2}
+
+
+@contextlib.contextmanager
+def switch(panel: Panel, name: str, label: str) -> Iterator[None]:
+    """A check box with a body that shows while it is checked (style.css does that, so its widgets are always there)."""
+    with gr.Column(elem_classes="switch"):
+        panel.add(name, gr.Checkbox(False, label=label, elem_id=panel.elem_id(name), elem_classes="switch-head"))
+        with gr.Column(elem_classes="switch-body"):
+            yield
+
+
+def hires_fix(panel: Panel) -> None:
+    """A second pass on the enlarged picture."""
+    with switch(panel, "enable_hr", "Hires. fix"):
+        size = gr.HTML("", elem_id=panel.elem_id("hires_size"), elem_classes="hires-size", js_on_load=None,
+                       apply_default_css=False)
+        with gr.Row(elem_classes="tight"):
+            _names(panel, "hr_upscaler", "Upscaler", "Latent")
+            slider(panel, "hr_second_pass_steps", "Hires steps", 0, 150, 0, 1, min_width=140)
+        slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.7, 0.01)
+        slider(panel, "hr_scale", "Upscale by", 1, 4, 2, 0.05)
+        with gr.Row(elem_classes="tight"):
+            for name, label in (("hr_resize_x", "Resize width to"), ("hr_resize_y", "Resize height to")):
+                slider(panel, name, label, 0, panel.settings.max_size, 0, 8, min_width=140)
+        with gr.Accordion("Hires checkpoint, sampler and prompts", open=False, elem_classes="fold"):
+            _names(panel, "hr_checkpoint", "Hires checkpoint", SAME["hr_checkpoint"])
+            with gr.Row(elem_classes="tight"):
+                _names(panel, "hr_sampler", "Hires sampling method", SAME["hr_sampler"])
+                _names(panel, "hr_scheduler", "Hires schedule type", SAME["hr_scheduler"])
+            for name, label, same in (("hr_prompt", "Hires prompt", "The prompt of the first pass"),
+                                      ("hr_negative_prompt", "Hires negative prompt", "That of the first pass")):
+                panel.add(name, gr.Textbox(label=label, lines=2, max_lines=6, placeholder=same,
+                                           elem_id=panel.elem_id(name)))
+    names = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
+    widgets = [panel.widgets[name] for name in names]
+    gr.on([widget.change for widget in widgets], _hires_size, widgets, size, queue=False, **LIVE)
+
+
+def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y: float) -> str:
+    """The two sizes in words; nothing where a field is being emptied to type another number."""
+    from modules.hires import hires_size
+
+    try:
+        size = hires_size(Txt2Img(width=int(width), height=int(height), hr_scale=float(scale), hr_resize_x=int(x),
+                                  hr_resize_y=int(y))).cut
+    except (TypeError, ValueError, UserError):
+        return ""
+    return f"<p>from <b>{int(width)}x{int(height)}</b> to <b>{size[0]}x{size[1]}</b></p>" if on else ""
+
+
+def refiner(panel: Panel) -> None:
+    """Another checkpoint takes over on the way."""
+    with switch(panel, "refiner", "Refiner"):
+        _names(panel, "refiner_checkpoint", "Refiner checkpoint", SAME["refiner_checkpoint"])
+        slider(panel, "refiner_switch_at", "Switch at", 0.01, 1, 0.8, 0.01)
+
+
+def soft_inpainting(panel: Panel, canvas: MaskCanvas) -> None:
+    """The mask's soft parts are kept and painted by degrees."""
+    usual = SoftInpainting()
+    with switch(panel, "soft", "Soft inpainting"):
+        view = gr.HTML("", elem_id=panel.elem_id("soft_view"), elem_classes="starts-strip", js_on_load=None,
+                       apply_default_css=False)
+        slider(panel, "soft_power", "Schedule bias", 0, 8, usual.power, 0.1)
+        slider(panel, "soft_scale", "Preservation strength", 0, 8, usual.scale, 0.05)
+        slider(panel, "soft_detail", "Transition contrast boost", 1, 32, usual.detail, 0.5)
+        slider(panel, "soft_influence", "Mask influence", 0, 1, usual.influence, 0.05)
+        slider(panel, "soft_threshold", "Difference threshold", 0, 8, usual.threshold, 0.25)
+        slider(panel, "soft_contrast", "Difference contrast", 0, 8, usual.contrast, 0.25)
+    names = ("soft", "soft_power", "soft_scale", "mask_invert", "mask_blur", "sampler", "scheduler", "steps",
+             "denoising_strength", "width", "height")
+    widgets = [panel.widgets[name] for name in names]
+    gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view, **LIVE)
+
+
+def _soft_view(picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float, sampler: str,
+               schedule: str, steps: float, strength: float, width: float, height: float) -> str:
+    """The effective blend as pictures; nothing while it is off, or a field holds no number or name."""
+    if not on:
+        return ""
+    try:
+        levels = noise_levels(sampler, schedule, int(steps), float(strength))
+        return soft_html(picture, levels, invert=MASK_MODES[mask_mode], blur=int(blur), size=(int(width), int(height)),
+                         power=float(power), scale=float(scale))
+    except (TypeError, ValueError, UserError):
+        return ""
+
+
+def _names(panel: Panel, name: str, label: str, first: str) -> None:
+    """A dropdown whose other choices come when the page has loaded."""
+    panel.add(name, gr.Dropdown([first], value=first, label=label, allow_custom_value=True, min_width=140,
+                                elem_id=panel.elem_id(name)))

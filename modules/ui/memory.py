@@ -1,0 +1,22 @@
+"""Prompts and control values survive a reload: the browser keeps them, the server never sees them for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from modules.ui.controls import Panel
+
+
+def remember(loaded: Any, panels: Sequence[Panel]) -> None:
+    """Wires the panels: their values are brought back after the event `loaded`, and kept whenever one changes."""
+    for panel in panels:
+        widgets = list(panel.widgets.values())
+        call = f"{json.dumps(panel.tab)}, {json.dumps(list(panel.widgets))}, values"
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        gr.on([widget.change for widget in widgets], None, widgets, None,
+              js=f"(...values) => inpaintPage.remember({call})", **quiet)
+        loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **quiet)

@@ -1,0 +1,139 @@
+"""A parameters text into a tab's controls, and in words what of it cannot be had here."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from modules import infotext
+from modules.engine import Engine
+from modules.errors import NotFound, UserError
+from modules.options import Options
+from modules.styles import load_styles
+from modules.ui.controls import Panel
+
+MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
+               "soft")
+
+
+def is_parameters(text: str | None) -> bool:
+    """Whether `text` has the line of keys and values that makes it a parameters text."""
+    return "Steps" in infotext.parse(text or "")
+
+
+def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[list[Any], str]:
+    """(an update for each of the panel's widgets, a note in HTML about what is not taken over).
+
+    The checkpoint stays what it is; the note names the text's. Styles that the prompts contain are chosen instead of
+    written out. Raises InvalidInput when the file of styles cannot be read.
+    """
+    parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
+    changes = infotext.to_changes(parameters)
+    fields, problems = dict(changes.fields), list(changes.unsupported)
+    if "Denoising strength" not in parameters or fields["enable_hr"]:  # txt2img's texts say nothing of a mask
+        fields = {name: value for name, value in fields.items() if name not in MASK_FIELDS}
+    fields["styles"] = parameters.get("Styles array", [])
+    _check_sampler(fields, problems)
+    _check_upscaler(fields, problems, engine)
+    _check_checkpoints(fields, problems, engine)
+    options = _options(changes.options, problems)
+    fields["overrides"] = [f"{key}: {getattr(options, name)}" for key, name in infotext.OPTION_KEYS.items()
+                           if name not in panel.widgets and getattr(options, name) != getattr(engine.options, name)]
+    values = fields | {name: getattr(options, name) for name in changes.options}
+    _check_ranges(values, panel, problems)
+    return panel.updates(values, locked=locked), _note(parameters, problems, fields["overrides"], engine)
+
+
+def _options(found: Mapping[str, Any], problems: list[str]) -> Options:
+    """The text's strings as options; those that do not fit are left out and named."""
+    options = Options()
+    for name, value in found.items():
+        try:
+            options = options.replaced({name: value})
+        except UserError as error:
+            problems.append(error.message)
+    return options
+
+
+def _check_sampler(fields: dict[str, Any], problems: list[str]) -> None:
+    """Sampler and schedule by our names ("DPM++ 2M Karras" is two); those that we lack stay what they are."""
+    from modules.sampling import registry
+
+    for sampler, scheduler, usual in (("sampler", "scheduler", "DDIM"), ("hr_sampler", "hr_scheduler", "")):
+        try:
+            found, schedule = registry.resolve(fields.get(sampler) or "DDIM", fields.get(scheduler) or "")
+        except UserError as error:
+            problems.append(error.message)
+            fields.pop(sampler, None)
+            fields.pop(scheduler, None)
+            continue
+        if fields.get(sampler):
+            fields[sampler] = found.name
+            fields[scheduler] = schedule if fields.get(scheduler) or usual or schedule != "Automatic" else ""
+
+
+def _check_upscaler(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
+    from modules.hires import check_upscaler
+
+    if not fields["enable_hr"]:
+        return
+    try:
+        check_upscaler(fields["hr_upscaler"], engine.upscalers)
+    except UserError as error:
+        problems.append(error.message)
+        del fields["hr_upscaler"]
+
+
+def _check_checkpoints(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
+    """Hires checkpoint and refiner as the dropdowns name them."""
+    for name, label in (("hr_checkpoint", "Hires checkpoint"), ("refiner_checkpoint", "Refiner")):
+        if not fields.get(name):
+            continue
+        try:
+            fields[name] = engine.catalog.find(fields[name]).filename
+        except NotFound:
+            problems.append(f"{label}: {fields[name]}")
+            fields[name] = ""
+
+
+def _check_ranges(values: dict[str, Any], panel: Panel, problems: list[str]) -> None:
+    """Sliders refuse what lies outside them, so such a value becomes the nearest, and is named."""
+    for name, value in values.items():
+        widget = panel.widgets.get(name)
+        if not isinstance(widget, gr.Slider) or not isinstance(value, int | float):
+            continue
+        values[name] = min(max(value, widget.minimum), widget.maximum)
+        if values[name] != value:
+            problems.append(f"{widget.label}: {value:g} (here {values[name]:g})")
+
+
+def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[str], engine: Engine) -> str:
+    """What a person should know after pasting; empty when all of the text is in force."""
+    sentences = [_checkpoint_hint(parameters, engine)]
+    if problems:
+        sentences.append("Not taken over: " + "; ".join(problem.rstrip(".") for problem in problems) + ".")
+    if overrides:
+        sentences.append("Under Advanced, Override settings: " + "; ".join(overrides) + ".")
+    paragraphs = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences if sentence)
+    return f'<div class="pasted" role="status">{paragraphs}</div>' if paragraphs else ""
+
+
+def _checkpoint_hint(parameters: Mapping[str, Any], engine: Engine) -> str:
+    """Names the checkpoint of the text when another one is in use."""
+    name, digits = parameters.get("Model"), parameters.get("Model hash")
+    if not name and not digits:
+        return ""
+    wanted = " ".join(part for part in (name, f"[{digits}]" if digits else "") if part)
+    try:
+        used = engine.files_of(engine.options)[0]
+    except NotFound:
+        used = None
+    if used and (used.shorthash == digits if used.shorthash and digits else used.name == name):
+        return ""
+    for file in engine.catalog.checkpoints():
+        if file.shorthash == digits if file.shorthash and digits else file.name == name:
+            return f"Made with the checkpoint {wanted}: to use it, choose {file.filename} at the top."
+    return f"Made with the checkpoint {wanted}, which is not here; the one at the top is used."

@@ -1,0 +1,104 @@
+"""A parameters text in a tab's controls: what is taken over asks for the same picture, the rest is said in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from modules import infotext
+from modules.engine import Engine, resolve
+from modules.errors import InvalidInput
+from modules.jobs import JobQueue
+from modules.options import Options
+from modules.request import Inpaint, MaskedContent, SoftInpainting, Txt2Img
+from modules.styles import Style, save_style
+from modules.ui import controls, inpaint, txt2img
+from modules.ui.canvas import MaskData
+from modules.ui.controls import Panel
+from modules.ui.header import Header
+from modules.ui.pasting import is_parameters, paste
+
+WEBUI = """a lighthouse, oil on canvas
+Negative prompt: photo
+Steps: 7, Sampler: DPM++ 2M Karras, CFG scale: 40, Seed: 4242, Size: 640x512, Model hash: 879db523c3, Model: other, \
+Denoising strength: 0.55, Clip skip: 2, ENSD: 31337, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: R-ESRGAN 4x+, \
+Face restoration: CodeFormer, Refiner: second [abcdefabcd], Refiner switch at: 0.6, Sigma noise: many, \
+Version: v1.10.1"""
+
+PICTURE = Image.linear_gradient("L").convert("RGB")
+MASK = Image.radial_gradient("L")
+
+
+@pytest.fixture
+def panels(engine: Engine, queue: JobQueue) -> dict[str, Panel]:
+    """The panels of the txt2img and inpaint tabs, drawn for nobody to see."""
+    with gr.Blocks():
+        header, _ = Header.build(engine, queue)
+        return {name: tab.build(header, Panel(name, engine.settings), gr.BrowserState("")).panel
+                for name, tab in (("txt2img", txt2img), ("inpaint", inpaint))}
+
+
+def pasted(text: str, panel: Panel, engine: Engine, *, locked: bool = False) -> tuple[dict[str, Any], str]:
+    """(the panel's values after `text` has been pasted into it, the note)."""
+    updates, note = paste(text, panel, engine, locked=locked)
+    return {name: update.get("value", widget.value)
+            for (name, widget), update in zip(panel.widgets.items(), updates, strict=True)}, note
+
+
+def test_webuis_text_fills_the_controls_and_the_note_says_what_does_not_fit(
+        panels: dict[str, Panel], engine: Engine) -> None:
+    save_style(engine.settings.styles_file, Style("oil", "oil on canvas", "photo"))
+    values, note = pasted(WEBUI, panels["txt2img"], engine)
+    request = controls.to_txt2img(values, engine.options)
+    assert (request.prompt, request.negative_prompt, values["styles"]) == ("a lighthouse", "", ["oil"])
+    assert (request.sampler, request.scheduler, request.steps) == ("DPM++ 2M", "Karras", 7)
+    assert (request.width, request.height, request.seed, request.denoising_strength) == (640, 512, 4242, 0.55)
+    assert (request.enable_hr, request.hr_scale, request.hr_second_pass_steps) == (True, 1.5, 9)
+    assert (request.refiner_checkpoint, request.refiner_switch_at) == ("second.safetensors", 0.6)
+    assert (request.options.CLIP_stop_at_last_layers, request.options.eta_noise_seed_delta) == (2, 31337)
+    assert request.options.ddim_loop == "webui-1.10"
+    assert "other [879db523c3], which is not here" in note
+    for part in ("Face restoration: CodeFormer", "R-ESRGAN 4x+", "CFG Scale: 40 (here 30)", "s_noise", "ENSD: 31337"):
+        assert part in note
+
+
+def test_what_the_page_made_and_pastes_is_the_same_request(panels: dict[str, Panel], engine: Engine) -> None:
+    first = resolve(Inpaint(
+        prompt="a (red:1.2) apple", negative_prompt="green", sampler="Euler a", scheduler="Beta", steps=9,
+        cfg_scale=5.5, width=256, height=320, seed=5, subseed=6, subseed_strength=0.25, seed_resize_from_w=128,
+        seed_resize_from_h=64,
+        denoising_strength=0.6, init_images=(PICTURE,), mask=MASK, mask_invert=True, mask_blur_x=7, mask_blur_y=7,
+        masked_content=MaskedContent.LATENT_NOISE, only_masked=True, only_masked_padding=16,
+        soft=SoftInpainting(power=2, scale=0.75), refiner_checkpoint="second.safetensors", refiner_switch_at=0.4,
+        options=Options(eta_ancestral=0.5, s_noise=1.02, cfg_rescale=0.7, beta_dist_alpha=0.8, tiling=True,
+                        initial_noise_multiplier=0.9, img2img_extra_noise=0.1, emphasis="No norm",
+                        eta_noise_seed_delta=31337)))
+    text = infotext.write(first, seed=5, subseed=6, model_name="first", model_hash=None, extra={
+        "Refiner": "second.safetensors", "Refiner switch at": 0.4})
+    values, note = pasted(text, panels["inpaint"], engine)
+    assert controls.to_inpaint(values, MaskData(PICTURE, MASK), engine.options) == first
+    assert "Not taken over" not in note
+
+
+def test_a_locked_seed_and_a_mask_outlive_a_text_that_says_nothing_of_them(
+        panels: dict[str, Panel], engine: Engine) -> None:
+    text = infotext.write(resolve(Txt2Img(prompt="x", seed=9)), seed=9, subseed=1, model_name="first", model_hash=None)
+    values, note = pasted(text, panels["inpaint"], engine, locked=True)
+    assert (values["prompt"], values["seed"], values["mask_blur"], values["masked_content"]) == ("x", -1, 4, "original")
+    assert note == ""
+
+
+def test_what_is_no_parameters_text() -> None:
+    assert is_parameters(WEBUI)
+    for text in (None, "", "a red dog", "Steps: many roads lead there", "Steps: 5, Seed: 3"):
+        assert not is_parameters(text)
+
+
+def test_only_known_settings_can_be_overridden() -> None:
+    assert controls.overridden(["ENSD: 31337", "UniPC order:2 "]) == {"eta_noise_seed_delta": "31337",
+                                                                      "uni_pc_order": "2"}
+    with pytest.raises(InvalidInput, match="Wonder"):
+        controls.overridden(["Wonder: 3"])
