@@ -69,10 +69,18 @@ class Save(Protocol):
     def __call__(self, image: GeneratedImage, request: Txt2Img, /) -> Path: ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One file of a batch: its `name` for the screen, and what makes its request when its turn comes."""
+
+    name: str
+    make_request: Callable[[], Txt2Img]
+
+
 class Job:
     """One piece of work and all that can be known of it. Every method may be called from any thread.
 
-    `request` is None for a checkpoint swap. `position` is 0 for the running job, 1 for the next, and 0 when it is over.
+    `request` is None for work without one (a checkpoint swap, extras). `position` is 0 for the running job, 1 for the next, and 0 when it is over.
     `version` counts changes; `wait_change` waits for the next. Is a `progress.JobContext` for the engine.
     """
 
@@ -268,12 +276,29 @@ class JobQueue:
         return self._add(Job(job_id or uuid.uuid4().hex, lambda job: self._engine.generate(request, job),
                              request=request, owner=owner, save=self._save if save else None, clock=self._clock))
 
+    def submit_tasks(self, tasks: Sequence[Task], *, owner: str = "page") -> Job:
+        """Has all `tasks` done as one job. One that fails is named in the result's warnings and the others go on.
+
+        Raises as `submit`.
+        """
+        def work(job: Job) -> Result | None:
+            return _run_tasks(tasks, self._engine, job)
+
+        return self._add(Job(uuid.uuid4().hex, work, owner=owner, save=self._save, clock=self._clock))
+
     def submit_load(self, options: Options, *, owner: str = "page") -> Job:
         """Loads the model that `options` name when its turn comes. Raises QueueFull."""
         def load(job: Job) -> None:
             self._engine.load(options, job)
 
-        return self._add(Job(uuid.uuid4().hex, load, owner=owner, clock=self._clock))
+        return self.submit_work(load, owner=owner)
+
+    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None, owner: str = "page") -> Job:
+        """Has the worker do `work` when its turn comes: anything that needs the model or the device for itself.
+
+        Raises as `submit`.
+        """
+        return self._add(Job(job_id or uuid.uuid4().hex, work, owner=owner, clock=self._clock))
 
     def get(self, job_id: str) -> Job | None:
         """The job of that id, unless it never was or is long over."""
@@ -376,6 +401,56 @@ class JobQueue:
             oldest = over.pop(0)
             held -= oldest.bytes_held()
             del self._jobs[oldest.id]
+
+
+@dataclasses.dataclass
+class _Part:
+    """What the engine sees of a job that does many tasks: the progress of one becomes a part of the whole."""
+
+    job: Job
+    name: str
+    index: int
+    count: int
+
+    def check(self) -> None:
+        self.job.check()
+
+    def stage(self, text: str) -> None:
+        self.job.stage(f"{self.name}: {text}")
+
+    def batches(self, done: int, total: int) -> None:
+        self.job.batches(self.index * total + done, self.count * total)
+
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        self.job.step(step, total, preview)
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        return self.job.keep(images, request)
+
+
+def _run_tasks(tasks: Sequence[Task], engine: Worker, job: Job) -> Result | None:
+    """Raises InvalidInput with all their sentences when every task failed."""
+    warnings: list[str] = []
+    for index, task in enumerate(tasks):
+        part = _Part(job, task.name, index, len(tasks))
+        part.batches(0, 1)
+        try:
+            part.check()
+            job.request = task.make_request()
+            result = engine.generate(job.request, part)
+        except Skipped:
+            continue
+        except Stopped:
+            break
+        except Exception as error:
+            warnings.append(f"{task.name}: {_explained(error, job).message}")
+            continue
+        warnings += [f"{task.name}: {warning}" for warning in result.warnings]
+        if job.interrupted:
+            break
+    if warnings and not job.kept:
+        raise InvalidInput(" ".join(warnings))
+    return Result(tuple(job.kept), job.request, tuple(warnings), job.interrupted) if job.request else None
 
 
 def _explained(error: Exception, job: Job) -> UserError:

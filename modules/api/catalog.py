@@ -1,7 +1,9 @@
-"""What there is to choose from: samplers, schedules, checkpoints, VAEs; flags, memory, and the text inside a PNG."""
+"""What there is to choose from: samplers, schedules, checkpoints, VAEs, upscalers, styles; flags, memory, and the text
+inside a picture."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
@@ -12,12 +14,16 @@ from modules.api import pictures
 from modules.api.schema import PngInfoBody
 from modules.engine import Engine
 from modules.settings import Settings
+from modules.styles import load_styles
 
 EMPTY: dict[str, Any] = {
-    "scripts": {"txt2img": [], "img2img": []}, "script-info": [], "hypernetworks": [], "face-restorers": [],
-    "realesrgan-models": [], "prompt-styles": [], "embeddings": {"loaded": {}, "skipped": {}}, "loras": [],
-    "extensions": []}
+    "hypernetworks": [], "face-restorers": [], "realesrgan-models": [], "embeddings": {"loaded": {}, "skipped": {}},
+    "loras": []}
 """Lists of things that we have none of; programs ask for them before they do anything."""
+
+
+UPSCALE = 4
+"""What WebUI says of an upscaler whose file it has not read."""
 
 
 def router(engine: Engine, settings: Settings) -> APIRouter:
@@ -40,6 +46,23 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
         return [automatic, *({"name": schedule.name, "label": schedule.label,
                               "aliases": list(schedule.aliases) or None, "default_rho": schedule.default_rho,
                               "need_inner_model": schedule.name not in _WITHOUT_MODEL} for schedule in SCHEDULES)]
+
+    @api.get("/upscalers")
+    def upscalers() -> list[dict[str, Any]]:
+        files = engine.upscalers.files()
+        return [{"name": name, "model_name": name if name in files else None,
+                 "model_path": str(files[name]) if name in files else None, "model_url": None, "scale": UPSCALE}
+                for name in engine.upscalers.names()]
+
+    @api.get("/latent-upscale-modes")
+    def latent_upscale_modes() -> list[dict[str, str]]:
+        from modules.hires import LATENT_UPSCALERS  # as above
+
+        return [{"name": name} for name in LATENT_UPSCALERS]
+
+    @api.get("/prompt-styles")
+    def prompt_styles() -> list[dict[str, str]]:
+        return [dataclasses.asdict(style) for style in load_styles(settings.styles_file)]
 
     @api.get("/sd-models")
     def sd_models() -> list[dict[str, Any]]:

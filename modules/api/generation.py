@@ -1,12 +1,7 @@
-"""Making pictures over HTTP: txt2img, img2img, progress, interrupt and skip.
-
-A request waits for its job without holding a thread, so that progress can be asked for however many wait. When the
-client goes away the job goes on, as in WebUI.
-"""
+"""Making pictures over HTTP: txt2img, img2img, progress, interrupt and skip."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -18,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from modules import infotext
 from modules.api import pictures
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
+from modules.api.waiting import finished
 from modules.engine import Engine
 from modules.errors import NotFound
 from modules.jobs import Job, JobQueue
@@ -53,10 +49,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         return queue.submit(request, job_id=body.force_task_id, save=body.save_images, owner="api")
 
     async def generate(body: Txt2ImgBody) -> JSONResponse:
-        job = await run_in_threadpool(submit, body)
-        await asyncio.shield(asyncio.wrap_future(job.finished))
-        if job.error is not None:
-            raise job.error
+        job = await finished(await run_in_threadpool(submit, body))
         return JSONResponse(await run_in_threadpool(answer, body, job))
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)

@@ -3,74 +3,42 @@ the whole dictionary, change one entry and post it again."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import json
-import threading
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from modules.api.schema import option_values
+from modules.api.waiting import finished
 from modules.engine import Engine
-from modules.errors import InvalidInput, NotFound
+from modules.errors import NotFound
 from modules.jobs import JobQueue
 from modules.options import Options
 
 KNOWN = frozenset(item.name for item in dataclasses.fields(Options))
 READ_ONLY = frozenset({"sd_checkpoint_hash"})
-FOREIGN_BYTES = 2**20
-FOREIGN = {"samples_format": "png", "send_seed": True, "live_previews_enable": True, "face_restoration": False}
-"""Options of WebUI's that programs look for."""
-
-
-class ForeignOptions:
-    """Options that are only remembered, up to `FOREIGN_BYTES` of JSON."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = dict(FOREIGN)
-        self._lock = threading.Lock()
-
-    def values(self) -> dict[str, Any]:
-        """All of them."""
-        with self._lock:
-            return dict(self._values)
-
-    def update(self, changes: Mapping[str, Any]) -> None:
-        """Remembers `changes`. Raises InvalidInput when they are no JSON or too much of it."""
-        with self._lock:
-            values = {**self._values, **changes}
-            try:
-                size = len(json.dumps(values, allow_nan=False).encode())
-            except (ValueError, RecursionError) as error:
-                raise InvalidInput("The options hold a value that JSON does not know.") from error
-            if size > FOREIGN_BYTES:
-                raise InvalidInput("These are more options than can be remembered.")
-            self._values = values
+FOREIGN = {"samples_format": "png", "send_seed": True, "live_previews_enable": True, "face_restoration": False,
+           "show_progress_every_n_steps": 1, "save_mask": False, "return_grid": False}
+"""Options of WebUI's that programs look for and nothing here obeys."""
 
 
 def router(engine: Engine, queue: JobQueue) -> APIRouter:
     """The two endpoints."""
     api = APIRouter()
-    foreign = ForeignOptions()
 
     @api.get("/sdapi/v1/options")
     def get_options() -> dict[str, Any]:
-        return foreign.values() | option_values(engine.options) | _checkpoint(engine)
+        return FOREIGN | engine.config.values() | option_values(engine.options) | _checkpoint(engine)
 
     @api.post("/sdapi/v1/options")
     async def set_options(changes: dict[str, Any]) -> None:
         ours = {name: value for name, value in changes.items() if name in KNOWN}
         options = await run_in_threadpool(engine.options.replaced, ours)
         if await run_in_threadpool(_other_model, engine, options):
-            job = queue.submit_load(options, owner="api")
-            await asyncio.shield(asyncio.wrap_future(job.finished))
-            if job.error is not None:
-                raise job.error
-        await run_in_threadpool(engine.set_options, ours)
-        foreign.update({name: value for name, value in changes.items() if name not in KNOWN | READ_ONLY})
+            await finished(queue.submit_load(options, owner="api"))
+        await run_in_threadpool(engine.set_options, {name: value for name, value in changes.items()
+                                                      if name not in READ_ONLY})
 
     return api
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from PIL import Image, ImageOps
 
@@ -46,10 +48,13 @@ def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
     return image
 
 
-def encode(image: Image.Image, infotext: str = "") -> str:
-    """`image` as a PNG in base64, with its parameters text inside."""
+def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = MappingProxyType({})) -> str:
+    """`image` as a PNG in base64, with its parameters text inside, and more `texts` by the names of their chunks."""
+    info = saving.png_info(infotext)
+    for name, text in texts.items():
+        info.add_text(name, text)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=saving.png_info(infotext), compress_level=1)
+    image.save(buffer, "PNG", pnginfo=info, compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

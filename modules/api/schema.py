@@ -234,6 +234,13 @@ class PngInfoBody(Body):
     image: str = ""
 
 
+class InterrogateBody(Body):
+    """POST /sdapi/v1/interrogate."""
+
+    image: str = ""
+    model: Annotated[str, Field(max_length=200)] = "clip"
+
+
 class ProgressBody(Body):
     """POST /internal/progress, which WebUI's page polls."""
 

@@ -6,10 +6,10 @@ import logging
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from modules.api import catalog, generation, options
+from modules.api import catalog, docs, extras, generation, models, options, scripts
 from modules.api.gate import Gate, problem
 from modules.api.schema import in_webui_words
 from modules.engine import Engine
@@ -24,12 +24,16 @@ log = logging.getLogger(__name__)
 def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     """The application with every route of the API. A page may be mounted at "/" afterwards: earlier routes win.
 
-    Swagger's page is left out because it loads from another host; /openapi.json is there.
+    FastAPI's own page of documentation loads from another host, so /docs is ours.
     """
     app = FastAPI(title="Inpaint WebUI", version=VERSION.rpartition(" ")[2], docs_url=None, redoc_url=None)
     app.include_router(generation.router(engine, queue, settings))
     app.include_router(options.router(engine, queue))
     app.include_router(catalog.router(engine, settings))
+    app.include_router(models.router(engine, queue))
+    app.include_router(scripts.router(engine))
+    app.include_router(extras.router(engine, queue, settings))
+    app.add_api_route("/docs", lambda: HTMLResponse(docs.page(app.openapi())), include_in_schema=False)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -22,12 +22,18 @@ from modules.errors import CheckpointError
 
 WINDOW = 2**21  # bytes read at a time: few enough to stay in the processor's cache
 
+WRAPPINGS = ("state_dict", "params_ema", "params")
+"""Under what names trainers put the weights of a pickle: checkpoints, and the upscalers of the ESRGAN family."""
+
 _PICKLE_SUFFIXES = {".ckpt", ".pt", ".pth", ".bin"}
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }
+
+SAFETENSORS_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+"""What a safetensors file calls each type of number."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class TensorFile:
 
     name: str
     shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, torch.dtype]
     metadata: Mapping[str, str]
     read: Callable[[str, Tensor], None]
 
@@ -70,7 +77,7 @@ def read_tensors(path: Path) -> Iterator[TensorFile]:
                     raise CheckpointError(f"{path.name} was cut short while it was read.")
                 part.copy_(values.view(dtypes[key]))
 
-        yield TensorFile(path.name, shapes, metadata, read)
+        yield TensorFile(path.name, shapes, dtypes, metadata, read)
 
 
 def _header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype], dict[str, str]]:
@@ -128,8 +135,9 @@ def _open_pickle(path: Path, start: bytes) -> TensorFile:
         raise CheckpointError(_unsafe(path.name, str(error))) from error
     except Exception as error:  # what a damaged pickle raises is up to the bytes in it
         raise CheckpointError(f"{path.name} is cut off or damaged: torch cannot read it.") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for wrapping in WRAPPINGS:
+        if isinstance(content, dict) and isinstance(content.get(wrapping), dict):
+            content = content[wrapping]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds a {type(content).__name__}, not a set of tensors.")
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
@@ -137,7 +145,8 @@ def _open_pickle(path: Path, start: bytes) -> TensorFile:
     def read(key: str, into: Tensor) -> None:
         into.copy_(tensors[key].reshape(into.shape))
 
-    return TensorFile(path.name, {key: tuple(value.shape) for key, value in tensors.items()}, {}, read)
+    return TensorFile(path.name, {key: tuple(value.shape) for key, value in tensors.items()},
+                      {key: value.dtype for key, value in tensors.items()}, {}, read)
 
 
 def _unsafe(name: str, message: str) -> str:

@@ -63,9 +63,8 @@ def test_every_sampler_and_schedule_that_is_listed_works(client: TestClient) -> 
 
 
 @pytest.mark.parametrize(("name", "empty"), [
-    ("scripts", {"txt2img": [], "img2img": []}), ("script-info", []), ("hypernetworks", []), ("face-restorers", []),
-    ("realesrgan-models", []), ("prompt-styles", []), ("embeddings", {"loaded": {}, "skipped": {}}), ("loras", []),
-    ("extensions", [])])
+    ("hypernetworks", []), ("face-restorers", []), ("realesrgan-models", []), ("prompt-styles", []),
+    ("embeddings", {"loaded": {}, "skipped": {}}), ("loras", []), ("extensions", [])])
 def test_what_we_have_none_of_is_an_empty_list(client: TestClient, name: str, empty: object) -> None:
     assert client.get(f"/sdapi/v1/{name}").json() == empty
 
@@ -105,11 +104,75 @@ def test_png_info_of_a_picture_without_a_text_and_of_none(client: TestClient) ->
     assert client.post("/sdapi/v1/png-info", json={"image": "none"}).status_code == 422
 
 
-def test_the_schema_is_there_and_the_page_from_elsewhere_is_not(client: TestClient) -> None:
-    schema = client.get("/openapi.json").json()
-    assert "/sdapi/v1/txt2img" in schema["paths"]
-    assert client.get("/docs").status_code == 404
+def test_the_page_of_endpoints_is_whole_and_asks_no_other_host(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    answer = client.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    for path in paths:
+        assert f"<code>{path}</code>" in answer.text
+    assert "/sdapi/v1/extra-batch-images" in paths
+    assert "<td><code>steps</code></td><td><code>integer</code></td><td><code>50</code></td>" in answer.text
+    assert "//" not in answer.text
+    assert "<script" not in answer.text
     assert client.get("/redoc").status_code == 404
+
+
+def test_scripts_are_listed_by_tab_with_their_arguments_in_order(client: TestClient) -> None:
+    told = client.get("/sdapi/v1/scripts").json()
+    assert "prompts from file or textbox" in told["txt2img"]
+    assert "soft inpainting" in told["img2img"]
+    assert "soft inpainting" not in told["txt2img"]
+    described = client.get("/sdapi/v1/script-info").json()
+    for tab, titles in told.items():
+        assert {script["name"] for script in described if script["is_img2img"] == (tab == "img2img")} == set(titles)
+    (soft,) = [script for script in described if script["is_alwayson"]]
+    assert [argument["value"] for argument in soft["args"]] == [False, 1, 0.5, 4, 0, 0.5, 2]
+    prompts = next(script for script in described if script["name"] == "prompts from file or textbox")
+    assert [(argument["value"], argument["choices"]) for argument in prompts["args"]] == [
+        (False, None), (False, None), ("start", ["start", "end"]), ("", None)]
+
+
+def test_upscalers_are_listed_with_the_model_files(client: TestClient, settings: Settings) -> None:
+    def names() -> list[str]:
+        return [upscaler["name"] for upscaler in client.get("/sdapi/v1/upscalers").json()]
+
+    assert names() == ["None", "Lanczos", "Nearest"]
+    folder = settings.models_dir / "ESRGAN"
+    folder.mkdir()
+    (folder / "4x-photo.pth").write_bytes(b"weights")
+    (folder / "notes.txt").write_bytes(b"not weights")
+    assert names() == ["None", "Lanczos", "Nearest", "4x-photo"]
+    assert client.get("/sdapi/v1/upscalers").json()[3]["model_path"] == str(folder / "4x-photo.pth")
+
+
+def test_latent_upscale_modes_are_webuis(client: TestClient) -> None:
+    assert [mode["name"] for mode in client.get("/sdapi/v1/latent-upscale-modes").json()] == [
+        "Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)", "Latent (nearest)",
+        "Latent (nearest-exact)"]
+
+
+def test_styles_are_listed_and_used(client: TestClient, settings: Settings) -> None:
+    settings.styles_file.write_text("name,prompt,negative_prompt\nOil,\"{prompt}, oil\",photo\n", "utf-8")
+    assert client.get("/sdapi/v1/prompt-styles").json() == [
+        {"name": "Oil", "prompt": "{prompt}, oil", "negative_prompt": "photo"}]
+    told = info(client.post("/sdapi/v1/txt2img", json=small(styles=["Oil"])))
+    assert (told["prompt"], told["negative_prompt"]) == ("a dog, oil", "photo")
+
+
+def test_a_checkpoint_is_unloaded_and_loaded_again(client: TestClient, engine: Engine) -> None:
+    before = client.post("/sdapi/v1/txt2img", json=small()).json()["images"]
+    assert client.post("/sdapi/v1/unload-checkpoint").json() == {}
+    assert engine.model_name is None
+    assert client.post("/sdapi/v1/reload-checkpoint").json() == {}
+    assert engine.model_name == "first"
+    client.post("/sdapi/v1/unload-checkpoint")
+    assert client.post("/sdapi/v1/txt2img", json=small()).json()["images"] == before  # loaded when it is needed
+
+
+def test_interrogate_says_that_its_model_is_missing(client: TestClient) -> None:
+    answer = client.post("/sdapi/v1/interrogate", json={"image": "", "model": "deepdanbooru"})
+    assert answer.status_code == 404
+    assert "deepdanbooru" in answer.json()["detail"]
 
 
 def test_unknown_paths_and_methods_are_json_too(client: TestClient) -> None:

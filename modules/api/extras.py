@@ -1,0 +1,123 @@
+"""extra-single-image and extra-batch-images: finished pictures made larger."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from modules import extras
+from modules.api import pictures
+from modules.api.schema import Body, Integer, Number
+from modules.api.waiting import finished
+from modules.engine import Engine
+from modules.errors import InvalidInput, UserError
+from modules.extras import POSTPROCESSING, Extras, Processed
+from modules.jobs import Job, JobQueue
+from modules.settings import Settings
+
+MOST_PICTURES = 100
+
+
+class WasInterrupted(UserError):
+    """Somebody stopped it, and half a picture is of no use."""
+
+    status = 409
+
+
+class ExtrasBody(Body):
+    """What both endpoints take."""
+
+    resize_mode: Annotated[int, Field(ge=0, le=1)] = 0
+    show_extras_results: bool = True
+    gfpgan_visibility: Number = 0
+    codeformer_visibility: Number = 0
+    codeformer_weight: Number = 0
+    upscaling_resize: Number = 2
+    upscaling_resize_w: Integer = 512
+    upscaling_resize_h: Integer = 512
+    upscaling_crop: bool = True
+    upscaler_1: str = "None"
+    upscaler_2: str = "None"
+    extras_upscaler_2_visibility: Number = 0
+    upscale_first: bool = False
+
+    def extras(self) -> Extras:
+        """What is to be done. Raises InvalidInput naming the field."""
+        if self.gfpgan_visibility or self.codeformer_visibility:
+            raise InvalidInput("There is no face restoration here: gfpgan_visibility and codeformer_visibility must be "
+                               "0.", field="gfpgan_visibility")
+        size = (self.upscaling_resize_w, self.upscaling_resize_h) if self.resize_mode == 1 else None
+        return Extras(upscaler=self.upscaler_1, factor=self.upscaling_resize, size=size, crop=self.upscaling_crop,
+                      second_upscaler=self.upscaler_2, visibility=self.extras_upscaler_2_visibility)
+
+
+class SingleBody(ExtrasBody):
+    """POST /sdapi/v1/extra-single-image."""
+
+    image: str = ""
+
+
+class FileBody(Body):
+    """One picture of a batch; its name goes unused, because nothing is written."""
+
+    data: str
+    name: str = ""
+
+
+class BatchBody(ExtrasBody):
+    """POST /sdapi/v1/extra-batch-images."""
+
+    imageList: list[FileBody] = Field(max_length=MOST_PICTURES)
+
+
+def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
+    """The two endpoints. The queue's worker does the work, for upscalers may need the device."""
+    api = APIRouter(prefix="/sdapi/v1")
+    limit = settings.max_image_mp * 10**6
+
+    def submit(request: Extras, texts: Sequence[str], field: str, done: list[Processed]) -> Job:
+        images = [pictures.decode(text, field, limit) for text in texts]
+        for image in images:
+            extras.check(request, image, engine.upscalers, limit)
+
+        def work(job: Job) -> None:
+            for number, image in enumerate(images):
+                job.batches(number, len(images))
+                done.append(extras.process(image, request, engine.upscalers, job))
+
+        return queue.submit_work(work, owner="api")
+
+    async def processed(request: Extras, texts: Sequence[str], field: str) -> list[Processed]:
+        done: list[Processed] = []
+        await finished(await run_in_threadpool(submit, request, texts, field, done))
+        if len(done) < len(texts):
+            raise WasInterrupted("The pictures were not finished, because somebody interrupted it.")
+        return done
+
+    @api.post("/extra-single-image")
+    async def extra_single_image(body: SingleBody) -> dict[str, Any]:
+        (made,) = await processed(body.extras(), [body.image], "image")
+        return {"html_info": as_html(made.text), "image": await run_in_threadpool(encode, made)}
+
+    @api.post("/extra-batch-images")
+    async def extra_batch_images(body: BatchBody) -> dict[str, Any]:
+        made = await processed(body.extras(), [file.data for file in body.imageList], "imageList")
+        return {"html_info": as_html(made[-1].text if made else ""),
+                "images": await run_in_threadpool(lambda: [encode(one) for one in made])}
+
+    return api
+
+
+def as_html(text: str) -> str:
+    """WebUI's html_info."""
+    return f"<p>{html.escape(text)}</p>"
+
+
+def encode(made: Processed) -> str:
+    """The picture as a PNG in base64, with its source's parameters text and what was done to it."""
+    return pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text})
