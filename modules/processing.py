@@ -154,8 +154,6 @@ def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish
     """The finish of img2img: the colours of the k-th original, when the option asks for them."""
     if not request.options.img2img_color_correction:
         return lambda image, k, latent: (image,)
-    if request.colour_target:
-        targets = [flatten(request.colour_target, request.options.img2img_background_color)]
     return lambda image, k, latent: (match_colours(image, targets[k % len(targets)]),)
 
 

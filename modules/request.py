@@ -107,14 +107,12 @@ class Txt2Img:
 class Img2Img(Txt2Img):
     """A picture from a picture. Several `init_images` make one result each and set the batch size.
 
-    `denoising_strength` 0 keeps the picture, 1 forgets it. `initial_noise_multiplier` None takes the option's. Colour
-    correction goes by `colour_target`, or without one by the init images.
+    `denoising_strength` 0 keeps the picture, 1 forgets it. `initial_noise_multiplier` None takes the option's.
     """
 
     init_images: tuple[Image.Image, ...] = ()
     resize_mode: ResizeMode = ResizeMode.JUST_RESIZE
     initial_noise_multiplier: float | None = None
-    colour_target: Image.Image | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

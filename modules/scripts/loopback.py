@@ -39,8 +39,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
                                             "Denoising curve": arguments["curve"]}
     text = ""
     context.plan(loops * count)
-    original = request.colour_target or request.init_images[0]
-    single = replace(request, n_iter=1, batch_size=1, init_images=request.init_images[:1], colour_target=original)
+    single = replace(request, n_iter=1, batch_size=1, init_images=request.init_images[:1])
     shown: list[GeneratedImage] = []
     for series in range(count):
         present = single
