@@ -1,4 +1,4 @@
-"""python -m benchmarks [steps] [load] [start] [packing]: measures, prints a table and draws it."""
+"""python -m benchmarks [steps] [load] [start] [packing] [vae] [memory]: measures, prints a table and draws it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.picture import draw
+from benchmarks.picture import curve, draw
 from benchmarks.timing import Row
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help="steps, load, start, packing; all of them when left out")
+    parser.add_argument("names", nargs="*", help="steps, load, start, packing, vae, memory; all of them when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -72,7 +72,22 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
         return packing.run(chosen.cache, size=chosen.size, rounds=chosen.rounds)
 
-    return {"start": start, "load": load, "packing": packing, "steps": steps}
+    def vae() -> list[Row]:
+        from benchmarks import vae
+
+        return vae.run(chosen.cache, size=chosen.size, threads=chosen.threads, rounds=chosen.rounds)
+
+    def memory() -> list[Row]:
+        from benchmarks import memory
+
+        rows, used = memory.run(chosen.cache)
+        if chosen.picture:
+            chosen.picture.with_name("memory.svg").write_text(curve(
+                used, "Resident memory over 50 swaps and 200 pictures", "MB",
+                "one point a picture; a swap at every fourth"))
+        return rows
+
+    return {"start": start, "load": load, "memory": memory, "vae": vae, "packing": packing, "steps": steps}
 
 
 def machine(threads: int) -> str:

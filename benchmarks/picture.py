@@ -33,6 +33,23 @@ def draw(rows: Sequence[Row], heading: str) -> str:
     return "\n".join(parts)
 
 
+def curve(values: Sequence[float], heading: str, unit: str, below: str) -> str:
+    """An SVG: one line through `values` from left to right on a scale from 0; `below` says what they are."""
+    wide, high = WIDTH - 140, 220
+    top = max(values) * 1.1
+    points = " ".join(f"{80 + k * wide / max(len(values) - 1, 1):.1f},{TOP + high * (1 - value / top):.1f}"
+                      for k, value in enumerate(values))
+    marks = "".join(f'<line class="one" x1="76" x2="{80 + wide}" y1="{y:.1f}" y2="{y:.1f}" opacity="0.3"/>'
+                    f'<text class="small" x="16" y="{y + 4:.1f}">{top * share:.0f} {escape(unit)}</text>'
+                    for share in (0, 0.25, 0.5, 0.75, 1) for y in [TOP + high * (1 - share)])
+    return "\n".join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {TOP + high + 40}" width="{WIDTH}" '
+        f'height="{TOP + high + 40}">', STYLE, f'<rect class="paper" width="{WIDTH}" height="{TOP + high + 40}"/>',
+        f'<text x="16" y="24">{escape(heading)}</text>', marks,
+        f'<polyline points="{points}" fill="none" stroke="#0969da" stroke-width="2"/>',
+        f'<text class="small" x="80" y="{TOP + high + 24}">{escape(below)}</text>', "</svg>", ""])
+
+
 def _x(ratio: float) -> float:
     return LEFT + min(ratio, FULL) / FULL * (WIDTH - LEFT - RIGHT)
 

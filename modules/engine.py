@@ -153,9 +153,10 @@ class Engine:
             kept = Loaded(self._read(checkpoint, vae, kept.model if kept else None, job), checkpoint, vae)
         kept.model.set_tiling(options.tiling)
         if kept is not self.loaded:
-            self.warm.swap(kept, self.loaded)
+            let_go = self.warm.swap(kept, self.loaded)
             self.loaded = kept
-            gc.collect()  # torch modules hold reference cycles: else weights that were let go stay for a while
+            if let_go:
+                gc.collect()  # torch modules hold reference cycles: else the weights stay for a while
         return kept.model
 
     def unload(self) -> None:
@@ -185,9 +186,11 @@ class Engine:
              first_noise: FirstNoise | None = None) -> Result:
         """Carries out a request that has no script. `extra` adds keys to the parameters text; `first_noise` makes the
         noise that sampling begins with. Raises as `generate`."""
-        from modules import processing
+        from modules import hires, processing
 
         check_limits(request, self.settings)
+        if request.enable_hr:
+            hires.check_upscaler(request.hr_upscaler, self.upscalers)
         request = resolve(request)
         nine_channels = self.load(request.options, job).in_channels == 9
         made: list[GeneratedImage] = []

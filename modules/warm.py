@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from modules.sampling.types import SDModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
     """A model and the files that it came from."""
 
@@ -37,19 +37,24 @@ class WarmModels:
         """The model of `checkpoint`, whatever its autoencoder; it stays until `swap` takes it."""
         return self._models.get(checkpoint.path)
 
-    def swap(self, into_use: Loaded, out_of_use: Loaded | None) -> None:
-        """One model comes into use, another goes out of it; then the oldest go that do not fit the budget any more."""
+    def swap(self, into_use: Loaded, out_of_use: Loaded | None) -> bool:
+        """One model comes into use, another goes out of it; then the oldest go that do not fit the budget any more.
+
+        True when something was let go: one that did not fit, or one with another autoencoder.
+        """
+        before = {*self._models.values(), *([out_of_use] if out_of_use else [])}
+        self._models.pop(into_use.checkpoint.path, None)
         if out_of_use and out_of_use.checkpoint.path != into_use.checkpoint.path:
             self._models[out_of_use.checkpoint.path] = out_of_use
-        self._models.pop(into_use.checkpoint.path, None)
         sizes = {path: kept.model.nbytes for path, kept in self._models.items()}
         if self._budget is None:
             room = (self._free_memory() + sum(sizes.values())) // 2
         else:
             room = self._budget - into_use.model.nbytes
-        while sum(sizes.values()) > room and sizes:
+        while sizes and sum(sizes.values()) > room:
             oldest = next(iter(sizes))
             del self._models[oldest], sizes[oldest]
+        return bool(before - {*self._models.values(), into_use})
 
     def clear(self) -> None:
         """Lets go of all of them."""

@@ -18,7 +18,7 @@ from modules.errors import CheckpointError
 from modules.options import Options
 from modules.progress import Quiet
 from modules.settings import Settings
-from modules.warm import WarmModels
+from modules.warm import Loaded, WarmModels
 
 SIZE = 1000
 
@@ -67,6 +67,18 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert shelf.use("ab") == []
     assert shelf.use("c") == ["c"]  # and now d goes
     assert shelf.use("ab") == []
+
+
+def test_it_says_when_something_was_let_go(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, 2 * SIZE)
+    models = {name: Loaded(FakeModel(nbytes=SIZE), file, None)
+              for name in "abc" for file in [shelf.engine.catalog.find(name)]}
+    warm = WarmModels(2 * SIZE, lambda: 0)
+    assert not warm.swap(models["a"], None)
+    assert not warm.swap(models["b"], models["a"])
+    assert not warm.swap(models["a"], models["b"])
+    assert warm.swap(models["c"], models["a"])  # b does not fit
+    assert warm.swap(dataclasses.replace(models["c"], vae=shelf.engine.catalog.vaes()[0]), models["c"])
 
 
 def test_left_to_itself_it_takes_negative_of_the_free_memory(tmp_path: Path) -> None:
