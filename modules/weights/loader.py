@@ -122,7 +122,8 @@ def _renamed(path: Path, rename: Callable[[str], str]) -> Iterator[TensorFile]:
     with read_tensors(path) as file:
         originals = {rename(key): key for key in file.shapes}
         shapes = {new: file.shapes[old] for new, old in originals.items()}
-        yield TensorFile(file.name, shapes, file.metadata, lambda key, into: file.read(originals[key], into))
+        dtypes = {new: file.dtypes[old] for new, old in originals.items()}
+        yield TensorFile(file.name, shapes, dtypes, file.metadata, lambda key, into: file.read(originals[key], into))
 
 
 def _build(architecture: Architecture) -> dict[str, nn.Module]:
