@@ -80,7 +80,8 @@ class Task:
 class Job:
     """One piece of work and all that can be known of it. Every method may be called from any thread.
 
-    `request` is None for work without one (a checkpoint swap, extras). `position` is 0 for the running job, 1 for the next, and 0 when it is over.
+    `request` is None for work without one (a checkpoint swap, extras). `position` is 0 for the running job, 1 for the
+    next, and 0 when it is over.
     `version` counts changes; `wait_change` waits for the next. Is a `progress.JobContext` for the engine.
     """
 

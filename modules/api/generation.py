@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from modules import infotext
 from modules.api import pictures
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
+from modules.api.scripts import ALWAYS_ON
 from modules.api.waiting import finished
 from modules.engine import Engine
 from modules.errors import NotFound
@@ -50,6 +51,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
 
     async def generate(body: Txt2ImgBody) -> JSONResponse:
         job = await finished(await run_in_threadpool(submit, body))
+        if not body.override_settings_restore_afterwards:
+            await run_in_threadpool(engine.set_options, body.override_settings)
         return JSONResponse(await run_in_threadpool(answer, body, job))
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
@@ -89,7 +92,7 @@ def answer(body: Txt2ImgBody, job: Job) -> dict[str, Any]:
         for made in result.images:
             images.append(pictures.encode(made.image, made.infotext))
             images += [pictures.encode(extra, made.infotext) for extra in made.extras]
-    warnings = [*(result.warnings if result else ()), *size_warning(request)]
+    warnings = [*(result.warnings if result else ()), *size_warning(request), *script_warnings(body)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}
 
@@ -124,6 +127,12 @@ def size_warning(request: Txt2Img) -> list[str]:
         return []
     return [f"The mask ({request.mask.width}x{request.mask.height}) was resized to fit the picture "
             f"({request.init_images[0].width}x{request.init_images[0].height})."]
+
+
+def script_warnings(body: Txt2ImgBody) -> list[str]:
+    """Names the always-on scripts that were asked for and are not here; programs name some that are switched off."""
+    return [f"There is no always-on script called {name!r}: it was left out." for name in body.alwayson_scripts
+            if name.lower() not in ALWAYS_ON]
 
 
 def timestamp(job: Job) -> str:

@@ -201,6 +201,22 @@ def test_a_parameters_text_fills_mask_fields_too(client: TestClient, photo: Imag
     assert "Denoising strength: 0.6, Mask blur: 2, Masked content: latent noise, DDIM loop: webui-1.10" in made
 
 
+def test_always_on_scripts_that_are_not_here_are_left_out_and_named(
+        client: TestClient, photo: Image.Image, mask: Image.Image) -> None:
+    scripts = {"ControlNet": {"args": []}, "Soft Inpainting": {"args": [True]}}
+    answer = client.post(IMG2IMG, json=inpaint_body(photo, mask, alwayson_scripts=scripts)).json()
+    assert answer["warnings"] == ["There is no always-on script called 'ControlNet': it was left out."]
+    assert "Soft inpainting enabled: True" in json.loads(answer["info"])["infotexts"][0]
+
+
+def test_override_settings_stay_when_asked_to(client: TestClient, engine: Engine) -> None:
+    body = small(override_settings={"sd_model_checkpoint": "second", "eta_ddim": 0.5},
+                 override_settings_restore_afterwards=False)
+    assert info(client.post(TXT2IMG, json=body))["sd_model_name"] == "second"
+    assert info(client.post(TXT2IMG, json=small()))["sd_model_name"] == "second"
+    assert engine.options.eta_ddim == 0.5
+
+
 def test_unknown_fields_and_nulls_are_accepted(client: TestClient) -> None:
     body = small(never_heard_of={"a": 1}, alwayson_scripts={}, script_name=None, script_args=[], firstphase_width=0,
                  denoising_strength=None, eta=None, styles=[], s_churn=0.0, override_settings=None, hr_scale=2)
