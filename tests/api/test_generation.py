@@ -14,6 +14,7 @@ from PIL import Image
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
 from modules.engine import Engine
 from modules.options import Options
+from modules.progress import Quiet
 from modules.request import Img2Img, Inpaint, MaskedContent
 from modules.settings import Settings
 
@@ -171,17 +172,33 @@ def test_each_checkpoint_gives_its_own_picture(client: TestClient) -> None:
     assert colour("first") > colour("second") + 20  # means 0.2 and -0.4 of the range -1..1
 
 
-def test_clients_with_different_checkpoints_do_not_disturb_each_other(client: TestClient) -> None:
-    def ask(number: int) -> tuple[str, str]:
-        body = small(seed=7, override_settings={"sd_model_checkpoint": ("first", "second")[number % 2]})
-        answer = client.post(TXT2IMG, json=body)
-        return info(answer)["sd_model_name"], answer.json()["images"][0]
+def test_two_clients_with_different_options_get_their_own_pictures(client: TestClient, engine: Engine) -> None:
+    def options(client_number: int, number: int) -> dict[str, Any]:
+        names = (("first", "first.safetensors"), ("second", "second.safetensors"))[client_number]
+        return {"sd_model_checkpoint": names[number % 2], "CLIP_stop_at_last_layers": 1 + number % 3}
 
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, range(24)))
-    assert [name for name, _ in answers] == ["first", "second"] * 12
-    assert len({picture for _, picture in answers}) == 2
-    assert info(client.post(TXT2IMG, json=small()))["sd_model_name"] == "first"
+    def made_by_the_engine(changes: dict[str, Any]) -> bytes:
+        request = Txt2ImgBody.model_validate(small(seed=7)).request(Options().replaced(changes), max_pixels=0)
+        return engine.generate(request, Quiet()).images[0].image.tobytes()
+
+    expected = {json.dumps(changes): made_by_the_engine(changes)
+                for changes in (options(who, number) for who in range(2) for number in range(6))}
+    assert len(set(expected.values())) == 6  # a checkpoint's picture depends on its name alone, not on how it is spelt
+    client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "second", "eta_ddim": 0.25})
+    setting = client.get("/sdapi/v1/options").json()
+
+    def ask(client_number: int) -> list[bool]:
+        right = []
+        for number in range(100):
+            changes = options(client_number, number)
+            answer = client.post(TXT2IMG, json=small(seed=7, override_settings=changes))
+            right.append(picture(answer.json()["images"][0]).tobytes() == expected[json.dumps(changes)])
+        return right
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, range(2))) == [[True] * 100] * 2
+    assert client.get("/sdapi/v1/options").json() == setting
+    assert info(client.post(TXT2IMG, json=small()))["sd_model_name"] == "second"
 
 
 def test_a_parameters_text_fills_what_is_not_given(client: TestClient) -> None:
