@@ -14,7 +14,7 @@ from PIL import Image
 
 from modules import jobs
 from modules.errors import BadResult, Interrupted, InvalidInput, NotFound, StorageFull, UserError
-from modules.jobs import Job, JobQueue, OutOfMemory, QueueFull
+from modules.jobs import Job, JobQueue, OutOfMemory, QueueFull, Task
 from modules.options import Options
 from modules.progress import JobContext
 from modules.request import Img2Img, Txt2Img
@@ -419,3 +419,43 @@ def test_closing_cancels_what_waits_and_takes_nothing_more(queue: JobQueue, gate
     assert waiting.over
     with pytest.raises(UserError):
         submit(queue, "a")
+
+
+def test_tasks_are_one_job_and_a_bad_one_is_named(queue: JobQueue, scripted: ScriptedEngine) -> None:
+    def fail(request: Txt2Img, job: JobContext) -> Result:
+        raise BadResult("The network gave NaN.")
+
+    def unreadable() -> Txt2Img:
+        raise InvalidInput("This file is not a picture.")
+
+    scripted.scripts["second"] = fail
+    tasks = [Task(name, lambda name=name: Txt2Img(prompt=name)) for name in ("first", "second")]
+    job = queue.submit_tasks([*tasks, Task("third", unreadable), Task("fourth", lambda: Txt2Img(prompt="fourth"))])
+    assert job.wait(SECONDS)
+    assert job.state == "done"
+    assert scripted.prompts == ["first", "second", "fourth"]
+    assert job.result is not None
+    assert len(job.result.images) == 2
+    assert job.result.warnings == ("second: The network gave NaN.", "third: This file is not a picture.")
+    assert all(made.path is not None for made in job.result.images)
+
+    alone = queue.submit_tasks([Task("third", unreadable)])
+    assert alone.wait(SECONDS)
+    assert alone.state == "failed"
+    assert alone.error is not None
+    assert alone.error.message == "third: This file is not a picture."
+
+
+def test_a_stop_ends_all_tasks_and_progress_is_of_the_whole(queue: JobQueue, scripted: ScriptedEngine,
+                                                            gate: Gate) -> None:
+    scripted.scripts["b"] = gate
+    job = queue.submit_tasks([Task(name, lambda name=name: Txt2Img(prompt=name)) for name in "abcd"])
+    assert gate.entered.wait(SECONDS)
+    assert job.progress == 0.25
+    queue.interrupt(job.id)
+    gate.open.set()
+    assert job.wait(SECONDS)
+    assert job.state == "interrupted"
+    assert scripted.prompts == ["a", "b"]
+    assert job.result is not None
+    assert [made.seed for made in job.result.images][:1] == [0]

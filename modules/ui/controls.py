@@ -293,7 +293,7 @@ def masking(panel: Panel) -> None:
                                           elem_id=panel.elem_id("full_res"), elem_classes="compact"))
     with gr.Row(elem_classes="tight"):
         slider(panel, "mask_blur", "Mask blur", 0, 64, 4, 1, min_width=180)
-        slider(panel, "only_masked_padding", "Only masked padding, pixels", 0, 256, 32, 4, min_width=180)
+        slider(panel, "only_masked_padding", "Only masked padding, pixels", 0, 256, 32, 4, min_width=220)
 
 
 def masked_content(panel: Panel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from modules.ui import controls
+from modules.ui.batch import Batch
 from modules.ui.canvas import MaskCanvas
 from modules.ui.controls import Panel
 from modules.ui.header import Header
@@ -13,15 +14,19 @@ from modules.ui.tab import Tab, connect_generate, draw
 
 def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     """Draws the tab where it is called."""
-    return draw(header, panel, job_id, picture=picture)
+    batch = Batch(panel)
+    tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, batch))
+    batch.connect(tab, header, controls.to_img2img)
+    return tab
 
 
-def picture(panel: Panel) -> MaskCanvas:
+def picture(panel: Panel, batch: Batch) -> MaskCanvas:
     """The picture to start from, and how it is fitted."""
     canvas = MaskCanvas(canvas_id="img2img", sketch=True, elem_id="img2img_image", elem_classes="picture",
                         max_pixels=panel.settings.max_image_mp * 10**6)
     with gr.Column(elem_classes="area-mask"):
         controls.resize_mode(panel)
+        batch.draw()
     return canvas
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gradio as gr
 
 from modules.ui import controls
+from modules.ui.batch import Batch
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import MASK_MODES, Panel
 from modules.ui.header import Header
+from modules.ui.outpaint import Outpainting
 from modules.ui.previews import previews_html
 from modules.ui.tab import Tab, connect_generate, draw
 
@@ -19,10 +21,15 @@ STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
 
 def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     """Draws the tab where it is called."""
-    return draw(header, panel, job_id, picture=picture)
+    outpainting, batch = Outpainting(panel), Batch(panel)
+    tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, outpainting, batch))
+    assert tab.canvas is not None
+    outpainting.connect(tab.canvas)
+    batch.connect(tab, header, controls.to_inpaint)
+    return tab
 
 
-def picture(panel: Panel) -> MaskCanvas:
+def picture(panel: Panel, outpainting: Outpainting, batch: Batch) -> MaskCanvas:
     """The picture to paint on, and what the mask means."""
     canvas = MaskCanvas(canvas_id="inpaint", elem_id="inpaint_canvas", elem_classes="picture",
                         max_pixels=panel.settings.max_image_mp * 10**6)
@@ -32,6 +39,8 @@ def picture(panel: Panel) -> MaskCanvas:
         starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
                          elem_classes="starts-strip")
         controls.resize_mode(panel)
+        outpainting.draw()
+        batch.draw(masks=True)
     _connect_starts(panel, canvas, starts)
     return canvas
 
