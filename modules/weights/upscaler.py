@@ -15,22 +15,16 @@ from modules.imaging.upscale import Network
 from modules.weights.tensors import read_tensors
 
 
-class NoSpandrel(CheckpointError):
-    """The optional library is not installed, or its torchvision does not fit this torch."""
-
-    status = 501
-
-
 def load_network(path: Path, device: torch.device) -> Network:
     """The network in `path`, in half precision on a GPU where it bears that.
 
-    Raises CheckpointError: unreadable, unsafe, or no network that enlarges RGB pictures; NoSpandrel.
+    Raises CheckpointError: unreadable, unsafe, no network that enlarges RGB pictures, or spandrel cannot be imported.
     """
     try:
         import spandrel
     except Exception as error:  # a torchvision made for another torch raises RuntimeError
-        raise NoSpandrel(f"{path.name} needs spandrel and a torchvision made for this torch (pip install spandrel "
-                         f"torchvision): {str(error).splitlines()[0]}.") from error
+        raise CheckpointError(f"{path.name} needs the library spandrel and a torchvision made for this torch, which "
+                              f"could not be imported: {error}.") from error
     try:
         model = spandrel.ModelLoader().load_from_state_dict(_tensors(path))
     except spandrel.UnsupportedModelError as error:
