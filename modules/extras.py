@@ -55,18 +55,23 @@ class Processed:
     parameters: str
 
 
-def check(request: Extras, image: Image.Image, upscalers: Upscalers, max_pixels: int) -> None:
-    """Raises InvalidInput for an upscaler that is not here, or a result of more than `max_pixels`."""
+def check_upscalers(request: Extras, upscalers: Upscalers) -> None:
+    """Raises InvalidInput for an upscaler that is not here."""
     upscalers.check(request.upscaler, "upscaler_1")
     upscalers.check(request.second_upscaler, "upscaler_2")
+
+
+def _check_size(request: Extras, image: Image.Image, max_pixels: int) -> None:
     width, height = target_size(image.size, request.factor_for(image.size))
     if width * height > max_pixels:
         raise InvalidInput(f"The result would have {width} x {height} pixels; at most {max_pixels} are made here "
                            "(--max-image-mp).", field="upscaling_resize")
 
 
-def process(image: Image.Image, request: Extras, upscalers: Upscalers, job: JobContext) -> Processed:
-    """One picture (RGB, RGBA or L) enlarged. Raises InvalidInput, CheckpointError, Stopped."""
+def process(image: Image.Image, request: Extras, upscalers: Upscalers, job: JobContext, *,
+            max_pixels: int) -> Processed:
+    """One picture (RGB, RGBA or L) enlarged to `max_pixels` at most. Raises InvalidInput, CheckpointError, Stopped."""
+    _check_size(request, image, max_pixels)
     parameters = picture_text.read(image)
     image = image.convert("RGB") if image.mode == "L" else image
     if request.upscaler == "None":

@@ -141,6 +141,11 @@ class Settings:
         return (self.models_dir / "VAE", *([self.vae_dir] if self.vae_dir else []))
 
     @property
+    def extension_dirs(self) -> tuple[Path, ...]:
+        """Where extensions are looked for: those that come with the program, then the person's own."""
+        return tuple(dict.fromkeys((PROJECT / "extensions", self.data_dir / "extensions")))
+
+    @property
     def config_file(self) -> Path:
         """What the page's settings are remembered in."""
         return self.data_dir / "config.json"
@@ -206,7 +211,7 @@ def check_limits(request: Txt2Img, settings: Settings) -> None:
     batch = request.batch_size
     if isinstance(request, Img2Img):
         batch = max(batch, len(request.init_images))
-        _at_most(len(request.init_images), settings.max_batch, "init_images", "--max-batch")
+        check_count(len(request.init_images), settings)
     if request.enable_hr and not isinstance(request, Img2Img):
         _check_hires(request, settings)
     _at_most(request.seed_resize_from_w, settings.max_size, "seed_resize_from_w", "--max-size")
@@ -214,6 +219,11 @@ def check_limits(request: Txt2Img, settings: Settings) -> None:
     if request.width * request.height * batch > settings.max_pixels:
         raise InvalidInput(f"{request.width} x {request.height} in batches of {batch} is more than the "
                            f"{settings.max_pixels} pixels allowed here (--max-pixels).", field="batch_size")
+
+
+def check_count(init_images: int, settings: Settings) -> None:
+    """Raises InvalidInput for more pictures to start from than `settings` allow."""
+    _at_most(init_images, settings.max_batch, "init_images", "--max-batch")
 
 
 def _check_hires(request: Txt2Img, settings: Settings) -> None:

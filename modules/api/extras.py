@@ -16,7 +16,7 @@ from modules.api.schema import Body, Integer, Number
 from modules.api.waiting import finished
 from modules.engine import Engine
 from modules.errors import InvalidInput, UserError
-from modules.extras import POSTPROCESSING, Extras, Processed
+from modules.extras import POSTPROCESSING, Extras
 from modules.jobs import Job, JobQueue
 from modules.settings import Settings
 
@@ -80,44 +80,34 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter(prefix="/sdapi/v1")
     limit = settings.max_image_mp * 10**6
 
-    def submit(request: Extras, texts: Sequence[str], field: str, done: list[Processed]) -> Job:
-        images = [pictures.decode(text, field, limit) for text in texts]
-        for image in images:
-            extras.check(request, image, engine.upscalers, limit)
+    async def processed(request: Extras, texts: Sequence[str], field: str) -> tuple[list[str], str]:
+        """Pictures as base64 to pictures as base64, one at a time in memory; and what was done, as HTML."""
+        await run_in_threadpool(extras.check_upscalers, request, engine.upscalers)
+        done: list[str] = []
+        words = ""
 
         def work(job: Job) -> None:
-            for number, image in enumerate(images):
-                job.batches(number, len(images))
-                done.append(extras.process(image, request, engine.upscalers, job))
+            nonlocal words
+            for number, text in enumerate(texts):
+                job.batches(number, len(texts))
+                image = pictures.decode(text, field, limit)
+                made = extras.process(image, request, engine.upscalers, job, max_pixels=limit)
+                done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text}))
+                words = made.text
 
-        return queue.submit_work(work, owner="api")
-
-    async def processed(request: Extras, texts: Sequence[str], field: str) -> list[Processed]:
-        done: list[Processed] = []
-        await finished(await run_in_threadpool(submit, request, texts, field, done))
+        await finished(queue.submit_work(work, owner="api"))
         if len(done) < len(texts):
             raise WasInterrupted("The pictures were not finished, because somebody interrupted it.")
-        return done
+        return done, f"<p>{html.escape(words)}</p>"
 
     @api.post("/extra-single-image")
     async def extra_single_image(body: SingleBody) -> dict[str, Any]:
-        (made,) = await processed(body.extras(), [body.image], "image")
-        return {"html_info": as_html(made.text), "image": await run_in_threadpool(encode, made)}
+        (image,), words = await processed(body.extras(), [body.image], "image")
+        return {"html_info": words, "image": image}
 
     @api.post("/extra-batch-images")
     async def extra_batch_images(body: BatchBody) -> dict[str, Any]:
-        made = await processed(body.extras(), [file.data for file in body.imageList], "imageList")
-        return {"html_info": as_html(made[-1].text if made else ""),
-                "images": await run_in_threadpool(lambda: [encode(one) for one in made])}
+        images, words = await processed(body.extras(), [file.data for file in body.imageList], "imageList")
+        return {"html_info": words, "images": images}
 
     return api
-
-
-def as_html(text: str) -> str:
-    """WebUI's html_info."""
-    return f"<p>{html.escape(text)}</p>"
-
-
-def encode(made: Processed) -> str:
-    """The picture as a PNG in base64, with its source's parameters text and what was done to it."""
-    return pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text})

@@ -20,7 +20,7 @@ from modules.errors import NotFound
 from modules.jobs import Job, JobQueue
 from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.result import Result
-from modules.settings import Settings, check_limits
+from modules.settings import Settings, check_count, check_limits
 from modules.styles import load_styles
 
 LEAST_PROGRESS = 0.01
@@ -41,6 +41,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter()
 
     def submit(body: Txt2ImgBody) -> Job:
+        if isinstance(body, Img2ImgBody):
+            check_count(len(body.init_images), settings)  # before they are unpacked
         request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
                                styles=load_styles(settings.styles_file))
         check_limits(request, settings)
