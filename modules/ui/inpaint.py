@@ -22,14 +22,14 @@ STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
 def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     """Draws the tab where it is called."""
     outpainting, batch = Outpainting(panel), Batch(panel)
-    tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, outpainting, batch))
+    tab = draw(header, panel, job_id, picture=lambda panel: picture(header, panel, outpainting, batch))
     assert tab.canvas is not None
     outpainting.connect(tab.canvas)
     batch.connect(tab, header, controls.to_inpaint)
     return tab
 
 
-def picture(panel: Panel, outpainting: Outpainting, batch: Batch) -> MaskCanvas:
+def picture(header: Header, panel: Panel, outpainting: Outpainting, batch: Batch) -> MaskCanvas:
     """The picture to paint on, and what the mask means."""
     canvas = MaskCanvas(canvas_id="inpaint", elem_id="inpaint_canvas", elem_classes="picture",
                         max_pixels=panel.settings.max_image_mp * 10**6)
@@ -41,7 +41,7 @@ def picture(panel: Panel, outpainting: Outpainting, batch: Batch) -> MaskCanvas:
         controls.resize_mode(panel)
         outpainting.draw()
         batch.draw(masks=True)
-    _connect_starts(panel, canvas, starts)
+    _connect_starts(panel, header, canvas, starts)
     return canvas
 
 
@@ -50,18 +50,20 @@ def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
     connect_generate(tab, header, demo, controls.to_inpaint)
 
 
-def _connect_starts(panel: Panel, canvas: MaskCanvas, starts: gr.HTML) -> None:
+def _connect_starts(panel: Panel, header: Header, canvas: MaskCanvas, starts: gr.HTML) -> None:
     """The small pictures follow the mask, and a click on one chooses its mode."""
     names = ("mask_invert", "mask_blur", "masked_content")
     widgets = [panel.widgets[name] for name in names]
-    gr.on([canvas.change, *(widget.change for widget in widgets)], _starts, [canvas, *widgets], starts,
+
+    def draw_starts(picture: MaskData, mask_mode: str, blur: float | None, chosen: str) -> str:
+        # A model at work is left alone: its first preview would encode a picture.
+        model = header.engine.loaded.model if header.engine.loaded and header.queue.current is None else None
+        return previews_html(picture, MASK_MODES.get(mask_mode, False), int(blur or 0), chosen, model)
+
+    gr.on([canvas.change, *(widget.change for widget in widgets)], draw_starts, [canvas, *widgets], starts,
           show_progress="hidden", trigger_mode="always_last", api_visibility="private", concurrency_limit=2)
     starts.click(_mode, None, panel.widgets["masked_content"], show_progress="hidden", queue=False,
                  api_visibility="private")
-
-
-def _starts(picture: MaskData, mask_mode: str, blur: float | None, chosen: str) -> str:
-    return previews_html(picture, MASK_MODES.get(mask_mode, False), int(blur or 0), chosen)
 
 
 def _mode(event: gr.EventData) -> str:

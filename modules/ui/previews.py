@@ -1,32 +1,44 @@
 """Small pictures of what the sampler starts from in each Masked content mode.
 
-They are drawn with Pillow alone, at thumbnail size. What "latent noise" and "latent nothing" decode to depends on the
-checkpoint's VAE; here noise is coloured noise in blocks of one latent pixel and nothing is flat grey.
+They are drawn at thumbnail size. What "latent noise" and "latent nothing" look like is the checkpoint's matter: its
+linear preview shows them when a model is at hand. Else noise is coloured noise in blocks of one latent pixel and
+nothing is flat grey.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from modules.imaging.fill import fill
+from modules.imaging.sketch import inpaint_sketch
 from modules.ui.canvas import MaskData
 from modules.ui.controls import MASKED_CONTENT
 from modules.ui.results import data_url
 
+if TYPE_CHECKING:
+    from modules.sampling.types import SDModel
+
 SIZE = 176
+CELL = 6
+"""Pixels of a thumbnail that stand for one latent cell."""
 GREY = (128, 120, 112)
 
 
-def previews_html(picture: MaskData, invert: bool, blur: int, chosen: str) -> str:
-    """The four modes as captioned pictures, `chosen` marked; empty without a picture."""
+def previews_html(picture: MaskData, invert: bool, blur: int, chosen: str, model: SDModel | None = None) -> str:
+    """The four modes as captioned pictures, `chosen` marked; empty without a picture. `model` must not be at work."""
     if picture.image is None:
         return ""
-    image, mask = thumbnails(picture.image, picture.mask, invert=invert, blur=blur)
+    start, painted = picture.image, picture.mask
+    if picture.paint:
+        start, painted = inpaint_sketch(start, painted, picture.paint, blur)
+    image, mask = thumbnails(start, painted, invert=invert, blur=blur)
     figures = "".join(
         f'<button type="button" data-mode="{mode}" aria-pressed="{str(mode == chosen).lower()}">'
         f'<img src="{data_url(start)}" alt=""><span>{mode}</span></button>'
-        for mode, start in starts(image, mask).items())
+        for mode, start in starts(image, mask, model).items())
     return f'<div class="starts" aria-label="What the sampler starts from">{figures}</div>'
 
 
@@ -43,15 +55,33 @@ def thumbnails(image: Image.Image, mask: Image.Image | None, *, invert: bool,
     return small, paint
 
 
-def starts(image: Image.Image, mask: Image.Image) -> dict[str, Image.Image]:
+def starts(image: Image.Image, mask: Image.Image, model: SDModel | None = None) -> dict[str, Image.Image]:
     """For each mode the picture that the sampler starts from; RGB `image`, L `mask` of the same size."""
-    filled = fill(image, mask)
-    blocks = max(1, image.width // 6), max(1, image.height // 6)
-    noise = np.random.default_rng(0).normal(128, 64, (blocks[1], blocks[0], 3)).clip(0, 255).astype(np.uint8)
+    cells = max(1, image.width // CELL), max(1, image.height // CELL)
+    noise, nothing = latent_content(model, cells) if model else drawn_content(cells)
     inside = {
-        "fill": filled,
-        "original": image,
-        "latent noise": Image.fromarray(noise).resize(image.size, Image.Resampling.NEAREST),
-        "latent nothing": Image.new("RGB", image.size, GREY),
+        "fill": fill(image, mask), "original": image,
+        "latent noise": noise.resize(image.size, Image.Resampling.NEAREST),
+        "latent nothing": nothing.resize(image.size, Image.Resampling.NEAREST),
     }
     return {mode: Image.composite(inside[mode], image, mask) for mode in MASKED_CONTENT}
+
+
+def latent_content(model: SDModel, cells: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+    """Noise and zeros as `model` previews them, RGB, `cells` (width, height) of one pixel each."""
+    import torch
+
+    shape = (4, cells[1], cells[0])
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def picture(latent: torch.Tensor) -> Image.Image:
+        colours = model.preview(latent.to(model.device)).cpu()  # (3, h, w) in [0, 1]
+        return Image.fromarray((colours * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+    return picture(noise), picture(torch.zeros(shape))
+
+
+def drawn_content(cells: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+    """The same without a model."""
+    noise = np.random.default_rng(0).normal(128, 64, (cells[1], cells[0], 3)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(noise), Image.new("RGB", cells, GREY)
