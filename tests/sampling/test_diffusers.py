@@ -13,7 +13,7 @@ import torch
 from sampling.analytic import Watched, denoise, nothing
 from torch import Tensor
 
-from modules.sampling import ddim, dpm, dpmpp, euler, lms
+from modules.sampling import ddim, dpm, dpmpp, euler, lcm, lms, plms
 from modules.sampling.schedules import NoiseLevels, ScheduleRange, karras, timesteps
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
@@ -149,6 +149,72 @@ def test_dpmpp_2m(steps: int) -> None:
         x = scheduler.step(eps(x, LEVELS.sigma_to_t(sigmas[i].expand(2))), t, x).prev_sample
     ours = dpmpp.sample_dpmpp_2m(model, X * sigmas[0], sigmas, on_step=nothing)
     torch.testing.assert_close(ours, x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("solver", "heun"), [("midpoint", False), ("heun", True)])
+def test_dpmpp_2m_sde(solver: str, heun: bool) -> None:
+    """diffusers keeps x scaled to unit variance. (Its third order's last term has another sign than k-diffusion's, and
+    does not vanish with the step; DPM++ 3M SDE is in test_convergence.py.)"""
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        **TRAINING, use_karras_sigmas=True, final_sigmas_type="zero", algorithm_type="sde-dpmsolver++",
+        solver_order=2, solver_type=solver, euler_at_final=True)
+    scheduler.set_timesteps(12)
+    sigmas, theirs_draw, ours_draw = schedule(12), stream(5), stream(5)
+    x = X * sigmas[0] / (1 + sigmas[0] ** 2) ** 0.5
+    for i, t in enumerate(scheduler.timesteps):
+        answer = eps(x, LEVELS.sigma_to_t(sigmas[i].expand(2)))
+        x = scheduler.step(answer, t, x, variance_noise=theirs_draw()).prev_sample
+    ours = dpmpp.sample_dpmpp_2m_sde(model, X * sigmas[0], sigmas, brownian=lambda a, b: ours_draw(),
+                                     on_step=nothing, heun=heun)
+    torch.testing.assert_close(ours, x, rtol=1e-3, atol=1e-3)
+
+
+def test_dpmpp_sde() -> None:
+    scheduler = diffusers.DPMSolverSDEScheduler(**TRAINING, use_karras_sigmas=True)
+    scheduler.set_timesteps(8)
+    theirs_draw, ours_draw = stream(6), stream(6)
+    scheduler.noise_sampler = lambda a, b: theirs_draw()
+    sigmas = schedule(8)
+    x = X * sigmas[0]
+    for t in scheduler.timesteps:
+        scaled = scheduler.scale_model_input(x, t)
+        sigma = scheduler.sigmas[scheduler.step_index] if scheduler.state_in_first_order else scheduler.mid_point_sigma
+        x = scheduler.step(eps(scaled, LEVELS.sigma_to_t(sigma.float().expand(2))), t, x).prev_sample
+    ours = dpmpp.sample_dpmpp_sde(model, X * sigmas[0], sigmas, brownian=lambda a, b: ours_draw(), on_step=nothing)
+    torch.testing.assert_close(ours, x, rtol=1e-3, atol=1e-3)
+
+
+def test_dpm2_ancestral() -> None:
+    scheduler = diffusers.KDPM2AncestralDiscreteScheduler(**TRAINING, use_karras_sigmas=True)
+    scheduler.set_timesteps(8)
+    sigmas = schedule(8)
+    ours = dpm.sample_dpm2_ancestral(model, X * sigmas[0], sigmas, noise=stream(7), on_step=nothing)
+    theirs = walk_scheduler(scheduler, sigmas, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_plms() -> None:
+    """diffusers takes one step more, to alphas_cumprod[0]."""
+    scheduler = diffusers.PNDMScheduler(**TRAINING, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
+    scheduler.set_timesteps(10)
+    x = X
+    for t in scheduler.timesteps[:-1]:
+        x = scheduler.step(eps(x, t.expand(2)), t, x).prev_sample
+    ours = plms.sample_plms(eps, X, ddim.steps_down(timesteps(10), ALPHAS, classic=False), on_step=nothing)
+    torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
+
+
+def test_lcm_answers() -> None:
+    """x0 with the boundary's skip, at the timesteps that the model was distilled for."""
+    scheduler = diffusers.LCMScheduler(**TRAINING, clip_sample=False, set_alpha_to_one=False)
+    scheduler.set_timesteps(4)
+    levels = lcm.LcmLevels(ALPHAS)
+    denoiser = lcm.LcmDenoiser(eps, levels)
+    for t in scheduler.timesteps:
+        a = ALPHAS[t]
+        theirs = scheduler.step(eps(X, t.expand(2)), t, X, generator=torch.Generator()).denoised
+        ours = denoiser(X / a**0.5, ((1 - a) / a).sqrt().expand(2))
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_dpm2_by_its_formula() -> None:
