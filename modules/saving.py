@@ -11,10 +11,11 @@ import datetime
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 PARAMETERS = "parameters"
 """The PNG text chunk that holds the parameters text."""
 
+LONGEST_SAVE = 3600
+"""Seconds after which a temporary file is nobody's, whoever has its maker's number now."""
+
+_TEMPORARY = re.compile(r"\.(\d{1,9})-[0-9a-f]+\.tmp")
 _COUNTER = re.compile(r"(?:[a-z_]+-)?(\d{5,9})-")
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -86,23 +91,40 @@ def _claim_name(temporary: Path, directory: Path, seed: int, prefix: str) -> Pat
     while True:
         path = directory / f"{prefix}{number:05}-{seed}.png"
         try:
-            _put(temporary, path)
+            put(temporary, path)
             return path
         except FileExistsError:
             number += 1
 
 
-def _put(temporary: Path, path: Path) -> None:
-    """Moves a file to a name that must be free. A hard link fails where the name is taken; a rename would overwrite."""
+def put(file: Path, path: Path) -> None:
+    """Gives `file` a name that must be free; the old one may stay. Raises FileExistsError, and OSErrors of the disk.
+
+    A hard link fails where the name is taken; a rename would overwrite.
+    """
     try:
-        os.link(temporary, path)
+        os.link(file, path)
     except FileExistsError:
         raise
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
         path.touch(exist_ok=False)  # FAT and the like: take the name first, then rename over it
-        os.replace(temporary, path)
+        os.replace(file, path)
+
+
+def is_leftover(name: str, modified: float, began: float) -> bool:
+    """Whether `name` is a temporary file of a program that is gone: one that was killed while it saved.
+
+    `modified` is the file's time and `began` the time when this program began, both in seconds since 1970.
+    """
+    found = _TEMPORARY.fullmatch(name)
+    if found is None:
+        return False
+    maker = int(found[1])
+    if maker == os.getpid():  # ours, or of an earlier program with our number, as in a container
+        return modified < began - 1
+    return not psutil.pid_exists(maker) or modified < began - LONGEST_SAVE
 
 
 def next_number(directory: Path) -> int:
@@ -112,12 +134,14 @@ def next_number(directory: Path) -> int:
 
 
 class Saver:
-    """Saves what the queue has finished, in the folder of its kind and day."""
+    """Saves what the queue has finished, in the folder of its kind and day, and tells `saved` of each file."""
 
-    def __init__(self, outputs: Path) -> None:
-        self._outputs = outputs
+    def __init__(self, outputs: Path, saved: Callable[[Path], object] = lambda path: None) -> None:
+        self._outputs, self._saved = outputs, saved
 
     def __call__(self, made: GeneratedImage, request: Txt2Img) -> Path:
         kind = f"{'img2img' if isinstance(request, Img2Img) else 'txt2img'}-{'grids' if made.grid else 'images'}"
         directory = self._outputs / kind / datetime.date.today().isoformat()
-        return save(made.image, made.infotext, directory, seed=made.seed, prefix=f"{made.grid}-" if made.grid else "")
+        path = save(made.image, made.infotext, directory, seed=made.seed, prefix=f"{made.grid}-" if made.grid else "")
+        self._saved(path)
+        return path

@@ -1,0 +1,75 @@
+"""Small pictures of large ones, made when they are first asked for and kept in a folder that may be emptied."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import threading
+import time
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from modules.errors import NotFound
+
+SIDE = 320
+"""Pixels of the longer side: a tile of the page on a screen with two pixels to the point."""
+
+KEPT_SECONDS = 30 * 24 * 60 * 60
+MEDIA_TYPE = "image/webp"
+
+
+class Thumbnails:
+    """Thumbnails in `folder`, WebP, `SIDE` pixels at most. Every method may be called from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._decoding = threading.BoundedSemaphore(2)  # a page asks for dozens at once, and one may take 200 MB
+
+    def get(self, file: Path) -> bytes:
+        """The thumbnail of a picture. Raises NotFound when the file is not there or cannot be shown."""
+        try:
+            stat = file.stat()
+            kept = self._folder / f"{_digest(f'{file}|{stat.st_mtime_ns}|{stat.st_size}')}.webp"
+            with contextlib.suppress(FileNotFoundError):
+                return kept.read_bytes()
+            with self._decoding:
+                data = _make(file)
+        except Exception as error:  # Pillow's readers raise nearly anything for a broken file
+            raise NotFound(f"The picture {file.name} is not there or cannot be shown.") from error
+        with contextlib.suppress(OSError):  # a full disk: it will be made again
+            self._keep(kept, data)
+        return data
+
+    def forget_old(self) -> None:
+        """Removes thumbnails that were made long ago."""
+        for file in self._folder.glob("*.webp"):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat().st_mtime > KEPT_SECONDS:
+                    file.unlink()
+
+    def _keep(self, kept: Path, data: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        temporary.write_bytes(data)
+        os.replace(temporary, kept)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _make(file: Path) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            image.draft("RGB", (2 * SIDE, 2 * SIDE))
+            small = ImageOps.exif_transpose(image)
+    small = small.convert("RGBA" if "A" in small.getbands() or "transparency" in small.info else "RGB")
+    small.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=82, method=2)
+    return buffer.getvalue()
