@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modules import conditioning, hires
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
+from modules.hooks import NOBODY, Hooks
 from modules.imaging import tensors
 from modules.imaging.upscale import Upscalers
 from modules.options import Options
@@ -48,7 +49,8 @@ class Start:
     """What a recipe prepares once and every batch shares.
 
     `source` is None for txt2img. `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x.
-    `first_noise` is for a picture to start from, `upscalers` for the second pass.
+    `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
+    are, and `hooks` the extensions.
     """
 
     source: Source | None
@@ -57,6 +59,8 @@ class Start:
     warnings: tuple[str, ...] = ()
     first_noise: FirstNoise | None = None
     upscalers: Upscalers = NO_MODELS
+    samplers: Sequence[registry.Sampler] = registry.SAMPLERS
+    hooks: Hooks = NOBODY
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,10 @@ class _Batch:
         return self._second_pass(plan, latent) if request.enable_hr else latent
 
     def finish(self, latent: Tensor) -> list[Picture]:
-        """Decoded, pasted back, with seeds. Raises BadResult on NaN or infinity."""
+        """Decoded, changed by extensions, pasted back, with seeds. Raises BadResult on NaN or infinity."""
         pictures = []
         for k, image in enumerate(self._decode(latent)):
+            image = self.start.hooks.filter_image(image, self.seeds[k], self.request)
             result, *extras = self.start.finish(image, k, latent[k])
             pictures.append(Picture(result, self.seeds[k], self.subseeds[k], tuple(extras)))
         return pictures
@@ -153,7 +158,7 @@ class _Batch:
                           refine=request.options.hires_fix_refiner_pass != "first pass")
 
     def _plan(self, sampler_name: str, scheduler: str, steps: int) -> Plan:
-        sampler, schedule = registry.resolve(sampler_name, scheduler)
+        sampler, schedule = registry.resolve(sampler_name, scheduler, self.start.samplers)
         return Plan(sampler, schedule, steps, self.request.eta, self.request.options)
 
     def _pass(self, first: Plan, plan: Plan, source: Source | None, extra: Tensor | None, *, refine: bool,
@@ -186,9 +191,18 @@ class _Batch:
             self.newest = source.blend_end(x0) if source else x0
             self.job.step(step, steps, lambda: tensors.to_image(denoise.model.preview(x0[0]) * 2 - 1))
 
-        latent = sample(denoise, noise, plan, report, source)
+        latent = sample(denoise, noise, plan, report, self._with_other_blend(source),
+                        lambda inner: self.start.hooks.denoiser(inner, request))
         self.model = denoise.model
         return latent
+
+    def _with_other_blend(self, source: Source | None) -> Source | None:
+        """`source` with the mask blend that extensions want, if they want another."""
+        if source is None or source.paint is None:
+            return source
+        usual = source.blend()
+        other = self.start.hooks.blend(usual, source.paint, self.request)
+        return source if other is usual else dataclasses.replace(source, other_blend=other)
 
     def _refiner(self, plan: Plan, guidance: Callable[[SDModel], Guidance]) -> Refiner | None:
         request, options = self.request, self.request.options

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 from modules import infotext
 from modules.config import Config
 from modules.errors import NotFound, UserError
+from modules.hooks import NOBODY, Hooks
 from modules.imaging.upscale import FOLDERS, Network, Upscalers
 from modules.memory import free_memory
 from modules.options import Options
+from modules.plugins import Plugins
 from modules.progress import JobContext
 from modules.request import MAX_SEED, Img2Img, ScriptCall, Txt2Img
 from modules.result import GeneratedImage, Result
 from modules.scripts.available import Available
-from modules.scripts.context import Context
+from modules.scripts.context import Aside, Context
 from modules.scripts.registry import Registry
 from modules.scripts.script import Script
 from modules.settings import Settings, check_limits
@@ -33,6 +35,7 @@ from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
 
 if TYPE_CHECKING:
     from modules.batches import FirstNoise, Picture
+    from modules.sampling.registry import Sampler
     from modules.sampling.types import SDModel
 
 
@@ -83,6 +86,7 @@ class Engine:
     scripts: Registry = field(default_factory=Registry)
     catalog: Catalog = field(init=False)
     config: Config = field(init=False)
+    plugins: Plugins = field(init=False)
     upscalers: Upscalers = field(init=False)
     loaded: Loaded | None = field(default=None, init=False)
     _options_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -94,6 +98,8 @@ class Engine:
         self.warm = WarmModels(self.settings.model_cache, lambda: free_memory(compute_device(self.settings)))
         self.upscalers = Upscalers([self.settings.models_dir / name for name in FOLDERS], self._load_network)
         self.config = Config(self.settings.config_file)
+        self.plugins = Plugins(self.settings.extension_dirs, self.config, lambda: self.available)
+        self.scripts = Registry((*self.scripts.scripts, *self.plugins.scripts()), self.plugins.forms())
         self._remember_options()
         if self.settings.ckpt:
             self.options = self.options.replaced({"sd_model_checkpoint": self.settings.ckpt})
@@ -175,35 +181,46 @@ class Engine:
         """Carries `request` out. Raises UserError with one sentence; the model in use stays as it was then, and the job
         has kept the batches that were finished before."""
         check_limits(request, self.settings)
-        if request.script is None:
-            return self.make(request, job)
-        script, arguments = self.bound_script(request, request.script)
-        context = Context(self, job, self.available, load_styles(self.settings.styles_file))
+        hooks = Hooks.of(self.plugins, request, lambda: self._context(Aside(job), NOBODY))
+        request = hooks.prepare_request(request)
+        result = self.make(request, job, hooks=hooks) if request.script is None else \
+            self._run_script(request, request.script, job, hooks)
+        return dataclasses.replace(result, warnings=(*result.warnings, *hooks.warnings))
+
+    def _run_script(self, request: Txt2Img, call: ScriptCall, job: JobContext, hooks: Hooks) -> Result:
+        script, arguments = self.bound_script(request, call)
+        context = self._context(job, hooks)
         made = script.run(dataclasses.replace(request, script=None), arguments, context)
         return Result(tuple(made), request, tuple(context.warnings), context.interrupted)
 
+    def _context(self, job: JobContext, hooks: Hooks) -> Context:
+        return Context(self, job, self.available, load_styles(self.settings.styles_file), hooks)
+
     def make(self, request: Txt2Img, job: JobContext, *, extra: Mapping[str, Any] | None = None,
-             first_noise: FirstNoise | None = None) -> Result:
+             first_noise: FirstNoise | None = None, hooks: Hooks = NOBODY) -> Result:
         """Carries out a request that has no script. `extra` adds keys to the parameters text; `first_noise` makes the
-        noise that sampling begins with. Raises as `generate`."""
+        noise that sampling begins with; `hooks` are the extensions to ask. Raises as `generate`."""
         from modules import hires, processing
 
         check_limits(request, self.settings)
         if request.enable_hr:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
-        request = resolve(request)
+        request = self.resolve(request)
         nine_channels = self.load(request.options, job).in_channels == 9
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
             files = self._file_keys(request, refined=refined, extra=extra or {})
-            made.extend(job.keep([
+            kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
                     request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, **files))
-                for one in pictures], request))
+                for one in pictures], request)
+            for image in kept:
+                hooks.saved(image, request)
+            made.extend(kept)
 
         outcome = processing.generate(lambda options: self.load(options, job), request, job, keep, first_noise,
-                                      self.upscalers)
+                                      self.upscalers, self.samplers, hooks)
         return Result(tuple(made), request, outcome.warnings, outcome.interrupted)
 
     def bound_script(self, request: Txt2Img, call: ScriptCall) -> tuple[Script, dict[str, Any]]:
@@ -214,7 +231,7 @@ class Engine:
     def check(self, request: Txt2Img) -> None:
         """Raises the UserError that carrying `request` out would begin with."""
         check_limits(request, self.settings)
-        self.files_of(resolve(request).options)
+        self.files_of(self.resolve(request).options)
         for name in (request.refiner_checkpoint, request.hr_checkpoint):
             if name:
                 self.catalog.find(name)
@@ -227,12 +244,24 @@ class Engine:
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """`request` with nothing left open. Raises InvalidInput."""
-        return resolve(request)
+        return resolve(request, self.samplers)
 
     @property
     def available(self) -> Available:
         """What there is to choose from."""
-        return Available(self.catalog, self.upscalers, self.settings.styles_file)
+        return Available(self.catalog, self.upscalers, self.settings.styles_file, lambda: self.samplers)
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """All samplers, ours before those of extensions. Brings torch."""
+        from modules.sampling.registry import joined
+
+        return joined(self.plugins.samplers())
+
+    def _always_on_keys(self, request: Txt2Img) -> dict[str, Any]:
+        """What the parameters text says of the extensions' controls that are on."""
+        return {key: value for form, arguments in self.plugins.bound(request).values()
+                for key, value in form.describe(arguments).items()}
 
     def _load_network(self, path: Path) -> Network:
         """The real loader of upscalers, imported when first needed."""
@@ -246,7 +275,7 @@ class Engine:
         """What the parameters text says of the files that made a picture, as arguments of `infotext.write`."""
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
-        extra = dict(extra)
+        extra = {**self._always_on_keys(request), **extra}
         if refined:
             refiner = self.catalog.find(request.refiner_checkpoint)
             extra |= {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",
@@ -258,14 +287,14 @@ class Engine:
                 "extra": extra}
 
 
-def resolve(request: Txt2Img) -> Txt2Img:
+def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2Img:
     """`request` with nothing left open: seeds drawn, the sampler by its own name, the batch as large as its pictures.
 
     Raises InvalidInput for an unknown sampler or schedule.
     """
     from modules.sampling import registry
 
-    sampler, schedule = registry.resolve(request.sampler, request.scheduler)
+    sampler, schedule = registry.resolve(request.sampler, request.scheduler, samplers or registry.SAMPLERS)
     changes: dict[str, Any] = {"sampler": sampler.name, "scheduler": schedule}
     changes |= {name: random.randrange(MAX_SEED) for name in ("seed", "subseed") if getattr(request, name) == -1}
     if isinstance(request, Img2Img) and len(request.init_images) > 1:

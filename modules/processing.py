@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modules import batches
 from modules.batches import Finish, Start
+from modules.hooks import NOBODY, Hooks
 from modules.imaging import tensors
 from modules.imaging.colour import match_colours
 from modules.imaging.fill import fill
@@ -28,6 +29,7 @@ from modules.progress import JobContext
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
 from modules.sampling.mask import Blend, soft_blend
 from modules.sampling.noise import ImageNoise
+from modules.sampling.registry import SAMPLERS, Sampler
 from modules.sampling.sample import Source
 from modules.sampling.types import SDModel
 
@@ -37,20 +39,26 @@ Size = tuple[int, int]
 def generate(models: batches.Models, request: Txt2Img, job: JobContext,
              on_batch: batches.OnBatch = lambda pictures, refined: None,
              first_noise: batches.FirstNoise | None = None,
-             upscalers: Upscalers = batches.NO_MODELS) -> batches.Outcome:
+             upscalers: Upscalers = batches.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
+             hooks: Hooks = NOBODY) -> batches.Outcome:
     """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
-    `upscalers` are those of hires fix.
+    `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions.
 
     Raises InvalidInput, NotFound, CheckpointError, BadResult.
     """
-    model = models(request.options)
+    with hooks.patched(models, request) as models:
+        start = replace(_start(models(request.options), request, job), first_noise=first_noise, upscalers=upscalers,
+                        samplers=samplers, hooks=hooks)
+        return batches.run(models, request, start, job, on_batch)
+
+
+def _start(model: SDModel, request: Txt2Img, job: JobContext) -> Start:
+    """By the recipe for such a request."""
     if isinstance(request, Inpaint):
-        start = inpaint(model, request, job)
-    elif isinstance(request, Img2Img):
-        start = img2img(model, request, job)
-    else:
-        start = txt2img(model, request)
-    return batches.run(models, request, replace(start, first_noise=first_noise, upscalers=upscalers), job, on_batch)
+        return inpaint(model, request, job)
+    if isinstance(request, Img2Img):
+        return img2img(model, request, job)
+    return txt2img(model, request)
 
 
 def txt2img(model: SDModel, request: Txt2Img) -> Start:

@@ -52,7 +52,7 @@ class Txt2Img:
     `enable_hr` adds a second pass on the enlarged result (hires fix): `denoising_strength` is that pass's; 0 steps and
     empty names take the first pass's; a resize of 0 x 0 takes the scale. A refiner takes over sampling at
     `refiner_switch_at` of the way down the noise levels, at once when that is None. With a `script` the rest is what
-    that begins with.
+    that begins with. `always_on` are the extensions' controls that are switched on, with their values.
     """
 
     prompt: str = ""
@@ -86,6 +86,7 @@ class Txt2Img:
     refiner_checkpoint: str = ""
     refiner_switch_at: float | None = None
     script: ScriptCall | None = None
+    always_on: tuple[ScriptCall, ...] = ()
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:

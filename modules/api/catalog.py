@@ -32,10 +32,8 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
 
     @api.get("/samplers")
     def samplers() -> list[dict[str, Any]]:
-        from modules.sampling import registry  # here, because it brings torch and the server must answer before
-
         return [{"name": sampler.name, "aliases": list(sampler.aliases), "options": _sampler_options(sampler)}
-                for sampler in registry.SAMPLERS]
+                for sampler in engine.samplers]
 
     @api.get("/schedulers")
     def schedulers() -> list[dict[str, Any]]:
@@ -56,7 +54,7 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
 
     @api.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, str]]:
-        from modules.hires import LATENT_UPSCALERS  # as above
+        from modules.hires import LATENT_UPSCALERS  # here, because it brings torch and the server must answer before
 
         return [{"name": name} for name in LATENT_UPSCALERS]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,6 +19,7 @@ from modules.api.waiting import finished
 from modules.engine import Engine
 from modules.errors import NotFound
 from modules.jobs import Job, JobQueue
+from modules.plugins import Plugins, tab_of
 from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.result import Result
 from modules.settings import Settings, check_count, check_limits
@@ -44,10 +46,11 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         if isinstance(body, Img2ImgBody):
             check_count(len(body.init_images), settings)  # before they are unpacked
         request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
-                               styles=load_styles(settings.styles_file))
+                               styles=load_styles(settings.styles_file), samplers=engine.samplers)
         check_limits(request, settings)
         if request.script:
             engine.bound_script(request, request.script)
+        engine.plugins.bound(request)
         engine.files_of(request.options)
         return queue.submit(request, job_id=body.force_task_id, save=body.save_images, owner="api")
 
@@ -55,7 +58,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         job = await finished(await run_in_threadpool(submit, body))
         if not body.override_settings_restore_afterwards:
             await run_in_threadpool(engine.set_options, body.override_settings)
-        return JSONResponse(await run_in_threadpool(answer, body, job))
+        return JSONResponse(await run_in_threadpool(answer, body, job, engine.plugins))
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
     async def txt2img(body: Txt2ImgBody) -> JSONResponse:
@@ -85,7 +88,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     return api
 
 
-def answer(body: Txt2ImgBody, job: Job) -> dict[str, Any]:
+def answer(body: Txt2ImgBody, job: Job, plugins: Plugins) -> dict[str, Any]:
     """The answer to a finished job, as plain JSON."""
     result, request = job.result, job.request
     assert request is not None
@@ -94,7 +97,8 @@ def answer(body: Txt2ImgBody, job: Job) -> dict[str, Any]:
         for made in result.images:
             images.append(pictures.encode(made.image, made.infotext))
             images += [pictures.encode(extra, made.infotext) for extra in made.extras]
-    warnings = [*(result.warnings if result else ()), *size_warning(request), *script_warnings(body)]
+    known = (*ALWAYS_ON, *(form.title.lower() for form in plugins.controls(tab_of(request)).values()))
+    warnings = [*(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}
 
@@ -131,10 +135,10 @@ def size_warning(request: Txt2Img) -> list[str]:
             f"({request.init_images[0].width}x{request.init_images[0].height})."]
 
 
-def script_warnings(body: Txt2ImgBody) -> list[str]:
+def script_warnings(body: Txt2ImgBody, known: Collection[str]) -> list[str]:
     """Names the always-on scripts that were asked for and are not here; programs name some that are switched off."""
     return [f"There is no always-on script called {name!r}: it was left out." for name in body.alwayson_scripts
-            if name.lower() not in ALWAYS_ON]
+            if name.lower() not in known]
 
 
 def timestamp(job: Job) -> str:

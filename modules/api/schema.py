@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,9 @@ from modules.infotext import Changes, parse, to_changes
 from modules.options import Options
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
 from modules.styles import Style, apply_styles
+
+if TYPE_CHECKING:
+    from modules.sampling.registry import Sampler
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -89,14 +92,16 @@ class Txt2ImgBody(Body):
     force_task_id: Annotated[str, Field(max_length=200)] | None = None
     infotext: Text | None = None
 
-    def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = ()) -> Txt2Img:
-        """The request that this body asks for. Raises UserError naming the field. `max_pixels` is for img2img."""
-        return Txt2Img(**self.common(options, styles))
+    def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
+                samplers: Sequence[Sampler] | None = None) -> Txt2Img:
+        """The request that this body asks for. Raises UserError naming the field. `max_pixels` is for img2img; without
+        `samplers` there are ours only."""
+        return Txt2Img(**self.common(options, styles, samplers))
 
-    def common(self, options: Options, styles: Sequence[Style]) -> dict[str, Any]:
+    def common(self, options: Options, styles: Sequence[Style], samplers: Sequence[Sampler] | None) -> dict[str, Any]:
         """What txt2img and img2img share, as arguments of a request."""
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
-        sampler, scheduler = self._sampler(changes)
+        sampler, scheduler = self._sampler(changes, samplers)
         overrides = {**changes.options, **self.override_settings}
         if self.tiling is not None:
             overrides["tiling"] = self.tiling
@@ -114,7 +119,7 @@ class Txt2ImgBody(Body):
                 values[prompt], values[negative] = apply_styles(self.styles, styles, values[prompt], values[negative])
         script = ScriptCall(self.script_name, tuple(self.script_args)) if self.script_name else None
         return {**values, "sampler": sampler, "scheduler": scheduler, "script": script,
-                "options": options.replaced(overrides)}
+                "always_on": switched_on(self.alwayson_scripts), "options": options.replaced(overrides)}
 
     def _second_pass(self) -> dict[str, Any]:
         """Hires fix and refiner, as arguments of a request."""
@@ -130,7 +135,7 @@ class Txt2ImgBody(Body):
                 "hr_negative_prompt": self.hr_negative_prompt, "hr_checkpoint": named(self.hr_checkpoint_name),
                 "refiner_checkpoint": named(self.refiner_checkpoint), "refiner_switch_at": self.refiner_switch_at}
 
-    def _sampler(self, changes: Changes) -> tuple[str, str]:
+    def _sampler(self, changes: Changes, samplers: Sequence[Sampler] | None) -> tuple[str, str]:
         """(sampler, schedule) by WebUI's names. Raises UnknownSampler."""
         from modules.sampling import registry  # here, because it brings torch and the server must answer before
 
@@ -140,7 +145,7 @@ class Txt2ImgBody(Body):
         if self.scheduler is None:
             scheduler = changes.fields.get("scheduler", scheduler)
         try:
-            sampler, schedule = registry.resolve(name, scheduler)
+            sampler, schedule = registry.resolve(name, scheduler, samplers or registry.SAMPLERS)
         except InvalidInput as error:
             raise UnknownSampler(error.message, field=error.field) from error
         return sampler.name, schedule
@@ -168,11 +173,12 @@ class Img2ImgBody(Txt2ImgBody):
     latent_mask: str | None = None
     include_init_images: bool = False
 
-    def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = ()) -> Img2Img:
+    def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
+                samplers: Sequence[Sampler] | None = None) -> Img2Img:
         """The request that this body asks for. Raises UserError naming the field; 404 without init images (WebUI)."""
         if not self.init_images:
             raise NoInitImage("There is no init image: init_images is empty.", field="init_images")
-        common = self.common(options, styles)
+        common = self.common(options, styles, samplers)
         common |= {
             "init_images": tuple(pictures.decode(text, "init_images", max_pixels) for text in self.init_images),
             "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False,
@@ -220,6 +226,14 @@ def soft_inpainting(scripts: Mapping[str, Any]) -> SoftInpainting | None:
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in given.values()):
         raise InvalidInput("Soft inpainting takes numbers after its first argument.", field="alwayson_scripts")
     return SoftInpainting(**given)
+
+
+def switched_on(scripts: Mapping[str, Any]) -> tuple[ScriptCall, ...]:
+    """Extensions' controls whose first argument, their switch, is on, with the arguments behind it."""
+    found = {name: script.get("args") for name, script in scripts.items()
+             if isinstance(script, Mapping) and name.lower() != "soft inpainting"}
+    return tuple(ScriptCall(name, tuple(args[1:])) for name, args in found.items()
+                 if isinstance(args, list) and args and args[0])
 
 
 class NoInitImage(UserError):

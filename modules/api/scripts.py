@@ -8,9 +8,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.engine import Engine
+from modules.plugins import TABS
 from modules.request import SoftInpainting
 from modules.scripts.available import Available
-from modules.scripts.script import Input, Script
+from modules.scripts.script import Controls, Input, Script
 
 SOFT_INPAINTING = "soft inpainting"
 
@@ -30,19 +31,32 @@ def router(engine: Engine) -> APIRouter:
     def scripts() -> dict[str, list[str]]:
         titles = {tab: [title.lower() for title in engine.scripts.titles(img2img=tab == "img2img")]
                   for tab in ("txt2img", "img2img")}
-        return titles | {"img2img": [*ALWAYS_ON, *titles["img2img"]]}
+        added = {tab: [form.title.lower() for form in forms] for tab, forms in _forms(engine).items()}
+        return {"txt2img": [*added["txt2img"], *titles["txt2img"]],
+                "img2img": [*ALWAYS_ON, *added["img2img"], *titles["img2img"]]}
 
     @api.get("/script-info")
     def script_info() -> list[dict[str, Any]]:
         told = [_described(script, engine.available, img2img=img2img)
                 for img2img in (False, True) for script in engine.scripts.of(img2img=img2img)]
-        return [*told, soft_inpainting_info()]
+        added = [_described_controls(form, engine.available, img2img=tab == "img2img")
+                 for tab, forms in _forms(engine).items() for form in forms]
+        return [*told, soft_inpainting_info(), *added]
 
     @api.get("/extensions")
     def extensions() -> list[dict[str, Any]]:
-        return []
+        return [{"name": guest.name, "remote": "", "branch": "", "commit_hash": "", "version": guest.version,
+                 "commit_date": 0, "enabled": guest.loaded, "description": guest.about, "problem": guest.problem}
+                for guest in engine.plugins.guests]
 
     return api
+
+
+def _forms(engine: Engine) -> dict[str, list[Controls]]:
+    """What extensions add, for programs: they know no inpaint tab."""
+    of = {tab: engine.plugins.controls(tab) for tab in TABS}
+    by_title = {form.title: form for tab in ("img2img", "inpaint") for form in of[tab].values()}
+    return {"txt2img": list(of["txt2img"].values()), "img2img": list(by_title.values())}
 
 
 def soft_inpainting_info() -> dict[str, Any]:
@@ -57,6 +71,11 @@ def soft_inpainting_info() -> dict[str, Any]:
 def _described(script: Script, available: Available, *, img2img: bool) -> dict[str, Any]:
     return {"name": script.title.lower(), "is_alwayson": False, "is_img2img": img2img,
             "args": [_described_input(one, available) for one in script.inputs]}
+
+
+def _described_controls(form: Controls, available: Available, *, img2img: bool) -> dict[str, Any]:
+    return {"name": form.title.lower(), "is_alwayson": True, "is_img2img": img2img,
+            "args": [_argument(form.title, False), *(_described_input(one, available) for one in form.inputs)]}
 
 
 def _described_input(one: Input, available: Available) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from modules.sampling.types import Denoiser, DrawNoise
+from modules.sampling.types import Denoiser, DrawNoise, per_image
 
 Answer = TypeVar("Answer")
 
@@ -34,17 +34,20 @@ def leave_alone(x: Tensor, alpha_bar: float) -> Tensor:
     return x
 
 
-def noised_original(original: Tensor, paint: Tensor, noise: DrawNoise) -> BeforeStep:
+def noised_original(original: Tensor, paint: Tensor, noise: DrawNoise, blend: Blend | None = None) -> BeforeStep:
     """WebUI's classic DDIM inpainting: x = keep * noised_original + paint * x, at every step.
 
     `noise` gives the initial noise again each time ("initial": the least random choice) or a fresh block ("fresh", as
-    WebUI until 1.5.2). Source: the CompVis DDIM sampler's `mask` and `x0` arguments.
+    WebUI until 1.5.2). An extension's `blend` mixes the two instead. Source: the CompVis DDIM sampler's `mask` and `x0`
+    arguments.
     """
     keep = 1 - paint
 
     def before_step(x: Tensor, alpha_bar: float) -> Tensor:
         # The forward process (DDPM, equation 4) takes the original to the level that x is at.
         noised_original: Tensor = alpha_bar**0.5 * original + (1 - alpha_bar) ** 0.5 * noise()
+        if blend is not None:
+            return blend(noised_original, x, per_image(x, (1 / alpha_bar - 1) ** 0.5))
         return keep * noised_original + paint * x
 
     return before_step

@@ -7,7 +7,7 @@ To add a sampler, write its function and add one line to `SAMPLERS`. A function 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,13 +75,14 @@ SAMPLERS = (
 )
 
 
-def find_sampler(text: str) -> tuple[Sampler, str]:
+def find_sampler(text: str, samplers: Sequence[Sampler] = SAMPLERS) -> tuple[Sampler, str]:
     """(sampler, schedule label) for a name, an alias, or an old name that ends in a schedule ("DPM++ 2M Karras").
 
-    The schedule is Automatic unless the name held one. Raises InvalidInput when there is no such sampler.
+    `samplers` are all that there are. The schedule is Automatic unless the name held one. Raises InvalidInput when
+    there is no such sampler.
     """
     wanted = text.strip().lower()
-    for sampler in SAMPLERS:
+    for sampler in samplers:
         for name in (sampler.name.lower(), *(alias.lower() for alias in sampler.aliases)):
             if wanted == name:
                 return sampler, AUTOMATIC
@@ -91,16 +92,22 @@ def find_sampler(text: str) -> tuple[Sampler, str]:
     raise InvalidInput(f"There is no sampler called {text!r}.", field="sampler_name")
 
 
-def resolve(sampler_name: str, scheduler: str) -> tuple[Sampler, str]:
+def resolve(sampler_name: str, scheduler: str, samplers: Sequence[Sampler] = SAMPLERS) -> tuple[Sampler, str]:
     """(sampler, WebUI's label of the schedule it will walk). Timestep samplers have a grid of their own: Automatic.
 
     A schedule inside the sampler's name counts when `scheduler` is Automatic. Raises InvalidInput.
     """
-    sampler, from_name = find_sampler(sampler_name)
+    sampler, from_name = find_sampler(sampler_name, samplers)
     label = scheduler or AUTOMATIC
     if label.lower() == AUTOMATIC.lower():
         label = from_name
     return sampler, label if label == AUTOMATIC else find_schedule(label).label
+
+
+def joined(others: Sequence[Sampler]) -> tuple[Sampler, ...]:
+    """Our samplers, and behind them those of `others` whose names are not taken."""
+    taken = {sampler.name.lower() for sampler in SAMPLERS}
+    return (*SAMPLERS, *(sampler for sampler in others if sampler.name.lower() not in taken))
 
 
 def run(sampler: Sampler, denoise: Callable[..., Any], x: Tensor, levels: Any, arguments: Mapping[str, Any]) -> Tensor:

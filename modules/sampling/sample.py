@@ -26,6 +26,8 @@ from modules.sampling.noise import BrownianTree, ImageNoise
 from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
 from modules.sampling.types import Denoiser
 
+Wrap = Callable[[Denoiser], Denoiser]
+
 Report = Callable[[int, int, Tensor], None]
 """(step, steps, x0): step is 1-based; x0 (B, 4, h, w) is the present guess. May raise `errors.Stopped`."""
 
@@ -46,7 +48,8 @@ class Source:
     """A picture to start from. `latent` (B, 4, h, w); `paint` (1, 1, h, w) in [0, 1] or None for all of it.
 
     `strength` 0..1 says how far back into noise to go; `noise_multiplier` scales that noise. `exact_steps` makes
-    `steps` the number of steps really done (WebUI's "do exactly the amount of steps"). `soft` replaces the plain blend.
+    `steps` the number of steps really done (WebUI's "do exactly the amount of steps"). `soft` replaces the plain blend,
+    and an extension's `other_blend` either.
     """
 
     latent: Tensor
@@ -55,6 +58,7 @@ class Source:
     noise_multiplier: float = 1.0
     exact_steps: bool = False
     soft: Blend | None = None
+    other_blend: Blend | None = None
 
     def blend_end(self, latent: Tensor) -> Tensor:
         """`latent` with the kept part put back, as WebUI does after every sampler; soft inpainting leaves it out."""
@@ -65,7 +69,7 @@ class Source:
     def blend(self) -> Blend:
         """How original and current are mixed within the network's input or answer."""
         assert self.paint is not None
-        return self.soft or linear_blend(self.paint)
+        return self.other_blend or self.soft or linear_blend(self.paint)
 
     def steps(self, asked: int) -> tuple[int, int]:
         """(steps of the whole schedule, how many of them lie below the starting level): `setup_img2img_steps`."""
@@ -75,14 +79,20 @@ class Source:
         return asked, int(strength * asked)
 
 
+def as_it_is(denoise: Denoiser) -> Denoiser:
+    """No wrapper."""
+    return denoise
+
+
 def sample(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-           source: Source | None = None) -> Tensor:
-    """The sampled latent, (B, 4, h, w): from pure noise, or from `source` noised to its strength.
+           source: Source | None = None, wrap: Wrap = as_it_is) -> Tensor:
+    """The sampled latent, (B, 4, h, w): from pure noise, or from `source` noised to its strength. `wrap` puts something
+    around the guided network.
 
     Raises whatever `report` raises.
     """
     walk = _walk_timesteps if plan.sampler.timesteps else _walk_sigmas
-    latent = walk(denoise, noise, plan, report, source)
+    latent = walk(denoise, noise, plan, report, source, wrap)
     return source.blend_end(latent) if source else latent
 
 
@@ -92,7 +102,7 @@ def total_calls(plan: Plan) -> int:
 
 
 def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-                    source: Source | None) -> Tensor:
+                    source: Source | None, wrap: Wrap) -> Tensor:
     """DDIM and its kin: eps over a grid of timesteps, x scaled to unit variance."""
     options, wants = plan.options, plan.sampler.wants
     alphas = denoise.model.alphas_cumprod
@@ -102,7 +112,7 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
     x = initial = noise.first()
-    ask: Callable[[Tensor, Tensor], Any] = denoise.both if "denoise_both" in wants else denoise
+    ask: Callable[[Tensor, Tensor], Any] = _both(denoise, wrap) if "denoise_both" in wants else wrap(denoise)
     before_step: BeforeStep = leave_alone
     if source:
         initial = initial * source.noise_multiplier
@@ -110,10 +120,11 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
         x = alpha**0.5 * (source.latent + options.img2img_extra_noise * initial) + (1 - alpha) ** 0.5 * initial
         grid = grid[:below]
         if classic and source.soft:
-            ask = MaskedNoise(ask, source.latent, source.soft, alphas)
+            ask = MaskedNoise(ask, source.latent, source.blend(), alphas)
         elif classic and source.paint is not None:
             fresh = options.mask_noise == "fresh"
-            before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial)
+            before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial,
+                                          source.other_blend)
         elif source.paint is not None:
             ask = MaskedInput(ask, source.latent, source.blend())
     walked = grid if "grid" in wants else ddim.steps_down(grid, alphas, classic=classic)
@@ -125,14 +136,27 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
         "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
 
 
+def _both(denoise: GuidedDenoiser, wrap: Wrap) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """`denoise.both` with the guided answer wrapped."""
+    uncond: list[Tensor] = []
+
+    def guided(x: Tensor, t: Tensor) -> Tensor:
+        eps, plain = denoise.both(x, t)
+        uncond[:] = [plain]
+        return eps
+
+    wrapped = wrap(guided)
+    return lambda x, t: (wrapped(x, t), uncond[0])
+
+
 def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-                 source: Source | None) -> Tensor:
+                 source: Source | None, wrap: Wrap) -> Tensor:
     """k-diffusion samplers: x0 over sigmas, the signal's scale left at 1."""
     levels = plan.sampler.levels(denoise.model.alphas_cumprod)
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     sigmas = build_sigmas(plan, levels, asked)
     x = noise.first()
-    x0: Denoiser = plan.sampler.denoiser(denoise, levels)
+    x0: Denoiser = plan.sampler.denoiser(wrap(denoise), levels)
     walked = sigmas
     if source:
         block = x * source.noise_multiplier

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modules.imaging.upscale import Upscalers
 from modules.styles import load_styles
 from modules.weights.catalog import Catalog
 
+if TYPE_CHECKING:
+    from modules.sampling.registry import Sampler
+
 
 class Available:
     """Lists that are made when they are asked for."""
 
-    def __init__(self, catalog: Catalog, upscalers: Upscalers, styles_file: Path) -> None:
-        self._catalog, self._upscalers, self._styles_file = catalog, upscalers, styles_file
+    def __init__(self, catalog: Catalog, upscalers: Upscalers, styles_file: Path,
+                 samplers: Callable[[], Sequence[Sampler]]) -> None:
+        self._catalog, self._upscalers, self._styles_file, self._samplers = catalog, upscalers, styles_file, samplers
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints."""
@@ -25,9 +31,7 @@ class Available:
 
     def samplers(self) -> list[str]:
         """Names of the samplers. Brings torch."""
-        from modules.sampling import registry
-
-        return [sampler.name for sampler in registry.SAMPLERS]
+        return [sampler.name for sampler in self._samplers()]
 
     def schedules(self) -> list[str]:
         """Labels of the schedules. Brings torch."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from PIL import Image
 
 from modules.errors import InvalidInput, Skipped
+from modules.hooks import NOBODY, Hooks
 from modules.progress import JobContext, Preview
 from modules.request import MAX_SEED, Img2Img, Inpaint, Txt2Img
 from modules.result import GeneratedImage, Result
@@ -41,15 +42,16 @@ class Machine(Protocol):
     def text(self, request: Txt2Img, extra: Mapping[str, Any], /) -> str: ...
 
     def make(self, request: Txt2Img, job: JobContext, /, *, extra: Mapping[str, Any],
-             first_noise: FirstNoise | None) -> Result: ...
+             first_noise: FirstNoise | None, hooks: Hooks) -> Result: ...
 
 
 class Context:
     """A script's view of the job it runs in. Everything that it makes counts as one job: previews, progress over the
-    whole, Interrupt and Skip."""
+    whole, Interrupt and Skip. `hooks` are the extensions that are asked about what it makes."""
 
-    def __init__(self, machine: Machine, job: JobContext, available: Available, styles: Sequence[Style]) -> None:
-        self._machine, self._job = machine, job
+    def __init__(self, machine: Machine, job: JobContext, available: Available, styles: Sequence[Style],
+                 hooks: Hooks = NOBODY) -> None:
+        self._machine, self._job, self._hooks = machine, job, hooks
         self.available, self.styles = available, styles
         self.interrupted = False
         self.warnings: list[str] = []
@@ -93,7 +95,7 @@ class Context:
         if self.interrupted:
             return Result((), request, interrupted=True)
         result = self._machine.make(request, _Part(self._job, self._done, self._total, keep=keep), extra=extra or {},
-                                    first_noise=first_noise)
+                                    first_noise=first_noise, hooks=self._hooks)
         self._done += request.n_iter
         self.interrupted = result.interrupted
         self.warnings += [words for words in result.warnings if words not in self.warnings]
@@ -105,7 +107,10 @@ class Context:
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         """Hands finished pictures over, which saves them; returns them with their paths."""
-        return self._job.keep(images, request)
+        kept = self._job.keep(images, request)
+        for image in kept:
+            self._hooks.saved(image, request)
+        return kept
 
     def stage(self, text: str) -> None:
         """Names what is being done now. Raises Interrupted when somebody asked for it; there is no batch to skip."""
@@ -153,3 +158,25 @@ class _Part:
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         return self._job.keep(images, request) if self._keep else tuple(images)
+
+
+class Aside:
+    """A job as an extension sees it that makes something between the job's own steps: it may be stopped, and it names
+    what it does, but the job's progress, preview and pictures are not its own."""
+
+    def __init__(self, job: JobContext) -> None:
+        self._job = job
+
+    def check(self) -> None:
+        self._job.check()
+
+    def stage(self, text: str) -> None:
+        self._job.stage(text)
+
+    def batches(self, done: int, total: int) -> None: ...
+
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        self._job.check()
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        return tuple(images)

@@ -14,7 +14,7 @@ from modules.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from modules.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
 from modules.scripts.prompt_matrix import PROMPT_MATRIX
 from modules.scripts.prompts_from_file import PROMPTS_FROM_FILE
-from modules.scripts.script import Script
+from modules.scripts.script import Controls, Script
 from modules.scripts.sd_upscale import SD_UPSCALE
 from modules.scripts.xyz_plot import XYZ_IMG2IMG, XYZ_TXT2IMG
 
@@ -26,9 +26,11 @@ BUILT_IN: tuple[Script, ...] = (
 
 @dataclass(frozen=True)
 class Registry:
-    """A list of scripts. Guests' come behind our own: `Registry((*BUILT_IN, theirs))`."""
+    """A list of scripts. Guests' come behind our own: `Registry((*BUILT_IN, theirs))`. `always_on` is what extensions
+    add to tabs."""
 
     scripts: tuple[Script, ...] = BUILT_IN
+    always_on: tuple[Controls, ...] = ()
 
     def titles(self, *, img2img: bool) -> list[str]:
         """What a tab offers."""
@@ -50,7 +52,14 @@ class Registry:
         title = str(parameters.get("Script", "")).lower()
         return next((script.recall(parameters) for script in self.scripts if script.title.lower() == title), None)
 
+    def recall_always_on(self, parameters: Mapping[str, Any]) -> tuple[ScriptCall, ...]:
+        """The extensions' controls that were on for a parsed parameters text, with their arguments."""
+        return tuple(form.recall(parameters) for form in self.always_on
+                     if all(str(parameters.get(key)) == str(value) for key, value in form.mark.items()))
+
     @property
     def keys(self) -> frozenset[str]:
-        """All keys of the parameters text that belong to scripts."""
-        return frozenset({"Script", *(one.key for script in self.scripts for one in script.inputs if one.key)})
+        """All keys of the parameters text that belong to scripts and extensions."""
+        forms = (*self.scripts, *self.always_on)
+        return frozenset({*(key for form in forms for key in form.mark),
+                          *(one.key for form in forms for one in form.inputs if one.key)})

@@ -1,4 +1,5 @@
-"""What a script is: a title, its inputs in WebUI's order, and a function that carries it out.
+"""What a script is: a title, its inputs in WebUI's order, and a function that carries it out; and what an extension
+adds to a tab: a title and inputs.
 
 The inputs are declared once; the HTTP API's script-info, the page's controls, the check of what was sent and the
 parameters text are all drawn from that.
@@ -113,14 +114,11 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Script:
-    """One script, for txt2img, img2img (the inpaint tab included) or both."""
+class Form:
+    """A title and inputs in their order."""
 
     title: str
     inputs: tuple[Input, ...]
-    run: Run
-    txt2img: bool = False
-    img2img: bool = True
 
     def bind(self, values: Sequence[Any], available: Available) -> dict[str, Any]:
         """Values in the order of the inputs, by name and checked; those left out get their defaults.
@@ -128,14 +126,19 @@ class Script:
         Raises InvalidInput.
         """
         if len(values) > len(self.inputs):
-            raise InvalidInput(f"The script {self.title!r} takes {len(self.inputs)} arguments, not {len(values)}.",
+            raise InvalidInput(f"{self.title!r} takes {len(self.inputs)} arguments, not {len(values)}.",
                                field="script_args")
         given = [*values, *(one.default for one in self.inputs[len(values):])]
         return {one.name: one.read(value, available) for one, value in zip(self.inputs, given, strict=True)}
 
+    @property
+    def mark(self) -> dict[str, Any]:
+        """The key of the parameters text that says that this was in use, and its value."""
+        raise NotImplementedError
+
     def describe(self, arguments: Arguments) -> dict[str, Any]:
-        """The keys of the parameters text that bring this script back with these arguments."""
-        keys: dict[str, Any] = {"Script": self.title}
+        """The keys of the parameters text that bring this back with these arguments."""
+        keys = self.mark
         for one in self.inputs:
             value = arguments[one.name]
             if one.key and value != one.default:
@@ -145,3 +148,26 @@ class Script:
     def recall(self, parameters: Mapping[str, Any]) -> ScriptCall:
         """The call that a parsed parameters text holds; the inverse of `describe`."""
         return ScriptCall(self.title, tuple(parameters.get(one.key, one.default) for one in self.inputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script(Form):
+    """One script, for txt2img, img2img (the inpaint tab included) or both."""
+
+    run: Run
+    txt2img: bool = False
+    img2img: bool = True
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        return {"Script": self.title}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls(Form):
+    """What an extension adds to a tab, behind a switch with its title. The HTTP API's arguments are the switch, then
+    the inputs; an input's `key` should begin with the title, since all share one parameters text."""
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        return {f"{self.title} enabled": True}

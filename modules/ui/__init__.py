@@ -66,11 +66,10 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
     """What the dropdowns of samplers, schedules and upscalers offer. Importing those brings torch, so `build` does not
     do it."""
     from modules.hires import LATENT_UPSCALERS
-    from modules.sampling.registry import SAMPLERS
     from modules.sampling.schedules import AUTOMATIC, SCHEDULES
     from modules.ui.controls import SAME
 
-    samplers = [sampler.name for sampler in SAMPLERS]
+    samplers = engine.available.samplers()
     schedules = [AUTOMATIC, *(schedule.label for schedule in SCHEDULES)]
     return {"sampler": samplers, "scheduler": schedules,
             "hr_sampler": [SAME["hr_sampler"], *samplers], "hr_scheduler": [SAME["hr_scheduler"], *schedules],
