@@ -1,7 +1,8 @@
 """Pictures on disk: WebUI's folders and file names, the parameters text inside the PNG, and never half a file.
 
 outputs/txt2img-images/2026-01-31/00000-1234.png: a counter that goes on from what is there, and the seed. Grids are in
-outputs/txt2img-grids, and their names begin with what they are: grid-00000-1234.png.
+outputs/txt2img-grids, and their names begin with what they are: grid-00000-1234.png. What the Extras tab makes has no
+seed and no folders of days: outputs/extras-images/00000.png.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import datetime
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import psutil
@@ -32,7 +34,8 @@ LONGEST_SAVE = 3600
 """Seconds after which a temporary file is nobody's, whoever has its maker's number now."""
 
 _TEMPORARY = re.compile(r"\.(\d{1,9})-[0-9a-f]+\.tmp")
-_COUNTER = re.compile(r"(?:[a-z_]+-)?(\d{5,9})-")
+_COUNTER = re.compile(r"(?:[a-z_]+-)?(\d{5,9})[-.]")
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -42,37 +45,40 @@ class CannotSave(UserError):
     status = 507
 
 
-def png_info(infotext: str) -> PngInfo:
-    """The PNG text chunk for `infotext`: Latin-1 where it can be, UTF-8 otherwise."""
+def png_info(infotext: str, texts: Mapping[str, str] = _NO_TEXTS) -> PngInfo:
+    """The PNG text chunks for `infotext` and more `texts` by their names: Latin-1 where it can be, UTF-8 otherwise."""
     info = PngInfo()
     if infotext:
         info.add_text(PARAMETERS, infotext)
+    for name, text in texts.items():
+        info.add_text(name, text)
     return info
 
 
-def save(image: Image.Image, infotext: str, directory: Path, *, seed: int, prefix: str = "") -> Path:
+def save(image: Image.Image, infotext: str, directory: Path, *, seed: int | None = None, prefix: str = "",
+         texts: Mapping[str, str] = _NO_TEXTS) -> Path:
     """Writes `image` as a PNG under the next free number in `directory`, behind `prefix`; its path.
 
-    Raises StorageFull or CannotSave, and leaves nothing behind then.
+    `texts` are further text chunks by name. Raises StorageFull or CannotSave, and leaves nothing behind then.
     """
-    with _written(image, infotext, directory) as temporary:
+    with _written(image, png_info(infotext, texts), directory) as temporary:
         return _claim_name(temporary, directory, seed, prefix)
 
 
 def save_as(image: Image.Image, infotext: str, path: Path) -> None:
     """Writes `image` as a PNG over `path`. Raises StorageFull or CannotSave, changing nothing then."""
-    with _written(image, infotext, path.parent) as temporary:
+    with _written(image, png_info(infotext), path.parent) as temporary:
         os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def _written(image: Image.Image, infotext: str, directory: Path) -> Iterator[Path]:
+def _written(image: Image.Image, info: PngInfo, directory: Path) -> Iterator[Path]:
     """A hidden file in `directory` that holds the whole picture and is on the disk; to be moved to its name."""
     temporary = directory / f".{os.getpid()}-{id(image):x}.tmp"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            image.save(file, "PNG", pnginfo=png_info(infotext))
+            image.save(file, "PNG", pnginfo=info)
             file.flush()
             os.fsync(file.fileno())
         yield temporary
@@ -85,11 +91,11 @@ def _written(image: Image.Image, infotext: str, directory: Path) -> Iterator[Pat
             temporary.unlink()
 
 
-def _claim_name(temporary: Path, directory: Path, seed: int, prefix: str) -> Path:
+def _claim_name(temporary: Path, directory: Path, seed: int | None, prefix: str) -> Path:
     """Gives the finished file the first free number."""
     number = next_number(directory)
     while True:
-        path = directory / f"{prefix}{number:05}-{seed}.png"
+        path = directory / f"{prefix}{number:05}{'' if seed is None else f'-{seed}'}.png"
         try:
             put(temporary, path)
             return path

@@ -29,6 +29,14 @@ def test_the_counter_goes_on_from_what_is_there(tmp_path: Path) -> None:
     assert save(PICTURE, "", tmp_path, seed=3).name == "00042-3.png"
 
 
+def test_what_has_no_seed_is_numbered_alone_and_keeps_more_texts(tmp_path: Path) -> None:
+    paths = [save(PICTURE, "a dog", tmp_path, texts={"postprocessing": "twice as large"}) for _ in "ab"]
+    assert [path.name for path in paths] == ["00000.png", "00001.png"]
+    with Image.open(paths[1]) as image:
+        image.load()
+        assert image.info == {"parameters": "a dog", "postprocessing": "twice as large"}
+
+
 @pytest.mark.parametrize("text", ["a dog\nNegative prompt: x\nSteps: 1, Sampler: Euler", "狗, a bench", "é\n" * 100])
 def test_the_parameters_text_is_read_back(tmp_path: Path, text: str) -> None:
     with Image.open(save(PICTURE, text, tmp_path, seed=1)) as image:

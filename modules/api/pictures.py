@@ -50,11 +50,8 @@ def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
 
 def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = MappingProxyType({})) -> str:
     """`image` as a PNG in base64, with its parameters text inside, and more `texts` by the names of their chunks."""
-    info = saving.png_info(infotext)
-    for name, text in texts.items():
-        info.add_text(name, text)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info, compress_level=1)
+    image.save(buffer, "PNG", pnginfo=saving.png_info(infotext, texts), compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
