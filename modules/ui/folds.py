@@ -73,8 +73,8 @@ def refiner(panel: Panel) -> None:
         slider(panel, "refiner_switch_at", "Switch at", 0.01, 1, 0.8, 0.01)
 
 
-def soft_inpainting(panel: Panel, canvas: MaskCanvas) -> None:
-    """The mask's soft parts are kept and painted by degrees."""
+def soft_inpainting(panel: Panel) -> gr.HTML:
+    """The mask's soft parts are kept and painted by degrees; where `connect_soft_view` shows that."""
     usual = SoftInpainting()
     with switch(panel, "soft", "Soft inpainting"):
         view = gr.HTML("", elem_id=panel.elem_id("soft_view"), elem_classes="starts-strip", js_on_load=None,
@@ -85,19 +85,24 @@ def soft_inpainting(panel: Panel, canvas: MaskCanvas) -> None:
         slider(panel, "soft_influence", "Mask influence", 0, 1, usual.influence, 0.05)
         slider(panel, "soft_threshold", "Difference threshold", 0, 8, usual.threshold, 0.25)
         slider(panel, "soft_contrast", "Difference contrast", 0, 8, usual.contrast, 0.25)
+    return view
+
+
+def connect_soft_view(panel: Panel, canvas: MaskCanvas, view: gr.HTML) -> None:
+    """Wires the preview of the blend, once all of the panel's widgets are drawn."""
     names = ("soft", "soft_power", "soft_scale", "mask_invert", "mask_blur", "sampler", "scheduler", "steps",
-             "denoising_strength", "width", "height")
+             "denoising_strength", "width", "height", "ddim_loop")
     widgets = [panel.widgets[name] for name in names]
     gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view, **LIVE)
 
 
 def _soft_view(picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float, sampler: str,
-               schedule: str, steps: float, strength: float, width: float, height: float) -> str:
+               schedule: str, steps: float, strength: float, width: float, height: float, ddim_loop: str) -> str:
     """The effective blend as pictures; nothing while it is off, or a field holds no number or name."""
     if not on:
         return ""
     try:
-        levels = noise_levels(sampler, schedule, int(steps), float(strength))
+        levels = noise_levels(sampler, schedule, int(steps), float(strength), ddim_loop)
         return soft_html(picture, levels, invert=MASK_MODES[mask_mode], blur=int(blur), size=(int(width), int(height)),
                          power=float(power), scale=float(scale))
     except (TypeError, ValueError, UserError):

@@ -46,8 +46,8 @@ def shares(mask: Image.Image, levels: list[float], size: tuple[int, int], power:
     return [paint ** (level**power * scale) for level in (levels[0], levels[len(levels) // 2], levels[-1])]
 
 
-def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float) -> list[float]:
-    """What the blend is told of each step's noise, descending: sigmas, or timesteps from DDIM and its kin (as WebUI).
+def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float, ddim_loop: str) -> list[float]:
+    """What the blend is told of each step's noise, descending: sigmas; timesteps where WebUI 1.10's loop is followed.
 
     Raises InvalidInput for an unknown sampler or schedule.
     """
@@ -55,14 +55,17 @@ def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float)
 
     from modules.sampling import registry
     from modules.sampling.sample import Plan, Source, build_sigmas
-    from modules.sampling.schedules import timesteps
+    from modules.sampling.schedules import NoiseLevels, timesteps
     from modules.weights.model import cumulative_alphas
 
+    alphas = cumulative_alphas()
     sampler, schedule = registry.resolve(sampler_name, scheduler)
     asked, below = Source(torch.empty(0), strength).steps(max(steps, 1))
     if sampler.timesteps:
-        return [float(t) for t in timesteps(asked)[: below + 1]][::-1]
-    sigmas = build_sigmas(Plan(sampler, schedule, steps), sampler.levels(cumulative_alphas()), asked)
+        grid = timesteps(asked)[: below + 1][::-1]
+        classic = "before_step" in sampler.wants and ddim_loop == "classic"
+        return NoiseLevels(alphas).sigmas[grid].tolist() if classic else [float(t) for t in grid]
+    sigmas = build_sigmas(Plan(sampler, schedule, steps), sampler.levels(alphas), asked)
     return [float(sigma) for sigma in sigmas[asked - below - 1 : -1]]
 
 

@@ -14,7 +14,7 @@ from modules import picture_text
 from modules.errors import InvalidInput, NotFound
 from modules.options import Options
 from modules.request import Txt2Img
-from modules.ui import controls, examples, folds, prompts
+from modules.ui import controls, examples, folds, prompts, scripts
 from modules.ui.canvas import MaskCanvas, MaskData, open_picture
 from modules.ui.controls import Panel, tool_button
 from modules.ui.header import Header
@@ -80,10 +80,12 @@ def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
             if canvas is None:
                 folds.hires_fix(panel)
             folds.refiner(panel)
-            if panel.masked and canvas is not None:
-                folds.soft_inpainting(panel, canvas)
+            soft_view = folds.soft_inpainting(panel) if panel.masked else None
             controls.advanced(panel, header.engine.options)
+            scripts.draw(panel, header.engine)
     examples.connect(strip, panel.widgets["prompt"])
+    if soft_view and canvas:
+        folds.connect_soft_view(panel, canvas, soft_view)
     return Tab(panel, prompt_tools, shown, strip, canvas, paste_button, dropped, note)
 
 
@@ -94,7 +96,9 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
     def request_of(*arguments: Any) -> Txt2Img:
         picture = arguments[0] if pictures else MaskData()
         checkpoint, vae, *values = arguments[len(pictures):]
-        return make_request(styled(tab.panel.values(values), tab.panel), picture, header.options(checkpoint, vae))
+        named = styled(tab.panel.values(values), tab.panel)
+        request = make_request(named, picture, header.options(checkpoint, vae))
+        return scripts.with_script(request, named, tab.panel, header.engine)
 
     tab.results.connect(demo, request_of, [*pictures, header.checkpoint, header.vae, *tab.panel.inputs], header)
     prompts.connect(tab.prompts, tab.panel, demo)
@@ -128,15 +132,17 @@ def connect_paste(tab: Tab, header: Header) -> None:
 def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Tab], tabs: gr.Tabs, header: Header) -> None:
     """Wires the "send to" buttons of `sender`: the shown picture and its parameters."""
 
-    @told
-    def shown(shown: list[Shown], index: int) -> tuple[MaskData, str]:
-        if not shown:
-            raise NotFound("There is no picture to send yet.")
-        one = shown[min(index, len(shown) - 1)]
-        return picture_of(one.image), one.infotext
+    for name in sender.results.send_buttons.keys() & tabs_by_name.keys():
+        connect_send(sender.results.send_buttons[name], selected_picture,
+                     [sender.results.shown, sender.results.selected], tabs_by_name[name], tabs, header)
 
-    for name, button in sender.results.send_buttons.items():
-        connect_send(button, shown, [sender.results.shown, sender.results.selected], tabs_by_name[name], tabs, header)
+
+def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
+    """The picture that is chosen in a gallery, and its parameters text. Raises NotFound when there is none."""
+    if not shown:
+        raise NotFound("There is no picture to send yet.")
+    one = shown[min(index, len(shown) - 1)]
+    return picture_of(one.image), one.infotext
 
 
 def connect_send(button: gr.Button, source: Callable[..., tuple[MaskData, str]], inputs: list[Any], target: Tab,

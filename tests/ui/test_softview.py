@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from fakes import linear_in_the_root
 from PIL import Image
 
 from modules.imaging.mask import prepare
@@ -16,7 +18,7 @@ MASK = Image.radial_gradient("L")
 
 def test_the_shares_are_those_of_the_blend() -> None:
     """Blending nothing into ones, with lengths mixed linearly, leaves the share itself."""
-    levels = noise_levels("Euler", "Karras", 20, 0.75)
+    levels = noise_levels("Euler", "Karras", 20, 0.75, "classic")
     paint = latent_mask(MASK, (32, 32), hard=False)
     blend = soft_blend(paint, power=1.5, scale=0.5, detail=1)
     shown = shares(MASK, levels, (256, 256), 1.5, 0.5)
@@ -26,16 +28,20 @@ def test_the_shares_are_those_of_the_blend() -> None:
 
 
 def test_soft_cells_are_let_go_of_on_the_way() -> None:
-    start, middle, end = shares(MASK, noise_levels("Euler", "Automatic", 20, 0.75), (256, 256), 1, 0.5)
+    start, middle, end = shares(MASK, noise_levels("Euler", "Automatic", 20, 0.75, "classic"), (256, 256), 1, 0.5)
     assert start.mean() < middle.mean() < end.mean()
 
 
 def test_levels_are_the_samplers_own() -> None:
-    """k samplers blend at sigmas, 0.75 of 20 steps being 16 of them; DDIM and its kin at timesteps, as WebUI does."""
-    sigmas = noise_levels("Euler", "Automatic", 20, 0.75)
+    """Sigmas, 0.75 of 20 steps being 16 of them; timesteps for those that follow WebUI 1.10 into its loop."""
+    alphas = linear_in_the_root()
+    sigmas = noise_levels("Euler", "Automatic", 20, 0.75, "classic")
     assert len(sigmas) == 16
     assert 14.7 > sigmas[0] > sigmas[-1] > 0.02
-    assert noise_levels("DDIM", "Automatic", 20, 0.75)[::15] == [751.0, 1.0]
+    assert noise_levels("DDIM", "Automatic", 20, 0.75, "webui-1.10")[::15] == [751.0, 1.0]
+    assert noise_levels("PLMS", "Automatic", 20, 0.75, "classic")[::15] == [751.0, 1.0]
+    classic = noise_levels("DDIM", "Automatic", 20, 0.75, "classic")
+    assert classic == pytest.approx([float(((1 - alphas[t]) / alphas[t]) ** 0.5) for t in range(751, 0, -50)])
 
 
 def test_three_pictures_once_something_is_painted() -> None:
