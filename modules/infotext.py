@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from modules.errors import InvalidInput
 from modules.options import Options
 from modules.prompt import parse_attention
-from modules.request import Img2Img, Inpaint, MaskedContent, SoftInpainting, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, ScriptCall, SoftInpainting, Txt2Img
 from modules.styles import Style, extract_styles
 
 VERSION = "Inpaint WebUI 0.1.0"
@@ -397,11 +397,23 @@ _UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode",
                "Masked content", "Soft inpainting enabled", "Styles array", "Hypernet", "Hypernet strength", "User")
 
 
-def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False) -> Changes:
+class Scripts(Protocol):
+    """What reading a text wants of the list of scripts; `modules.scripts.registry.Registry` is one."""
+
+    @property
+    def keys(self) -> Collection[str]:
+        """The keys that belong to scripts."""
+
+    def recall(self, parameters: Mapping[str, Any], /) -> ScriptCall | None:
+        """The script that the text names, with its arguments."""
+
+
+def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
+               scripts: Scripts | None = None) -> Changes:
     """What `parse` found, as changes to a request. Options that shape a picture and are absent get our defaults.
 
-    The checkpoint and VAE are left alone unless `with_checkpoint`. A value that is no number where one is wanted is
-    left out. Raises nothing.
+    The checkpoint and VAE are left alone unless `with_checkpoint`; with `scripts` the text's script is found. A value
+    that is no number where one is wanted is left out. Raises nothing.
     """
     usual = Options()
     fields: dict[str, Any] = {"subseed": -1, "subseed_strength": 0.0, "seed_resize_from_w": 0, "seed_resize_from_h": 0,
@@ -423,6 +435,9 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False) 
                     if key in parameters}
     numbers = {name: number for name, value in fields.items() if (number := _number(name, value)) is not _NO_NUMBER}
     known = {*_ALL_FIELDS, *OPTION_KEYS, *_UNDERSTOOD, *_DEFAULTS, *SOFT_KEYS}
+    if scripts:
+        numbers["script"] = scripts.recall(parameters)
+        known |= {*scripts.keys}
     return Changes(numbers, options, tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
 
 

@@ -74,7 +74,7 @@ class MaskData:
     as_step: bool = False
 
 
-class _WithoutStub(ComponentMeta):
+class WithoutStub(ComponentMeta):
     """Makes a component class as Gradio does, but writes no .pyi file beside its source."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
@@ -82,7 +82,7 @@ class _WithoutStub(ComponentMeta):
         return super(ComponentMeta, cls).__new__(cls, name, bases, attrs)
 
 
-class MaskCanvas(gr.HTML, metaclass=_WithoutStub):
+class MaskCanvas(gr.HTML, metaclass=WithoutStub):
     """Shows a picture and lets people paint a mask on it. Its value in Python is a `MaskData`.
 
     `canvas_id` is the name under which the browser remembers picture and painting over a reload. On a `sketch` one

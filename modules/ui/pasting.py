@@ -13,6 +13,7 @@ from modules.engine import Engine
 from modules.errors import NotFound, UserError
 from modules.options import Options
 from modules.styles import load_styles
+from modules.ui import scripts
 from modules.ui.controls import Panel
 
 MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
@@ -31,18 +32,19 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
     written out. Raises InvalidInput when the file of styles cannot be read.
     """
     parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
-    changes = infotext.to_changes(parameters)
+    changes = infotext.to_changes(parameters, scripts=engine.scripts)
     fields, problems = dict(changes.fields), list(changes.unsupported)
     if "Denoising strength" not in parameters or fields["enable_hr"]:  # txt2img's texts say nothing of a mask
         fields = {name: value for name, value in fields.items() if name not in MASK_FIELDS}
     fields["styles"] = parameters.get("Styles array", [])
-    _check_sampler(fields, problems)
+    _check_sampler(fields, problems, engine)
     _check_upscaler(fields, problems, engine)
     _check_checkpoints(fields, problems, engine)
     options = _options(changes.options, problems)
     fields["overrides"] = [f"{key}: {getattr(options, name)}" for key, name in infotext.OPTION_KEYS.items()
                            if name not in panel.widgets and getattr(options, name) != getattr(engine.options, name)]
     values = fields | {name: getattr(options, name) for name in changes.options}
+    values["script"] = scripts.choice_of(changes.fields["script"], panel, engine)
     _check_ranges(values, panel, problems)
     return panel.updates(values, locked=locked), _note(parameters, problems, fields["overrides"], engine)
 
@@ -58,13 +60,14 @@ def _options(found: Mapping[str, Any], problems: list[str]) -> Options:
     return options
 
 
-def _check_sampler(fields: dict[str, Any], problems: list[str]) -> None:
+def _check_sampler(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
     """Sampler and schedule by our names ("DPM++ 2M Karras" is two); those that we lack stay what they are."""
     from modules.sampling import registry
 
     for sampler, scheduler, usual in (("sampler", "scheduler", "DDIM"), ("hr_sampler", "hr_scheduler", "")):
         try:
-            found, schedule = registry.resolve(fields.get(sampler) or "DDIM", fields.get(scheduler) or "")
+            found, schedule = registry.resolve(fields.get(sampler) or "DDIM", fields.get(scheduler) or "",
+                                               engine.samplers)
         except UserError as error:
             problems.append(error.message)
             fields.pop(sampler, None)
