@@ -138,7 +138,7 @@ class Plugins:
         return self._controls[tab]
 
     def bound(self, request: Txt2Img) -> dict[str, tuple[Controls, dict[str, Any]]]:
-        """By extension the controls that are on in `request`, and their values. Titles that are not here are passed over.
+        """By extension the controls that are on in `request`, and their values. Unknown titles are passed over.
 
         Raises InvalidInput.
         """

@@ -1,0 +1,59 @@
+"""Mask tools: the painted mask grown, shrunk, smoothed, filled, snapped to edges and feathered before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from extensions.masktools import shapes
+from modules.hookspecs import hookimpl
+from modules.imaging.mask import to_luminance
+from modules.request import Inpaint
+from modules.scripts.script import Controls, Input
+
+__version__ = "1.0"
+
+CONTROLS = Controls(title="Mask tools", inputs=(
+    Input(name="fill_holes", label="Fill holes", kind="checkbox", default=False, key="Mask tools fill holes"),
+    Input(name="snap", label="Snap to edges within, pixels", kind="slider", default=0, low=0, high=64, step=1,
+          key="Mask tools snap to edges"),
+    Input(name="smooth", label="Smooth, pixels", kind="slider", default=0, low=0, high=64, step=1,
+          key="Mask tools smooth"),
+    Input(name="grow", label="Grow, pixels", kind="slider", default=0, low=0, high=128, step=1, key="Mask tools grow"),
+    Input(name="shrink", label="Shrink, pixels", kind="slider", default=0, low=0, high=128, step=1,
+          key="Mask tools shrink"),
+    Input(name="feather", label="Feather inwards, pixels", kind="slider", default=0, low=0, high=128, step=1,
+          key="Mask tools feather")))
+
+MOST = 512
+"""Pixels; programs may ask for more than the sliders show, and kernels grow with the square of it."""
+
+
+@hookimpl
+def controls(tab):
+    return CONTROLS if tab == "inpaint" else None
+
+
+@hookimpl
+def prepare_request(request, arguments):
+    if not isinstance(request, Inpaint):
+        return None
+    # "Inpaint not masked" turns the mask round later, so the tools work on what was painted, as the person sees it.
+    mask = np.asarray(to_luminance(request.mask, hard=request.mask_round))
+    return replace(request, mask=Image.fromarray(shaped(mask, request.init_images[0], arguments)))
+
+
+def shaped(mask, picture, arguments):
+    """The mask (h, w) uint8 after the tools, in the order of the controls; as it is when none is asked for."""
+    size = {name: min(value, MOST) for name, value in arguments.items()}
+    if size["fill_holes"]:
+        mask = shapes.fill_holes(mask)
+    if size["snap"]:
+        pixels = picture.convert("RGB").resize((mask.shape[1], mask.shape[0]))
+        mask = shapes.snap(mask, np.asarray(pixels), size["snap"])
+    for name in ("smooth", "grow", "shrink", "feather"):
+        if size[name]:
+            mask = getattr(shapes, name)(mask, size[name])
+    return mask
