@@ -42,7 +42,8 @@ class Axis:
 
     def read(self, text: str) -> list[Any]:
         """The values in a comma list: texts, numbers, or ranges of numbers. Raises InvalidInput."""
-        items = [item.strip() for item in itertools.chain.from_iterable(csv.reader(io.StringIO(text)))]
+        items = [item.strip() for item in itertools.chain.from_iterable(
+            csv.reader(io.StringIO(text), skipinitialspace=True))]
         if self.kind == "orders":
             return [list(order) for order in _few(itertools.permutations(items), math.factorial(len(items)))]
         if self.kind == "text":
