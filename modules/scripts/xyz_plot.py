@@ -45,7 +45,9 @@ class Scale:
     def text(self) -> str:
         """The values as one comma list."""
         line = io.StringIO()
-        csv.writer(line).writerow(self.values[0] if self.axis.kind == "orders" else self.values)
+        values = self.values[0] if self.axis.kind == "orders" else self.values
+        csv.writer(line).writerow(int(value) if isinstance(value, float) and value.is_integer() else value
+                                  for value in values)
         return line.getvalue().strip()
 
 
