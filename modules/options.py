@@ -11,88 +11,29 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+
+from PIL import ImageColor
 
 from modules.errors import InvalidInput
 
 
-def _option(default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None,
-            high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+def option(default: Any, label: str, help: str = "", *, choices: tuple[str, ...] = (), low: float | None = None,
+           high: float | None = None, colour: bool = False) -> Any:
+    """A field of a `Table`: what it says on the screen, and which values fit. `help` is what the label does not say."""
+    return field(default=default, metadata={"label": label, "help": help, "choices": choices, "low": low, "high": high,
+                                            "colour": colour})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Every option that the engine obeys. Units and ranges are in the help; defaults are WebUI's unless noted."""
-
-    # models
-    sd_model_checkpoint: str = _option("", "checkpoint: a title, name, file name or hash; empty takes the first")
-    sd_vae: str = _option("Automatic", "VAE: Automatic, None (the checkpoint's own), or a file name")
-    # prompt
-    CLIP_stop_at_last_layers: int = _option(1, "clip skip: 1 uses the text encoder's last layer", low=1, high=12)
-    comma_padding_backtrack: int = _option(20, "tokens to look back for a comma when a chunk of 75 is full",
-                                           low=0, high=74)
-    emphasis: str = _option("Original", "what weights in a prompt do",
-                            choices=("Original", "No norm", "Ignore", "None"))
-    use_old_emphasis_implementation: bool = _option(False, "weights by brackets in single tokens, as in 2022")
-    use_old_scheduling: bool = _option(False, "prompt editing as before WebUI 1.6")
-    # noise
-    randn_source: str = _option("CPU", "where noise is drawn (WebUI's default is GPU; CPU is alike on every machine)",
-                                choices=("GPU", "CPU", "NV"))
-    eta_noise_seed_delta: int = _option(0, "added to the seed for all noise after the first", low=0, high=2**32 - 1)
-    no_dpmpp_sde_batch_determinism: bool = _option(False, "one Brownian tree for the whole batch")
-    # sampling
-    cfg_rescale: float = _option(0.0, "how far guidance is brought back to the contrast of the prompt alone",
-                                 low=0, high=1)
-    eta_ddim: float = _option(0.0, "eta of DDIM and its kin", low=0, high=1)
-    eta_ancestral: float = _option(1.0, "eta of the ancestral samplers", low=0, high=1)
-    s_churn: float = _option(0.0, "sigma churn", low=0, high=100)
-    s_tmin: float = _option(0.0, "sigma tmin", low=0, high=10)
-    s_tmax: float = _option(0.0, "sigma tmax; 0 means no limit", low=0, high=999)
-    s_noise: float = _option(1.0, "sigma noise", low=0, high=1.1)
-    sigma_min: float = _option(0.0, "smallest sigma of the schedule; 0 takes the model's", low=0, high=2)
-    sigma_max: float = _option(0.0, "largest sigma of the schedule; 0 takes the model's", low=0, high=60)
-    rho: float = _option(0.0, "rho of the Karras and polyexponential schedules; 0 takes their own", low=0, high=30)
-    beta_dist_alpha: float = _option(0.6, "alpha of the Beta schedule", low=0.01, high=5)
-    beta_dist_beta: float = _option(0.6, "beta of the Beta schedule", low=0.01, high=5)
-    always_discard_next_to_last_sigma: bool = _option(False, "leave the last but one sigma out")
-    use_old_karras_scheduler_sigmas: bool = _option(False, "Karras schedule from 0.1 to 10")
-    use_downcasted_alpha_bar: bool = _option(False, "alphas_cumprod rounded to half precision, as before WebUI 1.7")
-    uni_pc_variant: str = _option("bh1", "UniPC variant", choices=("bh1", "bh2", "vary_coeff"))
-    uni_pc_skip_type: str = _option("time_uniform", "UniPC time grid",
-                                    choices=("time_uniform", "time_quadratic", "logSNR"))
-    uni_pc_order: int = _option(3, "UniPC order", low=1, high=50)
-    uni_pc_lower_order_final: bool = _option(True, "UniPC lowers its order at the end")
-    pad_cond_uncond: bool = _option(False, "pad the shorter prompt with empty chunks")
-    pad_cond_uncond_v0: bool = _option(False, "pad or cut the negative prompt to the prompt's length, as before 1.6")
-    tiling: bool = _option(False, "pictures that tile")
-    # inpainting
-    ddim_loop: str = _option("classic", "DDIM's loop: classic noises the original at each step, webui-1.10 does not",
-                             choices=("classic", "webui-1.10"))
-    mask_noise: str = _option("initial", "noise of the kept part in the classic loop", choices=("initial", "fresh"))
-    inpainting_mask_weight: float = _option(1.0, "how much of the photograph an inpainting checkpoint is not shown "
-                                                 "under the mask", low=0, high=1)
-    initial_noise_multiplier: float = _option(1.0, "factor on img2img's noise", low=0, high=1.5)
-    img2img_fix_steps: bool = _option(False, "do exactly the number of steps asked for in img2img")
-    img2img_extra_noise: float = _option(0.0, "noise added to the img2img latent", low=0, high=1)
-    img2img_color_correction: bool = _option(False, "match the colours of an img2img result to its original")
-    img2img_background_color: str = _option("#ffffff", "what shows through transparent parts of an image")
-    overlay_inpaint: bool = _option(True, "put the original back outside the mask")
-    return_mask: bool = _option(False, "return the mask as a picture too")
-    return_mask_composite: bool = _option(False, "return the painted part alone, on transparency, too")
-    # hires and refiner
-    hires_fix_refiner_pass: str = _option("second pass", "which pass the refiner works in",
-                                          choices=("first pass", "second pass", "both passes"))
-    refiner_switch_by_sample_steps: bool = _option(False, "switch to the refiner by steps, not by noise level")
-    # saving
-    samples_save: bool = _option(True, "save pictures made in the page")
-    save_images_add_number: bool = _option(True, "begin file names with a number")
+class Table:
+    """Named values, each of which has its default, its type and its range. The fields are made by `option`."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             _check(item, getattr(self, item.name))
 
-    def replaced(self, changes: Mapping[str, Any]) -> Options:
+    def replaced(self, changes: Mapping[str, Any]) -> Self:
         """A copy with `changes`, their values made to fit each option's type; names that are not ours are left out.
 
         Raises InvalidInput naming the option whose value does not fit.
@@ -100,6 +41,97 @@ class Options:
         known = {item.name: item for item in dataclasses.fields(self)}
         return dataclasses.replace(self, **{name: _fit(known[name], value) for name, value in changes.items()
                                             if name in known and value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Table):
+    """Every option that the engine obeys. Units and ranges are in the help; defaults are WebUI's unless noted."""
+
+    # models
+    sd_model_checkpoint: str = option("", "Checkpoint", "A title, name, file name or hash; empty takes the first.")
+    sd_vae: str = option("Automatic", "VAE", "Automatic, None (the checkpoint's own), or a file name.")
+    # saving
+    samples_save: bool = option(True, "Always save all generated images", "Those made in the page.")
+    save_images_add_number: bool = option(True, "Add number to filename when saving")
+    # prompts
+    CLIP_stop_at_last_layers: int = option(
+        1, "Clip skip", "1 uses the text encoder's last layer, 2 the one before it.", low=1, high=12)
+    comma_padding_backtrack: int = option(
+        20, "Prompt word wrap length limit", "Tokens to look back for a comma when 75 are full.", low=0, high=74)
+    emphasis: str = option("Original", "Emphasis mode", "What weights like (word:1.2) do.",
+                           choices=("Original", "No norm", "Ignore", "None"))
+    use_old_emphasis_implementation: bool = option(
+        False, "Use old emphasis implementation", "Every bracket weighs single tokens, as in 2022.")
+    use_old_scheduling: bool = option(False, "Old prompt editing timelines", "As before WebUI 1.6.")
+    # sampling
+    eta_ddim: float = option(0.0, "Eta for DDIM", "Noise added at each step; 0 adds none.", low=0, high=1)
+    eta_ancestral: float = option(1.0, "Eta for k-diffusion samplers", "Noise of the ancestral samplers.", low=0,
+                                  high=1)
+    cfg_rescale: float = option(0.0, "CFG rescale", "How far guidance is brought back to the contrast of the prompt "
+                                                    "alone.", low=0, high=1)
+    tiling: bool = option(False, "Tiling", "Pictures that can be laid side by side.")
+    ddim_loop: str = option("classic", "DDIM loop",
+                            "classic (until WebUI 1.5.2) noises the original at each step, webui-1.10 does not.",
+                            choices=("classic", "webui-1.10"))
+    s_churn: float = option(0.0, "Sigma churn", "Noise that Euler, Heun and DPM2 add and take away.", low=0, high=100)
+    s_tmin: float = option(0.0, "Sigma tmin", "The noise level below which there is no churn.", low=0, high=10)
+    s_tmax: float = option(0.0, "Sigma tmax", "The noise level above which there is no churn; 0 means no limit.", low=0,
+                           high=999)
+    s_noise: float = option(1.0, "Sigma noise", "Strength of the noise that churn adds.", low=0, high=1.1)
+    sigma_min: float = option(0.0, "Sigma min", "Smallest noise level of the schedule; 0 takes the model's.", low=0,
+                              high=2)
+    sigma_max: float = option(0.0, "Sigma max", "Largest noise level of the schedule; 0 takes the model's.", low=0,
+                              high=60)
+    rho: float = option(0.0, "Rho", "Of the Karras and polyexponential schedules; 0 takes their own.", low=0, high=30)
+    beta_dist_alpha: float = option(0.6, "Beta scheduler - alpha", low=0.01, high=5)
+    beta_dist_beta: float = option(0.6, "Beta scheduler - beta", low=0.01, high=5)
+    always_discard_next_to_last_sigma: bool = option(
+        False, "Always discard next-to-last sigma", "Leaves the last but one noise level out.")
+    uni_pc_variant: str = option("bh1", "UniPC variant", choices=("bh1", "bh2", "vary_coeff"))
+    uni_pc_skip_type: str = option("time_uniform", "UniPC skip type", "How its steps are spread.",
+                                   choices=("time_uniform", "time_quadratic", "logSNR"))
+    uni_pc_order: int = option(3, "UniPC order", low=1, high=50)
+    uni_pc_lower_order_final: bool = option(True, "UniPC lower order final", "The last steps are of a lower order.")
+    # noise
+    randn_source: str = option(
+        "CPU", "Random number generator source", "WebUI's default is GPU; CPU makes the same picture on every machine.",
+        choices=("GPU", "CPU", "NV"))
+    eta_noise_seed_delta: int = option(0, "Eta noise seed delta", "Added to the seed for all noise after the first.",
+                                       low=0, high=2**32 - 1)
+    no_dpmpp_sde_batch_determinism: bool = option(
+        False, "Do not make DPM++ SDE deterministic across different batch sizes",
+        "One Brownian tree for the whole batch.")
+    # img2img and inpainting
+    overlay_inpaint: bool = option(True, "Overlay original for inpaint", "Puts the original back outside the mask.")
+    mask_noise: str = option(
+        "initial", "Mask noise", "Of the kept part in the classic DDIM loop: that of the start, or fresh at each step.",
+        choices=("initial", "fresh"))
+    inpainting_mask_weight: float = option(
+        1.0, "Inpainting conditioning mask strength",
+        "How much of the photograph an inpainting checkpoint is not shown under the mask.", low=0, high=1)
+    initial_noise_multiplier: float = option(1.0, "Noise multiplier for img2img", low=0, high=1.5)
+    img2img_extra_noise: float = option(0.0, "Extra noise multiplier for img2img", "0 adds none.", low=0, high=1)
+    img2img_fix_steps: bool = option(
+        False, "Do exactly the steps asked for", "Otherwise img2img does fewer with less denoising.")
+    img2img_color_correction: bool = option(
+        False, "Apply color correction", "Matches the colours of a result to its original.")
+    img2img_background_color: str = option("#ffffff", "Background color of transparent images",
+                                           "What shows through transparent parts.", colour=True)
+    return_mask: bool = option(False, "Show the mask among the results")
+    return_mask_composite: bool = option(False, "Show the painted part alone among the results")
+    # hires and refiner
+    hires_fix_refiner_pass: str = option("second pass", "Hires fix: which pass to enable refiner for",
+                                         choices=("first pass", "second pass", "both passes"))
+    refiner_switch_by_sample_steps: bool = option(
+        False, "Switch to refiner by sampling steps", "Otherwise by the noise level.")
+    # as it was
+    use_old_karras_scheduler_sigmas: bool = option(False, "Use old karras scheduler sigmas", "From 0.1 to 10.")
+    use_downcasted_alpha_bar: bool = option(
+        False, "Downcast model alphas_cumprod to fp16 before sampling", "As before WebUI 1.7.")
+    pad_cond_uncond: bool = option(
+        False, "Pad prompt/negative prompt", "The shorter one gets empty chunks, which is faster in batches.")
+    pad_cond_uncond_v0: bool = option(
+        False, "Pad prompt/negative prompt (v0)", "Cuts the negative prompt to the prompt's length, as before 1.6.")
 
 
 def _fit(item: dataclasses.Field[Any], value: Any) -> Any:
@@ -123,8 +155,18 @@ def _check(item: dataclasses.Field[Any], value: Any) -> None:
     choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["high"]
     if choices and value not in choices:
         raise InvalidInput(f"The option {item.name} is one of {', '.join(choices)}, not {value!r}.", field=item.name)
+    if item.metadata["colour"]:
+        _check_colour(item, value)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
     if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
         raise InvalidInput(f"The option {item.name} lies between {low:g} and {high:g}, not {value!r}.",
                            field=item.name)
+
+
+def _check_colour(item: dataclasses.Field[Any], value: str) -> None:
+    try:
+        ImageColor.getrgb(value)
+    except ValueError as error:
+        raise InvalidInput(f"The option {item.name} is a colour like #ffffff, not {value!r}.",
+                           field=item.name) from error

@@ -24,6 +24,7 @@ def test_values_are_made_to_fit(name: str, given: object, kept: object) -> None:
     ("CLIP_stop_at_last_layers", 0), ("CLIP_stop_at_last_layers", 2.5), ("CLIP_stop_at_last_layers", "x"),
     ("img2img_fix_steps", "perhaps"), ("eta_ddim", math.nan), ("eta_ddim", math.inf), ("eta_ddim", -0.1),
     ("eta_ddim", 2), ("eta_ddim", []), ("ddim_loop", "other"), ("randn_source", 3), ("emphasis", ""),
+    ("img2img_background_color", "nearly white"),
     ("eta_noise_seed_delta", -1), ("eta_noise_seed_delta", math.inf), ("inpainting_mask_weight", 1.01)])
 def test_values_that_do_not_fit_are_refused_by_name(name: str, value: object) -> None:
     before = Options()
@@ -46,8 +47,9 @@ def test_a_change_leaves_the_old_value_alone() -> None:
         old.eta_ddim = 1.0  # type: ignore[misc]
 
 
-def test_every_option_is_explained_and_its_default_fits() -> None:
+def test_every_option_has_a_label_and_its_default_fits() -> None:
     for item in dataclasses.fields(Options):
-        assert item.metadata["help"]
+        assert item.metadata["label"]
+        assert item.metadata["help"] or len(item.metadata["label"].split()) > 1
         assert not item.metadata["choices"] or item.default in item.metadata["choices"]
         assert Options().replaced({item.name: str(item.default)}) == Options()

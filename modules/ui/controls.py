@@ -303,48 +303,46 @@ def masked_content(panel: Panel) -> None:
 
 
 def advanced(panel: Panel, options: Options) -> None:
-    """Options for those who know them, behind a fold."""
+    """Options for those who know them, behind a fold. They start at `options`, those in force."""
     with gr.Accordion("Advanced", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
-            slider(panel, "CLIP_stop_at_last_layers", "Clip skip", 1, 12, options.CLIP_stop_at_last_layers, 1,
-                   min_width=140)
-            slider(panel, "cfg_rescale", "CFG rescale", 0, 1, options.cfg_rescale, 0.01, min_width=140)
-        slider(panel, "eta_ddim", "Eta for DDIM", 0, 1, options.eta_ddim, 0.01)
-        slider(panel, "eta_ancestral", "Eta for k-diffusion samplers", 0, 1, options.eta_ancestral, 0.01)
-        _choice(panel, "ddim_loop", "DDIM loop", options)
+            for name in ("CLIP_stop_at_last_layers", "cfg_rescale"):
+                _option(panel, name, options, min_width=140)
+        for name in ("eta_ddim", "eta_ancestral", "ddim_loop"):
+            _option(panel, name, options)
         if panel.masked:
-            _choice(panel, "mask_noise", "Mask noise", options)
-        _choice(panel, "emphasis", "Emphasis mode", options)
-        _choice(panel, "randn_source", "Random number generator source", options)
+            _option(panel, "mask_noise", options)
+        for name in ("emphasis", "randn_source"):
+            _option(panel, name, options)
         if panel.from_picture:
-            slider(panel, "initial_noise_multiplier", "Noise multiplier for img2img", 0, 1.5,
-                   options.initial_noise_multiplier, 0.01)
-            slider(panel, "img2img_extra_noise", "Extra noise multiplier for img2img", 0, 1,
-                   options.img2img_extra_noise, 0.01)
+            for name in ("initial_noise_multiplier", "img2img_extra_noise"):
+                _option(panel, name, options)
         if panel.masked:
-            slider(panel, "inpainting_mask_weight", "Inpainting conditioning mask strength", 0, 1,
-                   options.inpainting_mask_weight, 0.01)
+            _option(panel, "inpainting_mask_weight", options)
         with gr.Row(elem_classes="tight checks"):
-            _check(panel, "tiling", "Tiling", options.tiling)
+            _option(panel, "tiling", options)
             if panel.from_picture:
-                _check(panel, "img2img_fix_steps", "Do exactly the steps asked for", options.img2img_fix_steps)
-                _check(panel, "img2img_color_correction", "Apply color correction", options.img2img_color_correction)
+                for name in ("img2img_fix_steps", "img2img_color_correction"):
+                    _option(panel, name, options)
             if panel.masked:
-                _check(panel, "mask_round", "Round the mask to whole latent pixels", True)
+                panel.add("mask_round", gr.Checkbox(True, label="Round the mask to whole latent pixels", min_width=140,
+                                                    elem_id=panel.elem_id("mask_round")))
         panel.add("overrides", gr.Dropdown([], value=[], label="Override settings", multiselect=True,
                                            allow_custom_value=True, elem_id=panel.elem_id("override_settings"),
                                            info="Other settings, as a parameters text has them: ENSD: 31337"))
 
 
-def _choice(panel: Panel, name: str, label: str, options: Options) -> None:
-    """One of an option's few values, as buttons in a row."""
-    choices = next(item.metadata["choices"] for item in fields(Options) if item.name == name)
-    panel.add(name, gr.Radio(list(choices), value=getattr(options, name), label=label, min_width=140,
-                             elem_classes="compact", elem_id=panel.elem_id(name)))
-
-
-def _check(panel: Panel, name: str, label: str, value: bool) -> Any:
-    return panel.add(name, gr.Checkbox(value, label=label, elem_id=panel.elem_id(name), min_width=140))
+def _option(panel: Panel, name: str, options: Options, min_width: int = 160) -> None:
+    """The widget of one option: a check box, its few values as buttons in a row, or a slider."""
+    about, value = Options.__dataclass_fields__[name].metadata, getattr(options, name)
+    if isinstance(value, bool):
+        panel.add(name, gr.Checkbox(value, label=about["label"], elem_id=panel.elem_id(name), min_width=140))
+    elif about["choices"]:
+        panel.add(name, gr.Radio(list(about["choices"]), value=value, label=about["label"], min_width=140,
+                                 elem_classes="compact", elem_id=panel.elem_id(name)))
+    else:
+        step = 1 if isinstance(Options.__dataclass_fields__[name].default, int) else 0.01
+        slider(panel, name, about["label"], about["low"], about["high"], value, step, min_width=min_width)
 
 
 def slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
