@@ -21,7 +21,7 @@ DELETE_CACHE = (3600, 86400)
 
 def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
     """The whole page: header and tabs. To be mounted with `look(settings)` as further arguments."""
-    from modules.ui import img2img, inpaint, pnginfo, txt2img
+    from modules.ui import extras, img2img, inpaint, merger, pnginfo, txt2img
     from modules.ui.controls import SAME, Panel
     from modules.ui.header import Header
     from modules.ui.memory import remember
@@ -40,15 +40,23 @@ def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
                     built[name] = maker.build(header, Panel(name, settings), job_ids[name])
             with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
                 info = pnginfo.build(settings)
+            with gr.Tab("Extras", id="extras", elem_id="tab_extras"):
+                enlarging = extras.build(header)
+            with gr.Tab("Checkpoint Merger", id="merger", elem_id="tab_merger"):
+                merging = merger.build(header)
+        targets = {**built, "extras": enlarging}
         for name, maker in makers.items():
             maker.connect(built[name], header, demo)
             connect_paste(built[name], header)
-            connect_sending(built[name], built, tabs, header)
-        pnginfo.connect(info, built, tabs, header)
+            connect_sending(built[name], targets, tabs, header)
+        pnginfo.connect(info, targets, tabs, header)
+        extras.connect(enlarging, targets, tabs, demo)
         sizes = [tab.panel.widgets[name] for tab in built.values() for name in ("width", "height")]
         checkpoints = [(widget, SAME[name]) for tab in built.values() for name, widget in tab.panel.widgets.items()
                        if name in ("hr_checkpoint", "refiner_checkpoint")]
-        loaded = header.connect(demo, refresh, [tab.examples for tab in built.values()], sizes, checkpoints)
+        refreshing = [refresh.click, merging.refresh.click, merging.made.change]
+        merger.connect(merging, demo, refreshing)
+        loaded = header.connect(demo, refreshing, [tab.examples for tab in built.values()], sizes, checkpoints)
         remember(loaded, [tab.panel for tab in built.values()])
         lists = [(name, widget) for tab in built.values() for name, widget in tab.panel.widgets.items()
                  if name in ("sampler", "scheduler", "hr_sampler", "hr_scheduler", "hr_upscaler")]

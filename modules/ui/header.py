@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,12 +52,13 @@ class Header:
                              apply_default_css=False)
         return cls(engine, queue, checkpoint, vae, status), refresh
 
-    def connect(self, demo: gr.Blocks, refresh: gr.Button, strips: list[gr.HTML], sizes: list[Any],
-                others: list[tuple[Any, str]]) -> Any:
+    def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML], sizes: list[Any],
+                others: list[tuple[Any, str]], started: Any) -> Any:
         """Wires the bar; the event after which the page may bring its own values back.
 
-        `strips` are the tabs' strips of example prompts and `sizes` their widths and heights, which follow the
-        checkpoint; `others` are further dropdowns of checkpoints, each with its first entry.
+        After the event `started` the tabs have the values that they begin with.         The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and `sizes`
+        their widths and heights, which follow the checkpoint; `others` are further dropdowns of checkpoints, each with
+        its first entry.
         """
         both = [self.checkpoint, self.vae]
         all_lists = [*both, *(widget for widget, _ in others)]
@@ -79,9 +80,9 @@ class Header:
 
         hinted: list[Any] = [follow_checkpoint, [size_in_force, *sizes], [size_in_force, *strips, *sizes]]
         demo.load(lists, None, all_lists, **LIVE)
-        followed = demo.load(*hinted, **LIVE)
+        followed = started.then(*hinted, **LIVE)
         demo.load(self.follow, None, self.status, **LIVE)
-        refresh.click(look_again, None, all_lists, **LIVE)
+        gr.on(refreshing, look_again, None, all_lists, **LIVE)
         for widget in both:
             widget.select(self.swap, both, [*both, self.status], **LIVE).then(*hinted, **LIVE)
         return followed

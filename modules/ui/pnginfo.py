@@ -16,10 +16,10 @@ from modules.settings import Settings
 from modules.ui.canvas import MaskData, open_picture
 from modules.ui.header import Header
 from modules.ui.pasting import is_parameters
-from modules.ui.tab import Tab, connect_send
+from modules.ui.tab import Target, connect_send
 from modules.ui.words import told
 
-TARGETS = ("txt2img", "img2img", "inpaint")
+TARGETS = ("txt2img", "img2img", "inpaint", "extras")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def build(settings: Settings) -> PngInfo:
     return PngInfo(settings, picture, details, text, buttons)
 
 
-def connect(info: PngInfo, tabs_by_name: Mapping[str, Tab], tabs: gr.Tabs, header: Header) -> None:
+def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
     """Wires the tab."""
     most = info.settings.max_image_mp * 10**6
 

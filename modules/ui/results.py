@@ -25,7 +25,7 @@ from modules.saving import PARAMETERS
 from modules.ui.header import Header
 from modules.ui.words import tell, told
 
-TARGETS = ("img2img", "inpaint")
+TARGETS = ("img2img", "inpaint", "extras")
 FRAME_SECONDS = 0.25
 PREVIEW_SIZE = 512
 # What is kept in the browser is one job id; the secret only has to stay the same over a restart.
@@ -101,16 +101,10 @@ class Results:
         if job is None:
             yield self._buttons(running=False) | {self.stage: ""}
             return
-        picture = ""
-        version, preview_version = -1, 0
-        while not job.over:
-            if job.preview_version != preview_version:
-                preview_version = job.preview_version
-                picture = data_url(job.preview()) or picture
-            yield {self.stage: stage_html(job, picture)} | (self._buttons(running=True) if version < 0 else {})
-            frame_end = time.monotonic() + FRAME_SECONDS
-            version = job.wait_change(version, timeout=1.0)
-            job.wait(max(0.0, frame_end - time.monotonic()))
+        buttons = self._buttons(running=True)
+        for frame in frames(job):
+            yield {self.stage: frame} | buttons
+            buttons = {}
         yield self._finished(job, is_news=is_news)
 
     def _finished(self, job: Job, *, is_news: bool) -> dict[Any, Any]:
@@ -178,6 +172,20 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
 
 
 # --- what the stage says
+
+def frames(job: Job) -> Iterator[str]:
+    """Until the job is over, a few times a second at most, how far it is."""
+    picture = ""
+    version, preview_version = -1, 0
+    while not job.over:
+        if job.preview_version != preview_version:
+            preview_version = job.preview_version
+            picture = data_url(job.preview()) or picture
+        yield stage_html(job, picture)
+        frame_end = time.monotonic() + FRAME_SECONDS
+        version = job.wait_change(version, timeout=1.0)
+        job.wait(max(0.0, frame_end - time.monotonic()))
+
 
 def stage_html(job: Job, picture: str) -> str:
     """The running or waiting job: preview, bar, words."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 from PIL import Image
@@ -48,6 +48,20 @@ class Tab:
     def name(self) -> str:
         """ "txt2img", "img2img" or "inpaint"."""
         return self.panel.tab
+
+
+Source = Callable[..., tuple[MaskData, str]]
+"""Makes a picture and its parameters text of an event's inputs. Raises UserError."""
+
+
+class Receiver(Protocol):
+    """A tab of another kind that a picture can be sent to."""
+
+    def connect_send(self, button: gr.Button, source: Source, inputs: list[Any], tabs: gr.Tabs) -> None:
+        """Wires `button` to put what `source` makes of `inputs` into the tab and to show it."""
+
+
+Target = Tab | Receiver
 
 
 def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
@@ -129,12 +143,12 @@ def connect_paste(tab: Tab, header: Header) -> None:
     tab.dropped.upload(read_dropped, [tab.dropped, locked], [tab.dropped, *outputs], **quiet)
 
 
-def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Tab], tabs: gr.Tabs, header: Header) -> None:
+def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
     """Wires the "send to" buttons of `sender`: the shown picture and its parameters."""
 
-    for name in sender.results.send_buttons.keys() & tabs_by_name.keys():
-        connect_send(sender.results.send_buttons[name], selected_picture,
-                     [sender.results.shown, sender.results.selected], tabs_by_name[name], tabs, header)
+    for name, button in sender.results.send_buttons.items():
+        connect_send(button, selected_picture, [sender.results.shown, sender.results.selected], tabs_by_name[name],
+                     tabs, header)
 
 
 def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
@@ -145,9 +159,12 @@ def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
     return picture_of(one.image), one.infotext
 
 
-def connect_send(button: gr.Button, source: Callable[..., tuple[MaskData, str]], inputs: list[Any], target: Tab,
-                 tabs: gr.Tabs, header: Header) -> None:
+def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: Target, tabs: gr.Tabs,
+                 header: Header) -> None:
     """Wires `button` to put what `source` makes of `inputs`, a picture and its parameters text, into `target`."""
+    if not isinstance(target, Tab):
+        target.connect_send(button, source, inputs, tabs)
+        return
     canvas = [target.canvas] if target.canvas else []
 
     @told

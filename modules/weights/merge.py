@@ -228,6 +228,7 @@ def _write(path: Path, keys: list[_Key], metadata: Mapping[str, str], on_progres
     text += b" " * (-len(text) % 8)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
             for number, key in enumerate(keys):

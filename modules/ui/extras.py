@@ -1,0 +1,271 @@
+"""The Extras tab: finished pictures made larger, one or many, as one job of the queue.
+
+Every picture is saved as soon as it is done, whoever watches; what one of many files lacks is said, and the others go
+on.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from modules import extras, saving
+from modules.errors import InvalidInput, NotFound
+from modules.extras import POSTPROCESSING, Extras
+from modules.imaging.upscale import RESAMPLING
+from modules.jobs import Job
+from modules.ui.canvas import MaskData, open_picture
+from modules.ui.controls import tool_button
+from modules.ui.header import LIVE, Header
+from modules.ui.results import frames, summary_html
+from modules.ui.tab import Source, Target, connect_send, picture_of
+from modules.ui.words import tell, told
+
+MOST_FILES = 500
+FOLDER = "extras-images"
+SCALES = ("Scale by", "Scale to")
+TARGETS = ("img2img", "inpaint")
+NEEDED = ("spandrel", "torchvision")
+
+MORE_UPSCALERS = ("More upscalers (ESRGAN, SwinIR, DAT and others) are files, .safetensors or .pth: put them into "
+                  "models/ESRGAN and press the round arrow.")
+NOT_INSTALLED = ("Upscalers from files need two libraries that are not installed here: pip install spandrel "
+                 "torchvision, where torchvision must be one made for the installed torch.")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished picture: the file that it came from, the one it was saved in, its source's parameters text, and what
+    was done in words."""
+
+    source: Path
+    path: Path
+    parameters: str
+    words: str
+
+
+@dataclass(frozen=True)
+class ExtrasTab:
+    """The tab's widgets. `chosen` are those of the request by name; `many` says that the batch's side is open."""
+
+    header: Header
+    sources: gr.Tabs
+    many: gr.State
+    picture: gr.Image
+    files: gr.File
+    chosen: dict[str, Any]
+    refresh: gr.Button
+    note: gr.HTML
+    generate: gr.Button
+    interrupt: gr.Button
+    job_id: gr.State
+    stage: gr.HTML
+    gallery: gr.Gallery
+    made: gr.State
+    selected: gr.State
+    buttons: dict[str, gr.Button]
+    compared: gr.ImageSlider
+    words: gr.HTML
+    parameters: gr.Textbox
+
+    def connect_send(self, button: gr.Button, source: Source, inputs: list[Any], tabs: gr.Tabs) -> None:
+        """Wires `button` to put the picture that `source` makes of `inputs` here, and to show it."""
+
+        @told
+        def send(*arguments: Any) -> list[Any]:
+            picture, _ = source(*arguments)
+            return [gr.Tabs(selected="extras"), gr.Tabs(selected="single"), False, picture.path or picture.image]
+
+        button.click(send, inputs, [tabs, self.sources, self.many, self.picture], show_progress="hidden",
+                     api_visibility="private")
+
+
+def build(header: Header) -> ExtrasTab:
+    """Draws the tab where it is called."""
+    with gr.Row(elem_classes="bench two"):
+        with gr.Column(elem_classes="area-prompt", min_width=300):
+            with gr.Tabs(selected="single", elem_id="extras_sources") as sources:
+                with gr.Tab("Single Image", id="single") as single:
+                    # With no image mode Gradio hands the file over as it came, metadata and all.
+                    picture = gr.Image(label="Source", type="filepath", image_mode=None, format="png", height=280,
+                                       sources=["upload", "clipboard"], buttons=["fullscreen"], elem_id="extras_image")
+                with gr.Tab("Batch Process", id="batch") as batch:
+                    files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath",
+                                    height=280, elem_id="extras_files")
+            with gr.Row(elem_classes="tight go-row"):
+                generate = gr.Button("Generate", variant="primary", size="lg", elem_id="extras_generate",
+                                     elem_classes="go")
+                interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id="extras_interrupt",
+                                      visible=False, elem_classes="interrupt")
+        with gr.Column(elem_classes="area-results", min_width=300):
+            with gr.Column(elem_classes="show"):
+                gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
+                                     height="auto", preview=True, buttons=["download", "fullscreen"],
+                                     interactive=False, elem_id="extras_gallery", elem_classes="gallery")
+                stage = gr.HTML("", elem_id="extras_stage", elem_classes="stage", js_on_load=None,
+                                apply_default_css=False)
+            with gr.Row(elem_classes="tight send-row"):
+                buttons = {name: gr.Button(f"Send to {name}", size="sm", interactive=False, min_width=90,
+                                           elem_id=f"extras_send_to_{name}") for name in TARGETS}
+            words = gr.HTML("", elem_id="extras_words", elem_classes="quiet", js_on_load=None, apply_default_css=False)
+            parameters = gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
+                                    elem_id="extras_parameters", elem_classes="infotext")
+            compared = gr.ImageSlider(label="Before and after", format="png", visible=False, interactive=False,
+                                      buttons=["fullscreen"], max_height=560, elem_id="extras_compared")
+        with gr.Column(elem_classes="area-settings", min_width=300):
+            chosen, refresh, note = _scaling()
+    many = gr.State(False)
+    single.select(lambda: False, None, many, **LIVE)
+    batch.select(lambda: True, None, many, **LIVE)
+    return ExtrasTab(header, sources, many, picture, files, chosen, refresh, note, generate, interrupt, gr.State(""),
+                     stage, gallery, gr.State([]), gr.State(0), buttons, compared, words, parameters)
+
+
+def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
+    """How large, and by which upscalers: the widgets by name, the refresh button, and a place for a note."""
+    mode = gr.Radio(list(SCALES), value=SCALES[0], label="Resize mode", elem_id="extras_mode", elem_classes="compact")
+    factor = gr.Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor")
+    width, height = (gr.Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
+                               elem_id=f"extras_{name}") for name in ("width", "height"))
+    crop = gr.Checkbox(True, label="Crop to fit", visible=False, elem_id="extras_crop")
+    with gr.Row(elem_classes="tight with-buttons"):
+        with gr.Column(min_width=0):
+            upscaler = gr.Dropdown(list(RESAMPLING), label="Upscaler 1", value="Lanczos", elem_id="extras_upscaler")
+        refresh = tool_button("refresh", "Look for new files", "extras_refresh")
+    note = gr.HTML("", elem_id="extras_note", elem_classes="quiet", js_on_load=None, apply_default_css=False)
+    second = gr.Dropdown(["None", *RESAMPLING], label="Upscaler 2", value="None", elem_id="extras_upscaler_2")
+    visibility = gr.Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
+                           elem_id="extras_visibility")
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    mode.change(lambda chosen: [gr.update(visible=chosen == scale) for scale in (SCALES[0], *[SCALES[1]] * 3)], mode,
+                [factor, width, height, crop], **quiet)
+    second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **quiet)
+    widgets = {"mode": mode, "factor": factor, "width": width, "height": height, "crop": crop, "upscaler": upscaler,
+               "second_upscaler": second, "visibility": visibility}
+    return widgets, refresh, note
+
+
+def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, demo: gr.Blocks,
+            saved: Callable[[Path], object] = lambda path: None) -> None:
+    """Wires the tab. `saved` is told of each new file."""
+    header = tab.header
+    upscalers = [tab.chosen["upscaler"], tab.chosen["second_upscaler"], tab.note]
+    shown: list[Any] = [tab.made, tab.selected, tab.words, tab.parameters, tab.compared]
+
+    def fill() -> list[Any]:
+        names = header.engine.upscalers.names()
+        return [gr.update(choices=names[1:]), gr.update(choices=names), note_html(header.engine.upscalers.files())]
+
+    @told
+    def submit(many: bool, picture: str | None, files: list[str] | None, *values: Any) -> tuple[Job, list[Made]]:
+        request = request_of(dict(zip(tab.chosen, values, strict=True)))
+        extras.check_upscalers(request, header.engine.upscalers)
+        made: list[Made] = []
+
+        def finished(one: Made) -> None:
+            made.append(one)
+            saved(one.path)
+
+        sources = chosen_files((files if many else [picture] if picture else None) or [])
+        return header.queue.submit_work(worker(header, request, sources, finished)), made
+
+    def run(*arguments: Any) -> Iterator[dict[Any, Any]]:
+        job, made = submit(*arguments)
+        yield {tab.job_id: job.id, tab.generate: gr.update(visible=False), tab.interrupt: gr.update(visible=True)}
+        for frame in frames(job):
+            yield {tab.stage: frame}
+        if job.error:
+            tell(job.error.message)
+        changes: dict[Any, Any] = {tab.generate: gr.update(visible=True), tab.interrupt: gr.update(visible=False),
+                                   tab.stage: summary_html(job, [job.error.message] if job.error else [])}
+        if made:
+            changes[tab.gallery] = gr.update(value=[one.path for one in made], selected_index=0, preview=True)
+            changes |= zip(shown, [made, 0, *about(made[0])], strict=True)
+            changes |= {button: gr.update(interactive=True) for button in tab.buttons.values()}
+        yield changes
+
+    def select(made: list[Made], event: gr.SelectData) -> list[Any]:
+        index = event.index if isinstance(event.index, int) and event.index < len(made) else 0
+        return [index, *about(made[index])] if made else [gr.skip()] * 4
+
+    def source(made: list[Made], index: int) -> tuple[MaskData, str]:
+        if not made:
+            raise NotFound("There is no picture to send yet.")
+        return picture_of(made[index].path), made[index].parameters
+
+    demo.load(fill, None, upscalers, **LIVE)
+    tab.refresh.click(fill, None, upscalers, **LIVE)
+    tab.generate.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
+                       [tab.job_id, tab.generate, tab.interrupt, tab.stage, tab.gallery, *shown,
+                        *tab.buttons.values()], **LIVE)
+    tab.interrupt.click(lambda job_id: header.queue.interrupt(job_id) and None, tab.job_id, None, queue=False, **LIVE)
+    tab.gallery.select(select, tab.made, shown[1:], **LIVE)
+    for name, button in tab.buttons.items():
+        connect_send(button, source, [tab.made, tab.selected], tabs_by_name[name], tabs, header)
+
+
+def request_of(values: dict[str, Any]) -> Extras:
+    """What the widgets say. Raises InvalidInput."""
+    missing = [name for name in ("factor", "width", "height", "visibility") if values[name] is None]
+    if missing:
+        raise InvalidInput("A number is missing.", field=missing[0])
+    size = (int(values["width"]), int(values["height"])) if values["mode"] == SCALES[1] else None
+    return Extras(upscaler=values["upscaler"] or "None", factor=values["factor"], size=size, crop=bool(values["crop"]),
+                  second_upscaler=values["second_upscaler"] or "None", visibility=values["visibility"])
+
+
+def chosen_files(files: Sequence[str]) -> list[Path]:
+    """The files in the order of their names. Raises InvalidInput when there are none, or too many."""
+    if not files:
+        raise InvalidInput("Choose a picture first.")
+    if len(files) > MOST_FILES:
+        raise InvalidInput(f"These are {len(files)} files; {MOST_FILES} are the most for one batch.")
+    return sorted(map(Path, files), key=lambda file: file.name)
+
+
+def worker(header: Header, request: Extras, sources: Sequence[Path],
+           finished: Callable[[Made], object]) -> Callable[[Job], None]:
+    """What the queue is to do: each file opened when its turn comes, enlarged, saved, and handed to `finished`."""
+    settings, upscalers = header.engine.settings, header.engine.upscalers
+    limit = settings.max_image_mp * 10**6
+
+    def enlarge(source: Path, job: Job) -> Made:
+        image = open_picture(source, limit)[0]
+        result = extras.process(image, request, upscalers, job, max_pixels=limit)
+        path = saving.save(result.image, result.parameters, settings.outputs_dir / FOLDER,
+                           texts={POSTPROCESSING: result.text})
+        sizes = [f"{size[0]} x {size[1]}" for size in (image.size, result.image.size)]
+        return Made(source, path, result.parameters, f"{' to '.join(sizes)}. {result.text}")
+
+    def work(job: Job) -> None:
+        problems = []
+        for number, source in enumerate(sources):
+            job.batches(number, len(sources))
+            job.check()
+            try:
+                finished(enlarge(source, job))
+            except InvalidInput as error:
+                problems.append(f"{source.name}: {error.message}" if len(sources) > 1 else error.message)
+        if problems:
+            raise InvalidInput(" ".join(problems))
+
+    return work
+
+
+def about(made: Made) -> list[Any]:
+    """What is said of a finished picture: what was done, its parameters, and its source beside it."""
+    return [f"<p>{html.escape(made.words)}</p>", made.parameters,
+            gr.update(value=(made.source, made.path), visible=True)]
+
+
+def note_html(files: dict[str, Path]) -> str:
+    """How to have more upscalers, unless there are some that can be used."""
+    missing = any(importlib.util.find_spec(name) is None for name in NEEDED)
+    sentences = [*([] if files else [MORE_UPSCALERS]), *([NOT_INSTALLED] if missing else [])]
+    return f"<p>{html.escape(' '.join(sentences))}</p>" if sentences else ""
