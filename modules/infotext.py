@@ -407,6 +407,9 @@ class Scripts(Protocol):
     def recall(self, parameters: Mapping[str, Any], /) -> ScriptCall | None:
         """The script that the text names, with its arguments."""
 
+    def recall_always_on(self, parameters: Mapping[str, Any], /) -> tuple[ScriptCall, ...]:
+        """The extensions' controls that the text says were on, with their arguments."""
+
 
 def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
                scripts: Scripts | None = None) -> Changes:
@@ -436,7 +439,7 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
     numbers = {name: number for name, value in fields.items() if (number := _number(name, value)) is not _NO_NUMBER}
     known = {*_ALL_FIELDS, *OPTION_KEYS, *_UNDERSTOOD, *_DEFAULTS, *SOFT_KEYS}
     if scripts:
-        numbers["script"] = scripts.recall(parameters)
+        numbers |= {"script": scripts.recall(parameters), "always_on": scripts.recall_always_on(parameters)}
         known |= {*scripts.keys}
     return Changes(numbers, options, tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
 

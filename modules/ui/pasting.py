@@ -44,7 +44,7 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
     fields["overrides"] = [f"{key}: {getattr(options, name)}" for key, name in infotext.OPTION_KEYS.items()
                            if name not in panel.widgets and getattr(options, name) != getattr(engine.options, name)]
     values = fields | {name: getattr(options, name) for name in changes.options}
-    values["script"] = scripts.choice_of(changes.fields["script"], panel, engine)
+    values |= scripts.choices_of(changes.fields["script"], changes.fields["always_on"], panel, engine)
     _check_ranges(values, panel, problems)
     return panel.updates(values, locked=locked), _note(parameters, problems, fields["overrides"], engine)
 

@@ -1,15 +1,16 @@
-"""The Script dropdown of a tab and the controls of the script that is chosen, drawn from what the script declares.
+"""The Script dropdown of a tab and the controls of the script that is chosen, drawn from what the script declares; and
+in the same way what extensions add to the tab, each behind a switch.
 
-It is one component: the controls are drawn by the page's script (`script/form.js`), so that a tab's many scripts cost
-nothing until one is chosen.
+A form is one component: its controls are drawn by the page's script (`script/form.js`), so that a tab's many scripts
+cost nothing until one is chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.data_classes import GradioModel
@@ -19,7 +20,7 @@ from modules.engine import Engine
 from modules.errors import InvalidInput
 from modules.request import ScriptCall, Txt2Img
 from modules.scripts.axes import axes
-from modules.scripts.script import Input, Script
+from modules.scripts.script import Controls, Form, Input
 from modules.ui.canvas import WithoutStub
 from modules.ui.controls import Panel
 
@@ -35,14 +36,15 @@ class Choice(GradioModel):
 
 
 class ScriptForm(gr.HTML, metaclass=WithoutStub):
-    """The dropdown and the controls. Its value in Python is a `Choice`."""
+    """A `lead` and the controls of one of `forms`. Its value in Python is a `Choice`.
+
+    The lead is a dropdown with all forms, or a switch for the only one, or there is none and the only form is there.
+    """
 
     data_model = Choice
 
-    def __init__(self, value: Choice | None = None, *, engine: Engine | None = None, img2img: bool = False,
-                 **kwargs: Any) -> None:
-        scripts = engine.scripts.of(img2img=img2img) if engine else []
-
+    def __init__(self, value: Choice | None = None, *, engine: Engine | None = None, forms: Sequence[Form] = (),
+                 lead: Literal["dropdown", "switch", ""] = "dropdown", img2img: bool = False, **kwargs: Any) -> None:
         def axis_values(label: str) -> list[str]:
             """What can be chosen on that axis of the X/Y/Z plot; nothing where values are written."""
             axis = next((axis for axis in axes(img2img=img2img) if axis.label == label), None)
@@ -52,7 +54,7 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
             value=value or Choice(), html_template='<div class="script-form"></div>',
             css_template=(ASSETS / "form.css").read_text("utf-8"), js_on_load=(ASSETS / "form.js").read_text("utf-8"),
             apply_default_css=False, server_functions=[axis_values],
-            scripts=[_declaration(script, engine) for script in scripts if engine], **kwargs)
+            lead=lead, scripts=[_declaration(form, engine) for form in forms if engine], **kwargs)
 
     def preprocess(self, payload: Choice | None) -> Choice:  # type: ignore[override]
         """The choice as the page has it."""
@@ -73,38 +75,67 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
 
 
 def draw(panel: Panel, engine: Engine) -> None:
-    """Draws the form where it is called."""
-    panel.add("script", ScriptForm(engine=engine, img2img=panel.from_picture, elem_id=panel.elem_id("script"),
-                                   elem_classes="script"))
+    """Draws the forms where it is called: the extensions' switches, then the dropdown."""
+    for guest, form in engine.plugins.controls(panel.tab).items():
+        panel.add(_name(form), ScriptForm(engine=engine, forms=[form], lead="switch", elem_classes="script",
+                                          elem_id=panel.elem_id(f"extension_{guest}")))
+    panel.add("script", ScriptForm(engine=engine, forms=engine.scripts.of(img2img=panel.from_picture),
+                                   img2img=panel.from_picture, elem_id=panel.elem_id("script"), elem_classes="script"))
 
 
 def with_script(request: Txt2Img, values: Mapping[str, Any], panel: Panel, engine: Engine) -> Txt2Img:
-    """`request` with the script that the panel's values choose. Raises InvalidInput."""
+    """`request` with the script that the panel's values choose and the extensions that they switch on.
+
+    Raises InvalidInput.
+    """
+    request = replace(request, always_on=tuple(
+        _call(form, values[_name(form)]) for form in engine.plugins.controls(panel.tab).values()
+        if values[_name(form)].title != NONE))
+    engine.plugins.bound(request)
     choice: Choice = values["script"]
     if choice.title == NONE:
         return request
     script = engine.scripts.find(choice.title, img2img=panel.from_picture)
-    arguments = tuple(choice.arguments.get(one.name, one.default) for one in script.inputs)
-    script.bind(arguments, engine.available)
-    return replace(request, script=ScriptCall(script.title, arguments))
+    call = _call(script, choice)
+    script.bind(call.arguments, engine.available)
+    return replace(request, script=call)
 
 
-def choice_of(call: ScriptCall | None, panel: Panel, engine: Engine) -> Choice:
-    """`call` as the form shows it; none where the tab has no such script, or its arguments make no sense."""
-    if call is None:
+def choices_of(script: ScriptCall | None, always_on: Sequence[ScriptCall], panel: Panel,
+               engine: Engine) -> dict[str, Choice]:
+    """What the panel's forms show for these calls; none where the tab has nothing of that title, or its arguments make
+    no sense."""
+    forms = engine.plugins.controls(panel.tab).values()
+    calls = {call.title: call for call in always_on}
+    choices = {_name(form): _choice(form, calls.get(form.title), engine) for form in forms}
+    found = next((one for one in engine.scripts.of(img2img=panel.from_picture) if script and one.title == script.title),
+                 None)
+    return {**choices, "script": _choice(found, script, engine)}
+
+
+def _choice(form: Form | None, call: ScriptCall | None, engine: Engine) -> Choice:
+    if form is None or call is None:
         return Choice()
     try:
-        script = engine.scripts.find(call.title, img2img=panel.from_picture)
-        arguments = script.bind(call.arguments, engine.available)
+        arguments = form.bind(call.arguments, engine.available)
     except InvalidInput:
         return Choice()
-    return Choice(title=script.title, arguments={name: list(value) if isinstance(value, tuple) else value
-                                                 for name, value in arguments.items()})
+    return Choice(title=form.title, arguments={name: list(value) if isinstance(value, tuple) else value
+                                               for name, value in arguments.items()})
 
 
-def _declaration(script: Script, engine: Engine) -> dict[str, Any]:
-    """A script as the form's script reads it."""
-    return {"title": script.title, "inputs": [_input(one, engine) for one in script.inputs if not one.hidden]}
+def _call(form: Form, choice: Choice) -> ScriptCall:
+    return ScriptCall(form.title, tuple(choice.arguments.get(one.name, one.default) for one in form.inputs))
+
+
+def _name(form: Controls) -> str:
+    """The name of an extension's form in the panel."""
+    return f"extension:{form.title}"
+
+
+def _declaration(form: Form, engine: Engine) -> dict[str, Any]:
+    """A form as the page's script reads it."""
+    return {"title": form.title, "inputs": [_input(one, engine) for one in form.inputs if not one.hidden]}
 
 
 def _input(one: Input, engine: Engine) -> dict[str, Any]:

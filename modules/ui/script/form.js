@@ -1,5 +1,6 @@
-// The Script dropdown and the controls of the chosen script. `props.scripts` declares them, `props.value` is
-// {title, arguments}; `server.axis_values` says what an axis of the X/Y/Z plot can be.
+// A lead and the controls of the chosen script. `props.scripts` declares them, `props.value` is {title, arguments};
+// `props.lead` is "dropdown", or "switch" or "" where there is but one; `server.axis_values` says what an axis of the
+// X/Y/Z plot can be.
 
 const form = element.querySelector(".script-form");
 const NONE = "None";
@@ -16,7 +17,7 @@ function make(tag, attributes = {}, ...children) {
 	return made;
 }
 
-const script = () => props.scripts.find((one) => one.title === props.value?.title);
+const script = () => (props.lead ? props.scripts.find((one) => one.title === props.value?.title) : props.scripts[0]);
 const valueOf = (input) => props.value.arguments?.[input.name] ?? input.value;
 const inputOf = (name) => script().inputs.find((one) => one.name === name);
 
@@ -144,13 +145,24 @@ function swapButton(one, other) {
 
 // --- the whole
 
+const leads = {
+	"": () => [],
+	dropdown: (chosen) => [make("label", {className: "sf-field sf-dropdown", "data-name": "title"},
+		make("span", {className: "sf-label", textContent: "Script"}),
+		make("select", {onchange: (event) => chooseScript(event.target.value)},
+			...options([NONE, ...props.scripts.map((one) => one.title)], chosen?.title ?? NONE)))],
+	switch: (chosen) => [make("label", {className: "sf-check sf-switch", "data-name": "title"}, make("input", {
+		type: "checkbox", checked: Boolean(chosen), onchange(event) {
+			props.value = {...props.value, title: event.target.checked ? props.scripts[0].title : NONE};
+			trigger("change");
+			draw();
+		}}), props.scripts[0].title)],
+};
+
 function draw() {
 	const focused = form.contains(document.activeElement) ? document.activeElement.closest("[data-name]")?.dataset.name : null;
 	const chosen = script();
-	form.replaceChildren(make("label", {className: "sf-field sf-dropdown", "data-name": "title"},
-		make("span", {className: "sf-label", textContent: "Script"}),
-		make("select", {onchange: (event) => chooseScript(event.target.value)},
-			...options([NONE, ...props.scripts.map((one) => one.title)], chosen?.title ?? NONE))));
+	form.replaceChildren(...leads[props.lead](chosen));
 	if (chosen) {
 		const axes = inputOf("x_type") ? ["x", "y", "z"] : [];
 		form.append(...axes.map(axisRow));
