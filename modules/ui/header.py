@@ -53,10 +53,10 @@ class Header:
         return cls(engine, queue, checkpoint, vae, status), refresh
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML], sizes: list[Any],
-                others: list[tuple[Any, str]], started: Any) -> Any:
+                others: list[tuple[Any, str]]) -> Any:
         """Wires the bar; the event after which the page may bring its own values back.
 
-        After the event `started` the tabs have the values that they begin with.         The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and `sizes`
+        The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and `sizes`
         their widths and heights, which follow the checkpoint; `others` are further dropdowns of checkpoints, each with
         its first entry.
         """
@@ -80,7 +80,7 @@ class Header:
 
         hinted: list[Any] = [follow_checkpoint, [size_in_force, *sizes], [size_in_force, *strips, *sizes]]
         demo.load(lists, None, all_lists, **LIVE)
-        followed = started.then(*hinted, **LIVE)
+        followed = demo.load(*hinted, **LIVE)
         demo.load(self.follow, None, self.status, **LIVE)
         gr.on(refreshing, look_again, None, all_lists, **LIVE)
         for widget in both:
