@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import webbrowser
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from modules.engine import Engine
+    from modules.history import History
     from modules.jobs import JobQueue
 
 GRACE_SECONDS = 3
@@ -83,14 +85,17 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
     from modules.api import create_api
     from modules.engine import Engine
+    from modules.history import History
     from modules.jobs import JobQueue
     from modules.saving import Saver
 
     engine = Engine(settings)
-    queue = JobQueue(engine, Saver(settings.outputs_dir), limit=settings.max_queue)
+    history = History(settings.outputs_dir)
+    history.look()
+    queue = JobQueue(engine, Saver(settings.outputs_dir, history.add), limit=settings.max_queue)
     api = create_api(engine, queue, settings)
     if not settings.nowebui:
-        api = mount_page(api, engine, queue, settings)
+        api = mount_page(api, engine, queue, settings, history)
     warm_up(engine, queue)
     # Uvicorn raises the signal again once it has stopped; SystemExit lets `finally` run.
     signal.signal(signal.SIGTERM, stop)
@@ -105,16 +110,22 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         queue.close()
 
 
-def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
-    """Puts the page at "/", behind the API's routes."""
+def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings, history: History) -> FastAPI:
+    """Puts the page at "/", behind the API's routes and those of the history's pictures."""
     import gradio
 
     from modules import ui
+    from modules.api.history import router
+    from modules.thumbnails import Thumbnails
 
+    thumbnails = Thumbnails(settings.cache_dir / "thumbnails")
+    threading.Thread(target=thumbnails.forget_old, name="thumbnails", daemon=True).start()
+    api.include_router(router(history, thumbnails))
+    page = ui.build(engine, queue, settings, history)
     app: FastAPI = gradio.mount_gradio_app(
-        api, ui.build(engine, queue, settings), path="/", root_path=settings.root_path or None, show_error=False,
-        ssr_mode=False, run_history=False, footer_links=[], max_file_size=settings.max_body_mb * 2**20,
-        allowed_paths=[str(settings.outputs_dir)], **ui.look(settings))
+        api, page, path="/", root_path=settings.root_path or None, show_error=False, ssr_mode=False, run_history=False,
+        footer_links=[], max_file_size=settings.max_body_mb * 2**20, allowed_paths=[str(settings.outputs_dir)],
+        **ui.look(settings))
     return app
 
 

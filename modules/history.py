@@ -140,7 +140,7 @@ class History:
         where, values = _where(wanted)
         if after is not None:
             where, values = f"{where} AND (created, id) < (?, ?)", [*values, *after]
-        return [Picture(**row) for row in self._all(
+        return [_picture(row) for row in self._all(
             f"SELECT {_COLUMNS} FROM pictures WHERE {where} ORDER BY created DESC, id DESC LIMIT ?", *values, limit)]
 
     def count(self, wanted: Filter) -> int:
@@ -153,7 +153,7 @@ class History:
         rows = self._all(f"SELECT {_COLUMNS} FROM pictures WHERE id = ?", picture_id)
         if not rows:
             raise NotFound("This picture is no longer in the history.")
-        return Picture(**rows[0])
+        return _picture(rows[0])
 
     def file(self, picture_id: int) -> Path:
         """Where a picture is. Raises NotFound, for a file that has left the outputs folder too."""
@@ -379,6 +379,10 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _picture(row: sqlite3.Row) -> Picture:
+    return Picture(**{**row, "favourite": bool(row["favourite"])})
 
 
 def _put(db: sqlite3.Connection, row: dict[str, Any]) -> None:

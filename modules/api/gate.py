@@ -31,7 +31,7 @@ PAGE_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-ev
                "frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'")
 # Files that were uploaded or saved are shown, never run, whatever is inside them.
 FILE_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
-FILE_PATHS = ("/gradio_api/file", "/file=")
+FILE_PATHS = ("/gradio_api/file", "/file=", "/history/")
 HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin", "x-frame-options": "SAMEORIGIN",
            "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin"}
 

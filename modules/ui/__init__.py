@@ -9,6 +9,7 @@ import gradio as gr
 
 if TYPE_CHECKING:
     from modules.engine import Engine
+    from modules.history import History
     from modules.jobs import JobQueue
     from modules.settings import Settings
 
@@ -19,9 +20,10 @@ DELETE_CACHE = (3600, 86400)
 """Every hour, uploads and copies that are older than a day are deleted."""
 
 
-def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
+def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
     """The whole page: header and tabs. To be mounted with `look(settings)` as further arguments."""
     from modules.ui import extras, img2img, inpaint, merger, pnginfo, txt2img
+    from modules.ui import history as history_tab
     from modules.ui.controls import SAME, Panel
     from modules.ui.header import Header
     from modules.ui.memory import remember
@@ -44,13 +46,16 @@ def build(engine: Engine, queue: JobQueue, settings: Settings) -> gr.Blocks:
                 enlarging = extras.build(header)
             with gr.Tab("Checkpoint Merger", id="merger", elem_id="tab_merger"):
                 merging = merger.build(header)
+            with gr.Tab("History", id="history", elem_id="tab_history"):
+                past = history_tab.build(history, settings.root_path)
         targets = {**built, "extras": enlarging}
         for name, maker in makers.items():
             maker.connect(built[name], header, demo)
             connect_paste(built[name], header)
             connect_sending(built[name], targets, tabs, header)
         pnginfo.connect(info, targets, tabs, header)
-        extras.connect(enlarging, targets, tabs, demo)
+        extras.connect(enlarging, targets, tabs, demo, history.add)
+        history_tab.connect(past, targets, tabs, header)
         sizes = [tab.panel.widgets[name] for tab in built.values() for name in ("width", "height")]
         checkpoints = [(widget, SAME[name]) for tab in built.values() for name, widget in tab.panel.widgets.items()
                        if name in ("hr_checkpoint", "refiner_checkpoint")]

@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from modules import ui
 from modules.engine import Engine
 from modules.errors import CheckpointError
+from modules.history import History
 from modules.jobs import JobQueue
 from modules.saving import Saver
 from modules.settings import Settings
@@ -165,8 +166,9 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
         return Braked(name=name)
 
     engine = fake_engine(settings, make_model)
-    queue = JobQueue(engine, Saver(settings.outputs_dir))
-    demo = ui.build(engine, queue, settings)
+    history = History(settings.outputs_dir)
+    queue = JobQueue(engine, Saver(settings.outputs_dir, history.add))
+    demo = ui.build(engine, queue, settings, history)
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
                             run_history=False, show_error=False, allowed_paths=[str(settings.outputs_dir)],
                             footer_links=[], **ui.look(settings))

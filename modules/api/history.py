@@ -1,0 +1,33 @@
+"""The pictures of the History tab. The page names them by number only, so no path comes from outside."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi.responses import FileResponse, Response
+
+from modules.history import MEDIA_TYPES, History
+from modules.thumbnails import MEDIA_TYPE, Thumbnails
+
+FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
+"""A number never means another picture, and a changed file gets a new one."""
+
+
+Number = Annotated[int, Path(ge=1, lt=2**63)]
+
+
+def router(history: History, thumbnails: Thumbnails) -> APIRouter:
+    """Two routes for the page, which are not part of the API."""
+    routes = APIRouter(prefix="/history", include_in_schema=False)
+
+    @routes.get("/thumbnails/{picture_id}")
+    def thumbnail(picture_id: Number) -> Response:
+        return Response(thumbnails.get(history.file(picture_id)), media_type=MEDIA_TYPE, headers=FOR_EVER)
+
+    @routes.get("/pictures/{picture_id}")
+    def picture(picture_id: Number) -> FileResponse:
+        file = history.file(picture_id)
+        return FileResponse(file, media_type=MEDIA_TYPES[file.suffix.lower()], headers=FOR_EVER)
+
+    return routes

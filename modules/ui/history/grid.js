@@ -1,0 +1,106 @@
+// The tiles: what fits the filters, a page at a time as one scrolls.
+
+const wanted = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
+
+// Asks anew, keeping as many tiles as there are.
+async function reload(least = PAGE) {
+	const asked = ++state.asked;
+	const limit = Math.min(MOST, Math.max(least, Math.ceil(state.pictures.length / PAGE) * PAGE));
+	const answer = await ask("find", {filter: wanted(), limit});
+	if (!answer || asked !== state.asked) return;
+	Object.assign(state, {pictures: [], cursor: answer.cursor, count: answer.count, version: answer.version});
+	part("grid").replaceChildren();
+	append(answer.pictures);
+	showChoices("model", answer.models);
+	showChoices("sampler", answer.samplers);
+	showState(answer);
+	if (isNearEnd()) more();
+}
+
+async function more() {
+	if (!state.cursor || state.loading) return;
+	state.loading = true;
+	const asked = state.asked;
+	const answer = await ask("find", {filter: wanted(), after: state.cursor, limit: PAGE});
+	state.loading = false;
+	if (!answer || asked !== state.asked) return;
+	state.cursor = answer.cursor;
+	append(answer.pictures);
+	if (isNearEnd()) more();
+}
+
+const isNearEnd = () => root.offsetParent && part("end").getBoundingClientRect().top < innerHeight + 800;
+
+function append(pictures) {
+	const fresh = [];
+	let day = state.pictures.at(-1)?.day;
+	for (const picture of pictures) {
+		picture.day = new Date(picture.created).toLocaleDateString(undefined, {dateStyle: "long"});
+		if (picture.day !== day) fresh.push(make("h3", {className: "hi-day", textContent: picture.day}));
+		day = picture.day;
+		state.pictures.push(picture);
+		fresh.push(tile(picture));
+	}
+	part("grid").append(...fresh);
+}
+
+function tile(picture) {
+	const image = make("img", {src: picture.thumbnail, alt: "", loading: "lazy", decoding: "async"});
+	const open = make("button", {type: "button", className: "hi-open", title: picture.prompt}, image);
+	open.setAttribute("aria-label", TEXT.open(picture.prompt));
+	const like = make("button", {type: "button", className: "hi-like", title: TEXT.like}, icon("star"));
+	like.setAttribute("aria-label", TEXT.like);
+	like.setAttribute("aria-pressed", picture.favourite);
+	const pick = make("input", {type: "checkbox", className: "hi-pick", checked: state.chosen.has(picture.id)});
+	pick.setAttribute("aria-label", TEXT.select);
+	const made = make("div", {className: "hi-tile"}, open, like, pick);
+	made.dataset.id = picture.id;
+	return made;
+}
+
+const tileOf = (id) => part("grid").querySelector(`[data-id="${id}"]`);
+
+function showChoices(name, choices) {
+	const list = form.elements[name], chosen = list.value;
+	if ([...list.options].slice(1).map((option) => option.value).join("\n") === choices.join("\n")) return;
+	list.replaceChildren(list.options[0], ...choices.map((choice) => new Option(choice, choice)));
+	list.value = choices.includes(chosen) ? chosen : "";
+}
+
+function showState({looking, done, total, can_undo: canUndo}) {
+	const filtered = Object.keys(wanted()).length > 0;
+	part("count").textContent = total ? TEXT.reading(done, total) : TEXT.count(state.count);
+	part("empty").hidden = state.pictures.length > 0 || looking;
+	part("empty").textContent = filtered ? TEXT.nothingFound : TEXT.nothing;
+	root.querySelector('[data-act="clear"]').hidden = !filtered;
+	for (const button of root.querySelectorAll('[data-act="undo"]')) button.hidden = !canUndo;
+}
+
+// Has the server compare its index with the folder, and shows what that brings while it goes on.
+async function look() {
+	let answer;
+	do {
+		answer = await ask("look");
+		if (answer && answer.version !== state.version) await reload();
+		else if (answer) showState(answer);
+	} while (answer?.looking && root.offsetParent);
+}
+
+// Arrow keys go from tile to tile.
+function onGridKey(event) {
+	const tiles = [...part("grid").querySelectorAll(".hi-open")];
+	const at = tiles.indexOf(document.activeElement);
+	if (at < 0) return;
+	const top = (one) => one.parentElement.offsetTop, left = (one) => one.parentElement.offsetLeft;
+	const here = tiles[at];
+	const to = {
+		ArrowLeft: () => tiles[at - 1],
+		ArrowRight: () => tiles[at + 1],
+		ArrowUp: () => tiles.slice(0, at).reverse().find((one) => top(one) < top(here) && left(one) <= left(here)),
+		ArrowDown: () => tiles.slice(at).find((one) => top(one) > top(here) && left(one) >= left(here)),
+	}[event.key]?.();
+	if (!to) return;
+	event.preventDefault();
+	to.focus();
+	to.scrollIntoView({block: "nearest"});
+}
