@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # pictures this small gain nothing from a second one
     model = Checkpoint(args.model, args.merges)
     if args.sheet:
         asked = ask(40, None, args.seed)

@@ -80,18 +80,18 @@ PLACES: dict[str, tuple[tuple[str, ...], str]] = {
 BACKGROUNDS: tuple[str, ...] = (*PLAIN, *PLACES)
 
 SIZES: dict[str, tuple[float, tuple[str, ...], str]] = {
-    "small": (0.44, ("small", "small", "little"), "小的"),
-    "normal": (0.60, ("",), ""),
-    "big": (0.86, ("big", "big", "large"), "大的"),
+    "small": (0.50, ("small", "small", "little"), "小的"),
+    "normal": (0.68, ("",), ""),
+    "big": (0.92, ("big", "big", "large"), "大的"),
 }
 
 # position -> centre (x, y) as a part of the picture, for a normal and for a small object
 POSITIONS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[str, ...], str]] = {
     "centre": ((0.50, 0.50), (0.50, 0.50), ("",), ""),
-    "left": ((0.31, 0.50), (0.24, 0.50), ("on the left",), "左边"),
-    "right": ((0.69, 0.50), (0.76, 0.50), ("on the right",), "右边"),
-    "above": ((0.50, 0.31), (0.50, 0.24), ("above", "at the top"), "上面"),
-    "below": ((0.50, 0.69), (0.50, 0.76), ("below", "at the bottom"), "下面"),
+    "left": ((0.34, 0.50), (0.26, 0.50), ("on the left",), "左边"),
+    "right": ((0.66, 0.50), (0.74, 0.50), ("on the right",), "右边"),
+    "above": ((0.50, 0.34), (0.50, 0.26), ("above", "at the top"), "上面"),
+    "below": ((0.50, 0.66), (0.50, 0.74), ("below", "at the bottom"), "下面"),
 }
 
 PAIR_SIZE = 0.46
@@ -128,7 +128,7 @@ def sample_scene(rng: random.Random, held: bool | None = False, pairs: float = 0
             continue
         if count == 2:
             return Scene(things, background)
-        size = rng.choices(list(SIZES), (3, 5, 3))[0]
+        size = rng.choices(list(SIZES), (4, 4, 3))[0]
         position = "centre"
         if size != "big" and rng.random() < 0.6:
             position = rng.choice([p for p in POSITIONS if p != "centre"])

@@ -46,7 +46,7 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
     def loss(step: int, done: float) -> Tensor:
         pictures, texts = [], []
         for _ in range(batch):
-            scene, said = scenes.caption(scenes.sample_scene(rng), rng, rng.random() < 0.15)
+            scene, said = scenes.caption(scenes.sample_scene(rng), rng, rng.random() < 0.25)
             pictures.append(np.asarray(scenes.draw(scene, rng, data / "art")))
             texts.append(said)
         tokens = words(texts, rng)
