@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from modules import infotext, saving
+from modules import infotext, picture_text
 from modules.api import pictures
 from modules.api.schema import PngInfoBody
 from modules.engine import Engine
@@ -91,7 +91,8 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     def png_info(body: PngInfoBody) -> dict[str, Any]:
         image = pictures.open_picture(body.image, "image", settings.max_image_mp * 10**6)
         items = {name: value for name, value in image.info.items() if isinstance(value, str)}
-        text = items.pop(saving.PARAMETERS, "")
+        items.pop(picture_text.PNG_KEY, None)
+        text = picture_text.read(image)
         return {"info": text, "items": items, "parameters": infotext.parse(text)}
 
     for name, value in EMPTY.items():
