@@ -22,8 +22,9 @@ DELETE_CACHE = (3600, 86400)
 
 def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
     """The whole page: header and tabs. To be mounted with `look(settings)` as further arguments."""
-    from modules.ui import extras, img2img, inpaint, merger, pnginfo, txt2img
+    from modules.ui import extensions, extras, img2img, inpaint, merger, pnginfo, txt2img
     from modules.ui import history as history_tab
+    from modules.ui import settings as settings_tab
     from modules.ui.controls import SAME, Panel
     from modules.ui.header import Header
     from modules.ui.memory import remember
@@ -48,6 +49,10 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
                 merging = merger.build(header)
             with gr.Tab("History", id="history", elem_id="tab_history"):
                 past = history_tab.build(history, settings.root_path)
+            with gr.Tab("Extensions", id="extensions", elem_id="tab_extensions") as extensions_tab:
+                guests = extensions.build(engine)
+            with gr.Tab("Settings", id="settings", elem_id="tab_settings"):
+                chosen = settings_tab.build(engine, settings, lambda: list_choices(engine))
         targets = {**built, "extras": enlarging}
         for name, maker in makers.items():
             maker.connect(built[name], header, demo)
@@ -56,13 +61,16 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
         pnginfo.connect(info, targets, tabs, header)
         extras.connect(enlarging, targets, tabs, demo, history.add)
         history_tab.connect(past, targets, tabs, header)
+        extensions.connect(guests, extensions_tab, demo, engine)
         sizes = [tab.panel.widgets[name] for tab in built.values() for name in ("width", "height")]
         checkpoints = [(widget, SAME[name]) for tab in built.values() for name, widget in tab.panel.widgets.items()
                        if name in ("hr_checkpoint", "refiner_checkpoint")]
         refreshing = [refresh.click, merging.refresh.click, merging.made.change]
         merger.connect(merging, demo, refreshing)
-        loaded = header.connect(demo, refreshing, [tab.examples for tab in built.values()], sizes, checkpoints)
-        remember(loaded, [tab.panel for tab in built.values()])
+        panels = [tab.panel for tab in built.values()]
+        started = settings_tab.connect(chosen, demo, panels, tabs, engine, settings)
+        loaded = header.connect(demo, refreshing, [tab.examples for tab in built.values()], sizes, checkpoints, started)
+        remember(loaded, panels)
         lists = [(name, widget) for tab in built.values() for name, widget in tab.panel.widgets.items()
                  if name in ("sampler", "scheduler", "hr_sampler", "hr_scheduler", "hr_upscaler")]
 
@@ -91,9 +99,10 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
 
 def look(settings: Settings) -> dict[str, Any]:
     """Theme, style and script, as arguments for `gr.mount_gradio_app` and `Blocks.launch`."""
+    from modules.ui import language
     from modules.ui.theme import theme
 
     chosen = f"inpaintPage.useTheme({settings.theme!r});" if settings.theme else ""
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "prompts.js"))
     return {"theme": theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"),
-            "head": f"<script>{script}{chosen}</script>"}
+            "head": f"<script>{language.script()}{script}{chosen}</script>"}

@@ -18,6 +18,7 @@ from modules.engine import Engine
 from modules.errors import NotFound, UserError
 from modules.jobs import JobQueue
 from modules.options import Options
+from modules.ui import language
 from modules.ui.controls import tool_button
 from modules.ui.words import tell, told
 from modules.weights.catalog import CheckpointFile, metadata
@@ -50,15 +51,16 @@ class Header:
             refresh = tool_button("refresh", "Look for new files", "refresh_sd_model_checkpoint")
             status = gr.HTML(elem_classes="model-status", elem_id="model_status", js_on_load=None,
                              apply_default_css=False)
+            language.switch()
         return cls(engine, queue, checkpoint, vae, status), refresh
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML], sizes: list[Any],
-                others: list[tuple[Any, str]]) -> Any:
+                others: list[tuple[Any, str]], started: Any) -> Any:
         """Wires the bar; the event after which the page may bring its own values back.
 
         The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and `sizes`
         their widths and heights, which follow the checkpoint; `others` are further dropdowns of checkpoints, each with
-        its first entry.
+        its first entry. After the event `started` the tabs have the values that they begin with.
         """
         both = [self.checkpoint, self.vae]
         all_lists = [*both, *(widget for widget, _ in others)]
@@ -80,7 +82,7 @@ class Header:
 
         hinted: list[Any] = [follow_checkpoint, [size_in_force, *sizes], [size_in_force, *strips, *sizes]]
         demo.load(lists, None, all_lists, **LIVE)
-        followed = demo.load(*hinted, **LIVE)
+        followed = started.then(*hinted, **LIVE)
         demo.load(self.follow, None, self.status, **LIVE)
         gr.on(refreshing, look_again, None, all_lists, **LIVE)
         for widget in both:

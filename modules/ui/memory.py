@@ -12,7 +12,10 @@ from modules.ui.controls import Panel
 
 
 def remember(loaded: Any, panels: Sequence[Panel]) -> None:
-    """Wires the panels: their values are brought back after the event `loaded`, and kept whenever one changes."""
+    """Wires the panels: their values are brought back after the event `loaded`, and kept whenever one changes.
+
+    By then the page has the values that it starts with; a control whose start is another one than before starts anew.
+    """
     for panel in panels:
         widgets = list(panel.widgets.values())
         call = f"{json.dumps(panel.tab)}, {json.dumps(list(panel.widgets))}, values"

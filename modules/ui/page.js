@@ -45,14 +45,16 @@ const inpaintPage = (() => {
 		return copied.includes("Steps: ") ? copied : last;
 	}
 
-	// The controls of a tab over a reload, in the browser's storage. Nothing is kept before it has been brought back,
-	// because a page that loads tells of its own first values.
-	const broughtBack = new Set();
+	// The controls of a tab over a reload, in the browser's storage, each with the value that the page started it with:
+	// where that is another one now, because a setting was changed, the control starts there. Nothing is kept before it
+	// has been brought back, because a page that loads tells of its own first values.
+	const starts = {};
 	const stored = (tab) => `inpaint-webui:${tab}:controls`;
 	function remember(tab, names, values) {
-		if (!broughtBack.has(tab)) return;
+		if (!starts[tab]) return;
 		try {
-			localStorage.setItem(stored(tab), JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]]))));
+			const kept = Object.fromEntries(names.map((name, i) => [name, [starts[tab][i], values[i]]]));
+			localStorage.setItem(stored(tab), JSON.stringify(kept));
 		} catch {} // a browser that keeps nothing
 	}
 	function bringBack(tab, names, values) {
@@ -60,8 +62,9 @@ const inpaintPage = (() => {
 		try {
 			kept = JSON.parse(localStorage.getItem(stored(tab))) ?? {};
 		} catch {} // the same, or something else wrote there
-		broughtBack.add(tab);
-		return names.map((name, i) => kept[name] ?? values[i]);
+		starts[tab] = values;
+		const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+		return names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name][1] ?? values[i] : values[i]));
 	}
 
 	function useTheme(name) {

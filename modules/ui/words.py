@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
@@ -40,3 +40,22 @@ def told(function: Callable[P, T]) -> Callable[P, T]:
             raise gr.Error(OUR_FAULT, title="", print_exception=False) from error
 
     return handler
+
+
+def answered(function: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """A function that a part of the page asks by itself, with one JSON object.
+
+    A problem is answered with {"problem": one sentence}.
+    """
+
+    @functools.wraps(function)
+    def answer(question: Any) -> dict[str, Any]:
+        try:
+            return function(question if isinstance(question, dict) else {})
+        except UserError as error:
+            return {"problem": error.message}
+        except Exception:
+            log.exception("%s failed", function.__name__)
+            return {"problem": OUR_FAULT}
+
+    return answer

@@ -1,0 +1,114 @@
+// The page in another language: what stands in the table is put in the place of the English words as they appear.
+const inpaintLanguage = ((tables) => {
+	// What people write, what is sent, and names of files.
+	const KEPT = "[translate=no], .token, .caption-label, .examples, .tokens ol";
+	const NO_TEXT = `${KEPT}, script, style, textarea`;
+	const ATTRIBUTES = ["placeholder", "title", "aria-label", "alt"];
+	const STORED = "inpaint-webui:language";
+	const current = chosen() ?? fromBrowser();
+	const table = tables[current] ?? {};
+	const english = new Map(Object.entries(table).map(([key, value]) => [value, key]));
+	const patterns = Object.keys(table).filter((key) => key.includes("{0}")).map((key) => {
+		const parts = key.split(/\{\d\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+		return [new RegExp(`^${parts.join("(.+?)")}$`, "s"), table[key]];
+	});
+
+	function chosen() {
+		try {
+			const name = localStorage.getItem(STORED);
+			return name === "en" || name in tables ? name : undefined;
+		} catch {} // a browser that keeps nothing
+	}
+
+	// The first language that the browser asks for and the page has, in whatever country it is spoken.
+	function fromBrowser() {
+		const spoken = (name) => name.split("-")[0].toLowerCase();
+		for (const wanted of navigator.languages) {
+			const found = ["en", ...Object.keys(tables)].find((name) => spoken(name) === spoken(wanted));
+			if (found) return found;
+		}
+		return "en";
+	}
+
+	function choose(name) {
+		try {
+			localStorage.setItem(STORED, name);
+		} catch {}
+		location.reload();
+	}
+
+	function sentence(words) {
+		if (Object.hasOwn(table, words)) return table[words];
+		for (const [pattern, said] of patterns) {
+			const found = words.match(pattern);
+			if (found) return said.replace(/\{(\d)\}/g, (_, index) => found[Number(index) + 1]);
+		}
+		return words;
+	}
+
+	// A text with the space around it; parts with a dot between them are said one by one.
+	function say(text) {
+		const words = text.trim().replace(/\s+/g, " ");
+		if (!/[a-z]/i.test(words)) return text;
+		const said = words.split(" · ").map(sentence).join(" · ");
+		return said === words ? text : text.match(/^\s*/)[0] + said + text.match(/\s*$/)[0];
+	}
+
+	function sayText(node) {
+		if (node.parentElement?.closest(NO_TEXT)) return;
+		const said = say(node.data);
+		if (said !== node.data) node.data = said;
+	}
+
+	function sayAttributes(element) {
+		for (const name of ATTRIBUTES) {
+			const text = element.getAttribute(name);
+			const said = text && !element.closest(KEPT) ? say(text) : text;
+			if (said !== text) element.setAttribute(name, said);
+		}
+		if (element.matches("input[role=listbox]")) sayValue(element);
+	}
+
+	// A dropdown of Gradio's shows its value in an input. People see it in their language, scripts have it in English.
+	const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
+	function sayValue(input) {
+		if (Object.hasOwn(input, "value") || input.closest(KEPT)) return;
+		const shown = value.get.call(input);
+		Object.defineProperty(input, "value", {
+			configurable: true,
+			get: () => english.get(value.get.call(input)) ?? value.get.call(input),
+			set: (text) => value.set.call(input, table[text] ?? text),
+		});
+		input.value = shown;
+	}
+
+	function sayAll(node) {
+		if (node.nodeType === Node.TEXT_NODE) return sayText(node);
+		if (node.nodeType !== Node.ELEMENT_NODE) return;
+		sayAttributes(node);
+		const walker = document.createTreeWalker(node, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+		while (walker.nextNode()) {
+			if (walker.currentNode.nodeType === Node.TEXT_NODE) sayText(walker.currentNode);
+			else sayAttributes(walker.currentNode);
+		}
+	}
+
+	function onChange(changes) {
+		for (const change of changes) {
+			if (change.type === "childList") change.addedNodes.forEach(sayAll);
+			else if (change.type === "attributes") sayAttributes(change.target);
+			else sayText(change.target);
+		}
+	}
+
+	// Gradio says its own few words in the language of the browser.
+	Object.defineProperty(navigator, "language", {get: () => current});
+	document.documentElement.lang = current;
+	if (current in tables) {
+		sayAll(document.documentElement);
+		new MutationObserver(onChange).observe(document.documentElement, {
+			subtree: true, childList: true, characterData: true, attributeFilter: ATTRIBUTES});
+	}
+	return {current, choose, say};
+})(TABLES);
+window.inpaintLanguage = inpaintLanguage;

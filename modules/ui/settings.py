@@ -1,0 +1,125 @@
+"""The Settings tab: the options in force and what the controls begin with. A change holds at once.
+
+The tab draws itself (`settings/`) from the tables `Options` and `Defaults`, and asks the functions of `answers`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from modules.engine import Engine
+from modules.errors import InvalidInput
+from modules.options import Options, Table
+from modules.settings import Settings
+from modules.ui.controls import Panel
+from modules.ui.defaults import KEY, LARGEST, Defaults, entries, remembered, starts
+from modules.ui.words import answered
+
+ASSETS = Path(__file__).parent / "settings"
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+SECTIONS = {"Defaults of the controls": "tab", "Saving": "samples_save", "Prompts": "CLIP_stop_at_last_layers",
+            "Sampling": "eta_ddim", "Noise": "randn_source", "img2img and inpainting": "overlay_inpaint",
+            "Hires. fix and refiner": "hires_fix_refiner_pass", "Compatibility": "use_old_karras_scheduler_sigmas"}
+"""Each section begins with that setting and goes on to the next section. The checkpoint and its VAE, which come before
+the first in their table, are at the top of the page."""
+
+Lists = Callable[[], Mapping[str, Sequence[str]]]
+"""The choices that are known only while the program runs, by setting."""
+
+
+def build(engine: Engine, settings: Settings, lists: Lists) -> gr.HTML:
+    """Draws the tab where it is called."""
+    return gr.HTML(html_template=_asset("view.html"), css_template=_asset("style.css"), js_on_load=_asset("view.js"),
+                   apply_default_css=False, elem_id="settings_view", server_functions=answers(engine, settings, lists))
+
+
+def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Tabs, engine: Engine,
+            settings: Settings) -> Any:
+    """Wires the tab: a changed setting moves its controls. The event after which a page that loads has its starts."""
+    widgets = [(panel, name) for panel in panels for name in starts(panel, engine.options, Defaults())]
+    outputs = [panel.widgets[name] for panel, name in widgets]
+    built = [panel.widgets[name].value for panel, name in widgets]
+
+    def current() -> dict[str, dict[str, Any]]:
+        defaults = remembered(engine.config, settings)
+        return {panel.tab: starts(panel, engine.options, defaults) for panel in panels}
+
+    def begin() -> list[Any]:
+        values = current()
+        chosen = remembered(engine.config, settings).tab
+        return [gr.skip() if chosen == Defaults().tab else gr.Tabs(selected=chosen),
+                *(gr.skip() if values[panel.tab][name] == shown else gr.update(value=values[panel.tab][name])
+                  for (panel, name), shown in zip(widgets, built, strict=True))]
+
+    def follow(event: gr.EventData) -> list[Any]:
+        changed = {"denoising_strength" if name == "hr_denoising_strength" else name for name in event.names}
+        values = current()
+        return [gr.update(value=values[panel.tab][name]) if name in changed else gr.skip() for panel, name in widgets]
+
+    view.submit(follow, None, outputs, trigger_mode="multiple", **QUIET)
+    return demo.load(begin, None, [tabs, *outputs], concurrency_limit=None, **QUIET)
+
+
+def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[Any], dict[str, Any]]]:
+    """What the tab may ask. A problem is answered with {"problem": one sentence}."""
+
+    def read(question: Mapping[str, Any]) -> dict[str, Any]:
+        return {"sections": sections(settings, lists()), "values": values()}
+
+    def change(question: Mapping[str, Any]) -> dict[str, Any]:
+        """All of `question` or nothing."""
+        _check_choices(question, lists())
+        ours = {name: value for name, value in question.items() if name in _names(Options)}
+        starting = {name: value for name, value in question.items() if name in _names(Defaults)}
+        engine.set_options(ours | ({KEY: entries(engine.config, settings, starting)} if starting else {}))
+        return {"values": values()}
+
+    def values() -> dict[str, Any]:
+        return dataclasses.asdict(engine.options) | dataclasses.asdict(remembered(engine.config, settings))
+
+    return [answered(read), answered(change)]
+
+
+def sections(settings: Settings, lists: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """The sections with their settings, as the tab's script reads them."""
+    titles = {first: title for title, first in SECTIONS.items()}
+    found: list[dict[str, Any]] = []
+    for table in (Defaults, Options):
+        for item in dataclasses.fields(table):
+            if item.name in titles:
+                found.append({"title": titles[item.name], "settings": []})
+            if item.name not in ("sd_model_checkpoint", "sd_vae"):
+                found[-1]["settings"].append(_declaration(item, settings, lists.get(item.name, ())))
+    return found
+
+
+def _declaration(item: dataclasses.Field[Any], settings: Settings, choices: Sequence[str]) -> dict[str, Any]:
+    about = item.metadata
+    choices = list(about["choices"] or choices)
+    kind = ("check" if isinstance(item.default, bool) else "choice" if choices else "colour" if about["colour"]
+            else "text" if isinstance(item.default, str) else "number")
+    high = about["high"]
+    if item.name in LARGEST:
+        high = min(high, max(getattr(settings, LARGEST[item.name]), item.default))
+    return {"name": item.name, "label": about["label"], "help": about["help"], "kind": kind, "default": item.default,
+            "choices": choices, "low": about["low"], "high": high, "whole": isinstance(item.default, int)}
+
+
+def _check_choices(changes: Mapping[str, Any], lists: Mapping[str, Sequence[str]]) -> None:
+    for name, value in changes.items():
+        if name in lists and value not in lists[name]:
+            raise InvalidInput(f"The option {name} cannot be {value!r}.", field=name)
+
+
+def _names(table: type[Table]) -> frozenset[str]:
+    return frozenset(item.name for item in dataclasses.fields(table))
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")

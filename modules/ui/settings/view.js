@@ -1,0 +1,147 @@
+// The Settings tab. `server.read` says which settings there are and what is in force, `server.change` changes some.
+
+const root = element.querySelector(".st");
+const part = (name) => root.querySelector(`[data-part="${name}"]`);
+const RESET = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M4 9.500a6 6 0 1 1 1.800 4.800M4 4.500v5h5"/></svg>';
+const LOST = "The server did not answer.";
+const rows = new Map(); // name -> {about, row, control}
+let values = {};
+
+function make(tag, attributes = {}, ...children) {
+	const made = document.createElement(tag);
+	for (const [name, value] of Object.entries(attributes)) {
+		if (name in made) made[name] = value;
+		else made.setAttribute(name, value);
+	}
+	made.append(...children);
+	return made;
+}
+
+async function ask(name, question = {}) {
+	try {
+		return await server[name](question) ?? {problem: LOST};
+	} catch {
+		return {problem: LOST};
+	}
+}
+
+// --- one control for each kind of setting: its nodes, what it says, and how it shows a value
+
+const single = (node, property = "value") => ({
+	nodes: [node], main: node, read: () => node[property], show: (value) => { node[property] = value; }});
+
+const controls = {
+	check: () => single(make("input", {type: "checkbox"}), "checked"),
+	text: () => single(make("textarea", {rows: 2})),
+	colour: () => single(make("input", {type: "color"})),
+	choice: ({choices}) => single(make("select", {}, ...choices.map((one) => make("option", {value: one, textContent: one})))),
+	number({low, high, whole}) {
+		const number = make("input", {type: "number", min: low, max: high, step: whole ? 1 : "any"});
+		// What is no number goes to the server as it is, which says so.
+		const read = () => (number.value === "" || number.validity.badInput ? "" : Number(number.value));
+		if (high > 10000) return {nodes: [number], main: number, read, show: (value) => { number.value = value; }};
+		const range = make("input", {type: "range", min: low, max: high, step: whole ? 1 : 0.01});
+		range.addEventListener("input", () => { number.value = range.value; });
+		number.addEventListener("input", () => { if (number.value !== "") range.value = number.value; });
+		return {nodes: [range, number], main: number, read, show: (value) => { number.value = range.value = value; }};
+	},
+};
+
+function draw(sections) {
+	for (const section of sections) {
+		const box = make("section", {}, make("h2", {textContent: section.title}), ...section.settings.map(drawRow));
+		part("sections").append(box);
+		part("nav").append(make("button", {
+			type: "button", textContent: section.title, onclick: () => box.scrollIntoView({block: "start"})}));
+	}
+}
+
+function drawRow(about) {
+	const control = controls[about.kind](about), id = `setting_${about.name}`;
+	const label = make("label", {id: `${id}_label`, htmlFor: id, textContent: about.label});
+	control.main.id = id;
+	for (const node of control.nodes) node.setAttribute("aria-labelledby", label.id);
+	const reset = make("button", {
+		type: "button", className: "st-reset", title: "Reset to default", ariaLabel: "Reset to default", innerHTML: RESET,
+		onclick: () => change({[about.name]: about.default})});
+	const row = make("div", {className: `st-row st-${about.kind}`, "data-name": about.name},
+		make("div", {className: "st-words"}, label, make("p", {className: "st-help", textContent: about.help})),
+		make("div", {className: "st-control"}, ...control.nodes), reset,
+		make("p", {className: "st-problem", role: "alert", hidden: true}));
+	for (const node of control.nodes) node.addEventListener("change", () => change({[about.name]: control.read()}));
+	rows.set(about.name, {about, row, control});
+	return row;
+}
+
+function show(changed) {
+	for (const [name, {about, row, control}] of rows) {
+		if (!(name in changed)) continue;
+		row.classList.toggle("st-changed", changed[name] !== about.default);
+		// A value that was refused stays to be corrected.
+		if (changed[name] === values[name] && row.classList.contains("st-wrong")) continue;
+		control.show(changed[name]);
+		complain(name, "");
+	}
+	values = {...values, ...changed};
+}
+
+function complain(name, sentence) {
+	const {row, control} = rows.get(name), problem = row.querySelector(".st-problem");
+	row.classList.toggle("st-wrong", sentence !== "");
+	control.main.setAttribute("aria-invalid", sentence !== "");
+	problem.textContent = sentence;
+	problem.hidden = !sentence;
+}
+
+async function change(changes) {
+	const names = Object.keys(changes);
+	const answer = await ask("change", changes);
+	part("note").textContent = "";
+	part("undo").hidden = true;
+	if (answer.problem) {
+		if (names.length === 1) complain(names[0], answer.problem);
+		else part("note").textContent = answer.problem;
+		return false;
+	}
+	for (const name of names) complain(name, "");
+	show(answer.values);
+	trigger("submit", {names});
+	return true;
+}
+
+let before = {};
+async function resetAll() {
+	const kept = Object.fromEntries([...rows.keys()].map((name) => [name, values[name]]));
+	const defaults = Object.fromEntries([...rows].map(([name, {about}]) => [name, about.default]));
+	if (!await change(defaults)) return;
+	before = kept;
+	part("note").textContent = "All settings are at their defaults.";
+	part("undo").hidden = false;
+}
+
+// Both the words on the screen and the English ones are searched, and the names that programs use.
+function filter() {
+	const words = part("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+	for (const {about, row} of rows.values()) {
+		const text = `${row.textContent} ${about.label} ${about.help} ${about.name}`.toLowerCase();
+		row.hidden = !words.every((word) => text.includes(word));
+	}
+	const boxes = [...root.querySelectorAll("section")];
+	for (const box of boxes) box.hidden = !box.querySelector(".st-row:not([hidden])");
+	part("none").hidden = boxes.some((box) => !box.hidden);
+}
+
+async function look() {
+	const answer = await ask("read");
+	part("note").textContent = answer.problem ?? "";
+	if (answer.problem) return;
+	if (!rows.size) draw(answer.sections);
+	show(answer.values);
+}
+
+part("search").addEventListener("input", filter);
+root.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+part("resetAll").addEventListener("click", resetAll);
+part("undo").addEventListener("click", () => change(before));
+// Whenever the tab is shown, it says what is in force: programs change options too.
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && look()).observe(root.querySelector("form"));
