@@ -64,7 +64,7 @@ def test_every_sampler_and_schedule_that_is_listed_works(client: TestClient) -> 
 
 @pytest.mark.parametrize(("name", "empty"), [
     ("hypernetworks", []), ("face-restorers", []), ("realesrgan-models", []), ("prompt-styles", []),
-    ("embeddings", {"loaded": {}, "skipped": {}}), ("loras", []), ("extensions", [])])
+    ("embeddings", {"loaded": {}, "skipped": {}}), ("loras", [])])
 def test_what_we_have_none_of_is_an_empty_list(client: TestClient, name: str, empty: object) -> None:
     assert client.get(f"/sdapi/v1/{name}").json() == empty
 
@@ -125,7 +125,8 @@ def test_scripts_are_listed_by_tab_with_their_arguments_in_order(client: TestCli
     described = client.get("/sdapi/v1/script-info").json()
     for tab, titles in told.items():
         assert {script["name"] for script in described if script["is_img2img"] == (tab == "img2img")} == set(titles)
-    (soft,) = [script for script in described if script["is_alwayson"]]
+    soft = next(script for script in described if script["name"] == "soft inpainting")
+    assert soft["is_alwayson"]
     assert [argument["value"] for argument in soft["args"]] == [False, 1, 0.5, 4, 0, 0.5, 2]
     prompts = next(script for script in described if script["name"] == "prompts from file or textbox")
     assert [(argument["value"], argument["choices"]) for argument in prompts["args"]] == [
