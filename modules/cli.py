@@ -1,6 +1,7 @@
 """The engine without a browser.
 
     python -m modules.cli inpaint --image photo.png --mask mask.png --prompt "a dog" --seed 1 --out out.png
+    python -m modules.cli merge mine yours --multiplier 0.5 --name ours
     python -m modules.cli txt2img|img2img|models ...
 
 Every flag of app.py that concerns models, folders and limits may be given too. The exit status is 0, 1 when something
@@ -95,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except InvalidInput as error:
             raise WrongFlag(error.message) from error
         engine = Engine(settings)
-        return list_models(engine) if flags.command == "models" else make_pictures(engine, flags)
+        if flags.command == "models":
+            return list_models(engine)
+        return merge_checkpoints(engine, flags) if flags.command == "merge" else make_pictures(engine, flags)
     except UserError as error:
         print(f"{PROGRAM}: {error.message}", file=sys.stderr)
         return 2 if isinstance(error, WrongFlag) else 1
@@ -109,6 +112,26 @@ def list_models(engine: Engine) -> int:
         print(checkpoint.title)
     for vae in engine.catalog.vaes():
         print(f"VAE: {vae.name}")
+    return 0
+
+
+def merge_checkpoints(engine: Engine, flags: argparse.Namespace) -> int:
+    """Makes a new checkpoint of those that are named, and prints where it is. Raises UserError."""
+    from modules.weights.merge import Recipe, merge  # brings torch, which --help does without
+
+    catalog = engine.catalog
+    if len(flags.checkpoints) > 3:
+        raise WrongFlag("At most three checkpoints can be merged.")
+    a, b, c = [*(catalog.find(name) for name in flags.checkpoints), None, None][:3]
+    assert a is not None
+    recipe = Recipe(a, b, c, flags.method, flags.multiplier, not flags.float32, flags.name, flags.discard,
+                    catalog.find_vae(flags.vae) if flags.vae else None)
+    with tqdm(total=1.0, desc="Merging", file=sys.stderr, bar_format="{l_bar}{bar}", leave=False, disable=None) as bar:
+        def show(share: float) -> None:
+            bar.update(share - bar.n)
+
+        path = merge(recipe, engine.settings.checkpoint_dirs[0], catalog.sha256, show)
+    print(path)
     return 0
 
 
@@ -196,8 +219,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, description="Stable Diffusion on the command line.",
                      epilog="Flags of app.py (--models-dir, --ckpt-dir, --device, ...) may follow.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="txt2img|img2img|inpaint|models")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="txt2img|img2img|inpaint|models|merge")
     commands.add_parser("models", help="list checkpoints and VAEs", allow_abbrev=False)
+    _add_merge(commands.add_parser("merge", help="a new checkpoint from up to three", allow_abbrev=False))
     for command, text in (("txt2img", "a picture from words"), ("img2img", "a picture from a picture"),
                           ("inpaint", "a part of a picture anew")):
         one = commands.add_parser(command, help=text, allow_abbrev=False)
@@ -207,6 +231,17 @@ def _parser() -> _Parser:
         if command == "inpaint":
             _add_inpaint(one)
     return parser
+
+
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("checkpoints", nargs="+", metavar="CHECKPOINT", help="A, B and C: titles, names, file names or hashes")
+    add("--method", default="Weighted sum", help="or Add difference, Multiply, No interpolation (%(default)s)")
+    add("--multiplier", type=float, default=0.3, metavar="M", help="0 to 1 (%(default)s)")
+    add("--name", default="", help="of the new file (made of its parts' names)")
+    add("--float32", action="store_true", help="leave float32 as it is, instead of saving it as float16")
+    add("--vae", help="a VAE to bake in")
+    add("--discard", default="", metavar="PATTERN", help="regular expression of weights to leave out")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

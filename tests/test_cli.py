@@ -7,9 +7,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import FakeModel, fake_engine, write_checkpoint
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from modules import cli
 from modules.settings import Settings
@@ -124,6 +126,21 @@ def test_models_lists_the_checkpoints_without_loading_any(run: Run, capsys: pyte
     assert run("models") == 0
     assert capsys.readouterr().out.split() == ["first.safetensors", "second.safetensors"]
     assert models == []
+
+
+def test_merge_writes_a_checkpoint(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "models" / "Stable-diffusion"
+    weights = {name: np.full((2, 2), value, np.float32) for name, value in (("a", 4), ("b", 8), ("c", 6))}
+    for name, values in weights.items():
+        save_file({"model.w": values}, folder / f"part-{name}.safetensors")
+    assert run("merge", "part-a", "part-b", "part-c", "--method", "Add difference", "--multiplier", 0.5, "--name",
+               "new", "--float32") == 0
+    assert capsys.readouterr().out.strip() == str(folder / "new.safetensors")
+    made = load_file(folder / "new.safetensors")["model.w"]
+    assert made.dtype == np.float32
+    assert (made == 5).all()
+    assert run("merge", "part-a") == 1
+    assert "needs a second checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [
