@@ -153,6 +153,7 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("page"))
     for name in ("first", "second", "third-broken"):
         write_checkpoint(settings.checkpoint_dirs[0] / f"{name}.safetensors")
+    write_extension(settings, "broken", "raise RuntimeError('the moon is full')")
     brake = Brake()
 
     class Braked(FakeModel):
@@ -185,6 +186,13 @@ def write_checkpoint(path: Path) -> None:
                 "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES})}
     header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def write_extension(settings: Settings, name: str, code: str) -> None:
+    """An extension beside those that come with the program."""
+    folder = settings.data_dir / "extensions" / name
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(f'"""An extension of the tests."""\n{code}\n', "utf-8")
 
 
 @pytest.fixture
