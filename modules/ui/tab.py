@@ -173,10 +173,12 @@ def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: T
         updates, note = ([gr.skip()] * len(target.panel.inputs), "")
         if is_parameters(text):
             updates, note = paste(text, target.panel, header.engine, locked=locked)
-        return [gr.Tabs(selected=target.name), *([picture] if canvas else []), *updates, note]
+        return [*([picture] if canvas else []), *updates, note]
 
-    button.click(send, [target.panel.widgets["seed_locked"], *inputs],
-                 [tabs, *canvas, *target.panel.inputs, target.note], show_progress="hidden", api_visibility="private")
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    # The tab is shown first: a widget that is filled before its tab was ever open loses everything but its value.
+    button.click(lambda: gr.Tabs(selected=target.name), None, tabs, **quiet).then(
+        send, [target.panel.widgets["seed_locked"], *inputs], [*canvas, *target.panel.inputs, target.note], **quiet)
 
 
 def picture_of(image: Image.Image | Path) -> MaskData:
