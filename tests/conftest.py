@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before torch is imported: two test processes that share the cores wait for each other in every parallel loop.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from fakes import FakeModel, fake_engine, write_checkpoint
 

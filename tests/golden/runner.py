@@ -190,7 +190,8 @@ def assert_same_calls(case: Case, calls: Iterable[tuple[float, int]]) -> None:
     """The network was asked at the same timesteps, with as many rows in all at each of them.
 
     How WebUI spreads the rows over calls when prompts have different lengths is its own affair, and at a CFG scale of 1
-    it computes the unconditional rows for nothing; we don't. The img2img alternative test finds its noise at that scale.
+    it computes the unconditional rows for nothing; we don't. The img2img alternative test finds its noise at that
+    scale.
     """
     if case.data["request"]["sampler_name"] == "DPM adaptive" or not case.unet_calls():
         return  # it chooses its steps by an error estimate, which magnifies rounding; or nothing was recorded
