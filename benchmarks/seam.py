@@ -1,4 +1,7 @@
-"""python -m benchmarks.seam: how much of the mask's edge can be seen, for each way of inpainting.
+"""python -m benchmarks.seam [--masks covering|anywhere]: how much of the mask's edge can be seen, for each way of
+inpainting.
+
+"covering" masks lie over the whole object, as people paint when they want another one; "anywhere" masks cut through it.
 
 All of them paint over the same pictures, which the embedded checkpoint has drawn itself, with the same masks, prompts,
 seeds and steps; diffusers' pipeline uses the very same modules. What each of them decodes is put over the original in
@@ -61,7 +64,8 @@ class Case:
 
 # --- what is painted
 
-def cases(model: StableDiffusion, words: dict[str, list[str]], count: int) -> list[Case]:
+def cases(model: StableDiffusion, words: dict[str, list[str]], count: int, mask: Callable[[random.Random], Image.Image]
+          ) -> list[Case]:
     """Pictures of one thing each, drawn by the model, and another thing to paint over it. Every second one is painted
     at full strength, the others at the page's 0.75."""
     rng = random.Random(0)
@@ -73,12 +77,25 @@ def cases(model: StableDiffusion, words: dict[str, list[str]], count: int) -> li
         request = Txt2Img(prompt=f"a {before} {old} {place}", seed=seed, subseed=0, steps=STEPS, cfg_scale=GUIDANCE,
                           width=SIZE, height=SIZE)
         (picture,) = processing.generate(lambda _: model, resolve(request), Quiet()).pictures
-        made.append(Case(picture.image, random_mask(rng), f"a {after} {new} {place}", 1000 + seed,
+        made.append(Case(picture.image, mask(rng), f"a {after} {new} {place}", 1000 + seed,
                          1.0 if seed % 2 else 0.75))
     return made
 
 
-def random_mask(rng: random.Random) -> Image.Image:
+def covering_mask(rng: random.Random) -> Image.Image:
+    """A rounded rectangle or an ellipse over the middle, where an object of normal size lies."""
+    mask = Image.new("L", (SIZE, SIZE))
+    x, y = (SIZE / 2 + rng.uniform(-4, 4) for _ in "xy")
+    if rng.random() < 0.5:
+        w, h = (rng.uniform(98, 112) / 2 for _ in "wh")
+        ImageDraw.Draw(mask).rounded_rectangle((x - w, y - h, x + w, y + h), rng.uniform(0, 24), fill=255)
+    else:
+        w, h = (rng.uniform(108, 120) / 2 for _ in "wh")
+        ImageDraw.Draw(mask).ellipse((x - w, y - h, x + w, y + h), fill=255)
+    return mask
+
+
+def mask_anywhere(rng: random.Random) -> Image.Image:
     """A rectangle, an ellipse or a brush stroke somewhere, 4 to 40 % of the picture."""
     while True:
         mask = Image.new("L", (SIZE, SIZE))
@@ -96,6 +113,9 @@ def random_mask(rng: random.Random) -> Image.Image:
             getattr(draw, kind)((x, y, x + w, y + h), fill=255)
         if 0.04 <= np.asarray(mask).mean() / 255 <= 0.40:
             return mask
+
+
+MASKS = {"covering": covering_mask, "anywhere": mask_anywhere}
 
 
 # --- the ways to paint
@@ -230,19 +250,20 @@ def sheet(found: Sequence[Case], results: dict[str, list[Image.Image]]) -> Image
 
 
 def main() -> None:
-    """Measures, prints the table, and writes seam.json, seam.svg and seam.png."""
+    """Measures, prints the table, and writes it as JSON, a plot and example pictures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seam", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--masks", choices=MASKS, default="covering")
     parser.add_argument("--count", type=int, default=100, help="pictures and masks")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder for seam.json, seam.svg and seam.png")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for seam-covering.json, .svg and .png")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     checkpoint = Catalog((CHECKPOINTS,), (), None).find("emoji-mini")
     model = load_model(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
     assert isinstance(model, StableDiffusion)
     with torch.inference_mode():
-        found = cases(model, json.loads(metadata(checkpoint.path)["words"]), chosen.count)
+        found = cases(model, json.loads(metadata(checkpoint.path)["words"]), chosen.count, MASKS[chosen.masks])
         figures: dict[str, dict[str, float]] = {}
         profiles: dict[str, list[float]] = {}
         results: dict[str, list[Image.Image]] = {}
@@ -252,9 +273,10 @@ def main() -> None:
             figures[name], profiles[name], results[name] = measure(found, paint)
             print(f"| {name} | " + " | ".join(f"{value:g}" for value in figures[name].values()) + " |", flush=True)
     del results["the originals"]
-    (chosen.out / "seam.svg").write_text(plot(profiles))
-    sheet(found, results).save(chosen.out / "seam.png", optimize=True)
-    (chosen.out / "seam.json").write_text(json.dumps({"count": chosen.count, "figures": figures}, indent=1) + "\n")
+    name = f"seam-{chosen.masks}"
+    (chosen.out / f"{name}.svg").write_text(plot(profiles))
+    sheet(found, results).save(chosen.out / f"{name}.png", optimize=True)
+    (chosen.out / f"{name}.json").write_text(json.dumps({"count": chosen.count, "figures": figures}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
