@@ -7,7 +7,6 @@ const inpaintLanguage = ((tables) => {
 	const STORED = "inpaint-webui:language";
 	const current = chosen() ?? fromBrowser();
 	const table = tables[current] ?? {};
-	const english = new Map(Object.entries(table).map(([key, value]) => [value, key]));
 	const patterns = Object.keys(table).filter((key) => key.includes("{0}")).map((key) => {
 		const parts = key.split(/\{\d\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
 		return [new RegExp(`^${parts.join("(.+?)")}$`, "s"), table[key]];
@@ -73,13 +72,17 @@ const inpaintLanguage = ((tables) => {
 	const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
 	function sayValue(input) {
 		if (Object.hasOwn(input, "value") || input.closest(KEPT)) return;
-		const shown = value.get.call(input);
+		let english = value.get.call(input), said = null;
 		Object.defineProperty(input, "value", {
 			configurable: true,
-			get: () => english.get(value.get.call(input)) ?? value.get.call(input),
-			set: (text) => value.set.call(input, table[text] ?? text),
+			get: () => (value.get.call(input) === said ? english : value.get.call(input)),
+			set: (text) => {
+				english = text;
+				said = Object.hasOwn(table, text) ? table[text] : text;
+				value.set.call(input, said);
+			},
 		});
-		input.value = shown;
+		input.value = english;
 	}
 
 	function sayAll(node) {
