@@ -1,0 +1,128 @@
+"""The Settings tab: what it changes holds at once, for the page, for programs and for the next run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from modules.options import Options
+from modules.ui.defaults import KEY, Defaults, remembered
+from tests.browser.conftest import PageApp
+
+
+@pytest.fixture
+def settings_tab(web: Page, page_app: PageApp) -> Iterator[Page]:
+    """The tab, open; afterwards everything is at its default again."""
+    open_settings(web)
+    yield web
+    page_app.engine.set_options({**vars(Options(sd_model_checkpoint=page_app.engine.options.sd_model_checkpoint)),
+                                 KEY: {}})
+
+
+def open_settings(page: Page) -> None:
+    page.locator("#tab_settings-button").click()
+    page.wait_for_selector(".st-row")
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator(f".st-row[data-name={name}]")
+
+
+def write(page: Page, name: str, value: str) -> None:
+    box = row(page, name).locator("input[type=number]")
+    box.fill(value)
+    box.press("Tab")
+
+
+def number(page: Page, tab: str, name: str) -> Locator:
+    """A control's number, in its tab, which is shown for that: what is in a tab is not there before."""
+    page.locator(f"#tab_{tab}-button").click()
+    return page.locator(f"#{tab}_{name} input[type=number]")
+
+
+def test_a_change_holds_at_once_everywhere(settings_tab: Page, page_app: PageApp) -> None:
+    page, engine = settings_tab, page_app.engine
+    write(page, "eta_ddim", "0.25")
+    write(page, "steps", "33")
+    row(page, "masked_content").locator("select").select_option("latent noise")
+    row(page, "samples_save").locator("input").uncheck()
+    expect(row(page, "samples_save")).to_have_class("st-row st-check st-changed")
+    expect(number(page, "txt2img", "steps")).to_have_value("33")
+    expect(number(page, "inpaint", "steps")).to_have_value("33")
+    expect(page.locator("#inpaint_fill").get_by_label("latent noise")).to_be_checked()
+    assert (engine.options.eta_ddim, engine.options.samples_save) == (0.25, False)
+    kept = json.loads(engine.settings.config_file.read_text("utf-8"))
+    assert kept["eta_ddim"] == 0.25
+    assert kept[KEY] == {"steps": 33, "masked_content": "latent noise"}
+
+    engine.set_options({"eta_ddim": 0.5})  # as a program does
+    open_settings(page)
+    expect(row(page, "eta_ddim").locator("input[type=number]")).to_have_value("0.5")
+    row(page, "steps").get_by_role("button").click()
+    expect(number(page, "txt2img", "steps")).to_have_value("20")
+    assert remembered(engine.config, engine.settings) == Defaults(masked_content="latent noise")
+
+
+def test_controls_start_at_the_settings_and_keep_what_was_done_to_them(settings_tab: Page, page_app: PageApp) -> None:
+    page = settings_tab
+    for name, value in (("steps", "7"), ("cfg_scale", "9")):
+        box = number(page, "txt2img", name)
+        box.fill(value)
+        box.press("Tab")
+    page.wait_for_function("JSON.parse(localStorage['inpaint-webui:txt2img:controls'] ?? '{}').cfg_scale?.[1] === 9")
+    page_app.engine.set_options({KEY: {"steps": 40, "hr_denoising_strength": 0.3, "tab": "txt2img"}, "tiling": True})
+    page.goto(page_app.url)
+    expect(page.locator("#txt2img_prompt")).to_be_visible()
+    expect(number(page, "txt2img", "steps")).to_have_value("40")
+    expect(number(page, "txt2img", "cfg_scale")).to_have_value("9")
+    expect(number(page, "txt2img", "denoising_strength")).to_have_value("0.3")
+    page.locator(".area-settings:visible").get_by_role("button", name="Advanced").click()
+    expect(page.locator("#txt2img_tiling input")).to_be_checked()
+    expect(number(page, "inpaint", "denoising_strength")).to_have_value("0.75")
+
+
+def test_wrong_values_are_said_in_words_and_stay_to_be_corrected(settings_tab: Page, page_app: PageApp) -> None:
+    page = settings_tab
+    for value, sentence in (("151", "The option steps lies between 1 and 150, not 151."),
+                            ("2.5", "The option steps cannot be 2.5."), ("", "The option steps cannot be ''.")):
+        write(page, "steps", value)
+        expect(row(page, "steps").get_by_role("alert")).to_have_text(sentence)
+        expect(row(page, "steps").locator("input[type=number]")).to_have_value(value)
+    write(page, "width", "4096")
+    expect(row(page, "width").get_by_role("alert")).to_have_text("The option width is at most 2048, not 4096.")
+    assert KEY not in page_app.engine.config.values() or page_app.engine.config.values()[KEY] == {}
+    expect(number(page, "txt2img", "steps")).to_have_value("20")
+    open_settings(page)
+    write(page, "steps", "25")
+    expect(row(page, "steps").get_by_role("alert")).to_be_hidden()
+    expect(number(page, "txt2img", "steps")).to_have_value("25")
+
+
+def test_search_reset_and_undo(settings_tab: Page, page_app: PageApp) -> None:
+    page, engine = settings_tab, page_app.engine
+    page.get_by_placeholder("Search settings").fill("denois strength")
+    expect(page.locator(".st-row:visible")).to_have_count(2)
+    page.get_by_placeholder("Search settings").fill("nothing of the kind")
+    expect(page.get_by_text("No setting fits these words.")).to_be_visible()
+    page.get_by_placeholder("Search settings").fill("")
+    write(page, "rho", "7")
+    write(page, "steps", "12")
+    expect(number(page, "inpaint", "steps")).to_have_value("12")
+    open_settings(page)
+    page.get_by_role("button", name="Reset all to default").click()
+    expect(page.get_by_text("All settings are at their defaults.")).to_be_visible()
+    expect(page.locator(".st-changed")).to_have_count(0)
+    assert engine.options.rho == 0
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect(page.locator(".st-changed")).to_have_count(2)
+    assert engine.options.rho == 7
+    assert remembered(engine.config, engine.settings) == Defaults(steps=12)
+
+
+def test_every_setting_has_its_row(settings_tab: Page) -> None:
+    shown: list[Any] = settings_tab.locator(".st-row").evaluate_all("(rows) => rows.map((row) => row.dataset.name)")
+    assert shown == [*vars(Defaults()), *(name for name in vars(Options()) if not name.startswith("sd_"))]
