@@ -63,6 +63,7 @@ def metadata(sizes: Sizes, samples: int, vae_samples: int) -> dict[str, str]:
         "vae_norm_groups": str(sizes.vae_groups),
         "text_heads": str(sizes.text_heads),
         "native_size": str(scenes.SIZE),
+        "guidance": "3",
         "words": json.dumps(words_known(), ensure_ascii=False),
         "licence": "MIT; trained on @lobehub/fluent-emoji-3d 1.1.0 (MIT), after Microsoft Fluent Emoji (MIT)",
         "samples": str(samples),

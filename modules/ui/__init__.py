@@ -62,14 +62,16 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
         extras.connect(enlarging, targets, tabs, demo, history.add)
         history_tab.connect(past, targets, tabs, header)
         extensions.connect(guests, extensions_tab, demo, engine)
-        sizes = [tab.panel.widgets[name] for tab in built.values() for name in ("width", "height")]
+        sliders = [(name, tab.panel.widgets[name]) for tab in built.values()
+                   for name in ("width", "height", "cfg_scale")]
         checkpoints = [(widget, SAME[name]) for tab in built.values() for name, widget in tab.panel.widgets.items()
                        if name in ("hr_checkpoint", "refiner_checkpoint")]
         refreshing = [refresh.click, merging.refresh.click, merging.made.change]
         merger.connect(merging, demo, refreshing)
         panels = [tab.panel for tab in built.values()]
         started = settings_tab.connect(chosen, demo, panels, tabs, engine, settings)
-        loaded = header.connect(demo, refreshing, [tab.examples for tab in built.values()], sizes, checkpoints, started)
+        strips = [tab.examples for tab in built.values()]
+        loaded = header.connect(demo, refreshing, strips, sliders, checkpoints, started)
         remember(loaded, panels)
         lists = [(name, widget) for tab in built.values() for name, widget in tab.panel.widgets.items()
                  if name in ("sampler", "scheduler", "hr_sampler", "hr_scheduler", "hr_upscaler")]

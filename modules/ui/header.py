@@ -25,6 +25,7 @@ from modules.weights.catalog import CheckpointFile, metadata
 
 POLL_SECONDS = 0.5
 USUAL_SIZE = 512
+USUAL_GUIDANCE = 7
 MOST_CHIPS = 60
 LIVE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
@@ -54,17 +55,18 @@ class Header:
             language.switch()
         return cls(engine, queue, checkpoint, vae, status), refresh
 
-    def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML], sizes: list[Any],
-                others: list[tuple[Any, str]], started: Any) -> Any:
+    def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],
+                sliders: list[tuple[str, Any]], others: list[tuple[Any, str]], started: Any) -> Any:
         """Wires the bar; the event after which the page may bring its own values back.
 
-        The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and `sizes`
-        their widths and heights, which follow the checkpoint; `others` are further dropdowns of checkpoints, each with
-        its first entry. After the event `started` the tabs have the values that they begin with.
+        The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and
+        `sliders` what follows the checkpoint as long as nobody has moved it, each with its name in `Hints.starts`;
+        `others` are further dropdowns of checkpoints, each with its first entry. After the event `started` the tabs
+        have the values that they begin with.
         """
         both = [self.checkpoint, self.vae]
         all_lists = [*both, *(widget for widget, _ in others)]
-        size_in_force = gr.State(USUAL_SIZE)
+        in_force = gr.State(Hints().starts)
 
         def lists() -> list[Any]:
             names = [(file.title, file.filename) for file in self.engine.catalog.checkpoints()]
@@ -75,12 +77,14 @@ class Header:
             self.engine.catalog.refresh()
             return lists()
 
-        def follow_checkpoint(shown: int, *values: float) -> list[Any]:
+        def follow_checkpoint(shown: dict[str, float], *values: float) -> list[Any]:
             hints = self.hints()
-            return [hints.size, *(gr.update(value=hints.chips) for _ in strips),
-                    *(hints.size if value == shown else gr.skip() for value in values)]
+            return [hints.starts, *(gr.update(value=hints.chips) for _ in strips),
+                    *(hints.starts[name] if value == shown[name] else gr.skip()
+                      for (name, _), value in zip(sliders, values, strict=True))]
 
-        hinted: list[Any] = [follow_checkpoint, [size_in_force, *sizes], [size_in_force, *strips, *sizes]]
+        widgets = [widget for _, widget in sliders]
+        hinted: list[Any] = [follow_checkpoint, [in_force, *widgets], [in_force, *strips, *widgets]]
         demo.load(lists, None, all_lists, **LIVE)
         followed = started.then(*hinted, **LIVE)
         demo.load(self.follow, None, self.status, **LIVE)
@@ -162,11 +166,18 @@ def status_html(text: str, *, busy: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Hints:
-    """What a checkpoint's metadata says for the page: prompts that it draws well, words that it knows, its size."""
+    """What a checkpoint's metadata says for the page: prompts that it draws well, words that it knows, and the size and
+    CFG scale that suit it."""
 
     examples: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     size: int = USUAL_SIZE
+    guidance: int = USUAL_GUIDANCE
+
+    @property
+    def starts(self) -> dict[str, float]:
+        """Where the sliders of that name start."""
+        return {"width": self.size, "height": self.size, "cfg_scale": self.guidance}
 
     @property
     def chips(self) -> list[dict[str, str]]:
@@ -176,7 +187,8 @@ class Hints:
 
 
 def hints_of(checkpoint: CheckpointFile | None) -> Hints:
-    """The hints in the metadata keys `words` (JSON: lists by name, "examples" among them) and `native_size`."""
+    """The hints in the metadata keys `words` (JSON: lists by name, "examples" among them), `native_size`, `guidance`.
+    """
     found = metadata(checkpoint.path) if checkpoint else {}
     try:
         words = json.loads(found.get("words", "{}"))
@@ -187,7 +199,12 @@ def hints_of(checkpoint: CheckpointFile | None) -> Hints:
     lists = {name: [text for text in texts if isinstance(text, str) and text.strip()]
              for name, texts in words.items() if isinstance(texts, list)}
     examples = lists.pop("examples", [])
-    size = found.get("native_size", "")
     known = dict.fromkeys(text for texts in lists.values() for text in texts)
     return Hints(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS],
-                 int(size) if size.isascii() and size.isdigit() and 64 <= int(size) <= 2048 else USUAL_SIZE)
+                 _number(found.get("native_size", ""), 64, 2048, USUAL_SIZE),
+                 _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE))
+
+
+def _number(text: str, low: int, high: int, usual: int) -> int:
+    """The whole number in `text` if it lies in low..high, else the usual one."""
+    return int(text) if text.isascii() and text.isdigit() and low <= int(text[:9]) <= high else usual

@@ -34,7 +34,7 @@ from modules.ui.canvas import MaskCanvas, MaskData
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
+expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
 
 LEAVING = ("AbortError", "Unexpected error Connection errored out")
 """What Gradio's script says when a page that waits for the server is left."""
@@ -87,6 +87,7 @@ def browser() -> Iterator[Browser]:
 def watched(context: BrowserContext, allowed: str) -> tuple[Page, list[str]]:
     """A page and a list in which its errors and its requests to other hosts gather."""
     page = context.new_page()
+    page.set_default_timeout(90_000)  # for the same reason
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
     page.on("console", lambda message: problems.append(f"console: {message.text}")
@@ -182,7 +183,8 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
 def write_checkpoint(path: Path) -> None:
     """A file that the catalog lists, with words in its metadata as a real one has; nothing ever loads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"name": path.stem, "native_size": "256" if path.stem == "second" else "512",
+    made_for = {"native_size": "256", "guidance": "4"} if path.stem == "second" else {"native_size": "512"}
+    metadata = {"name": path.stem, **made_for,
                 "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES})}
     header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)

@@ -33,8 +33,8 @@ def generate(page: Page, name: str) -> str:
 
 
 def wait_result(page: Page, name: str) -> str:
-    expect(page.locator(f"#{name}_infotext textarea")).to_have_value(re.compile("Steps: "), timeout=15000)
-    expect(page.locator(f"#{name}_generate")).to_be_visible(timeout=15000)
+    expect(page.locator(f"#{name}_infotext textarea")).to_have_value(re.compile("Steps: "))
+    expect(page.locator(f"#{name}_generate")).to_be_visible()
     return page.locator(f"#{name}_infotext textarea").input_value()
 
 
@@ -194,6 +194,7 @@ def test_swap_of_the_checkpoint(web: Page, page_app: PageApp) -> None:
     text = generate(web, "txt2img")
     assert "Model: second" in text
     assert "Size: 256x256" in text, "the size follows what the checkpoint is made for"
+    assert "CFG scale: 4," in text, "and so does the guidance"
     choose("first")
     expect(web.locator("#model_status")).to_contain_text("first is ready")
 
