@@ -142,7 +142,8 @@ def _shown(picture: Picture, root_path: str) -> Answer:
 def _details(picture: Picture) -> Answer:
     found = infotext.parse(picture.text)
     prompts = [[key, found[key]] for key in ("Prompt", "Negative prompt") if found[key]]
-    return {"text": picture.text, "html": details_html(picture.text) or f"<p>{html.escape(picture.text)}</p>",
+    shown = details_html(picture.text) or f'<p translate="no">{html.escape(picture.text)}</p>'
+    return {"text": picture.text, "html": shown,
             "pairs": [*prompts, *map(list, infotext.pairs(picture.text).items())]}
 
 

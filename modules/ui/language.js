@@ -1,7 +1,7 @@
 // The page in another language: what stands in the table is put in the place of the English words as they appear.
 const inpaintLanguage = ((tables) => {
 	// What people write, what is sent, and names of files.
-	const KEPT = "[translate=no], .token, .caption-label, .examples, .tokens ol";
+	const KEPT = "[translate=no], .token, .caption-label, .filename, .examples, .tokens ol";
 	const NO_TEXT = `${KEPT}, script, style, textarea`;
 	const ATTRIBUTES = ["placeholder", "title", "aria-label", "alt"];
 	const STORED = "inpaint-webui:language";
@@ -40,7 +40,7 @@ const inpaintLanguage = ((tables) => {
 		if (Object.hasOwn(table, words)) return table[words];
 		for (const [pattern, said] of patterns) {
 			const found = words.match(pattern);
-			if (found) return said.replace(/\{(\d)\}/g, (_, index) => found[Number(index) + 1]);
+			if (found) return said.replace(/\{(\d)\}/g, (_, index) => sentence(found[Number(index) + 1]));
 		}
 		return words;
 	}

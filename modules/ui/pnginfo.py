@@ -78,8 +78,8 @@ def details_html(text: str) -> str:
     if not is_parameters(text):
         return ""
     found = infotext.parse(text)
-    prompts = "".join(f"<h3>{label}</h3><p>{html.escape(found[label])}</p>" for label in ("Prompt", "Negative prompt")
-                      if found[label])
+    prompts = "".join(f'<h3>{label}</h3><p translate="no">{html.escape(found[label])}</p>'
+                      for label in ("Prompt", "Negative prompt") if found[label])
     rows = "".join(f"<div><dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd></div>"
                    for key, value in infotext.pairs(text).items())
-    return f'<div class="info">{prompts}<dl>{rows}</dl></div>'
+    return f'<div class="info">{prompts}<dl translate="no">{rows}</dl></div>'

@@ -210,7 +210,7 @@ def test_what_is_made_appears_and_what_is_deleted_comes_back(view: Page, past: P
     expect_seed(view, COUNT - 1)
     assert len(list((past.outputs / ".trash").rglob("*.png"))) == 1
     big(view).get_by_role("button", name="Undo delete").click()
-    expect(big(view).locator('[data-part="position"]')).to_have_text(f"2 of {COUNT + 1}")
+    expect(big(view).locator('[data-part="position"]')).to_have_text(f"2 / {COUNT + 1}")
     assert {file.name for file in past.outputs.rglob("*.png")} == files
     assert not list((past.outputs / ".trash").rglob("*.png"))
     view.keyboard.press("ArrowLeft")

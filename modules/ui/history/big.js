@@ -12,6 +12,7 @@ async function show(id) {
 	if (!picture) return part("big").close();
 	big.id = id;
 	part("picture").src = picture.url;
+	part("picture").translate = !picture.prompt;
 	part("picture").alt = TEXT.open(picture.prompt);
 	part("download").href = picture.url;
 	part("download").download = picture.name;

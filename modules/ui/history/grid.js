@@ -46,7 +46,8 @@ function append(pictures) {
 
 function tile(picture) {
 	const image = make("img", {src: picture.thumbnail, alt: "", loading: "lazy", decoding: "async"});
-	const open = make("button", {type: "button", className: "hi-open", title: picture.prompt}, image);
+	const open = make("button", {
+		type: "button", className: "hi-open", title: picture.prompt, translate: !picture.prompt}, image);
 	open.setAttribute("aria-label", TEXT.open(picture.prompt));
 	const like = make("button", {type: "button", className: "hi-like", title: TEXT.like}, icon("star"));
 	like.setAttribute("aria-label", TEXT.like);
@@ -63,7 +64,8 @@ const tileOf = (id) => part("grid").querySelector(`[data-id="${id}"]`);
 function showChoices(name, choices) {
 	const list = form.elements[name], chosen = list.value;
 	if ([...list.options].slice(1).map((option) => option.value).join("\n") === choices.join("\n")) return;
-	list.replaceChildren(list.options[0], ...choices.map((choice) => new Option(choice, choice)));
+	list.replaceChildren(list.options[0], ...choices.map((choice) =>
+		make("option", {value: choice, textContent: choice, translate: false})));
 	list.value = choices.includes(chosen) ? chosen : "";
 }
 

@@ -13,6 +13,7 @@ async function showPair() {
 	const shown = compared;
 	SIDES.forEach((side, i) => {
 		part(side).src = shown[i].url;
+		part(side).translate = !shown[i].prompt;
 		part(side).alt = TEXT.open(shown[i].prompt);
 		part(`${side}Name`).textContent = shown[i].name;
 	});
@@ -39,6 +40,6 @@ function differences(one, other) {
 	const keys = [...new Set([...values[0].keys(), ...values[1].keys()])]
 		.filter((key) => values[0].get(key) !== values[1].get(key));
 	if (!keys.length) return make("p", {textContent: TEXT.same});
-	return make("table", {}, make("tbody", {}, ...keys.map((key) => make("tr", {}, make("th", {scope: "row", textContent: key}),
+	return make("table", {translate: false}, make("tbody", {}, ...keys.map((key) => make("tr", {}, make("th", {scope: "row", textContent: key}),
 		...values.map((side) => make("td", {textContent: side.get(key) || TEXT.other}))))));
 }

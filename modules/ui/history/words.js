@@ -2,7 +2,7 @@
 
 const TEXT = {
 	count: (count) => count === 1 ? "1 picture" : `${count.toLocaleString()} pictures`,
-	position: (number, count) => `${number.toLocaleString()} of ${count.toLocaleString()}`,
+	position: (number, count) => `${number.toLocaleString()} / ${count.toLocaleString()}`,
 	reading: (done, total) => `Reading ${done.toLocaleString()} of ${total.toLocaleString()} new files…`,
 	selected: (count) => `${count.toLocaleString()} selected`,
 	nothing: "No pictures yet: what you make appears here.",
