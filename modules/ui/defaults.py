@@ -29,7 +29,7 @@ class Defaults(Table):
     sampler: str = option("DDIM", "Sampling method")
     scheduler: str = option("Automatic", "Schedule type")
     steps: int = option(20, "Sampling steps", low=1, high=150)
-    cfg_scale: float = option(7.0, "CFG Scale", low=1, high=30)
+    cfg_scale: float = option(7.0, "CFG Scale", "7 follows what the checkpoint is made for.", low=1, high=30)
     width: int = option(512, "Width", "512 follows the size that the checkpoint is made for.", low=64, high=8192)
     height: int = option(512, "Height", "512 follows the size that the checkpoint is made for.", low=64, high=8192)
     n_iter: int = option(1, "Batch count", low=1, high=1000)
