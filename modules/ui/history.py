@@ -7,9 +7,7 @@ routes of `modules.api.history`, by their numbers.
 from __future__ import annotations
 
 import datetime
-import functools
 import html
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +16,13 @@ from typing import Any
 import gradio as gr
 
 from modules import infotext
-from modules.errors import InvalidInput, NotFound, UserError
+from modules.errors import InvalidInput, NotFound
 from modules.history import Filter, History, Picture
 from modules.ui.canvas import MaskData
 from modules.ui.header import Header
 from modules.ui.pnginfo import TARGETS, details_html
 from modules.ui.tab import Target, connect_send, picture_of
-from modules.ui.words import OUR_FAULT
-
-log = logging.getLogger(__name__)
+from modules.ui.words import answered
 
 ASSETS = Path(__file__).parent / "history"
 SCRIPTS = ("words", "icons", "elements", "grid", "choosing", "big", "versus", "start")
@@ -113,22 +109,7 @@ def answers(history: History, root_path: str) -> list[Callable[[Any], Answer]]:
         return {"version": status.version, "looking": status.looking, "done": status.done, "total": status.total,
                 "can_undo": history.can_undo()}
 
-    return [_answered(function) for function in (find, look, details, like, trash, undo, rebuild)]
-
-
-def _answered(function: Callable[[Question], Answer]) -> Callable[[Any], Answer]:
-
-    @functools.wraps(function)
-    def answer(question: Any) -> Answer:
-        try:
-            return function(question if isinstance(question, dict) else {})
-        except UserError as error:
-            return {"problem": error.message}
-        except Exception:
-            log.exception("%s failed", function.__name__)
-            return {"problem": OUR_FAULT}
-
-    return answer
+    return [answered(function) for function in (find, look, details, like, trash, undo, rebuild)]
 
 
 def _shown(picture: Picture, root_path: str) -> Answer:
