@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from PIL import Image
 
+from modules.imaging.outpaint import Sides
 from modules.imaging.resize import flatten
 from modules.imaging.texture import continue_texture
 from modules.request import Img2Img, MaskedContent, Txt2Img
 from modules.result import GeneratedImage
 from modules.scripts.context import Context, as_inpaint, later
-from modules.scripts.outpaint import DIRECTIONS, Growth, growth
+from modules.scripts.outpaint import DIRECTIONS, framed, grown_mask, growth
 from modules.scripts.script import Arguments, Input, Script
 
 
@@ -26,8 +27,8 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     assert isinstance(request, Img2Img)
     image = flatten(request.init_images[0], request.options.img2img_background_color)
     grow = growth(image.size, arguments["pixels"], arguments["directions"])
-    sides = [side for side in (Growth(left=grow.left), Growth(right=grow.right), Growth(up=grow.up),
-                               Growth(down=grow.down)) if side != Growth()]
+    sides = [side for side in (Sides(left=grow.left), Sides(right=grow.right), Sides(up=grow.up),
+                               Sides(down=grow.down)) if side != Sides()]
     count = request.n_iter * request.batch_size
     context.plan(len(sides) * count)
     shown: list[GeneratedImage] = []
@@ -44,7 +45,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     return shown
 
 
-def _grown(request: Img2Img, image: Image.Image, side: Growth, grow: Growth, arguments: Arguments,
+def _grown(request: Img2Img, image: Image.Image, side: Sides, grow: Sides, arguments: Arguments,
            context: Context) -> GeneratedImage | None:
     """`image` with one side more; None after an interruption that came before there was anything.
 
@@ -52,7 +53,7 @@ def _grown(request: Img2Img, image: Image.Image, side: Growth, grow: Growth, arg
     """
     blur = arguments["blur"]
     context.stage("Continuing the texture")
-    canvas = continue_texture(side.frame(image), side.frame(Image.new("RGB", image.size, "white")),
+    canvas = continue_texture(framed(image, side), framed(Image.new("RGB", image.size, "white"), side),
                               fall_off=arguments["fall_off"], colour_variation=arguments["variation"])
     width, height = canvas.size
     across = min(request.width, width) if side.left or side.right else width
@@ -60,8 +61,8 @@ def _grown(request: Img2Img, image: Image.Image, side: Growth, grow: Growth, arg
     left, top = (0 if side.left else width - across), (0 if side.up else height - down)
     box = (left, top, left + across, top + down)
     part = replace(
-        as_inpaint(request, side.mask(image.size, blur).crop(box)), init_images=(canvas.crop(box),),
-        latent_mask=side.mask(image.size, 2 * blur).crop(box), width=across, height=down, n_iter=1, batch_size=1,
+        as_inpaint(request, grown_mask(image.size, side, blur).crop(box)), init_images=(canvas.crop(box),),
+        latent_mask=grown_mask(image.size, side, 2 * blur).crop(box), width=across, height=down, n_iter=1, batch_size=1,
         mask_blur_x=4 * blur if grow.left or grow.right else 0, mask_blur_y=4 * blur if grow.up or grow.down else 0,
         masked_content=MaskedContent.ORIGINAL, only_masked=False, mask_invert=False, soft=None)
     result = context.generate(part, keep=False, extra=OUTPAINTING_MK2.describe(arguments) | {

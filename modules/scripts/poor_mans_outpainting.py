@@ -11,7 +11,7 @@ from modules.imaging.resize import flatten
 from modules.request import Img2Img, MaskedContent, Txt2Img
 from modules.result import GeneratedImage
 from modules.scripts.context import Context, as_inpaint, later
-from modules.scripts.outpaint import DIRECTIONS, growth
+from modules.scripts.outpaint import DIRECTIONS, framed, grown_mask, growth
 from modules.scripts.script import Arguments, Input, Script
 from modules.scripts.tiles import Tiles
 
@@ -27,12 +27,12 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     blur, pixels = arguments["blur"], arguments["pixels"]
     image = flatten(request.init_images[0], request.options.img2img_background_color)
     grow = growth(image.size, pixels, arguments["directions"])
-    grown = grow.frame(image)
+    grown = framed(image, grow)
     tiles = Tiles(grown.size, (request.width, request.height), pixels)
     old = (grow.left, grow.up, grow.left + image.width, grow.up + image.height)
     work = [number for number, box in enumerate(tiles.boxes)
             if not (box[0] >= old[0] and box[1] >= old[1] and box[2] <= old[2] and box[3] <= old[3])]
-    masks, latent_masks = (tiles.cut(grow.mask(image.size, inset)) for inset in (2 * blur, blur // 2))
+    masks, latent_masks = (tiles.cut(grown_mask(image.size, grow, inset)) for inset in (2 * blur, blur // 2))
     parts = tiles.cut(grown)
     context.plan(len(work))
     extra = POOR_MANS_OUTPAINTING.describe(arguments)
