@@ -18,6 +18,9 @@ from torch import Tensor
 from modules.engine import Engine
 from modules.settings import Settings
 
+ASTRONAUT = Path(__file__).parent / "data" / "astronaut.jpg"
+"""A photograph of a face, 512x512: NASA's Eileen Collins, public domain (scikit-image has it too)."""
+
 CHANNELS = 8
 """Channels of the context; the first four hold how far the words move each latent channel's mean."""
 

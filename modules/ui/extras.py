@@ -23,9 +23,9 @@ from modules.jobs import Job
 from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import tool_button
 from modules.ui.header import LIVE, Header
-from modules.ui.results import frames, summary_html
-from modules.ui.tab import Source, Target, connect_send, picture_of
-from modules.ui.words import tell, told
+from modules.ui.results import Watched
+from modules.ui.tab import Source, Target, connect_send, picture_of, show
+from modules.ui.words import told
 
 MOST_FILES = 500
 FOLDER = "extras-images"
@@ -62,10 +62,7 @@ class ExtrasTab:
     chosen: dict[str, Any]
     refresh: gr.Button
     note: gr.HTML
-    generate: gr.Button
-    interrupt: gr.Button
-    job_id: gr.State
-    stage: gr.HTML
+    watched: Watched
     gallery: gr.Gallery
     made: gr.State
     selected: gr.State
@@ -80,10 +77,10 @@ class ExtrasTab:
         @told
         def send(*arguments: Any) -> list[Any]:
             picture, _ = source(*arguments)
-            return [gr.Tabs(selected="extras"), gr.Tabs(selected="single"), False, picture.path or picture.image]
+            return [False, picture.path or picture.image]
 
-        button.click(send, inputs, [tabs, self.sources, self.many, self.picture], show_progress="hidden",
-                     api_visibility="private")
+        shown = show("single", show("extras", button.click, tabs).then, self.sources)
+        shown.then(send, inputs, [self.many, self.picture], show_progress="hidden", api_visibility="private")
 
 
 def build(header: Header) -> ExtrasTab:
@@ -123,8 +120,9 @@ def build(header: Header) -> ExtrasTab:
     many = gr.State(False)
     single.select(lambda: False, None, many, **LIVE)
     batch.select(lambda: True, None, many, **LIVE)
-    return ExtrasTab(header, sources, many, picture, files, chosen, refresh, note, generate, interrupt, gr.State(""),
-                     stage, gallery, gr.State([]), gr.State(0), buttons, compared, words, parameters)
+    return ExtrasTab(header, sources, many, picture, files, chosen, refresh, note,
+                     Watched(generate, interrupt, gr.State(""), stage), gallery, gr.State([]), gr.State(0), buttons,
+                     compared, words, parameters)
 
 
 def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
@@ -177,18 +175,15 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
 
     def run(*arguments: Any) -> Iterator[dict[Any, Any]]:
         job, made = submit(*arguments)
-        yield {tab.job_id: job.id, tab.generate: gr.update(visible=False), tab.interrupt: gr.update(visible=True)}
-        for frame in frames(job):
-            yield {tab.stage: frame}
-        if job.error:
-            tell(job.error.message)
-        changes: dict[Any, Any] = {tab.generate: gr.update(visible=True), tab.interrupt: gr.update(visible=False),
-                                   tab.stage: summary_html(job, [job.error.message] if job.error else [])}
-        if made:
+
+        def finished() -> tuple[list[str], dict[Any, Any]]:
+            if not made:
+                return [], {}
+            changes: dict[Any, Any] = dict(zip(shown, [made, 0, *about(made[0])], strict=True))
             changes[tab.gallery] = gr.update(value=[one.path for one in made], selected_index=0, preview=True)
-            changes |= zip(shown, [made, 0, *about(made[0])], strict=True)
-            changes |= {button: gr.update(interactive=True) for button in tab.buttons.values()}
-        yield changes
+            return [], changes | {button: gr.update(interactive=True) for button in tab.buttons.values()}
+
+        yield from tab.watched.follow(job, finished)
 
     def select(made: list[Made], event: gr.SelectData) -> list[Any]:
         index = event.index if isinstance(event.index, int) and event.index < len(made) else 0
@@ -201,10 +196,9 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
 
     demo.load(fill, None, upscalers, **LIVE)
     tab.refresh.click(fill, None, upscalers, **LIVE)
-    tab.generate.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
-                       [tab.job_id, tab.generate, tab.interrupt, tab.stage, tab.gallery, *shown,
-                        *tab.buttons.values()], **LIVE)
-    tab.interrupt.click(lambda job_id: header.queue.interrupt(job_id) and None, tab.job_id, None, queue=False, **LIVE)
+    tab.watched.start.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
+                            [*tab.watched.outputs, tab.gallery, *shown, *tab.buttons.values()], **LIVE)
+    tab.watched.connect(header.queue)
     tab.gallery.select(select, tab.made, shown[1:], **LIVE)
     for name, button in tab.buttons.items():
         connect_send(button, source, [tab.made, tab.selected], tabs_by_name[name], tabs, header)

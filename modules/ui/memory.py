@@ -22,4 +22,5 @@ def remember(loaded: Any, panels: Sequence[Panel]) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         gr.on([widget.change for widget in widgets], None, widgets, None,
               js=f"(...values) => inpaintPage.remember({call})", **quiet)
-        loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **quiet)
+        brought = loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **quiet)
+        brought.then(None, js=f"() => inpaintPage.ready({json.dumps(panel.tab)})", **quiet)

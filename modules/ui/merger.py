@@ -14,8 +14,8 @@ from modules.errors import InvalidInput
 from modules.jobs import Job
 from modules.ui.controls import tool_button
 from modules.ui.header import LIVE, Header
-from modules.ui.results import frames, summary_html
-from modules.ui.words import tell, told
+from modules.ui.results import Watched
+from modules.ui.words import told
 
 FORMULAS = {
     "Weighted sum": ("A x (1 - M) + B x M",
@@ -39,10 +39,7 @@ class Merger:
     chosen: dict[str, Any]
     refresh: gr.Button
     formula: gr.HTML
-    merge: gr.Button
-    interrupt: gr.Button
-    job_id: gr.State
-    stage: gr.HTML
+    watched: Watched
     made: gr.State
 
 
@@ -77,7 +74,7 @@ def build(header: Header) -> Merger:
                                       visible=False, elem_classes="interrupt")
             stage = gr.HTML("", elem_id="merger_stage", elem_classes="stage", js_on_load=None,
                             apply_default_css=False)
-    return Merger(header, chosen, refresh, formula, merge, interrupt, gr.State(""), stage, gr.State(""))
+    return Merger(header, chosen, refresh, formula, Watched(merge, interrupt, gr.State(""), stage), gr.State(""))
 
 
 def _checkpoints(name: str, label: str, *, visible: bool = True) -> gr.Dropdown:
@@ -86,7 +83,7 @@ def _checkpoints(name: str, label: str, *, visible: bool = True) -> gr.Dropdown:
 
 def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
     """Wires the tab. The events `refreshing` make it look for new files."""
-    header, chosen = merger.header, merger.chosen
+    header, chosen, watched = merger.header, merger.chosen, merger.watched
     catalog = header.engine.catalog
     lists = [chosen[name] for name in ("a", "b", "c", "bake_vae")]
 
@@ -105,27 +102,20 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
 
     def run(*values: Any) -> Iterator[dict[Any, Any]]:
         job, made = submit(*values)
-        yield {merger.job_id: job.id, merger.merge: gr.update(visible=False), merger.interrupt: gr.update(visible=True)}
-        for frame in frames(job):
-            yield {merger.stage: frame}
-        if job.error:
-            tell(job.error.message)
-        sentences = [job.error.message] if job.error else [f"{path.name} is there, and can be chosen at the top."
-                                                           for path in made]
-        changes: dict[Any, Any] = {merger.merge: gr.update(visible=True), merger.interrupt: gr.update(visible=False),
-                                   merger.stage: summary_html(job, sentences)}
-        if made:
-            changes[merger.made] = made[0].name
-        yield changes
+
+        def finished() -> tuple[list[str], dict[Any, Any]]:
+            if not made:
+                return [], {}
+            return [f"{made[0].name} is there, and can be chosen at the top."], {merger.made: made[0].name}
+
+        yield from watched.follow(job, finished)
 
     demo.load(fill, None, lists, **LIVE)
     gr.on(refreshing, fill, None, lists, **LIVE)
     chosen["method"].change(choose, chosen["method"],
                             [chosen["b"], chosen["c"], chosen["multiplier"], merger.formula], **LIVE)
-    merger.merge.click(run, list(chosen.values()),
-                       [merger.job_id, merger.merge, merger.interrupt, merger.stage, merger.made], **LIVE)
-    merger.interrupt.click(lambda job_id: header.queue.interrupt(job_id) and None, merger.job_id, None, queue=False,
-                           **LIVE)
+    watched.start.click(run, list(chosen.values()), [*watched.outputs, merger.made], **LIVE)
+    watched.connect(header.queue)
 
 
 def start(header: Header, values: dict[str, Any]) -> tuple[Job, list[Path]]:

@@ -45,9 +45,19 @@ const inpaintPage = (() => {
 		return copied.includes("Steps: ") ? copied : last;
 	}
 
+	// The values of a tab's controls after the settings have become `current`, [name]: those that follow a setting which
+	// is another one than it was take its value. `built` is what it was at first.
+	const followed = {};
+	function follow(tab, names, built, current, values) {
+		const before = followed[tab] ?? built;
+		followed[tab] = current[tab];
+		return names.map((name, i) => (same(before[name], current[tab][name]) ? values[i] : current[tab][name]));
+	}
+
 	// The controls of a tab over a reload, in the browser's storage, each with the value that the page started it with:
 	// where that is another one now, because a setting was changed, the control starts there. Nothing is kept before it
 	// has been brought back, because a page that loads tells of its own first values.
+	const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 	const starts = {};
 	const stored = (tab) => `inpaint-webui:${tab}:controls`;
 	function remember(tab, names, values) {
@@ -63,8 +73,11 @@ const inpaintPage = (() => {
 			kept = JSON.parse(localStorage.getItem(stored(tab))) ?? {};
 		} catch {} // the same, or something else wrote there
 		starts[tab] = values;
-		const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 		return names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name][1] ?? values[i] : values[i]));
+	}
+	// The tabs whose controls have their values, for whoever drives the page by a program.
+	function ready(tab) {
+		document.documentElement.dataset.ready = `${document.documentElement.dataset.ready ?? ""} ${tab}`.trim();
 	}
 
 	function useTheme(name) {
@@ -82,6 +95,6 @@ const inpaintPage = (() => {
 	document.addEventListener("keydown", onKey);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, parameters, remember, bringBack, useTheme};
+	return {fitSize, parameters, follow, remember, bringBack, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

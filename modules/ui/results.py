@@ -22,7 +22,7 @@ from PIL import Image
 from modules.jobs import Job, JobQueue
 from modules.request import Txt2Img
 from modules.saving import PARAMETERS
-from modules.ui.header import Header
+from modules.ui.header import LIVE, Header
 from modules.ui.words import tell, told
 
 TARGETS = ("img2img", "inpaint", "extras")
@@ -169,6 +169,42 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
                           elem_id=f"{tab}_infotext", elem_classes="infotext")
     return Results(queue, job_id, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
                    send_buttons)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a tab shows of a job that is not asked for by a request: its start button, Interrupt, and its stage."""
+
+    start: gr.Button
+    interrupt: gr.Button
+    job_id: gr.State
+    stage: gr.HTML
+
+    @property
+    def outputs(self) -> list[Component]:
+        """What `follow` changes."""
+        return [self.start, self.interrupt, self.job_id, self.stage]
+
+    def connect(self, queue: JobQueue) -> None:
+        """Wires Interrupt."""
+        self.interrupt.click(lambda job_id: queue.interrupt(job_id) and None, self.job_id, None, queue=False, **LIVE)
+
+    def follow(self, job: Job, finished: Callable[[], tuple[list[str], dict[Any, Any]]]) -> Iterator[dict[Any, Any]]:
+        """Until the job is over, what has changed; then what `finished` says and changes, all at once.
+
+        An error is said instead of its sentences.
+        """
+        yield self._buttons(running=True) | {self.job_id: job.id}
+        for frame in frames(job):
+            yield {self.stage: frame}
+        if job.error:
+            tell(job.error.message)
+        sentences, changes = finished()
+        said = summary_html(job, [job.error.message] if job.error else sentences)
+        yield self._buttons(running=False) | {self.stage: said} | changes
+
+    def _buttons(self, *, running: bool) -> dict[Any, Any]:
+        return {self.start: gr.update(visible=not running), self.interrupt: gr.update(visible=running)}
 
 
 # --- what the stage says

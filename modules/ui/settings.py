@@ -6,6 +6,7 @@ The tab draws itself (`settings/`) from the tables `Options` and `Defaults`, and
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,28 +43,28 @@ def build(engine: Engine, settings: Settings, lists: Lists) -> gr.HTML:
 def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Tabs, engine: Engine,
             settings: Settings) -> Any:
     """Wires the tab: a changed setting moves its controls. The event after which a page that loads has its starts."""
-    widgets = [(panel, name) for panel in panels for name in starts(panel, engine.options, Defaults())]
-    outputs = [panel.widgets[name] for panel, name in widgets]
-    built = [panel.widgets[name].value for panel, name in widgets]
+    # The values go to the page in one piece, and a script hands out those that changed: Gradio's page takes its time
+    # for every output of a server's event, at that event and at each one after it.
+    current = gr.JSON({}, visible=False)
+    built = {panel.tab: {name: panel.widgets[name].value for name in starts(panel, engine.options, Defaults())}
+             for panel in panels}
 
-    def current() -> dict[str, dict[str, Any]]:
+    def look() -> dict[str, dict[str, Any]]:
         defaults = remembered(engine.config, settings)
-        return {panel.tab: starts(panel, engine.options, defaults) for panel in panels}
+        return {"tabs": {"selected": defaults.tab},
+                **{panel.tab: starts(panel, engine.options, defaults) for panel in panels}}
 
-    def begin() -> list[Any]:
-        values = current()
-        chosen = remembered(engine.config, settings).tab
-        return [gr.skip() if chosen == Defaults().tab else gr.Tabs(selected=chosen),
-                *(gr.skip() if values[panel.tab][name] == shown else gr.update(value=values[panel.tab][name])
-                  for (panel, name), shown in zip(widgets, built, strict=True))]
+    def hand_out(event: Any) -> Any:
+        for panel in panels:
+            tab, names = json.dumps(panel.tab), list(built[panel.tab])
+            widgets = [panel.widgets[name] for name in names]
+            event = event.then(None, [current, *widgets], widgets, js=f"(current, ...values) => inpaintPage.follow("
+                               f"{tab}, {json.dumps(names)}, {json.dumps(built[panel.tab])}, current, values)", **QUIET)
+        return event
 
-    def follow(event: gr.EventData) -> list[Any]:
-        changed = {"denoising_strength" if name == "hr_denoising_strength" else name for name in event.names}
-        values = current()
-        return [gr.update(value=values[panel.tab][name]) if name in changed else gr.skip() for panel, name in widgets]
-
-    view.submit(follow, None, outputs, trigger_mode="multiple", **QUIET)
-    return demo.load(begin, None, [tabs, *outputs], concurrency_limit=None, **QUIET)
+    hand_out(view.submit(look, None, current, trigger_mode="always_last", **QUIET))
+    begun = demo.load(look, None, current, concurrency_limit=None, **QUIET)
+    return hand_out(begun.then(None, current, tabs, js="({tabs}) => ({...tabs, __type__: 'update'})", **QUIET))
 
 
 def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[Any], dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,8 +178,18 @@ def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: T
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     # The tab is shown first: a widget that is filled before its tab was ever open loses everything but its value.
-    button.click(lambda: gr.Tabs(selected=target.name), None, tabs, **quiet).then(
+    show(target.name, button.click, tabs).then(
         send, [target.panel.widgets["seed_locked"], *inputs], [*canvas, *target.panel.inputs, target.note], **quiet)
+
+
+def show(name: str, event: Any, tabs: gr.Tabs) -> Any:
+    """Wires `event`, such as `button.click`, to show the tab `name`.
+
+    By a script in the page: after a server's event that has tabs as its output, Gradio's page goes through all that is
+    in them, at that event and at each one after it.
+    """
+    return event(None, None, tabs, js=f"() => ({{selected: {json.dumps(name)}, __type__: 'update'}})",
+                 show_progress="hidden", api_visibility="private")
 
 
 def picture_of(image: Image.Image | Path) -> MaskData:

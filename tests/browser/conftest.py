@@ -30,6 +30,8 @@ from modules.jobs import JobQueue
 from modules.saving import Saver
 from modules.settings import Settings
 from modules.ui.canvas import MaskCanvas, MaskData
+from tests.browser.canvas_driver import Canvas, photo
+from tests.browser.page_driver import tab
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -218,3 +220,19 @@ def open_page(page: Page, url: str) -> None:
     page.wait_for_selector('#inpaint_canvas .mc[data-ready="true"]')
     page.wait_for_selector("#model_status [role=status]")
     page.wait_for_selector("#inpaint_examples button")
+    page.wait_for_selector("html[data-ready~=txt2img][data-ready~=img2img][data-ready~=inpaint]")
+
+
+@pytest.fixture
+def picture_size() -> tuple[int, int]:
+    """Of the picture in `painting`; overridden where a test wants another."""
+    return 512, 512
+
+
+@pytest.fixture
+def painting(web: Page, picture_size: tuple[int, int], tmp_path: Path) -> Canvas:
+    """The inpaint tab with a picture, photo.png in the test's folder."""
+    tab(web, "inpaint")
+    canvas = Canvas(web, [], "#inpaint_canvas")
+    canvas.open(photo(tmp_path / "photo.png", picture_size))
+    return canvas

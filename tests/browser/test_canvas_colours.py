@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.canvas_driver import Bits, Canvas, ideal, ideal_stroke, iou
 from tests.browser.conftest import CanvasApp, PageApp
-from tests.browser.test_page import generate, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, set_number, shown_picture, tab
 
 SIZE = (320, 240)
 

@@ -12,18 +12,14 @@ from playwright.sync_api import Page, expect
 from modules.imaging.outpaint import OVERLAP
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import PageApp
-from tests.browser.test_page import generate, set_number, shown_picture, stage, tab, wait_result
+from tests.browser.page_driver import generate, set_number, shown_picture, stage, tab, wait_result
 
 BLUR_REACH = 10  # of the mask blur 4: two and a half sigmas
 
 
 @pytest.fixture
-def painting(web: Page, tmp_path: Path) -> Canvas:
-    """The inpaint tab with a 256x192 picture."""
-    tab(web, "inpaint")
-    canvas = Canvas(web, [], "#inpaint_canvas")
-    canvas.open(photo(tmp_path / "photo.png", (256, 192)))
-    return canvas
+def picture_size() -> tuple[int, int]:
+    return 256, 192
 
 
 def test_outpainting_keeps_the_old_pixels_and_can_be_undone(painting: Canvas, tmp_path: Path) -> None:

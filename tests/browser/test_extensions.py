@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp, open_page
-from tests.browser.test_page import generate, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, set_number, shown_picture, tab
 
 SHOTS = os.environ.get("SHOTS")
 """Where pictures of the page are put, for those who want to look at them."""

@@ -24,7 +24,7 @@ from modules.weights.catalog import CheckpointFile
 from modules.weights.merge import METHODS
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp
-from tests.browser.test_page import generate, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, set_number, shown_picture, tab
 
 TEXT = "a boat\nSteps: 5, Sampler: Euler, CFG scale: 7, Seed: 11, Size: 104x64"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import Any
@@ -14,48 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import EXAMPLES, PageApp, open_page
-
-
-def tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
-
-
-def set_number(page: Page, elem_id: str, value: int) -> None:
-    box = page.locator(f"#{elem_id} input[type=number]")
-    box.fill(str(value))
-    box.press("Tab")
-
-
-def generate(page: Page, name: str) -> str:
-    """Presses Generate and waits until it is over; the parameters text."""
-    page.locator(f"#{name}_generate").click()
-    return wait_result(page, name)
-
-
-def wait_result(page: Page, name: str) -> str:
-    expect(page.locator(f"#{name}_infotext textarea")).to_have_value(re.compile("Steps: "))
-    expect(page.locator(f"#{name}_generate")).to_be_visible()
-    return page.locator(f"#{name}_infotext textarea").input_value()
-
-
-def shown_picture(page: Page, name: str) -> Image.Image:
-    """What the gallery shows, as the server sends it."""
-    source = page.locator(f"#{name}_gallery img").first.get_attribute("src")
-    assert source is not None
-    return Image.open(io.BytesIO(page.request.get(source).body()))
-
-
-def stage(page: Page, name: str) -> Any:
-    return page.locator(f"#{name}_stage [role=status]")
-
-
-@pytest.fixture
-def painting(web: Page, tmp_path: Path) -> Canvas:
-    """The inpaint tab with a 512x512 picture."""
-    tab(web, "inpaint")
-    canvas = Canvas(web, [], "#inpaint_canvas")
-    canvas.open(photo(tmp_path / "photo.png", (512, 512)))
-    return canvas
+from tests.browser.page_driver import generate, set_number, shown_picture, stage, tab, wait_result
 
 
 def test_txt2img_by_keyboard(web: Page, page_app: PageApp) -> None:

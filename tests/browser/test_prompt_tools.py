@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from modules.styles import load_styles
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import PageApp, open_page
-from tests.browser.test_page import generate, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, set_number, shown_picture, tab
 
 TEXT = """a lighthouse, [dawn:dusk:0.5]
 Negative prompt: fog

@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import PageApp, open_page
-from tests.browser.test_page import set_number, stage, tab
+from tests.browser.page_driver import set_number, stage, tab
 
 SLOW = 90_000
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeModel, fake_engine
+from fakes import ASTRONAUT, FakeModel, fake_engine
 from PIL import Image
 
 from modules import infotext
@@ -150,10 +150,9 @@ USUAL: Mapping[str, Any] = {"neighbours": 5, "smallest": 5}
 
 
 def test_the_face_detector_finds_the_astronaut() -> None:
-    data = pytest.importorskip("skimage.data")
     from extensions.detailer.detectors import DETECTORS
 
-    picture = Image.fromarray(data.astronaut())
+    picture = Image.open(ASTRONAUT)
     boxes = DETECTORS["Face"](picture, USUAL)
     face = next(box for box in boxes if box[0] < 225 < box[2] and box[1] < 115 < box[3])
     assert 60 < face[2] - face[0] < 200

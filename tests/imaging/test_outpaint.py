@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import skimage.data
+from fakes import ASTRONAUT
 from PIL import Image
 
 from modules.imaging.outpaint import OVERLAP, Sides, grow_mask, grow_paint, grow_picture
@@ -14,7 +14,7 @@ SIDES = Sides(left=40, up=0, right=24, down=64)
 
 @pytest.fixture(scope="module")
 def photo() -> Image.Image:
-    return Image.fromarray(skimage.data.astronaut()).resize((160, 120))
+    return Image.open(ASTRONAUT).resize((160, 120))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

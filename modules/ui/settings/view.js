@@ -77,8 +77,8 @@ function show(changed) {
 	for (const [name, {about, row, control}] of rows) {
 		if (!(name in changed)) continue;
 		row.classList.toggle("st-changed", changed[name] !== about.default);
-		// A value that was refused stays to be corrected.
-		if (changed[name] === values[name] && row.classList.contains("st-wrong")) continue;
+		// What somebody is writing just now stays, and what was refused stays to be corrected.
+		if (changed[name] === values[name]) continue;
 		control.show(changed[name]);
 		complain(name, "");
 	}
@@ -105,7 +105,7 @@ async function change(changes) {
 	}
 	for (const name of names) complain(name, "");
 	show(answer.values);
-	trigger("submit", {names});
+	trigger("submit");
 	return true;
 }
 

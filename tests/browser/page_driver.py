@@ -1,0 +1,48 @@
+"""What a person does on the real page, and what they see."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+
+def tab(page: Page, name: str) -> None:
+    """Opens a tab of the page; those that a narrow screen has no room for are in a menu."""
+    shown = page.get_by_role("tab", name=name, exact=True)
+    if not shown.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+        shown = page.locator(".overflow-dropdown").first.get_by_role("button", name=name, exact=True)
+    shown.click()
+
+
+def set_number(page: Page, elem_id: str, value: int) -> None:
+    box = page.locator(f"#{elem_id} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def generate(page: Page, name: str) -> str:
+    """Presses Generate and waits until it is over; the parameters text."""
+    page.locator(f"#{name}_generate").click()
+    return wait_result(page, name)
+
+
+def wait_result(page: Page, name: str) -> str:
+    expect(page.locator(f"#{name}_infotext textarea")).to_have_value(re.compile("Steps: "))
+    expect(page.locator(f"#{name}_generate")).to_be_visible()
+    return page.locator(f"#{name}_infotext textarea").input_value()
+
+
+def shown_picture(page: Page, name: str) -> Image.Image:
+    """What the gallery shows, as the server sends it."""
+    source = page.locator(f"#{name}_gallery img").first.get_attribute("src")
+    assert source is not None
+    return Image.open(io.BytesIO(page.request.get(source).body()))
+
+
+def stage(page: Page, name: str) -> Any:
+    return page.locator(f"#{name}_stage [role=status]")
