@@ -1,0 +1,147 @@
+"""The page in Chinese: chosen by the browser or by hand, complete, and only what the page itself says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from modules import ui
+from modules.ui.language import HERE
+from tests.browser.canvas_driver import Canvas, photo
+from tests.browser.conftest import PageApp, open_page, watched
+from tests.browser.page_driver import generate, set_number
+
+COLLECT = """async () => {
+    const kept = "[translate=no], .token, .caption-label, .examples, .tokens ol";
+    const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").get;
+    const found = new Set();
+    const add = (text) => text && /[a-z]/i.test(text) && found.add(text.trim().replace(/\\s+/g, " "));
+    const collect = () => {
+        for (const one of document.body.querySelectorAll("*")) {
+            if (one.closest(kept)) continue;
+            for (const name of ["placeholder", "title", "aria-label", "alt"]) add(one.getAttribute(name));
+            if (one.matches("input[role=listbox]")) add(value.call(one));
+            if (one.closest("script, style, textarea")) continue;
+            for (const node of one.childNodes) if (node.nodeType === Node.TEXT_NODE) add(node.data);
+        }
+    };
+    collect();
+    for (const list of document.querySelectorAll("input[role=listbox]")) {
+        if (!list.checkVisibility()) continue;
+        list.focus();
+        await new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
+        collect();
+        list.blur();
+    }
+    return [...found];
+}"""
+"""What stands on the page with Latin letters in it, hidden parts and the entries of every dropdown included."""
+
+NAMES = """txt2img img2img inpaint WebUI Inpaint Stable Diffusion SD PNG CFG VAE LoRA CPU GPU NV alpha beta rho Rho
+    sigma Sigma DDIM DPM++ SDE DPM2 Euler Heun UniPC Karras Lanczos Haar Clip Eta k-diffusion ENSD Tiling
+    Refiner alphas_cumprod model_ema fp16 float16 safetensors pth models outputs extensions ESRGAN SwinIR DAT
+    spandrel torchvision torch pip install bh1 bh2 vary_coeff time_uniform time_quadratic logSNR webui-1.10 mk2
+    X/Y/Z Ctrl Enter Shift Alt Space Esc Delete English"""
+"""Names, units and keys that are the same in Chinese, beside those of samplers, schedules and files."""
+
+TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history", "extensions", "settings")
+
+
+@pytest.fixture(scope="module")
+def chinese_page(browser: Browser, page_app: PageApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    picture = photo(tmp_path_factory.mktemp("history") / "any.png", (64, 64))
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN")
+    context.route("**/history/*/*", lambda route: route.fulfill(path=picture))  # routes that this application lacks
+    page, problems = watched(context, page_app.url)
+    yield page
+    context.close()
+    assert not problems
+
+
+@pytest.fixture
+def chinese(chinese_page: Page, page_app: PageApp) -> Page:
+    """The page as a Chinese browser gets it. Loading it takes long, so the tests share it as long as it is Chinese."""
+    if chinese_page.evaluate("document.documentElement.lang") != "zh-CN":
+        open_page(chinese_page, page_app.url)
+    return chinese_page
+
+
+def show(page: Page, name: str) -> None:
+    page.locator(f"#tab_{name}-button").click()
+
+
+def everything(page: Page, picture: Path) -> Iterator[str]:
+    """Every text of every tab, with what opens opened and each script chosen in turn."""
+    for name in TABS:
+        show(page, name)
+        if name in ("inpaint", "img2img"):
+            Canvas(page, [], {"inpaint": "#inpaint_canvas", "img2img": "#img2img_image"}[name]).open(picture)
+        if name == "settings":
+            page.wait_for_selector(".st-row")
+        for closed in ("button.label-wrap:not(.open):visible", ".switch-head input:not(:checked):visible"):
+            page.locator(closed).evaluate_all("(all) => all.forEach((one) => one.click())")
+        yield from page.evaluate(COLLECT)
+        if name in ("txt2img", "img2img"):
+            scripts = page.locator(f"#{name}_script .sf-dropdown select").first
+            for title in scripts.locator("option").evaluate_all("(all) => all.map((one) => one.value)"):
+                scripts.select_option(title)
+                yield from page.evaluate(COLLECT)
+
+
+def test_what_is_sent_and_written_is_english(chinese: Page) -> None:
+    page, sent = chinese, list[str]()
+    page.on("request", lambda request: sent.append(request.post_data or ""))
+    show(page, "txt2img")
+    page.fill("#txt2img_prompt textarea", "Settings")
+    set_number(page, "txt2img_steps", 2)
+    page.locator("#txt2img_enable_hr input").check()
+    page.locator("#txt2img_hr_upscaler input").click()
+    page.get_by_role("option", name="潜变量（最近邻）").click()
+    page.locator("#txt2img_script .sf-dropdown select").first.select_option(label="提示词矩阵")
+    text = generate(page, "txt2img")
+    assert text.startswith("Settings\nSteps: 2, Sampler: DDIM, Schedule type: Automatic")
+    assert "Hires upscaler: Latent (nearest)," in text
+    assert "Script: Prompt matrix" in text
+    show(page, "inpaint")
+    page.locator("#inpaint_fill").get_by_label("填充").check()
+    page.locator("#inpaint_generate").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("请先选择一张图片")
+    assert any("Latent (nearest)" in body for body in sent)
+    assert not [body for body in sent if re.search(r"[\u3400-\u9fff]", body)]
+
+
+def test_no_english_is_left(chinese: Page, page_app: PageApp, tmp_path: Path) -> None:
+    engine = page_app.engine
+    choices = ui.list_choices(engine)
+    files = [*(file.name for file in engine.catalog.checkpoints()), *(guest.name for guest in engine.plugins.guests)]
+    names = sorted({*NAMES.split(), *choices["sampler"], *choices["scheduler"], *files}, key=len, reverse=True)
+    foreign = re.compile(r"#[0-9a-f]{6}|An extension of the tests.|RuntimeError: the moon is full|"
+                         r"(?<![A-Za-z])(" + "|".join(map(re.escape, names)) + r")(?![A-Za-z])")
+    left = {text for text in everything(chinese, photo(tmp_path / "photo.png", (256, 256)))
+            if re.search(r"[A-Za-z]{2,}", foreign.sub("", text))}
+    assert not left, "\n".join(sorted(left))
+
+def test_the_browser_chooses_and_the_choice_is_kept(chinese: Page) -> None:
+    page = chinese
+    show(page, "txt2img")
+    expect(page.get_by_role("button", name="生成", exact=True)).to_be_visible()
+    expect(page.get_by_role("slider", name="迭代步数的滑块", exact=True)).to_be_visible()
+    page.locator("#language select").select_option("en")  # which loads the page again
+    page.wait_for_selector("html[lang=en]")
+    show(page, "txt2img")
+    expect(page.get_by_role("button", name="Generate", exact=True)).to_be_visible()
+    expect(page.get_by_role("slider", name="range slider for Sampling steps", exact=True)).to_be_visible()
+
+
+def test_every_sentence_is_there_once_with_its_places() -> None:
+    for file in (HERE / "languages").glob("*.json"):
+        pairs = json.loads(file.read_text("utf-8"), object_pairs_hook=list)
+        keys = [key for key, _ in pairs]
+        assert len(keys) == len(set(keys))
+        for key, said in pairs:
+            assert sorted(re.findall(r"\{\d\}", key)) == sorted(re.findall(r"\{\d\}", said)), key
