@@ -26,6 +26,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.ui import history as history_tab
     from modules.ui import settings as settings_tab
     from modules.ui.controls import SAME, Panel
+    from modules.ui.events import LIVE
     from modules.ui.header import Header
     from modules.ui.memory import remember
     from modules.ui.results import remembered_job
@@ -80,8 +81,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
             choices = list_choices(engine)
             return [gr.update(choices=choices[name]) for name, _ in lists]
 
-        demo.load(fill_lists, None, [widget for _, widget in lists], show_progress="hidden", api_visibility="private",
-                  concurrency_limit=None)
+        demo.load(fill_lists, None, [widget for _, widget in lists], **LIVE)
     return demo
 
 

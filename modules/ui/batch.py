@@ -17,6 +17,7 @@ from modules.request import Txt2Img
 from modules.ui import scripts
 from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import Panel
+from modules.ui.events import QUIET
 from modules.ui.header import Header
 from modules.ui.prompts import styled
 from modules.ui.tab import MakeRequest, Tab
@@ -49,8 +50,7 @@ class Batch:
     def connect(self, tab: Tab, header: Header, make_request: MakeRequest) -> None:
         """Wires the fold: the files become one job of the queue, which the tab's results watch."""
         files, folder = self.widgets["files"], self.widgets["folder"]
-        folder.upload(lambda old, new: [*(old or []), *pictures_of(new)], [files, folder], files,
-                      show_progress="hidden", api_visibility="private")
+        folder.upload(lambda old, new: [*(old or []), *pictures_of(new)], [files, folder], files, **QUIET)
         masks = [self.widgets["masks"]] if "masks" in self.widgets else []
         inputs = [files, *masks, tab.canvas, header.checkpoint, header.vae, *self.panel.inputs]
 

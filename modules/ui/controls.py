@@ -23,6 +23,7 @@ from modules.options import Options
 from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
 from modules.settings import Settings
 from modules.ui.canvas import MaskData
+from modules.ui.events import QUIET
 
 MASKED_CONTENT = {"fill": MaskedContent.FILL, "original": MaskedContent.ORIGINAL,
                   "latent noise": MaskedContent.LATENT_NOISE, "latent nothing": MaskedContent.LATENT_NOTHING}
@@ -233,10 +234,10 @@ def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
             height = slider(panel, "height", "Height", 64, largest, 512, 8)
         with gr.Column(min_width=40, scale=0, elem_classes="tools"):
             swap = tool_button("swap", "Swap width and height", panel.elem_id("swap_size"))
-            swap.click(None, [width, height], [width, height], js="(w, h) => [h, w]", show_progress="hidden")
+            swap.click(None, [width, height], [width, height], js="(w, h) => [h, w]", **QUIET)
             if canvas is not None:
                 take = tool_button("ruler", "Take the size from the picture", panel.elem_id("take_size"))
-                take.click(None, [canvas, width, height], [width, height], show_progress="hidden",
+                take.click(None, [canvas, width, height], [width, height], **QUIET,
                            js=f"(value, w, h) => inpaintPage.fitSize(value && value.size, w, h, {largest})")
     with gr.Row(elem_classes="tight"):
         slider(panel, "n_iter", "Batch count", 1, panel.settings.max_count, 1, 1, min_width=120)
@@ -253,11 +254,10 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
                                                       min_width=70, scale=0, elem_classes="lock"))
         dice = tool_button("dice", "Random seed", panel.elem_id("random_seed"))
         reuse = tool_button("reuse", "Reuse the seed of the shown picture", panel.elem_id("reuse_seed"))
-    dice.click(None, [locked, seed], seed, js="(locked, seed) => locked ? seed : -1", show_progress="hidden")
+    dice.click(None, [locked, seed], seed, js="(locked, seed) => locked ? seed : -1", **QUIET)
     reuse.click(lambda held, now, last: now if held or last is None else last, [locked, seed, last_seed], seed,
-                show_progress="hidden", queue=False, api_visibility="private")
-    locked.change(lock_seed, [locked, seed, last_seed], seed, show_progress="hidden", queue=False,
-                  api_visibility="private")
+                queue=False, **QUIET)
+    locked.change(lock_seed, [locked, seed, last_seed], seed, queue=False, **QUIET)
     with gr.Accordion("Variation seed", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
             panel.add("subseed", gr.Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,

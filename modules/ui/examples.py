@@ -5,6 +5,8 @@ from __future__ import annotations
 import gradio as gr
 from gradio.components import Component
 
+from modules.ui.events import QUIET
+
 TEMPLATE = """<div class="examples" data-count="{{value.length}}">
 {{#each value}}<button type="button" data-kind="{{this.kind}}">{{this.text}}</button>{{/each}}</div>"""
 
@@ -22,7 +24,7 @@ def examples(tab: str) -> gr.HTML:
 
 def connect(strip: gr.HTML, prompt: Component) -> None:
     """Wires the clicks."""
-    strip.click(pick, prompt, prompt, show_progress="hidden", queue=False, api_visibility="private")
+    strip.click(pick, prompt, prompt, queue=False, **QUIET)
 
 
 def pick(prompt: str, event: gr.EventData) -> str:

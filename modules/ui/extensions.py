@@ -12,10 +12,9 @@ import gradio as gr
 from modules.engine import Engine
 from modules.plugins import Guest
 from modules.scripts.script import Controls
+from modules.ui.events import QUIET
 from modules.ui.scripts import Choice, ScriptForm
 from modules.ui.words import told
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 HELP = ("To add an extension, put its folder into the folder extensions and start the program again. "
         "Switching one on or off takes effect at the next start.")

@@ -22,7 +22,8 @@ from modules.imaging.upscale import RESAMPLING
 from modules.jobs import Job
 from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import tool_button
-from modules.ui.header import LIVE, Header
+from modules.ui.events import LIVE, QUIET
+from modules.ui.header import Header
 from modules.ui.results import Watched
 from modules.ui.tab import Source, Target, connect_send, picture_of, show
 from modules.ui.words import told
@@ -80,7 +81,7 @@ class ExtrasTab:
             return [False, picture.path or picture.image]
 
         shown = show("single", show("extras", button.click, tabs).then, self.sources)
-        shown.then(send, inputs, [self.many, self.picture], show_progress="hidden", api_visibility="private")
+        shown.then(send, inputs, [self.many, self.picture], **QUIET)
 
 
 def build(header: Header) -> ExtrasTab:
@@ -140,10 +141,9 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
     second = gr.Dropdown(["None", *RESAMPLING], label="Upscaler 2", value="None", elem_id="extras_upscaler_2")
     visibility = gr.Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
                            elem_id="extras_visibility")
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     mode.change(lambda chosen: [gr.update(visible=chosen == scale) for scale in (SCALES[0], *[SCALES[1]] * 3)], mode,
-                [factor, width, height, crop], **quiet)
-    second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **quiet)
+                [factor, width, height, crop], **QUIET)
+    second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **QUIET)
     widgets = {"mode": mode, "factor": factor, "width": width, "height": height, "crop": crop, "upscaler": upscaler,
                "second_upscaler": second, "visibility": visibility}
     return widgets, refresh, note

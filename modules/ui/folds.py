@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import gradio as gr
 
@@ -12,10 +11,8 @@ from modules.errors import UserError
 from modules.request import SoftInpainting, Txt2Img
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import MASK_MODES, SAME, Panel, slider
+from modules.ui.events import FOLLOWING
 from modules.ui.softview import noise_levels, soft_html
-
-LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private",
-                        "concurrency_limit": 2}
 
 
 @contextlib.contextmanager
@@ -51,7 +48,7 @@ def hires_fix(panel: Panel) -> None:
                                            elem_id=panel.elem_id(name)))
     names = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
     widgets = [panel.widgets[name] for name in names]
-    gr.on([widget.change for widget in widgets], _hires_size, widgets, size, queue=False, **LIVE)
+    gr.on([widget.change for widget in widgets], _hires_size, widgets, size, queue=False, **FOLLOWING)
 
 
 def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y: float) -> str:
@@ -93,7 +90,7 @@ def connect_soft_view(panel: Panel, canvas: MaskCanvas, view: gr.HTML) -> None:
     names = ("soft", "soft_power", "soft_scale", "mask_invert", "mask_blur", "sampler", "scheduler", "steps",
              "denoising_strength", "width", "height", "ddim_loop")
     widgets = [panel.widgets[name] for name in names]
-    gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view, **LIVE)
+    gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view, **FOLLOWING)
 
 
 def _soft_view(picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float, sampler: str,

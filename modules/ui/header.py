@@ -20,6 +20,7 @@ from modules.jobs import JobQueue
 from modules.options import Options
 from modules.ui import language
 from modules.ui.controls import tool_button
+from modules.ui.events import LIVE
 from modules.ui.words import tell, told
 from modules.weights.catalog import CheckpointFile, metadata
 
@@ -27,7 +28,6 @@ POLL_SECONDS = 0.5
 USUAL_SIZE = 512
 USUAL_GUIDANCE = 7
 MOST_CHIPS = 60
-LIVE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
 
 @dataclass

@@ -8,6 +8,7 @@ from modules.ui import controls
 from modules.ui.batch import Batch
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import MASK_MODES, Panel
+from modules.ui.events import FOLLOWING, QUIET
 from modules.ui.header import Header
 from modules.ui.outpaint import Outpainting
 from modules.ui.previews import previews_html
@@ -60,10 +61,8 @@ def _connect_starts(panel: Panel, header: Header, canvas: MaskCanvas, starts: gr
         model = header.engine.loaded.model if header.engine.loaded and header.queue.current is None else None
         return previews_html(picture, MASK_MODES.get(mask_mode, False), int(blur or 0), chosen, model)
 
-    gr.on([canvas.change, *(widget.change for widget in widgets)], draw_starts, [canvas, *widgets], starts,
-          show_progress="hidden", trigger_mode="always_last", api_visibility="private", concurrency_limit=2)
-    starts.click(_mode, None, panel.widgets["masked_content"], show_progress="hidden", queue=False,
-                 api_visibility="private")
+    gr.on([canvas.change, *(widget.change for widget in widgets)], draw_starts, [canvas, *widgets], starts, **FOLLOWING)
+    starts.click(_mode, None, panel.widgets["masked_content"], queue=False, **QUIET)
 
 
 def _mode(event: gr.EventData) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from modules.ui.controls import Panel
+from modules.ui.events import QUIET
 
 
 def remember(loaded: Any, panels: Sequence[Panel]) -> None:
@@ -19,8 +20,7 @@ def remember(loaded: Any, panels: Sequence[Panel]) -> None:
     for panel in panels:
         widgets = list(panel.widgets.values())
         call = f"{json.dumps(panel.tab)}, {json.dumps(list(panel.widgets))}, values"
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         gr.on([widget.change for widget in widgets], None, widgets, None,
-              js=f"(...values) => inpaintPage.remember({call})", **quiet)
-        brought = loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **quiet)
-        brought.then(None, js=f"() => inpaintPage.ready({json.dumps(panel.tab)})", **quiet)
+              js=f"(...values) => inpaintPage.remember({call})", **QUIET)
+        brought = loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **QUIET)
+        brought.then(None, js=f"() => inpaintPage.ready({json.dumps(panel.tab)})", **QUIET)

@@ -13,7 +13,8 @@ import gradio as gr
 from modules.errors import InvalidInput
 from modules.jobs import Job
 from modules.ui.controls import tool_button
-from modules.ui.header import LIVE, Header
+from modules.ui.events import LIVE
+from modules.ui.header import Header
 from modules.ui.results import Watched
 from modules.ui.words import told
 

@@ -11,6 +11,7 @@ from modules.errors import InvalidInput
 from modules.imaging.outpaint import Sides, grow_mask, grow_paint, grow_picture
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import Panel
+from modules.ui.events import QUIET
 from modules.ui.words import told
 
 SIDES = ("left", "right", "up", "down")
@@ -45,12 +46,11 @@ class Outpainting:
     def connect(self, canvas: MaskCanvas) -> None:
         """Wires the fold. The size that will be generated follows the picture's."""
         fold, sides, pixels, button = self.widgets.values()
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         show_frame = SHOW_FRAME % canvas.elem_id
-        gr.on([sides.change, pixels.change, fold.expand], None, [sides, pixels], None, js=show_frame, **quiet)
-        fold.collapse(None, None, None, js=f"() => ({show_frame})([], 0)", **quiet)
+        gr.on([sides.change, pixels.change, fold.expand], None, [sides, pixels], None, js=show_frame, **QUIET)
+        fold.collapse(None, None, None, js=f"() => ({show_frame})([], 0)", **QUIET)
         size = [self.panel.widgets[name] for name in ("width", "height")]
-        button.click(self.extend, [canvas, sides, pixels], [canvas, *size, sides], **quiet)
+        button.click(self.extend, [canvas, sides, pixels], [canvas, *size, sides], **QUIET)
 
     @told
     def extend(self, picture: MaskData, chosen: list[str], pixels: float) -> tuple[MaskData, int, int, list[str]]:

@@ -14,6 +14,7 @@ from modules import infotext, picture_text
 from modules.errors import NotFound
 from modules.settings import Settings
 from modules.ui.canvas import MaskData, open_picture
+from modules.ui.events import QUIET
 from modules.ui.header import Header
 from modules.ui.pasting import is_parameters
 from modules.ui.tab import Target, connect_send
@@ -65,8 +66,7 @@ def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, he
             raise NotFound("Choose a picture first.")
         return MaskData(path=Path(file)), text
 
-    info.picture.change(show, info.picture, [info.details, info.text, *info.buttons.values()], show_progress="hidden",
-                        api_visibility="private")
+    info.picture.change(show, info.picture, [info.details, info.text, *info.buttons.values()], **QUIET)
     for name, button in info.buttons.items():
         connect_send(button, source, [info.picture, info.text], tabs_by_name[name], tabs, header)
 

@@ -10,9 +10,8 @@ import gradio as gr
 from modules.styles import Style, apply_styles, load_styles, save_style
 from modules.ui.controls import Panel, tool_button
 from modules.ui.counter import counted, counter
+from modules.ui.events import LIVE, QUIET
 from modules.ui.words import told
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
         gr.Info(f"The style {name.strip()} is saved.", title="")
         return names(), gr.update(visible=False), ""
 
-    demo.load(names, None, styles, concurrency_limit=None, **QUIET)
+    demo.load(names, None, styles, **LIVE)
     gr.on([prompt.change, negative.change, styles.change], count, [prompt, negative, styles, panel.widgets["steps"]],
           list(prompts.counters), trigger_mode="always_last", queue=False, **QUIET)
     prompts.refresh.click(names, None, styles, **QUIET)

@@ -22,7 +22,8 @@ from PIL import Image
 from modules.jobs import Job, JobQueue
 from modules.request import Txt2Img
 from modules.saving import PARAMETERS
-from modules.ui.header import LIVE, Header
+from modules.ui.events import LIVE, QUIET
+from modules.ui.header import Header
 from modules.ui.words import tell, told
 
 TARGETS = ("img2img", "inpaint", "extras")
@@ -61,13 +62,12 @@ class Results:
     def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component],
                 header: Header) -> None:
         """Wires the buttons: Generate submits what `make_request` makes of `inputs`, and the page watches it."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         self.watch_click(self.generate, lambda *arguments: self.queue.submit(make_request(*arguments)), inputs, header)
-        demo.load(self.watch_again, self.job_id, self.outputs, **quiet, concurrency_limit=None)
+        demo.load(self.watch_again, self.job_id, self.outputs, **LIVE)
         self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, queue=False,
-                             **quiet)
-        self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, queue=False, **quiet)
-        self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **quiet)
+                             **QUIET)
+        self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, queue=False, **QUIET)
+        self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **QUIET)
 
     def watch_click(self, button: gr.Button, submit: Callable[..., Job], inputs: list[Component],
                     header: Header) -> None:
@@ -77,9 +77,8 @@ class Results:
         def start(*arguments: Any) -> str:
             return submit(*arguments).id
 
-        watching: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        button.click(start, inputs, self.job_id, **watching).success(
-            self.watch, self.job_id, self.outputs, **watching).then(header.idle, None, header.status, **watching)
+        button.click(start, inputs, self.job_id, **LIVE).success(
+            self.watch, self.job_id, self.outputs, **LIVE).then(header.idle, None, header.status, **LIVE)
 
     @property
     def outputs(self) -> list[Component]:

@@ -19,10 +19,10 @@ from modules.options import Options, Table
 from modules.settings import Settings
 from modules.ui.controls import Panel
 from modules.ui.defaults import KEY, LARGEST, Defaults, entries, remembered, starts
+from modules.ui.events import LIVE, QUIET
 from modules.ui.words import answered
 
 ASSETS = Path(__file__).parent / "settings"
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 SECTIONS = {"Defaults of the controls": "tab", "Saving": "samples_save", "Prompts": "CLIP_stop_at_last_layers",
             "Sampling": "eta_ddim", "Noise": "randn_source", "img2img and inpainting": "overlay_inpaint",
@@ -63,7 +63,7 @@ def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Ta
         return event
 
     hand_out(view.submit(look, None, current, trigger_mode="always_last", **QUIET))
-    begun = demo.load(look, None, current, concurrency_limit=None, **QUIET)
+    begun = demo.load(look, None, current, **LIVE)
     return hand_out(begun.then(None, current, tabs, js="({tabs}) => ({...tabs, __type__: 'update'})", **QUIET))
 
 

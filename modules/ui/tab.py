@@ -18,6 +18,7 @@ from modules.request import Txt2Img
 from modules.ui import controls, examples, folds, prompts, scripts
 from modules.ui.canvas import MaskCanvas, MaskData, open_picture
 from modules.ui.controls import Panel, tool_button
+from modules.ui.events import QUIET
 from modules.ui.header import Header
 from modules.ui.pasting import is_parameters, paste
 from modules.ui.prompts import Prompts, styled
@@ -138,10 +139,9 @@ def connect_paste(tab: Tab, header: Header) -> None:
         return [None, *read(text, locked)]
 
     locked, outputs = tab.panel.widgets["seed_locked"], [*tab.panel.inputs, tab.note]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    tab.paste.click(read, [tab.panel.widgets["prompt"], locked, tab.results.infotext], outputs, **quiet,
+    tab.paste.click(read, [tab.panel.widgets["prompt"], locked, tab.results.infotext], outputs, **QUIET,
                     js="async (prompt, locked, last) => [await inpaintPage.parameters(prompt, last), locked, last]")
-    tab.dropped.upload(read_dropped, [tab.dropped, locked], [tab.dropped, *outputs], **quiet)
+    tab.dropped.upload(read_dropped, [tab.dropped, locked], [tab.dropped, *outputs], **QUIET)
 
 
 def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
@@ -176,10 +176,9 @@ def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: T
             updates, note = paste(text, target.panel, header.engine, locked=locked)
         return [*([picture] if canvas else []), *updates, note]
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     # The tab is shown first: a widget that is filled before its tab was ever open loses everything but its value.
     show(target.name, button.click, tabs).then(
-        send, [target.panel.widgets["seed_locked"], *inputs], [*canvas, *target.panel.inputs, target.note], **quiet)
+        send, [target.panel.widgets["seed_locked"], *inputs], [*canvas, *target.panel.inputs, target.note], **QUIET)
 
 
 def show(name: str, event: Any, tabs: gr.Tabs) -> Any:
@@ -188,8 +187,7 @@ def show(name: str, event: Any, tabs: gr.Tabs) -> Any:
     By a script in the page: after a server's event that has tabs as its output, Gradio's page goes through all that is
     in them, at that event and at each one after it.
     """
-    return event(None, None, tabs, js=f"() => ({{selected: {json.dumps(name)}, __type__: 'update'}})",
-                 show_progress="hidden", api_visibility="private")
+    return event(None, None, tabs, js=f"() => ({{selected: {json.dumps(name)}, __type__: 'update'}})", **QUIET)
 
 
 def picture_of(image: Image.Image | Path) -> MaskData:
