@@ -8,16 +8,18 @@ from gradio.components import Component
 from modules.ui.events import QUIET
 
 TEMPLATE = """<div class="examples" data-count="{{value.length}}">
-{{#each value}}<button type="button" data-kind="{{this.kind}}">{{this.text}}</button>{{/each}}</div>"""
+{{#each value}}<button type="button" lang="{{this.language}}" data-kind="{{this.kind}}">
+{{this.text}}</button>{{/each}}</div>"""
 
 ON_LOAD = """element.addEventListener("click", (event) => {
     const example = event.target.closest("button");
-    if (example) trigger("click", {text: example.textContent, kind: example.dataset.kind});
+    if (example) trigger("click", {text: example.textContent.trim(), kind: example.dataset.kind});
 });"""
 
 
 def examples(tab: str) -> gr.HTML:
-    """The strip, empty and invisible until it has a value: a list of {kind: "example" or "word", text}."""
+    """The strip, empty and invisible until it has a value: a list of {kind: "example" or "word",
+    language, text}. The style shows those in the language of the page."""
     return gr.HTML([], html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False,
                    elem_id=f"{tab}_examples", elem_classes="examples-strip")
 

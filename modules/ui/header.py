@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -165,12 +165,19 @@ def status_html(text: str, *, busy: bool = False) -> str:
 
 
 @dataclass(frozen=True)
-class Hints:
-    """What a checkpoint's metadata says for the page: prompts that it draws well, words that it knows, and the size and
-    CFG scale that suit it."""
+class Vocabulary:
+    """Prompts that a checkpoint draws well and words that it knows, in one language."""
 
     examples: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a checkpoint's metadata says for the page: what prompts may say, by language as HTML names it, and the size
+    and CFG scale that suit it."""
+
+    prompts: Mapping[str, Vocabulary] = field(default_factory=dict)
     size: int = USUAL_SIZE
     guidance: int = USUAL_GUIDANCE
 
@@ -182,12 +189,15 @@ class Hints:
     @property
     def chips(self) -> list[dict[str, str]]:
         """The strip under the prompt: examples replace the prompt, words are added to it."""
-        return [*({"kind": "example", "text": text} for text in self.examples),
-                *({"kind": "word", "text": text} for text in self.words)]
+        return [{"kind": kind, "language": language, "text": text} for language, known in self.prompts.items()
+                for kind, texts in (("example", known.examples), ("word", known.words)) for text in texts]
 
 
 def hints_of(checkpoint: CheckpointFile | None) -> Hints:
-    """The hints in the metadata keys `words` (JSON: lists by name, "examples" among them), `native_size`, `guidance`.
+    """The hints in the metadata keys `words`, `native_size`, `guidance`.
+
+    `words` is JSON: lists by name, "examples" among them, and perhaps "zh": an object of Chinese words by their English
+    ones, with a list "examples" too.
     """
     found = metadata(checkpoint.path) if checkpoint else {}
     try:
@@ -196,13 +206,20 @@ def hints_of(checkpoint: CheckpointFile | None) -> Hints:
         words = {}
     if not isinstance(words, dict):
         words = {"words": words}
-    lists = {name: [text for text in texts if isinstance(text, str) and text.strip()]
-             for name, texts in words.items() if isinstance(texts, list)}
-    examples = lists.pop("examples", [])
-    known = dict.fromkeys(text for texts in lists.values() for text in texts)
-    return Hints(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS],
-                 _number(found.get("native_size", ""), 64, 2048, USUAL_SIZE),
+    prompts = {"en": _vocabulary(words)}
+    if isinstance(words.get("zh"), dict):
+        prompts["zh"] = _vocabulary(words["zh"])
+    return Hints(prompts, _number(found.get("native_size", ""), 64, 2048, USUAL_SIZE),
                  _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE))
+
+
+def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:
+    """What is text in `words`, whose values are texts or lists of such."""
+    texts = {name: [text for text in (value if isinstance(value, list) else [value])
+                    if isinstance(text, str) and text.strip()] for name, value in words.items()}
+    examples = texts.pop("examples", [])
+    known = dict.fromkeys(text for some in texts.values() for text in some)
+    return Vocabulary(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS])
 
 
 def _number(text: str, low: int, high: int, usual: int) -> int:

@@ -117,6 +117,7 @@ def page(browser: Browser, canvas_app: CanvasApp, context_options: dict[str, Any
 
 
 EXAMPLES = ["a red apple", "two cats on the grass"]
+CHINESE_EXAMPLES = ["红色的苹果"]
 
 
 class Brake:
@@ -187,7 +188,8 @@ def write_checkpoint(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made_for = {"native_size": "256", "guidance": "4"} if path.stem == "second" else {"native_size": "512"}
     metadata = {"name": path.stem, **made_for,
-                "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES})}
+                "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES,
+                                     "zh": {"boat": "船", "examples": CHINESE_EXAMPLES}})}
     header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 
@@ -219,7 +221,7 @@ def open_page(page: Page, url: str) -> None:
     page.goto(url)
     page.wait_for_selector('#inpaint_canvas .mc[data-ready="true"]')
     page.wait_for_selector("#model_status [role=status]")
-    page.wait_for_selector("#inpaint_examples button")
+    page.wait_for_selector("#inpaint_examples button:visible")
     page.wait_for_selector("html[data-ready~=txt2img][data-ready~=img2img][data-ready~=inpaint]")
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from modules import ui
 from modules.ui.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
-from tests.browser.conftest import PageApp, open_page, watched
+from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, open_page, watched
 from tests.browser.page_driver import generate, set_number
 
 COLLECT = """async () => {
@@ -53,14 +53,12 @@ TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history
 
 
 @pytest.fixture(scope="module")
-def chinese_page(browser: Browser, page_app: PageApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    picture = photo(tmp_path_factory.mktemp("history") / "any.png", (64, 64))
+def chinese_page(browser: Browser, page_app: PageApp) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN")
-    context.route("**/history/*/*", lambda route: route.fulfill(path=picture))  # routes that this application lacks
     page, problems = watched(context, page_app.url)
     yield page
     context.close()
-    assert not problems
+    assert not [one for one in problems if "404 (Not Found)" not in one]  # the history's thumbnails have no route here
 
 
 @pytest.fixture
@@ -126,16 +124,27 @@ def test_no_english_is_left(chinese: Page, page_app: PageApp, tmp_path: Path) ->
             if re.search(r"[A-Za-z]{2,}", foreign.sub("", text))}
     assert not left, "\n".join(sorted(left))
 
+def test_example_prompts_are_those_of_the_language(chinese: Page) -> None:
+    page, prompt = chinese, chinese.locator("#txt2img_prompt textarea")
+    show(page, "txt2img")
+    shown = page.locator("#txt2img_examples button:visible")
+    expect(shown).to_have_text([*CHINESE_EXAMPLES, "船"])
+    for chip, said in zip(shown.all(), (CHINESE_EXAMPLES[0], f"{CHINESE_EXAMPLES[0]} 船"), strict=True):
+        chip.click()
+        expect(prompt).to_have_value(said)
+
+
 def test_the_browser_chooses_and_the_choice_is_kept(chinese: Page) -> None:
     page = chinese
     show(page, "txt2img")
     expect(page.get_by_role("button", name="生成", exact=True)).to_be_visible()
     expect(page.get_by_role("slider", name="迭代步数的滑块", exact=True)).to_be_visible()
     page.locator("#language select").select_option("en")  # which loads the page again
-    page.wait_for_selector("html[lang=en]")
+    page.wait_for_selector("html[lang=en][data-ready~=txt2img]")
     show(page, "txt2img")
     expect(page.get_by_role("button", name="Generate", exact=True)).to_be_visible()
     expect(page.get_by_role("slider", name="range slider for Sampling steps", exact=True)).to_be_visible()
+    expect(page.locator("#txt2img_examples button:visible")).to_have_text([*EXAMPLES, "boat"])
 
 
 def test_every_sentence_is_there_once_with_its_places() -> None:
