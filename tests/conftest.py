@@ -55,3 +55,8 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded pictures are not here")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests first: one of those at the end would leave the other processes with nothing to do."""
+    items.sort(key=lambda item: "browser" not in item.path.parts)
