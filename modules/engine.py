@@ -210,7 +210,7 @@ class Engine:
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
-            files = self._file_keys(request, refined=refined, extra=extra or {})
+            files = self._file_keys(request, refined=refined, extra={**hooks.keys(request), **(extra or {})})
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
                     request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, **files))
@@ -258,11 +258,6 @@ class Engine:
 
         return joined(self.plugins.samplers())
 
-    def _always_on_keys(self, request: Txt2Img) -> dict[str, Any]:
-        """What the parameters text says of the extensions' controls that are on."""
-        return {key: value for form, arguments in self.plugins.bound(request).values()
-                for key, value in form.describe(arguments).items()}
-
     def _load_network(self, path: Path) -> Network:
         """The real loader of upscalers, imported when first needed."""
         import torch
@@ -275,7 +270,7 @@ class Engine:
         """What the parameters text says of the files that made a picture, as arguments of `infotext.write`."""
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
-        extra = {**self._always_on_keys(request), **extra}
+        extra = dict(extra)
         if refined:
             refiner = self.catalog.find(request.refiner_checkpoint)
             extra |= {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",

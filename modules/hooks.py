@@ -101,6 +101,13 @@ class Hooks:
         for hook in self._hooks("saved") if image.path else ():
             self._ask(hook, None, lambda answer: True, image=image, request=request)
 
+    def keys(self, request: Txt2Img) -> dict[str, Any]:
+        """What the parameters text says of the controls that are on, but for those of extensions that failed."""
+        bound = self._plugins.bound(request) if self._plugins else {}
+        failed = {guest.name for guest in self._failed}
+        return {key: value for name, (form, arguments) in bound.items() if name not in failed
+                for key, value in form.describe(arguments).items()}
+
     def _hooks(self, name: str) -> Iterator[Hook]:
         for hook in self._plugins.hooks(name) if self._plugins else ():
             if hook.guest.name not in self._resting and hook.guest not in self._failed:

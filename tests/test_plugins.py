@@ -469,6 +469,19 @@ def test_the_parameters_text_brings_controls_back(settings: Settings) -> None:
     assert engine.scripts.recall_always_on(infotext.parse(made(engine, request()).images[0].infotext)) == ()
 
 
+def test_the_parameters_text_is_silent_about_one_that_failed(settings: Settings) -> None:
+    """From the batch in which it failed on, and in the grid of them all."""
+    failing = PAINTER.replace("image, arguments", "image, arguments, seed").replace("return image", "1 / (8 - seed)")
+    write(settings, "painter", failing.rstrip() + "\n        return image\n")
+    engine = fake_engine(settings)
+    two = made(engine, request(always_on=always_on(60), n_iter=2))
+    assert ["Painter" in one.infotext for one in two.images] == [True, False]
+    matrix = ScriptCall("Prompt matrix")
+    for seed, told in ((7, True), (8, False)):
+        grid = made(engine, request(seed=seed, prompt="a hill|red", script=matrix, always_on=always_on(60)))
+        assert ["Painter" in one.infotext for one in grid.images] == [told] * 3
+
+
 @pytest.fixture
 def client(settings: Settings) -> Any:
     write(settings, "painter", PAINTER)

@@ -67,7 +67,7 @@ class Context:
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request`, with more keys."""
-        return self._machine.text(request, extra)
+        return self._machine.text(request, {**self._hooks.keys(request), **extra})
 
     def enlarge(self, upscaler: str, image: Image.Image, factor: float) -> Image.Image:
         """`image` enlarged by the upscaler of that name. Raises InvalidInput, CheckpointError."""
