@@ -75,18 +75,23 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All results of one request, and what the person should be told about them. `refined`: a refiner took over."""
+    """All results of one request, and what the person should be told about them. `refined`: a refiner took over.
+
+    `work` is the network's work as a share of what it would be without savings.
+    """
 
     pictures: tuple[Picture, ...]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
     refined: bool = False
+    work: float = 1.0
 
 
 def run(models: Models, request: Txt2Img, start: Start, job: JobContext, on_batch: OnBatch) -> Outcome:
     """Batch count times one batch; stops where the job says so, keeping the newest guess of the batch it was in."""
     pictures: list[Picture] = []
     interrupted = refined = False
+    work = 1.0
     for number in range(request.n_iter):
         job.batches(number, request.n_iter)
         batch = _Batch(models, request, start, number, job)
@@ -100,10 +105,10 @@ def run(models: Models, request: Txt2Img, start: Start, job: JobContext, on_batc
             made = batch.finish(latent)
             on_batch(made, batch.refined)
             pictures += made
-        refined = refined or batch.refined
+        refined, work = refined or batch.refined, batch.work
         if interrupted:
             break
-    return Outcome(tuple(pictures), start.warnings, interrupted, refined)
+    return Outcome(tuple(pictures), start.warnings, interrupted, refined, work)
 
 
 class _Batch:
@@ -116,6 +121,7 @@ class _Batch:
         self.size: hires.Size = (request.width, request.height)
         self.newest: Tensor | None = None
         self.refined = False
+        self.work = 1.0
 
     def sample(self) -> Tensor:
         """The latent of the finished pictures, (B, 4, h, w)."""
@@ -193,7 +199,7 @@ class _Batch:
 
         latent = sample(denoise, noise, plan, report, self._with_other_blend(source),
                         lambda inner: self.start.hooks.denoiser(inner, request))
-        self.model = denoise.model
+        self.model, self.work = denoise.model, denoise.work
         return latent
 
     def _with_other_blend(self, source: Source | None) -> Source | None:

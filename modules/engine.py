@@ -221,7 +221,7 @@ class Engine:
 
         outcome = processing.generate(lambda options: self.load(options, job), request, job, keep, first_noise,
                                       self.upscalers, self.samplers, hooks)
-        return Result(tuple(made), request, outcome.warnings, outcome.interrupted)
+        return Result(tuple(made), request, outcome.warnings, outcome.interrupted, outcome.work)
 
     def bound_script(self, request: Txt2Img, call: ScriptCall) -> tuple[Script, dict[str, Any]]:
         """The script that `call` names for such a request, and its arguments. Raises InvalidInput."""

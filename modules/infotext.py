@@ -137,6 +137,8 @@ def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
         yield "DDIM loop", options.ddim_loop
         if isinstance(request, Inpaint) and options.ddim_loop == "classic":
             yield "Mask noise", options.mask_noise
+            if options.small_mask != "off":
+                yield "Small masks", options.small_mask
 
 
 def _hires_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
@@ -391,6 +393,7 @@ OPTION_KEYS = {
     "Pad conds": "pad_cond_uncond", "Pad conds v0": "pad_cond_uncond_v0", "Tiling": "tiling",
     "UniPC variant": "uni_pc_variant", "UniPC skip type": "uni_pc_skip_type", "UniPC order": "uni_pc_order",
     "UniPC lower order final": "uni_pc_lower_order_final", "DDIM loop": "ddim_loop", "Mask noise": "mask_noise",
+    "Small masks": "small_mask",
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps"}
 """Keys of the text that stand for an option, and that option."""
 _UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode", "Mask blur", "Inpaint area",

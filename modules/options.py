@@ -106,6 +106,10 @@ class Options(Table):
     mask_noise: str = option(
         "initial", "Mask noise", "Of the kept part in the classic DDIM loop: that of the start, or fresh at each step.",
         choices=("initial", "fresh"))
+    small_mask: str = option(
+        "off", "Small masks",
+        "With little painted, classic DDIM works on a window around it: auto where nothing is seen of that, strong for "
+        "speed.", choices=("off", "auto", "strong"))
     inpainting_mask_weight: float = option(
         1.0, "Inpainting conditioning mask strength",
         "How much of the photograph an inpainting checkpoint is not shown under the mask.", low=0, high=1)

@@ -28,9 +28,13 @@ class GeneratedImage:
 
 @dataclass(frozen=True)
 class Result:
-    """All pictures of a request. `request` is as it was carried out: seeds drawn, names spelt out."""
+    """All pictures of a request. `request` is as it was carried out: seeds drawn, names spelt out.
+
+    `work` is the network's work as a share of what it would be without savings (small masks).
+    """
 
     images: tuple[GeneratedImage, ...]
     request: Txt2Img
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
+    work: float = 1.0

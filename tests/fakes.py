@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from modules.engine import Engine
+from modules.sampling.types import Box
 from modules.settings import Settings
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.jpg"
@@ -33,6 +34,23 @@ def linear_in_the_root() -> Tensor:
     """Stable Diffusion's alphas_cumprod: betas linear in the square root from 0.00085 to 0.0120, 1000 steps."""
     betas = torch.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0).float()
+
+
+@dataclass
+class FakeWindow:
+    """A FakeModel on a part of the picture."""
+
+    model: FakeModel
+    box: Box
+
+    def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, None]:
+        return self.model.predict(x, t, context), None
+
+    def inside(self, x: Tensor, t: Tensor, context: Tensor, before: None, after: None, share: float) -> Tensor:
+        left, top, right, bottom = self.box
+        return self.model.predict(x[:, :, top:bottom, left:right], t, context)
+
+    def close(self) -> None: ...
 
 
 @dataclass
@@ -74,6 +92,10 @@ class FakeModel:
         a = (1 / (1 + (2 * log_sigma).exp())).view(-1, 1, 1, 1).to(x)
         mean = self.mean + context[:, 0, :4, None, None].to(x)
         return (1 - a).sqrt() * (x[:, :4] - a.sqrt() * mean) / (a * self.std**2 + 1 - a)
+
+    def window(self, box: Box, size: tuple[int, int]) -> FakeWindow:
+        """Each latent cell answers for itself, so the rest need not be remembered."""
+        return FakeWindow(self, box)
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Average over 8 x 8 pixels; R, G, B and luma."""

@@ -15,6 +15,9 @@ from torch import Tensor
 from modules.sampling.schedules import NoiseLevels
 from modules.sampling.types import SDModel
 
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`SDModel.predict`, or what stands in for it."""
+
 
 @dataclass(frozen=True)
 class ScheduledContext:
@@ -70,28 +73,50 @@ class GuidedDenoiser:
         self.model = model
         self.guidance = guidance
         self.calls = 0
+        self.work = 1.0  # of the whole picture at each call, as a share; less when something else spares some of it
         self._refiner = refiner
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, 4, h, w), t (B,) timesteps -> eps (B, 4, h, w)."""
-        if self.guidance.scale == 1 and all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts):
-            call = self._next_call(t)
-            contexts = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
-            return self._predict(x, t, contexts, list(range(len(x))))
-        return self.both(x, t)[0]
+        call = self.next_call(t)
+        return self.guided(x, t, call, self.model.predict)
 
     def both(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(guided eps, unconditional eps), each (B, 4, h, w)."""
-        call = self._next_call(t)
+        call = self.next_call(t)
+        return self._both(x, t, call, self.model.predict)
+
+    def guided(self, x: Tensor, t: Tensor, call: int, predict: Predict) -> Tensor:
+        """eps of the network's `call`-th call, asking `predict` in the model's place; of the shape that it answers."""
+        if self.guidance.scale == 1 and all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts):
+            contexts = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
+            return self._ask(predict, x, t, contexts, list(range(len(x))))
+        return self._both(x, t, call, predict)[0]
+
+    @property
+    def refining(self) -> bool:
+        """Whether another model is still to take over."""
+        return self._refiner is not None
+
+    def next_call(self, t: Tensor) -> int:
+        """The number of the network's next call, at timesteps t (B,), from 0. The refiner takes over when it is due."""
+        call = self.calls
+        if self._refiner and self._refiner.due(call, float(t[0])):
+            self.model, self.guidance = self._refiner.load()
+            self._refiner = None
+        self.calls += 1
+        return call
+
+    def _both(self, x: Tensor, t: Tensor, call: int, predict: Predict) -> tuple[Tensor, Tensor]:
         prompts, scale = self.guidance.prompts, self.guidance.scale
         owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
         images = list(range(len(prompts)))
         cond = stack([context.at(call) for parts in prompts for context, _ in parts])
         uncond = self.guidance.negative.at(call).expand(len(images), -1, -1)
         if cond.shape[1] == uncond.shape[1]:
-            eps = self._predict(x, t, torch.cat([cond, uncond]), owners + images)
+            eps = self._ask(predict, x, t, torch.cat([cond, uncond]), owners + images)
         else:
-            eps = torch.cat([self._predict(x, t, cond, owners), self._predict(x, t, uncond, images)])
+            eps = torch.cat([self._ask(predict, x, t, cond, owners), self._ask(predict, x, t, uncond, images)])
         eps_cond, eps_uncond = eps[: len(owners)], eps[len(owners) :]
         guided, plain = eps_uncond.clone(), eps_uncond.clone()  # plain: as if the scale were 1
         weights = [weight for parts in prompts for _, weight in parts]
@@ -100,18 +125,10 @@ class GuidedDenoiser:
             plain[k] += (eps_cond[row] - eps_uncond[k]) * weight
         return rescaled(guided, plain, self.guidance.rescale), eps_uncond
 
-    def _next_call(self, t: Tensor) -> int:
-        call = self.calls
-        if self._refiner and self._refiner.due(call, float(t[0])):
-            self.model, self.guidance = self._refiner.load()
-            self._refiner = None
-        self.calls += 1
-        return call
-
-    def _predict(self, x: Tensor, t: Tensor, context: Tensor, rows: list[int]) -> Tensor:
+    def _ask(self, predict: Predict, x: Tensor, t: Tensor, context: Tensor, rows: list[int]) -> Tensor:
         extra = self.guidance.extra_channels
         full = x if extra is None else torch.cat([x, extra], dim=1)
-        return self.model.predict(full[rows], t[rows], context)
+        return predict(full[rows], t[rows], context)
 
 
 def rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from modules.options import Options
 from modules.sampling import ddim, registry
 from modules.sampling.guidance import GuidedDenoiser
+from modules.sampling.little import LittlePainted, little_painted
 from modules.sampling.mask import (
     BeforeStep,
     Blend,
@@ -114,6 +116,8 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     x = initial = noise.first()
     ask: Callable[[Tensor, Tensor], Any] = _both(denoise, wrap) if "denoise_both" in wants else wrap(denoise)
     before_step: BeforeStep = leave_alone
+    eta = options.eta_ddim if plan.eta is None else plan.eta
+    window: LittlePainted | None = None
     if source:
         initial = initial * source.noise_multiplier
         alpha = float(alphas[grid[below]])
@@ -125,15 +129,21 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             fresh = options.mask_noise == "fresh"
             before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial,
                                           source.other_blend)
+            # Only then is the kept part known in advance, and the way from one noise level to a later one too.
+            if not (fresh or source.other_blend) and "eta" in wants and eta == 0:
+                window = little_painted(denoise, options.small_mask, source.paint,
+                                        ddim.steps_down(grid, alphas, classic=True), before_step, initial)
+                ask = wrap(window or denoise)
         elif source.paint is not None:
             ask = MaskedInput(ask, source.latent, source.blend())
     walked = grid if "grid" in wants else ddim.steps_down(grid, alphas, classic=classic)
-    return registry.run(plan.sampler, ask, x, walked, {
-        "noise": noise.next, "eta": options.eta_ddim if plan.eta is None else plan.eta, "before_step": before_step,
-        "alphas_cumprod": alphas, "from_noise": source is None, "variant": options.uni_pc_variant,
-        "order": options.uni_pc_order, "spacing": options.uni_pc_skip_type,
-        "lower_order_final": options.uni_pc_lower_order_final,
-        "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
+    with closing(window) if window else nullcontext():
+        return registry.run(plan.sampler, ask, x, walked, {
+            "noise": noise.next, "eta": eta, "before_step": before_step,
+            "alphas_cumprod": alphas, "from_noise": source is None, "variant": options.uni_pc_variant,
+            "order": options.uni_pc_order, "spacing": options.uni_pc_skip_type,
+            "lower_order_final": options.uni_pc_lower_order_final,
+            "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
 
 
 def _both(denoise: GuidedDenoiser, wrap: Wrap) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+Box = tuple[int, int, int, int]
+"""Cells of a latent: left, top, right, bottom, the last two not included."""
+
+
+class Window(Protocol):
+    """A model on a part of the picture, with the rest remembered; see `weights.window`."""
+
+    @property
+    def box(self) -> Box:
+        """The part."""
+
+    def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, Any]:
+        """`SDModel.predict` for the whole picture -> (eps (B, 4, h, w), what `inside` needs of this pass)."""
+
+    def inside(self, x: Tensor, t: Tensor, context: Tensor, before: Any, after: Any, share: float) -> Tensor:
+        """eps (B, 4, h', w') in `box`, the rest being `share`, 0 to 1, of the way from `before` to `after`."""
+
+    def close(self) -> None:
+        """Gives back what it holds beside the model."""
 
 
 class SDModel(Protocol):
@@ -37,6 +57,9 @@ class SDModel(Protocol):
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, C) -> (B, 4, h, w)."""
+
+    def window(self, box: Box, size: tuple[int, int]) -> Window | None:
+        """For a latent of `size` (width, height), a part of which `box` lies in; None where that cannot be."""
 
     def encode_image(self, image: Tensor) -> Tensor:
         """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance."""

@@ -312,6 +312,7 @@ def advanced(panel: Panel, options: Options) -> None:
             _option(panel, name, options)
         if panel.masked:
             _option(panel, "mask_noise", options)
+            _option(panel, "small_mask", options)
         for name in ("emphasis", "randn_source"):
             _option(panel, name, options)
         if panel.from_picture:

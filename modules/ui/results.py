@@ -111,6 +111,8 @@ class Results:
         if is_news:
             for sentence in sentences:
                 tell(sentence)
+        if job.result and job.result.work < 1:
+            sentences = [*sentences, f"Small mask: the network did {job.result.work:.0%} of the whole picture's work."]
         changes: dict[Any, Any] = self._buttons(running=False) | {self.stage: summary_html(job, sentences)}
         if job.result is None or not job.result.images:
             return changes

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from modules.memory import free_memory
+from modules.sampling.types import Box, Window
 from modules.weights import strips
 from modules.weights.chunks import token_count
 from modules.weights.memo import Memo, fingerprint
 from modules.weights.packing import PackedConv2d, weight_bytes
 from modules.weights.preview import LatentColours
 from modules.weights.text import TextEncoder
+from modules.weights.window import UNetWindow, deepest_cell
 
 LATENT_SCALE = 0.18215  # brings the autoencoder's latents to about unit variance (Rombach et al. 2022, appendix G)
 VAE_NUMBERS = 1200  # numbers a pixel that the autoencoder holds at once in one piece (measured)
@@ -77,6 +79,13 @@ class StableDiffusion:
         x, context = x.to(self.device, self.dtype), context.to(self.device, self.dtype)
         eps = self.unet(x, t.to(self.device), context, return_dict=False)[0]
         return cast(Tensor, eps).float()
+
+    def window(self, box: Box, size: tuple[int, int]) -> Window | None:
+        """None for pictures that tile, and for sizes that the deepest level does not divide."""
+        deepest = deepest_cell(self.unet)
+        if self._tiling or size[0] % deepest or size[1] % deepest:
+            return None
+        return UNetWindow(self.unet, box, size, self.dtype)
 
     @torch.no_grad()
     def encode_image(self, image: Tensor) -> Tensor:

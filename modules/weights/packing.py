@@ -24,7 +24,8 @@ LARGEST_AREA = 24 * 24  # cells of the layer's input
 
 
 class PackedConv2d(nn.Module):
-    """A Conv2d for inference with float32 on the CPU. It takes over the bias and has its weight in one order at a time.
+    """A Conv2d for inference with float32 on the CPU. It takes over the bias and has its weight in one order at a time,
+    unless it is told to `keep` more.
 
     The best order depends on the size of the input, and a kernel that meets another order than its own is ten times
     slower, so the weight is reordered when a size comes that it was not packed for (0.1 s for the largest layers).
@@ -41,8 +42,8 @@ class PackedConv2d(nn.Module):
         self._largest_area = largest_area
         self.weight: Tensor | None = conv.weight
         # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
-        self._packed: Tensor | None = None
-        self._packed_for: tuple[Pair, Pair] | None = None  # size of the input and padding
+        self._packed: dict[tuple[Pair, Pair], Tensor] = {}  # by size of the input and padding, the newest last
+        self._most = 1
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, in, h, w) -> (B, out, h', w'), its channels last in memory where the weight is packed."""
@@ -50,20 +51,35 @@ class PackedConv2d(nn.Module):
         if self.padding_mode == "circular":
             x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode="circular")
             padding = (0, 0)
+        return self.convolve(x, padding)
+
+    def convolve(self, x: Tensor, padding: Pair) -> Tensor:
+        """x (B, in, h, w) -> (B, out, h', w') with another padding than the layer's own, of zeros."""
         size = (x.shape[2], x.shape[3])
         if size[0] * size[1] > self._largest_area:
             return F.conv2d(x, self.plain_weight(), self.bias, self.stride, padding, self.dilation, self.groups)
-        if self._packed_for != (size, padding):
+        if (size, padding) not in self._packed:
             self._pack(x, padding)
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self.bias, padding, self.stride, self.dilation, self.groups, "none", [], ""))
+            x, self._packed[size, padding], self.bias, padding, self.stride, self.dilation, self.groups, "none", [],
+            ""))
+
+    def keep(self, orders: int) -> None:
+        """From now on has its weight in so many orders at once, plain or for one size of input each."""
+        self._most = orders
+        self._make_room(0)
+
+    @property
+    def copies(self) -> int:
+        """In how many orders the weight is held."""
+        return len(self._packed) + (self.weight is not None)
 
     def plain_weight(self) -> Tensor:
-        """The weight in plain order again, (out, in / groups, kh, kw), bit for bit; the packed one is let go."""
+        """The weight in plain order again, (out, in / groups, kh, kw), bit for bit."""
         if self.weight is None:
-            assert self._packed is not None
-            self.weight = nn.Parameter(self._packed.to_dense(), requires_grad=False)
-            self._packed = self._packed_for = None
+            plain = self._plain()
+            self._make_room(1)
+            self.weight = nn.Parameter(plain, requires_grad=False)
         return self.weight
 
     def to_plain(self) -> nn.Conv2d:
@@ -73,12 +89,22 @@ class PackedConv2d(nn.Module):
         conv.weight, conv.bias = nn.Parameter(self.plain_weight(), requires_grad=False), self.bias
         return conv
 
+    def _plain(self) -> Tensor:
+        return next(iter(self._packed.values())).to_dense() if self.weight is None else self.weight.detach()
+
     def _pack(self, x: Tensor, padding: Pair) -> None:
-        plain = self.plain_weight().detach()
-        self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-            plain, padding, self.stride, self.dilation, self.groups, list(x.shape))
-        self._packed_for = ((x.shape[2], x.shape[3]), padding)
-        self.weight = None
+        packed = torch.ops.mkldnn._reorder_convolution_weight(
+            self._plain(), padding, self.stride, self.dilation, self.groups, list(x.shape))
+        self._make_room(1)
+        self._packed[(x.shape[2], x.shape[3]), padding] = packed
+
+    def _make_room(self, orders: int) -> None:
+        """Lets go what was packed longest ago, the plain weight last, until there is room for so many more."""
+        while self.copies + orders > self._most:
+            if self._packed:
+                del self._packed[next(iter(self._packed))]
+            else:
+                self.weight = None
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -104,8 +130,9 @@ def unpack(module: nn.Module) -> None:
 
 def weight_bytes(module: nn.Module) -> int:
     """Bytes that the weights in `module` take, packed ones included."""
-    packed = (layer for layer in module.modules() if isinstance(layer, PackedConv2d) and layer.weight is None)
-    return sum(p.nbytes for p in module.parameters()) + sum(layer.weight_count * 4 for layer in packed)
+    packed = (layer for layer in module.modules() if isinstance(layer, PackedConv2d))
+    return (sum(p.nbytes for p in module.parameters())
+            + sum(layer.weight_count * 4 * (layer.copies - (layer.weight is not None)) for layer in packed))
 
 
 def gains(layer: nn.Module, least_weights: int = LEAST_WEIGHTS) -> bool:

@@ -69,7 +69,7 @@ def test_inputs_in_another_memory_order() -> None:
 def test_one_copy_of_the_weight() -> None:
     """Packed or plain, never both: the plain one is let go when it is packed, and the other way round."""
     packed = PackedConv2d(conv())
-    held = lambda: [t for t in (packed.weight, packed._packed) if t is not None]  # noqa: E731
+    held = lambda: [t for t in (packed.weight, *packed._packed.values()) if t is not None]  # noqa: E731
     assert len(held()) == 1
     packed(torch.randn(1, 32, 8, 8))
     assert len(held()) == 1
@@ -79,6 +79,25 @@ def test_one_copy_of_the_weight() -> None:
     packed(torch.randn(1, 32, side, side))
     assert len(held()) == 1
     assert not held()[0].is_mkldnn
+
+
+def test_more_copies_where_asked_for() -> None:
+    plain = conv()
+    packed = PackedConv2d(plain)
+    packed.keep(2)
+    side = int(LARGEST_AREA**0.5) + 1
+    inputs = [torch.randn(1, 32, size, size) for size in (8, 12, side, 8, 5, side)]
+    for x, copies in zip(inputs, (2, 2, 2, 2, 2, 2), strict=True):
+        assert_close(packed(x), plain(x))
+        assert packed.copies == copies
+    before = packed._packed.copy()
+    packed(inputs[-1])
+    packed(inputs[-2])
+    assert packed._packed == before, "nothing was reordered again"
+    packed.keep(1)
+    assert packed.copies == 1
+    assert_close(packed(inputs[0]), plain(inputs[0]))
+    assert packed.copies == 1
 
 
 def test_the_weight_comes_back_bit_for_bit() -> None:

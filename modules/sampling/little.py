@@ -1,0 +1,130 @@
+"""Little painted, little paid: classic DDIM inpainting whose network works on a window around the mask at most steps.
+
+The mask blend gives the kept part of x at every step in advance: the original with its initial noise, at the step's
+noise level. So what the network would compute there can be learnt at a few steps, the knots, with the whole picture,
+and interpolated between them. A knot lies ahead of the walk: its kept part is known, and its painted part is guessed
+by one long DDIM step from where the walk is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from modules.sampling.ddim import TimeStep
+from modules.sampling.guidance import GuidedDenoiser
+from modules.sampling.mask import BeforeStep
+from modules.sampling.types import Box, Window, per_image
+
+KNOTS = {"auto": 4, "strong": 2}
+"""Whole passes of a run, by how much shall be saved. More keep closer to the dense picture (benchmarks/README.md)."""
+MARGIN = 2
+"""Cells of context around the painted ones."""
+WORTH_IT = {"auto": 0.7, "strong": 0.85}
+"""The share of the dense work above which a run stays dense."""
+
+
+def painted_box(paint: Tensor) -> Box | None:
+    """The cells of paint (1, 1, h, w) above 0, with a margin; None where there are none."""
+    rows, columns = paint[0, 0].amax(1).nonzero(), paint[0, 0].amax(0).nonzero()
+    if not len(rows):
+        return None
+    height, width = paint.shape[2:]
+    return (max(int(columns[0]) - MARGIN, 0), max(int(rows[0]) - MARGIN, 0),
+            min(int(columns[-1]) + 1 + MARGIN, width), min(int(rows[-1]) + 1 + MARGIN, height))
+
+
+def knots(steps: int, count: int) -> list[int]:
+    """`count` of the steps 0 to steps - 1: the first, and others evenly spread, so that half a gap is left behind the
+    last. There what it left is held: near the end the picture changes little."""
+    return [int(i * steps / (count - 0.5)) for i in range(count)]
+
+
+def work_share(window: Box, size: tuple[int, int], steps: int, count: int) -> float:
+    """The network's work with `count` knots as a share of the dense run's, going by the number of cells."""
+    area = (window[2] - window[0]) * (window[3] - window[1]) / (size[0] * size[1])
+    return (len(knots(steps, count)) + area * (steps - 1)) / steps
+
+
+class LittlePainted:
+    """A `GuidedDenoiser` for the steps of one run, at most of which the network sees the window only.
+
+    Outside the window its answer is the noise that is in x there.
+    """
+
+    def __init__(self, denoise: GuidedDenoiser, window: Window, steps: Sequence[TimeStep], count: int,
+                 before_step: BeforeStep, noise: Tensor) -> None:
+        """`count` knots; `before_step` blends the original in, whose noise is `noise` (B, 4, h, w)."""
+        self._denoise, self._window, self._steps = denoise, window, steps
+        self._knots = knots(len(steps), count)
+        self._before_step, self._noise = before_step, noise
+        self._before: list[Any] = []  # what the knot before left, for each pass of a guided call
+        self._after: list[Any] = []  # and the knot ahead
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (B, 4, h, w), t (B,) -> eps (B, 4, h, w)."""
+        number = self._denoise.next_call(t)
+        if number == 0:
+            eps, self._after = self._whole(x, t, 0)
+        else:
+            eps = self._inside(x, t, number)
+        if number in self._knots:
+            self._before = self._after
+            if number != self._knots[-1]:
+                self._after = self._look_ahead(x, eps, number)
+        return eps
+
+    def close(self) -> None:
+        """Gives the window's memory back."""
+        self._window.close()
+
+    def _look_ahead(self, x: Tensor, eps: Tensor, number: int) -> list[Any]:
+        """What the next knot leaves, its painted part guessed by one long step from step `number`."""
+        ahead = self._knots[self._knots.index(number) + 1]
+        here, there = self._steps[number], self._steps[ahead]
+        guess, _ = TimeStep(here.t, there.t, here.alpha_bar, there.alpha_bar).move(x, eps)
+        guess = self._before_step(guess, there.alpha_bar)
+        return self._whole(guess, per_image(guess, there.t), ahead)[1]
+
+    def _whole(self, x: Tensor, t: Tensor, call: int) -> tuple[Tensor, list[Any]]:
+        left: list[Any] = []
+
+        def predict(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+            eps, memory = self._window.whole(x, t, context)
+            left.append(memory)
+            return eps
+
+        return self._denoise.guided(x, t, call, predict), left
+
+    def _inside(self, x: Tensor, t: Tensor, number: int) -> Tensor:
+        last = max(knot for knot in self._knots if knot < number)
+        following = next((knot for knot in self._knots if knot >= number), None)
+        share = (number - last) / (following - last) if following else 0.0
+        memories = zip(self._before, self._after, strict=True)
+
+        def predict(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+            return self._window.inside(x, t, context, *next(memories), share)
+
+        left, top, right, bottom = self._window.box
+        eps = self._noise.clone()
+        eps[:, :, top:bottom, left:right] = self._denoise.guided(x, t, number, predict)
+        return eps
+
+
+def little_painted(denoise: GuidedDenoiser, mode: str, paint: Tensor, steps: Sequence[TimeStep],
+                   before_step: BeforeStep, noise: Tensor) -> LittlePainted | None:
+    """A denoiser for `steps` that saves, or None where it would not pay. paint (1, 1, h, w), noise (B, 4, h, w)."""
+    box, size = painted_box(paint), (paint.shape[3], paint.shape[2])
+    if mode == "off" or box is None or denoise.refining or len(steps) <= KNOTS[mode]:
+        return None
+    window = denoise.model.window(box, size)
+    if window is None:
+        return None
+    share = work_share(window.box, size, len(steps), KNOTS[mode])
+    if share > WORTH_IT[mode]:
+        window.close()
+        return None
+    denoise.work = share
+    return LittlePainted(denoise, window, steps, KNOTS[mode], before_step, noise)

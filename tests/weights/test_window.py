@@ -1,0 +1,81 @@
+"""The UNet on a window: what it gives there is what the whole picture's pass gives."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from modules.weights.model import StableDiffusion
+from modules.weights.packing import PackedConv2d, pack
+from modules.weights.window import UNetWindow, deepest_cell
+
+SIZE = (32, 24)  # width, height
+
+
+def inputs(model: StableDiffusion, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    context = model.encode_prompts(["a red apple", ""], clip_skip=1, emphasis="Original", comma_backtrack=20)
+    return torch.randn(2, 4, SIZE[1], SIZE[0], generator=draw), torch.tensor([500, 500]), context
+
+
+def cut(x: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    return x[:, :, box[1]:box[3], box[0]:box[2]]
+
+
+@pytest.fixture(params=["plain", "packed"])
+def model(request: pytest.FixtureRequest, sd_model: StableDiffusion) -> StableDiffusion:
+    model = copy.copy(sd_model)
+    model.unet = copy.deepcopy(sd_model.unet)
+    if request.param == "packed":
+        pack(model.unet, least_weights=0)
+        assert any(isinstance(layer, PackedConv2d) for layer in model.unet.modules())
+    return model
+
+
+@pytest.mark.parametrize("box", [(8, 8, 16, 16), (0, 0, 8, 24), (24, 16, 32, 24), (0, 0, 32, 24), (10, 3, 17, 9)])
+def test_the_window_gives_what_the_whole_gives(model: StableDiffusion, box: tuple[int, int, int, int]) -> None:
+    x, t, context = inputs(model)
+    dense = model.predict(x, t, context)
+    window = UNetWindow(model.unet, box, SIZE)
+    eps, memory = window.whole(x, t, context)
+    torch.testing.assert_close(eps, dense, rtol=1e-4, atol=2e-5)
+    inside = window.inside(x, t, context, memory, memory, 0.0)
+    torch.testing.assert_close(inside, cut(dense, window.box), rtol=1e-4, atol=2e-5)
+    window.close()
+    torch.testing.assert_close(model.predict(x, t, context), dense, rtol=1e-4, atol=2e-5)
+
+
+def test_the_box_grows_to_whole_cells_of_the_deepest_level(sd_model: StableDiffusion) -> None:
+    deepest = deepest_cell(sd_model.unet)
+    left, top, right, bottom = UNetWindow(sd_model.unet, (deepest + 1, 1, deepest + 2, 3), SIZE).box
+    assert (left, top, right, bottom) == (deepest, 0, 2 * deepest, deepest)
+    assert sd_model.window((0, 0, 4, 4), (SIZE[0] + 1, SIZE[1])) is None
+    sd_model.set_tiling(True)
+    assert sd_model.window((0, 0, 4, 4), SIZE) is None
+    sd_model.set_tiling(False)
+
+
+def test_the_rest_lies_between_two_memories(sd_model: StableDiffusion) -> None:
+    """With the answer to another x before it, half of the way is the mean of what both left; all of it the second."""
+    x, t, context = inputs(sd_model)
+    other, _, _ = inputs(sd_model, seed=1)
+    window = UNetWindow(sd_model.unet, (8, 8, 16, 16), SIZE)
+    (_, first), (dense, second) = window.whole(other, t, context), window.whole(x, t, context)
+    mean = {layer: (first[layer] + second[layer]) / 2 for layer in first}
+    half = window.inside(x, t, context, first, second, 0.5)
+    torch.testing.assert_close(half, window.inside(x, t, context, mean, mean, 0.0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(window.inside(x, t, context, first, second, 1.0), cut(dense, window.box), rtol=1e-4,
+                               atol=2e-5)
+    stale = window.inside(x, t, context, first, second, 0.0)
+    assert (stale - cut(dense, window.box)).abs().max() > 1e-3, "the rest of the picture counts"
+
+
+def test_a_failure_leaves_the_network_as_it_was(sd_model: StableDiffusion) -> None:
+    x, t, context = inputs(sd_model)
+    window = UNetWindow(sd_model.unet, (8, 8, 16, 16), SIZE)
+    with pytest.raises(RuntimeError):
+        window.whole(x, t, context[:, :, :3])
+    assert not any("forward" in vars(layer) for layer in sd_model.unet.modules())
