@@ -65,7 +65,7 @@ const inpaintLanguage = ((tables) => {
 			const said = text && !element.closest(KEPT) ? say(text) : text;
 			if (said !== text) element.setAttribute(name, said);
 		}
-		if (element.matches("input[role=listbox]")) sayValue(element);
+		if (element.matches("input[role=combobox]")) sayValue(element);
 	}
 
 	// A dropdown of Gradio's shows its value in an input. People see it in their language, scripts have it in English.

@@ -38,6 +38,11 @@ const inpaintPage = (() => {
 		return size.map((pixels) => Math.max(64, Math.round(pixels * shrink)));
 	}
 
+	// A slider of our own is filled up to its value, as Gradio's are.
+	function fillSlider(range) {
+		range.style.setProperty("--range_progress", `${100 * (range.value - range.min) / (range.max - range.min)}%`);
+	}
+
 	// Where parameters are read from: the prompt, else the clipboard, else those of the picture made last.
 	async function parameters(prompt, last) {
 		if (prompt.trim()) return prompt;
@@ -95,6 +100,6 @@ const inpaintPage = (() => {
 	document.addEventListener("keydown", onKey);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, parameters, follow, remember, bringBack, ready, useTheme};
+	return {fitSize, fillSlider, parameters, follow, remember, bringBack, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

@@ -222,6 +222,11 @@ def open_page(page: Page, url: str) -> None:
     page.wait_for_selector('#inpaint_canvas .mc[data-ready="true"]')
     page.wait_for_selector("#model_status [role=status]")
     page.wait_for_selector("#inpaint_examples button:visible")
+    wait_ready(page)
+
+
+def wait_ready(page: Page) -> None:
+    """Until the tabs have their values: what is written before that may be overwritten."""
     page.wait_for_selector("html[data-ready~=txt2img][data-ready~=img2img][data-ready~=inpaint]")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import Page, expect
 
 
@@ -26,8 +27,12 @@ def set_number(page: Page, elem_id: str, value: int) -> None:
 
 
 def generate(page: Page, name: str) -> str:
-    """Presses Generate and waits until it is over; the parameters text."""
+    """Presses Generate and waits until there is a new picture; its parameters text."""
+    picture = page.locator(f"#{name}_gallery img").first
+    before = picture.get_attribute("src") if picture.count() else None
     page.locator(f"#{name}_generate").click()
+    if before:
+        expect(picture).not_to_have_attribute("src", before)  # every picture has a file of its own
     return wait_result(page, name)
 
 
@@ -46,3 +51,11 @@ def shown_picture(page: Page, name: str) -> Image.Image:
 
 def stage(page: Page, name: str) -> Any:
     return page.locator(f"#{name}_stage [role=status]")
+
+
+def with_text(path: Path, text: str) -> Path:
+    """A JPEG that says in its EXIF how it was made, as WebUI writes it."""
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"UNICODE\0" + text.encode("utf-16-be")
+    Image.linear_gradient("L").convert("RGB").save(path, "JPEG", exif=exif)
+    return path

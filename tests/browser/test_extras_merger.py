@@ -126,7 +126,7 @@ class Steps:
 
     def __call__(self, tile: Image.Image) -> Image.Image:
         self.begun.release()
-        assert self.go_on.acquire(timeout=20)
+        assert self.go_on.acquire(timeout=60)
         return tile.resize((tile.width * 2, tile.height * 2), Image.Resampling.NEAREST)
 
 
@@ -156,9 +156,9 @@ def test_a_batch_goes_on_after_a_bad_file_and_can_be_stopped(
     expect(web.locator("#extras_gallery .thumbnails img")).to_have_count(2)
 
     for _ in made:
-        assert steps.begun.acquire(timeout=20)
+        assert steps.begun.acquire(timeout=60)
     web.locator("#extras_generate").click()
-    assert steps.begun.acquire(timeout=20)
+    assert steps.begun.acquire(timeout=60)
     web.locator("#extras_interrupt").click()
     expect(web.locator("#extras_stage [role=status]")).to_contain_text("Enlarging with slow")
     while not (job := page_app.queue.current) or not job.interrupted:  # the click is on its way
@@ -234,7 +234,7 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
 
     def hashed_slowly(file: CheckpointFile) -> str:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return "0" * 64
 
     monkeypatch.setattr(catalog, "sha256", hashed_slowly)
@@ -242,7 +242,7 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
     choose(web, "merger_a", "ma.safetensors")
     choose(web, "merger_b", "mb.safetensors")
     web.locator("#merger_merge").click()
-    assert begun.wait(20)
+    assert begun.wait(60)
     web.locator("#merger_interrupt").click()
     while not (job := page_app.queue.current) or not job.interrupted:  # the click is on its way
         web.evaluate("new Promise(requestAnimationFrame)")

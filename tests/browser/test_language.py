@@ -25,13 +25,13 @@ COLLECT = """async () => {
         for (const one of document.body.querySelectorAll("*")) {
             if (one.closest(kept)) continue;
             for (const name of ["placeholder", "title", "aria-label", "alt"]) add(one.getAttribute(name));
-            if (one.matches("input[role=listbox]")) add(value.call(one));
+            if (one.matches("input[role=combobox]")) add(value.call(one));
             if (one.closest("script, style, textarea")) continue;
             for (const node of one.childNodes) if (node.nodeType === Node.TEXT_NODE) add(node.data);
         }
     };
     collect();
-    for (const list of document.querySelectorAll("input[role=listbox]")) {
+    for (const list of document.querySelectorAll("input[role=combobox]")) {
         if (!list.checkVisibility()) continue;
         list.focus();
         await new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
@@ -117,7 +117,8 @@ def test_no_english_is_left(chinese: Page, page_app: PageApp, tmp_path: Path) ->
     engine = page_app.engine
     choices = ui.list_choices(engine)
     files = [*(file.name for file in engine.catalog.checkpoints()), *(guest.name for guest in engine.plugins.guests)]
-    names = sorted({*NAMES.split(), *choices["sampler"], *choices["scheduler"], *files}, key=len, reverse=True)
+    names = sorted({*NAMES.split(), *choices["sampler"], *choices["scheduler"], *files} - {"Automatic"},
+                   key=len, reverse=True)
     foreign = re.compile(r"#[0-9a-f]{6}|An extension of the tests.|RuntimeError: the moon is full|"
                          r"(?<![A-Za-z])(" + "|".join(map(re.escape, names)) + r")(?![A-Za-z])")
     left = {text for text in everything(chinese, photo(tmp_path / "photo.png", (256, 256)))

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import EXAMPLES, PageApp, open_page
-from tests.browser.page_driver import generate, set_number, shown_picture, stage, tab, wait_result
+from tests.browser.page_driver import generate, set_number, shown_picture, stage, tab, wait_result, with_text
 
 
 def test_txt2img_by_keyboard(web: Page, page_app: PageApp) -> None:
@@ -237,7 +237,11 @@ def test_every_control_has_a_name(web: Page) -> None:
 
 @pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
                                               "is_mobile": True}])
-def test_a_phone_needs_no_sideways_scrolling(web: Page, context_options: dict[str, Any]) -> None:
-    for name in ("txt2img", "img2img", "inpaint"):
+def test_a_phone_needs_no_sideways_scrolling(web: Page, context_options: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("txt2img", "img2img", "inpaint", "PNG Info"):
         tab(web, name)
+        if name == "PNG Info":
+            file = with_text(tmp_path / "said.jpg", "a lighthouse\nSteps: 3, Sampler: Euler, Model: faraway, Seed: 4")
+            web.locator("#pnginfo_image input[type=file]").set_input_files(file)
+            expect(web.locator("#pnginfo_details")).to_contain_text("faraway")
         assert web.evaluate("document.documentElement.scrollWidth") <= 390

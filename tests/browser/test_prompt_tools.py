@@ -6,27 +6,17 @@ import base64
 import re
 from pathlib import Path
 
-import pytest
-from PIL import ExifTags, Image
 from playwright.sync_api import Page, expect
 
 from modules.styles import load_styles
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import PageApp, open_page
-from tests.browser.page_driver import generate, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, set_number, shown_picture, tab, with_text
 
 TEXT = """a lighthouse, [dawn:dusk:0.5]
 Negative prompt: fog
 Steps: 3, Sampler: DPM++ 2M Karras, CFG scale: 5.5, Seed: 4242, Size: 256x320, Model hash: 879db523c3, Model: faraway, \
 ENSD: 31337, Face restoration: CodeFormer, Version: v1.10.1"""
-
-
-def with_text(path: Path, text: str) -> Path:
-    """A JPEG that says in its EXIF how it was made, as WebUI writes it."""
-    exif = Image.Exif()
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"UNICODE\0" + text.encode("utf-16-be")
-    Image.linear_gradient("L").convert("RGB").save(path, "JPEG", exif=exif)
-    return path
 
 
 def drop(page: Page, selector: str, file: Path) -> None:
@@ -189,11 +179,3 @@ def test_soft_inpainting_shows_what_it_paints_when(web: Page, tmp_path: Path) ->
     text = generate(web, "inpaint")
     assert "Soft inpainting enabled: True, Soft inpainting schedule bias: 1, " in text
     assert "Mask blur: 32" in text
-
-
-@pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "is_mobile": True}])
-def test_png_info_fits_a_phone(web: Page, tmp_path: Path) -> None:
-    tab(web, "PNG Info")
-    web.locator("#pnginfo_image input[type=file]").set_input_files(with_text(tmp_path / "said.jpg", TEXT))
-    expect(web.locator("#pnginfo_details")).to_contain_text("faraway")
-    assert web.evaluate("document.documentElement.scrollWidth") <= 390

@@ -102,8 +102,10 @@ def test_wrong_values_are_said_in_words_and_stay_to_be_corrected(settings_tab: P
     expect(number(page, "txt2img", "steps")).to_have_value("25")
 
 
-def test_search_reset_and_undo(settings_tab: Page, page_app: PageApp) -> None:
+def test_all_are_there_search_reset_and_undo(settings_tab: Page, page_app: PageApp) -> None:
     page, engine = settings_tab, page_app.engine
+    shown: list[Any] = page.locator(".st-row").evaluate_all("(rows) => rows.map((row) => row.dataset.name)")
+    assert shown == [*vars(Defaults()), *(name for name in vars(Options()) if not name.startswith("sd_"))]
     page.get_by_placeholder("Search settings").fill("denois strength")
     expect(page.locator(".st-row:visible")).to_have_count(2)
     page.get_by_placeholder("Search settings").fill("nothing of the kind")
@@ -121,8 +123,3 @@ def test_search_reset_and_undo(settings_tab: Page, page_app: PageApp) -> None:
     expect(page.locator(".st-changed")).to_have_count(2)
     assert engine.options.rho == 7
     assert remembered(engine.config, engine.settings) == Defaults(steps=12)
-
-
-def test_every_setting_has_its_row(settings_tab: Page) -> None:
-    shown: list[Any] = settings_tab.locator(".st-row").evaluate_all("(rows) => rows.map((row) => row.dataset.name)")
-    assert shown == [*vars(Defaults()), *(name for name in vars(Options()) if not name.startswith("sd_"))]

@@ -67,11 +67,16 @@ const controls = {
 		const follow = (from, to) => () => {
 			if (from.value === "" || !from.checkValidity()) return;
 			to.value = from.value;
+			inpaintPage.fillSlider(range);
 			set({[input.name]: Number(from.value)});
 		};
 		range.oninput = follow(range, number);
 		number.oninput = follow(number, range);
-		number.onblur = () => (number.value = range.value = valueOf(input));
+		number.onblur = () => {
+			number.value = range.value = valueOf(input);
+			inpaintPage.fillSlider(range);
+		};
+		inpaintPage.fillSlider(range);
 		return make("div", {className: "sf-field sf-slider", "data-name": input.name},
 			make("span", {className: "sf-label", textContent: input.label}), number, range);
 	},

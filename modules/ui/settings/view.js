@@ -41,9 +41,13 @@ const controls = {
 		const read = () => (number.value === "" || number.validity.badInput ? "" : Number(number.value));
 		if (high > 10000) return {nodes: [number], main: number, read, show: (value) => { number.value = value; }};
 		const range = make("input", {type: "range", min: low, max: high, step: whole ? 1 : 0.01});
-		range.addEventListener("input", () => { number.value = range.value; });
-		number.addEventListener("input", () => { if (number.value !== "") range.value = number.value; });
-		return {nodes: [range, number], main: number, read, show: (value) => { number.value = range.value = value; }};
+		const move = (value) => {
+			range.value = value;
+			inpaintPage.fillSlider(range);
+		};
+		range.addEventListener("input", () => move(number.value = range.value));
+		number.addEventListener("input", () => { if (number.value !== "") move(number.value); });
+		return {nodes: [range, number], main: number, read, show: (value) => move(number.value = value)};
 	},
 };
 
