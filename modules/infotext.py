@@ -133,7 +133,7 @@ def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
         yield "Pad conds", True
     if options.pad_cond_uncond_v0:
         yield "Pad conds v0", True
-    if request.sampler in ("DDIM", "DDPM"):
+    if request.sampler in ("DDIM", "DDPM") or (isinstance(request, Inpaint) and request.misplaced):
         yield "DDIM loop", options.ddim_loop
         if isinstance(request, Inpaint) and options.ddim_loop == "classic":
             yield "Mask noise", options.mask_noise

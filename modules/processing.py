@@ -103,10 +103,10 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Start:
     else:
         mask = resize(_pixel_mode(request), mask, size).convert("L")
         images = [_fit(image, request) for image in originals]
-        originals = [resize(ResizeMode.JUST_RESIZE, image, size) for image in images]
         # Doubling the mask makes its blurred rim fully new, so that no ghost of the original shows through.
         overlay_mask = mask.point(lambda value: min(value * 2, 255))
-        overlays = [make_overlay(image, overlay_mask) for image in originals]
+        overlays = [_whole_overlay(request, image, overlay_mask) for image in images]
+        originals = [resize(ResizeMode.JUST_RESIZE, image, size) for image in images]
     # 4. Masked content: every mode but "original" fills the hole with the colours around it first.
     latent_mask = to_luminance(request.latent_mask, hard=request.mask_round) if request.latent_mask else mask
     if request.masked_content != MaskedContent.ORIGINAL:
@@ -114,7 +114,10 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Start:
     # 5. Encode, and bring the mask to the latent's size.
     job.stage("Encoding the picture")
     start = _start_whole(model, request, images, mask, latent_mask)
-    warnings = () if mask.getbbox() else ("The mask is empty, so nothing was painted.",)
+    warnings: tuple[str, ...] = () if mask.getbbox() else ("The mask is empty, so nothing was painted.",)
+    if request.misplaced:
+        warnings += ("As in WebUI 1.10, a latent upscale lays the unresized picture's corner over the result; "
+                     "the classic loop keeps everything in its place.",)
     paste_back = _paste_back(request, overlays, overlay_mask, region)
     if request.soft and start.source:
         paste_back = _paste_back_softly(request, start.source, originals, region)
@@ -227,10 +230,22 @@ def working_size(request: Txt2Img) -> Size:
     return request.width + -request.width % 8, request.height + -request.height % 8
 
 
-def _pixel_mode(request: Img2Img) -> ResizeMode:
-    """The resize mode for pixels: a latent upscale stretches them."""
+def _pixel_mode(request: Inpaint) -> ResizeMode:
+    """The resize mode for the mask: a latent upscale stretches it."""
+    if request.misplaced:
+        return ResizeMode.RESIZE_AND_FILL
     latent = request.resize_mode == ResizeMode.LATENT_UPSCALE
     return ResizeMode.JUST_RESIZE if latent else request.resize_mode
+
+
+def _whole_overlay(request: Inpaint, image: Image.Image, mask: Image.Image) -> Image.Image:
+    """The overlay for a result of the whole picture: `image` as `_fit` left it, at the size of `mask` and cut by it.
+
+    Where WebUI 1.10 misplaces it (`Inpaint.misplaced`), the mask is fitted into the picture's own size instead.
+    """
+    if request.misplaced:
+        return make_overlay(image, resize(ResizeMode.RESIZE_AND_FILL, mask, image.size).convert("L"))
+    return make_overlay(resize(ResizeMode.JUST_RESIZE, image, mask.size), mask)
 
 
 def _fit(image: Image.Image, request: Img2Img) -> Image.Image:

@@ -172,6 +172,16 @@ class Inpaint(Img2Img):
         _between(self, 0, 512, "mask_blur_x", "mask_blur_y")
         _between(self, 0, 4096, "only_masked_padding")
 
+    @property
+    def misplaced(self) -> bool:
+        """Whether the latent alone is resized and WebUI 1.10's picture is wanted, which is out of place then.
+
+        `StableDiffusionProcessingImg2Img.init` stretches the latent, but its `resize_image` takes any mode it does not
+        know for resize and fill: so the mask is fitted in. The overlay is cut from the picture in its own size.
+        """
+        return (self.resize_mode == ResizeMode.LATENT_UPSCALE and not self.only_masked
+                and self.options.ddim_loop == "webui-1.10")
+
 
 def _at_least(request: Txt2Img, low: float, *names: str) -> None:
     _between(request, low, math.inf, *names)

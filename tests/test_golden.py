@@ -19,7 +19,6 @@ SAMPLED = ("classic-extra", "odd-size", "samplers", "schedules", "prompts", "opt
 """Groups of which every second case is run; the environment variable GOLDEN=all runs them all."""
 
 OTHERWISE = {
-    "inp-ddim-rm3": "WebUI stretches the picture but fits the mask, so that it paints in another place; ours stays put",
     "i2i-sampler-dpm-adaptive": "its step sizes magnify float32's rounding: 72 calls here, 78 there",
 }
 """Cases whose recording we don't reach, and why."""

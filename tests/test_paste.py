@@ -21,7 +21,7 @@ from modules import infotext
 from modules.engine import resolve
 from modules.options import Options
 from modules.prompt import parse_attention
-from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, SoftInpainting, Txt2Img
+from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
 from modules.sampling import registry
 from modules.sampling.schedules import AUTOMATIC, SCHEDULES, find_schedule
 
@@ -78,7 +78,8 @@ def asks_for(request: Txt2Img) -> dict[str, Any]:
         values["initial_noise_multiplier"] = request.options.initial_noise_multiplier
     idle = ["options", "batch_size", "n_iter", "eta_ddim", "eta_ancestral"]
     idle += [] if sampler.uses_ensd and values["eta"] else ["eta_noise_seed_delta"]
-    idle += [] if sampler.name in ("DDIM", "DDPM") else ["ddim_loop", "mask_noise"]
+    misplaced = isinstance(request, Inpaint) and request.misplaced
+    idle += [] if sampler.name in ("DDIM", "DDPM") or misplaced else ["ddim_loop", "mask_noise"]
     idle += [] if isinstance(request, Inpaint) and request.options.ddim_loop == "classic" else ["mask_noise"]
     idle += ["scheduler"] if sampler.timesteps else []
     idle += [name for name in ("eta", "s_churn", "s_noise") if name not in sampler.wants]
@@ -121,7 +122,7 @@ REQUESTS = st.builds(Txt2Img, **COMMON) | st.builds(
         Inpaint, **COMMON, init_images=st.just((PICTURE,)), mask=st.just(PICTURE.convert("L")),
         mask_blur_x=st.just(blur), mask_blur_y=st.just(blur), mask_invert=st.booleans(), only_masked=st.booleans(),
         masked_content=st.sampled_from(MaskedContent), only_masked_padding=st.integers(0, 256),
-        soft=st.none() | SOFT))
+        resize_mode=st.sampled_from(ResizeMode), soft=st.none() | SOFT))
 
 
 @given(REQUESTS)

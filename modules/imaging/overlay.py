@@ -24,7 +24,10 @@ def uncrop(result: Image.Image, region: CropRegion, size: tuple[int, int]) -> Im
 
 
 def apply_overlay(result: Image.Image, overlay: Image.Image, region: CropRegion | None) -> Image.Image:
-    """`overlay` on top of `result` (uncropped first when there is a `region`), RGB of the overlay's size."""
+    """`overlay` on top of `result` (uncropped first when there is a `region`), RGB.
+
+    The result has the overlay's size with a region and its own without; the upper left corners meet.
+    """
     below = uncrop(result, region, overlay.size) if region else result.convert("RGBA")
     below.alpha_composite(overlay)
     return below.convert("RGB")
