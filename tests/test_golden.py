@@ -19,7 +19,8 @@ SAMPLED = ("classic-extra", "odd-size", "samplers", "schedules", "prompts", "opt
 """Groups of which every second case is run; the environment variable GOLDEN=all runs them all."""
 
 OTHERWISE = {
-    "i2i-sampler-dpm-adaptive": "its step sizes magnify float32's rounding: 72 calls here, 78 there",
+    "i2i-sampler-dpm-adaptive": "its step sizes magnify rounding some three times a step: one part in ten million of "
+                                "the first latent makes 72, 75 or 78 calls and up to 93 levels of difference",
 }
 """Cases whose recording we don't reach, and why."""
 
@@ -52,3 +53,13 @@ def test_txt2img_gives_webuis_picture(case: Case) -> None:
 @pytest.mark.parametrize("case", [shared(case) for case in SHARED_CASES])
 def test_the_full_set_gives_webuis_picture(case: Case) -> None:
     check(case, tiny_bench())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED_CASES, reason="the full set of recordings is not here")
+def test_dpm_adaptive_takes_webuis_steps_while_rounding_is_small() -> None:
+    """Where it begins, how long its steps are and which it rejects, over the first eight tries of three calls each."""
+    case, = (case for case in read_cases(SHARED) if case.id == "i2i-sampler-dpm-adaptive")
+    _, calls, _ = tiny_bench().make(case.request())
+    tries = [[t for t, _ in made[:24]] for made in (calls, case.unet_calls())]
+    assert tries[0] == pytest.approx(tries[1], abs=0.02)

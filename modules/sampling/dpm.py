@@ -1,5 +1,8 @@
 """The DPM-Solver family in eps form: DPM2 (Karras et al. 2022, algorithm 2 with a midpoint), DPM fast and DPM adaptive
-(Lu et al. 2022, "DPM-Solver"), as k-diffusion gives them."""
+(Lu et al. 2022, "DPM-Solver"), as k-diffusion gives them.
+
+x, x0 and eps are (B, 4, h, w), `sigmas` (steps + 1,) and descending; t is lam = -log(sigma) here.
+"""
 
 from __future__ import annotations
 

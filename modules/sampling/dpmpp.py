@@ -1,7 +1,7 @@
 """The DPM-Solver++ family (Lu et al. 2022) in sigma space, as k-diffusion gives it.
 
 They step in lam = -log(sigma), where the linear part of the flow is exact: over a step of length h the old x fades by
-exp(-h) and the network's x0 comes in with 1 - exp(-h).
+exp(-h) and the network's x0 comes in with 1 - exp(-h). x and x0 are (B, 4, h, w), `sigmas` (steps + 1,), descending.
 """
 
 from __future__ import annotations

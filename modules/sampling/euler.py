@@ -1,4 +1,7 @@
-"""First-order samplers in sigma space: Euler and its ancestral form, and Heun (Karras et al. 2022)."""
+"""The first samplers in sigma space: Euler and its ancestral form, and Heun (Karras et al. 2022).
+
+x and x0 are (B, 4, h, w), `sigmas` (steps + 1,) and descending, here and in the other files over sigmas.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
 
 def sample_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
                  s_churn: float = 0.0, s_tmin: float = 0.0, s_tmax: float = math.inf, s_noise: float = 1.0) -> Tensor:
-    """Algorithm 2 of Karras et al. with Euler steps. x (B, 4, h, w) at sigmas[0] -> x at sigmas[-1]."""
+    """Algorithm 2 of Karras et al. with Euler steps. x at sigmas[0] -> x at sigmas[-1]."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x, sigma_hat = churn(x, sigma, len(sigmas) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
         x0 = denoise(x, per_image(x, sigma_hat))

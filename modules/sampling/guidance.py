@@ -111,13 +111,13 @@ class GuidedDenoiser:
         prompts, scale = self.guidance.prompts, self.guidance.scale
         owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
         images = list(range(len(prompts)))
-        cond = stack([context.at(call) for parts in prompts for context, _ in parts])
-        uncond = self.guidance.negative.at(call).expand(len(images), -1, -1)
+        cond = stack([context.at(call) for parts in prompts for context, _ in parts])  # (rows, 77k, C)
+        uncond = self.guidance.negative.at(call).expand(len(images), -1, -1)  # (B, 77k, C)
         if cond.shape[1] == uncond.shape[1]:
             eps = self._ask(predict, x, t, torch.cat([cond, uncond]), owners + images)
         else:
             eps = torch.cat([self._ask(predict, x, t, cond, owners), self._ask(predict, x, t, uncond, images)])
-        eps_cond, eps_uncond = eps[: len(owners)], eps[len(owners) :]
+        eps_cond, eps_uncond = eps[: len(owners)], eps[len(owners) :]  # (rows, 4, h, w), (B, 4, h, w)
         guided, plain = eps_uncond.clone(), eps_uncond.clone()  # plain: as if the scale were 1
         weights = [weight for parts in prompts for _, weight in parts]
         for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):

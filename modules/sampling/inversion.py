@@ -14,11 +14,11 @@ from torch import Tensor
 from modules.sampling.euler import slope
 from modules.sampling.types import Denoiser, per_image
 
-OnStep = Callable[[int, Tensor], None]
-"""(number of steps done, x as it is now)."""
+OnStepUp = Callable[[int, Tensor], None]
+"""(number of steps done, x (B, 4, h, w) as it is now). May raise `errors.Stopped`."""
 
 
-def find_noise(denoise: Denoiser, latent: Tensor, sigmas: Tensor, on_step: OnStep, *, adjust: bool) -> Tensor:
+def find_noise(denoise: Denoiser, latent: Tensor, sigmas: Tensor, on_step: OnStepUp, *, adjust: bool) -> Tensor:
     """The noise, (B, 4, h, w) of about unit deviation, whose way down under `denoise` (x0 over sigma) ends at `latent`.
 
     `sigmas` descend to 0 and are walked from there. `adjust` takes each slope at the level that a step leaves instead

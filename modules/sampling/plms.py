@@ -13,7 +13,7 @@ ADAMS_BASHFORTH = {2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12), 4: (55 / 
 
 
 def sample_plms(denoise: Denoiser, x: Tensor, steps: Sequence[TimeStep], *, on_step: OnStep) -> Tensor:
-    """DDIM steps along an eps extrapolated from the last four; the first step asks the network twice."""
+    """DDIM steps along an eps (B, 4, h, w) extrapolated from the last four; the first step asks the network twice."""
     past: list[Tensor] = []  # newest first
     for i, step in enumerate(steps):
         eps = denoise(x, per_image(x, step.t))

@@ -1,7 +1,7 @@
 """The samplers by name, and the one function that runs them: everything the engine knows of sampling is here.
 
 To add a sampler, write its function and add one line to `SAMPLERS`. A function names the arguments that it wants, and
-`sample` passes those: noise, brownian, on_step, eta, before_step, s_churn, s_tmin, s_tmax, s_noise, sigma_min, ...
+`run` passes those: noise, brownian, on_step, eta, before_step, s_churn, s_tmin, s_tmax, s_noise, alphas_cumprod, ...
 """
 
 from __future__ import annotations

@@ -107,13 +107,13 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
                     source: Source | None, wrap: Wrap) -> Tensor:
     """DDIM and its kin: eps over a grid of timesteps, x scaled to unit variance."""
     options, wants = plan.options, plan.sampler.wants
-    alphas = denoise.model.alphas_cumprod
+    alphas = denoise.model.alphas_cumprod  # (1000,) in (0, 1)
     if options.use_downcasted_alpha_bar:
         alphas = alphas.half().float()
     classic = "before_step" in wants and options.ddim_loop == "classic"
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
-    x = initial = noise.first()
+    x = initial = noise.first()  # (B, 4, h, w)
     ask: Callable[[Tensor, Tensor], Any] = _both(denoise, wrap) if "denoise_both" in wants else wrap(denoise)
     before_step: BeforeStep = leave_alone
     eta = options.eta_ddim if plan.eta is None else plan.eta
@@ -164,8 +164,8 @@ def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report:
     """k-diffusion samplers: x0 over sigmas, the signal's scale left at 1."""
     levels = plan.sampler.levels(denoise.model.alphas_cumprod)
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
-    sigmas = build_sigmas(plan, levels, asked)
-    x = noise.first()
+    sigmas = build_sigmas(plan, levels, asked)  # (asked + 1,), descending
+    x = noise.first()  # (B, 4, h, w)
     x0: Denoiser = plan.sampler.denoiser(wrap(denoise), levels)
     walked = sigmas
     if source:

@@ -47,7 +47,7 @@ class ContinuousLevels:
 
 @dataclass(frozen=True)
 class Point:
-    """One visited time: the network's x0 there."""
+    """One visited time: the network's x0 (B, 4, h, w) there."""
 
     time: float
     x0: Tensor
