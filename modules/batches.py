@@ -18,6 +18,7 @@ from modules import conditioning, hires
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
 from modules.hooks import NOBODY, Hooks
 from modules.imaging import tensors
+from modules.imaging.faces import Restore
 from modules.imaging.upscale import Upscalers
 from modules.options import Options
 from modules.progress import JobContext
@@ -50,7 +51,7 @@ class Start:
 
     `source` is None for txt2img. `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x.
     `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
-    are, and `hooks` the extensions.
+    are, `hooks` the extensions, and `restore` restores faces.
     """
 
     source: Source | None
@@ -61,6 +62,7 @@ class Start:
     upscalers: Upscalers = NO_MODELS
     samplers: Sequence[registry.Sampler] = registry.SAMPLERS
     hooks: Hooks = NOBODY
+    restore: Restore | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,13 @@ class _Batch:
         return self._second_pass(plan, latent) if request.enable_hr else latent
 
     def finish(self, latent: Tensor) -> list[Picture]:
-        """Decoded, changed by extensions, pasted back, with seeds. Raises BadResult on NaN or infinity."""
+        """Decoded, faces restored, changed by extensions, pasted back, with seeds. Raises BadResult on NaN or
+        infinity."""
         pictures = []
         for k, image in enumerate(self._decode(latent)):
+            if self.start.restore:
+                self.job.stage("Restoring faces")
+                image = self.start.restore(image)
             image = self.start.hooks.filter_image(image, self.seeds[k], self.request)
             result, *extras = self.start.finish(image, k, latent[k])
             pictures.append(Picture(result, self.seeds[k], self.subseeds[k], tuple(extras)))

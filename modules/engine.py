@@ -3,6 +3,7 @@ of pictures. Only one thread at a time may call `load` and `generate`; the job q
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -15,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from modules import infotext
 from modules.config import Config
-from modules.errors import NotFound, UserError
+from modules.errors import InvalidInput, NotFound, UserError
+from modules.extras import Tools
 from modules.hooks import NOBODY, Hooks
-from modules.imaging.upscale import FOLDERS, Network, Upscalers
+from modules.imaging import faces, upscale
+from modules.imaging.faces import FaceRestorers, Restore
+from modules.imaging.network_files import Network
+from modules.imaging.upscale import Upscalers
 from modules.memory import free_memory
 from modules.options import Options
 from modules.plugins import Plugins
@@ -88,6 +93,7 @@ class Engine:
     config: Config = field(init=False)
     plugins: Plugins = field(init=False)
     upscalers: Upscalers = field(init=False)
+    restorers: FaceRestorers = field(init=False)
     loaded: Loaded | None = field(default=None, init=False)
     _options_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     warm: WarmModels = field(init=False)
@@ -96,7 +102,9 @@ class Engine:
         self.catalog = Catalog(self.settings.checkpoint_dirs, self.settings.vae_dirs,
                                self.settings.cache_dir / "hashes.json")
         self.warm = WarmModels(self.settings.model_cache, lambda: free_memory(compute_device(self.settings)))
-        self.upscalers = Upscalers([self.settings.models_dir / name for name in FOLDERS], self._load_network)
+        models = self.settings.models_dir
+        self.upscalers = Upscalers([models / name for name in upscale.FOLDERS], self._load_upscaler)
+        self.restorers = FaceRestorers([models / name for name in faces.FOLDERS], self._load_face_restorer)
         self.config = Config(self.settings.config_file)
         self.plugins = Plugins(self.settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*self.scripts.scripts, *self.plugins.scripts()), self.plugins.forms())
@@ -205,7 +213,7 @@ class Engine:
         check_limits(request, self.settings)
         if request.enable_hr:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
-        request = self.resolve(request)
+        request, restore, notes = self._restoring(self.resolve(request))
         nine_channels = self.load(request.options, job).in_channels == 9
         made: list[GeneratedImage] = []
 
@@ -220,8 +228,20 @@ class Engine:
             made.extend(kept)
 
         outcome = processing.generate(lambda options: self.load(options, job), request, job, keep, first_noise,
-                                      self.upscalers, self.samplers, hooks)
-        return Result(tuple(made), request, outcome.warnings, outcome.interrupted, outcome.work)
+                                      self.upscalers, self.samplers, hooks, restore)
+        return Result(tuple(made), request, (*notes, *outcome.warnings), outcome.interrupted, outcome.work)
+
+    def _restoring(self, request: Txt2Img) -> tuple[Txt2Img, Restore | None, tuple[str, ...]]:
+        """What restores the faces in a resolved request's pictures, if it asks for that. Where it cannot be had, the
+        request without it, and why in words."""
+        options = request.options
+        if not options.face_restoration:
+            return request, None, ()
+        try:
+            return request, self.restorers.find(options.face_restoration_model), ()
+        except UserError as error:
+            options = options.replaced({"face_restoration": False})
+            return dataclasses.replace(request, options=options), None, (error.message,)
 
     def bound_script(self, request: Txt2Img, call: ScriptCall) -> tuple[Script, dict[str, Any]]:
         """The script that `call` names for such a request, and its arguments. Raises InvalidInput."""
@@ -244,7 +264,13 @@ class Engine:
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """`request` with nothing left open. Raises InvalidInput."""
-        return resolve(request, self.samplers)
+        request = resolve(request, self.samplers)
+        options = request.options
+        if options.face_restoration:
+            with contextlib.suppress(InvalidInput):  # where there is none, `make` says so
+                name = self.restorers.full_name(options.face_restoration_model)
+                options = options.replaced({"face_restoration_model": name})
+        return dataclasses.replace(request, options=options)
 
     @property
     def available(self) -> Available:
@@ -258,13 +284,22 @@ class Engine:
 
         return joined(self.plugins.samplers())
 
-    def _load_network(self, path: Path) -> Network:
+    @property
+    def tools(self) -> Tools:
+        """What finished pictures are worked on with."""
+        return Tools(self.upscalers, self.restorers)
+
+    def _load_upscaler(self, path: Path) -> Network:
         """The real loader of upscalers, imported when first needed."""
-        import torch
+        from modules.weights.pixel_networks import load_upscaler
 
-        from modules.weights.upscaler import load_network
+        return load_upscaler(path, compute_device(self.settings))
 
-        return load_network(path, torch.device(compute_device(self.settings)))
+    def _load_face_restorer(self, path: Path) -> Network:
+        """The real loader of networks for faces, likewise."""
+        from modules.weights.pixel_networks import load_face_restorer
+
+        return load_face_restorer(path, compute_device(self.settings))
 
     def _file_keys(self, request: Txt2Img, *, refined: bool, extra: Mapping[str, Any]) -> dict[str, Any]:
         """What the parameters text says of the files that made a picture, as arguments of `infotext.write`."""

@@ -1,4 +1,5 @@
-"""What is done to finished pictures: enlarged by a factor or to a size, by one upscaler or a mixture of two; cut.
+"""What is done to finished pictures: enlarged by a factor or to a size, by one upscaler or a mixture of two; cut; and
+their faces restored.
 
 Names, order and arithmetic are those of WebUI's Extras tab.
 """
@@ -12,6 +13,7 @@ from PIL import Image
 
 from modules import infotext, picture_text
 from modules.errors import InvalidInput
+from modules.imaging.faces import FaceRestorers
 from modules.imaging.upscale import Size, Upscalers, target_size
 from modules.progress import JobContext
 
@@ -22,7 +24,8 @@ POSTPROCESSING = "postprocessing"
 @dataclass(frozen=True, kw_only=True)
 class Extras:
     """What to do with a picture. `size` None enlarges by `factor`, otherwise the picture covers that (width, height)
-    and `crop` cuts it to that. `visibility` of the second upscaler lies between 0 and 1."""
+    and `crop` cuts it to that. `visibility` of the second upscaler lies between 0 and 1; so does that of each of the
+    `faces`, which are models that restore them, one after the other."""
 
     upscaler: str = "None"
     factor: float = 2.0
@@ -30,6 +33,7 @@ class Extras:
     crop: bool = True
     second_upscaler: str = "None"
     visibility: float = 0.0
+    faces: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.factor) or not 0 < self.factor <= 16:
@@ -40,6 +44,10 @@ class Extras:
         if not 0 <= self.visibility <= 1:
             raise InvalidInput("extras_upscaler_2_visibility must be between 0 and 1, not "
                                f"{self.visibility}.", field="extras_upscaler_2_visibility")
+        for name, visibility in self.faces:
+            if not 0 <= visibility <= 1:
+                raise InvalidInput(f"The visibility of {name} must be between 0 and 1, not {visibility}.",
+                                   field=f"{name.lower()}_visibility")
 
     def factor_for(self, size: Size) -> float:
         """How much larger a picture of `size` becomes."""
@@ -55,28 +63,50 @@ class Processed:
     parameters: str
 
 
-def check_upscalers(request: Extras, upscalers: Upscalers) -> None:
-    """Raises InvalidInput for an upscaler that is not here."""
-    upscalers.check(request.upscaler, "upscaler_1")
-    upscalers.check(request.second_upscaler, "upscaler_2")
+@dataclass(frozen=True)
+class Tools:
+    """What pictures are made larger and faces restored with."""
+
+    upscalers: Upscalers
+    restorers: FaceRestorers
+
+    def check(self, request: Extras) -> None:
+        """Raises InvalidInput for an upscaler, or a model that restores faces, that is not here."""
+        self.upscalers.check(request.upscaler, "upscaler_1")
+        self.upscalers.check(request.second_upscaler, "upscaler_2")
+        for name, _ in request.faces:
+            self.restorers.full_name(name)
+
+
+def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, *, max_pixels: int) -> Processed:
+    """One picture (RGB, RGBA or L) enlarged to `max_pixels` at most, then its faces restored (WebUI's order).
+
+    Raises InvalidInput, CheckpointError, Stopped.
+    """
+    _check_size(request, image, max_pixels)
+    parameters = picture_text.read(image)
+    image = image.convert("RGB") if image.mode == "L" else image
+    done: dict[str, object] = {}
+    if request.upscaler != "None":
+        image = _enlarged(image, request, tools.upscalers, job, done)
+    for name, visibility in request.faces:
+        image = _with_faces(image, name, visibility, tools.restorers, job)
+        done[f"{name} visibility"] = round(visibility, 3)
+    return Processed(image, ", ".join(f"{name}: {infotext.quote(value)}" for name, value in done.items()), parameters)
 
 
 def _check_size(request: Extras, image: Image.Image, max_pixels: int) -> None:
+    if request.upscaler == "None":
+        return
     width, height = target_size(image.size, request.factor_for(image.size))
     if width * height > max_pixels:
         raise InvalidInput(f"The result would have {width} x {height} pixels; at most {max_pixels} are made here "
                            "(--max-image-mp).", field="upscaling_resize")
 
 
-def process(image: Image.Image, request: Extras, upscalers: Upscalers, job: JobContext, *,
-            max_pixels: int) -> Processed:
-    """One picture (RGB, RGBA or L) enlarged to `max_pixels` at most. Raises InvalidInput, CheckpointError, Stopped."""
-    _check_size(request, image, max_pixels)
-    parameters = picture_text.read(image)
-    image = image.convert("RGB") if image.mode == "L" else image
-    if request.upscaler == "None":
-        return Processed(image, "", parameters)
-
+def _enlarged(image: Image.Image, request: Extras, upscalers: Upscalers, job: JobContext,
+              done: dict[str, object]) -> Image.Image:
+    """By the first upscaler, and the second's picture mixed in. Adds to `done` what was done."""
     def enlarged(name: str) -> Image.Image:
         job.stage(f"Enlarging with {name}")
         job.check()
@@ -84,7 +114,6 @@ def process(image: Image.Image, request: Extras, upscalers: Upscalers, job: JobC
         return _cut(upscale(image, request.factor_for(image.size)), request)
 
     result = enlarged(request.upscaler)
-    done: dict[str, object] = {}
     if request.size is None:
         done["Postprocess upscale by"] = float(request.factor)
     else:
@@ -96,8 +125,19 @@ def process(image: Image.Image, request: Extras, upscalers: Upscalers, job: JobC
         second = enlarged(request.second_upscaler).convert(result.mode)
         result = Image.blend(result, second, request.visibility)
         done["Postprocess upscaler 2"] = request.second_upscaler
-    return Processed(result, ", ".join(f"{name}: {infotext.quote(value)}" for name, value in done.items()),
-                     parameters)
+    return result
+
+
+def _with_faces(image: Image.Image, name: str, visibility: float, restorers: FaceRestorers,
+                job: JobContext) -> Image.Image:
+    """The faces restored, as far as the `visibility` says; what is transparent stays so."""
+    job.stage(f"Restoring faces with {name}")
+    job.check()
+    colours = image.convert("RGB")
+    result = Image.blend(colours, restorers.find(name)(colours), visibility)
+    if image.mode == "RGBA":
+        result.putalpha(image.getchannel("A"))
+    return result
 
 
 def _cut(image: Image.Image, request: Extras) -> Image.Image:

@@ -57,6 +57,7 @@ def write(request: Txt2Img, *, seed: int, subseed: int, model_name: str, model_h
         "Schedule type": _schedule(request),
         "CFG scale": request.cfg_scale,
         "Seed": seed,
+        "Face restoration": options.face_restoration_model if options.face_restoration else None,
         "Size": f"{request.width}x{request.height}",
         "Model hash": model_hash,
         "Model": model_name,
@@ -393,7 +394,7 @@ OPTION_KEYS = {
     "Pad conds": "pad_cond_uncond", "Pad conds v0": "pad_cond_uncond_v0", "Tiling": "tiling",
     "UniPC variant": "uni_pc_variant", "UniPC skip type": "uni_pc_skip_type", "UniPC order": "uni_pc_order",
     "UniPC lower order final": "uni_pc_lower_order_final", "DDIM loop": "ddim_loop", "Mask noise": "mask_noise",
-    "Small masks": "small_mask",
+    "Small masks": "small_mask", "Face restoration": "face_restoration_model",
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps"}
 """Keys of the text that stand for an option, and that option."""
 _UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode", "Mask blur", "Inpaint area",
@@ -435,7 +436,7 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
     fields["masked_content"] = next((content for content, label in MASKED_CONTENT.items()
                                      if label == parameters.get("Masked content")), MaskedContent.ORIGINAL)
     options = {name: parameters.get(key, getattr(usual, name)) for key, name in OPTION_KEYS.items()}
-    options |= _loop(parameters)
+    options |= _loop(parameters) | {"face_restoration": "Face restoration" in parameters}
     if with_checkpoint:
         options |= {name: parameters[key] for key, name in (("Model", "sd_model_checkpoint"), ("VAE", "sd_vae"))
                     if key in parameters}

@@ -128,6 +128,11 @@ class Options(Table):
                                          choices=("first pass", "second pass", "both passes"))
     refiner_switch_by_sample_steps: bool = option(
         False, "Switch to refiner by sampling steps", "Otherwise by the noise level.")
+    # face restoration
+    face_restoration: bool = option(
+        False, "Restore faces", "In every finished picture, by a model from models/GFPGAN.")
+    face_restoration_model: str = option(
+        "Automatic", "Face restoration model", "A file's name, or how it begins; Automatic takes GFPGAN before others.")
     # as it was
     use_old_karras_scheduler_sigmas: bool = option(False, "Use old karras scheduler sigmas", "From 0.1 to 10.")
     use_downcasted_alpha_bar: bool = option(

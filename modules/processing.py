@@ -19,6 +19,7 @@ from modules.batches import Finish, Start
 from modules.hooks import NOBODY, Hooks
 from modules.imaging import tensors
 from modules.imaging.colour import match_colours
+from modules.imaging.faces import Restore
 from modules.imaging.fill import fill
 from modules.imaging.mask import CropRegion, crop_region, prepare, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
@@ -40,15 +41,15 @@ def generate(models: batches.Models, request: Txt2Img, job: JobContext,
              on_batch: batches.OnBatch = lambda pictures, refined: None,
              first_noise: batches.FirstNoise | None = None,
              upscalers: Upscalers = batches.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
-             hooks: Hooks = NOBODY) -> batches.Outcome:
+             hooks: Hooks = NOBODY, restore: Restore | None = None) -> batches.Outcome:
     """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
-    `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions.
+    `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions, `restore` restores faces.
 
     Raises InvalidInput, NotFound, CheckpointError, BadResult.
     """
     with hooks.patched(models, request) as models:
         start = replace(_start(models(request.options), request, job), first_noise=first_noise, upscalers=upscalers,
-                        samplers=samplers, hooks=hooks)
+                        samplers=samplers, hooks=hooks, restore=restore)
         return batches.run(models, request, start, job, on_batch)
 
 

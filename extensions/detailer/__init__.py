@@ -79,7 +79,8 @@ def detail(image, box, seed, request, arguments):
     grow = arguments["grow"]
     mask = Image.new("L", image.size)
     ImageDraw.Draw(mask).rectangle((left - grow, top - grow, right + grow - 1, bottom + grow - 1), fill=255)
-    options = request.options.replaced({"return_mask": False, "return_mask_composite": False, "overlay_inpaint": True})
+    options = request.options.replaced({"return_mask": False, "return_mask_composite": False, "overlay_inpaint": True,
+                                        "face_restoration": False})
     return Inpaint(**common | {
         "prompt": arguments["prompt"].replace("[PROMPT]", request.prompt) or request.prompt,
         "negative_prompt": arguments["negative_prompt"].replace("[PROMPT]", request.negative_prompt)

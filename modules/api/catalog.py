@@ -17,8 +17,7 @@ from modules.settings import Settings
 from modules.styles import load_styles
 
 EMPTY: dict[str, Any] = {
-    "hypernetworks": [], "face-restorers": [], "realesrgan-models": [], "embeddings": {"loaded": {}, "skipped": {}},
-    "loras": []}
+    "hypernetworks": [], "realesrgan-models": [], "embeddings": {"loaded": {}, "skipped": {}}, "loras": []}
 """Lists of things that we have none of; programs ask for them before they do anything."""
 
 
@@ -51,6 +50,10 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
         return [{"name": name, "model_name": name if name in files else None,
                  "model_path": str(files[name]) if name in files else None, "model_url": None, "scale": UPSCALE}
                 for name in engine.upscalers.names()]
+
+    @api.get("/face-restorers")
+    def face_restorers() -> list[dict[str, Any]]:
+        return [{"name": name, "cmd_dir": None} for name in engine.restorers.names()]
 
     @api.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, str]]:

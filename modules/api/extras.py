@@ -1,4 +1,4 @@
-"""extra-single-image and extra-batch-images: finished pictures made larger."""
+"""extra-single-image and extra-batch-images: finished pictures made larger, and faces restored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modules.api import pictures
 from modules.api.schema import Body, Integer, Number
 from modules.api.waiting import finished
 from modules.engine import Engine
-from modules.errors import InvalidInput, UserError
+from modules.errors import UserError
 from modules.extras import POSTPROCESSING, Extras
 from modules.jobs import Job, JobQueue
 from modules.settings import Settings
@@ -48,12 +48,12 @@ class ExtrasBody(Body):
 
     def extras(self) -> Extras:
         """What is to be done. Raises InvalidInput naming the field."""
-        if self.gfpgan_visibility or self.codeformer_visibility:
-            raise InvalidInput("There is no face restoration here: gfpgan_visibility and codeformer_visibility must be "
-                               "0.", field="gfpgan_visibility")
         size = (self.upscaling_resize_w, self.upscaling_resize_h) if self.resize_mode == 1 else None
         return Extras(upscaler=self.upscaler_1, factor=self.upscaling_resize, size=size, crop=self.upscaling_crop,
-                      second_upscaler=self.upscaler_2, visibility=self.extras_upscaler_2_visibility)
+                      second_upscaler=self.upscaler_2, visibility=self.extras_upscaler_2_visibility,
+                      faces=tuple((name, visibility) for name, visibility in (
+                          ("GFPGAN", self.gfpgan_visibility), ("CodeFormer", self.codeformer_visibility))
+                          if visibility))
 
 
 class SingleBody(ExtrasBody):
@@ -82,7 +82,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
 
     async def processed(request: Extras, texts: Sequence[str], field: str) -> tuple[list[str], str]:
         """Pictures as base64 to pictures as base64, one at a time in memory; and what was done, as HTML."""
-        await run_in_threadpool(extras.check_upscalers, request, engine.upscalers)
+        await run_in_threadpool(engine.tools.check, request)
         done: list[str] = []
         words = ""
 
@@ -91,7 +91,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
             for number, text in enumerate(texts):
                 job.batches(number, len(texts))
                 image = pictures.decode(text, field, limit)
-                made = extras.process(image, request, engine.upscalers, job, max_pixels=limit)
+                made = extras.process(image, request, engine.tools, job, max_pixels=limit)
                 done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text}))
                 words = made.text
 

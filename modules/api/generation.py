@@ -107,6 +107,7 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
     """WebUI's `info`: what was made, under its names."""
     made = result.images if result else ()
     request = result.request if result else request
+    options = request.options
     texts = [one.infotext for one in made]
     read = infotext.parse(texts[0]) if texts else {}
     return {
@@ -116,14 +117,15 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
         "subseed": made[0].subseed if made else request.subseed, "all_subseeds": [one.subseed for one in made],
         "subseed_strength": request.subseed_strength, "width": request.width, "height": request.height,
         "sampler_name": request.sampler, "cfg_scale": request.cfg_scale, "steps": request.steps,
-        "batch_size": request.batch_size, "restore_faces": False, "face_restoration_model": None,
+        "batch_size": request.batch_size, "restore_faces": options.face_restoration,
+        "face_restoration_model": options.face_restoration_model if options.face_restoration else None,
         "sd_model_name": read.get("Model"), "sd_model_hash": read.get("Model hash"),
         "sd_vae_name": read.get("VAE"), "sd_vae_hash": read.get("VAE hash"),
         "seed_resize_from_w": request.seed_resize_from_w or -1, "seed_resize_from_h": request.seed_resize_from_h or -1,
         "denoising_strength": request.denoising_strength if isinstance(request, Img2Img) else None,
         "extra_generation_params": dict(infotext.generation_params(request)),
         "index_of_first_image": 0, "infotexts": texts,
-        "job_timestamp": timestamp(job), "clip_skip": request.options.CLIP_stop_at_last_layers,
+        "job_timestamp": timestamp(job), "clip_skip": options.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": "Conditional mask weight" in read, "version": infotext.VERSION}
 
 

@@ -18,7 +18,7 @@ from modules.options import Options
 
 KNOWN = frozenset(item.name for item in dataclasses.fields(Options))
 READ_ONLY = frozenset({"sd_checkpoint_hash"})
-FOREIGN = {"samples_format": "png", "send_seed": True, "live_previews_enable": True, "face_restoration": False,
+FOREIGN = {"samples_format": "png", "send_seed": True, "live_previews_enable": True,
            "show_progress_every_n_steps": 1, "save_mask": False, "return_grid": False}
 """Options of WebUI's that programs look for and nothing here obeys."""
 

@@ -103,8 +103,9 @@ class Txt2ImgBody(Body):
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
         sampler, scheduler = self._sampler(changes, samplers)
         overrides = {**changes.options, **self.override_settings}
-        if self.tiling is not None:
-            overrides["tiling"] = self.tiling
+        for option, value in (("tiling", self.tiling), ("face_restoration", self.restore_faces)):
+            if value is not None:
+                overrides[option] = value
         values: dict[str, Any] = {
             "prompt": self.prompt, "negative_prompt": self.negative_prompt, "seed": self.seed, "subseed": self.subseed,
             "subseed_strength": self.subseed_strength, "seed_resize_from_w": max(self.seed_resize_from_w, 0),

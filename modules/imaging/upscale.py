@@ -6,12 +6,12 @@ the multiples of 8 below the size that was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 from PIL import Image, ImageChops
 
 from modules.errors import InvalidInput
+from modules.imaging.network_files import Network, NetworkFiles
 
 Size = tuple[int, int]
 Upscale = Callable[[Image.Image, float], Image.Image]
@@ -20,45 +20,21 @@ Upscale = Callable[[Image.Image, float], Image.Image]
 OnTile = Callable[[int, int], None]
 """Told of each finished tile: its number from 1, and how many there are. What it raises ends the work."""
 
-Network = Callable[[Image.Image], Image.Image]
-"""An RGB tile in, the same tile larger by the network's own factor out."""
-
-LoadNetwork = Callable[[Path], Network]
-"""Reads a model file. Raises CheckpointError."""
-
 RESAMPLING = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
 FOLDERS = ("ESRGAN", "RealESRGAN", "SwinIR", "DAT", "ScuNET", "HAT")
 """Where WebUI looks for upscalers, in the folder of models."""
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
 PASSES = 3
 TILE, OVERLAP = 192, 8
 """Side of a tile and width of the seam between two, in pixels of the small picture (WebUI's defaults)."""
 
 
-def _no_network(path: Path) -> Network:
-    raise InvalidInput(f"{path.name} cannot be used here.")
-
-
-class Upscalers:
-    """All upscalers by name: None, Lanczos, Nearest, and the model files in `folders`, which are read when used.
-
-    One network is kept. Only one thread at a time may upscale; the job queue's worker is that thread.
-    """
-
-    def __init__(self, folders: Sequence[Path] = (), load: LoadNetwork = _no_network) -> None:
-        self._folders, self._load = folders, load
-        self._kept: tuple[Path, Network] | None = None
+class Upscalers(NetworkFiles):
+    """All upscalers by name: None, Lanczos, Nearest, and the model files."""
 
     def names(self) -> list[str]:
         """Every name, in WebUI's order."""
         return ["None", *RESAMPLING, *self.files()]
-
-    def files(self) -> dict[str, Path]:
-        """The model files by the name that is shown: the file's without its ending."""
-        found = sorted(path for folder in self._folders if folder.is_dir() for path in folder.rglob("*")
-                       if path.suffix.lower() in SUFFIXES and path.is_file())
-        return {path.stem: path for path in reversed(found)}
 
     def check(self, name: str, field: str) -> None:
         """Raises InvalidInput, naming the request's `field`, when there is no upscaler of that name."""
@@ -74,7 +50,7 @@ class Upscalers:
         if known in RESAMPLING:
             return lambda image, factor: _until_large_enough(
                 image, factor, lambda part: part.resize(_times(part.size, factor), RESAMPLING[known]))
-        network = self._network(self.files()[known])
+        network = self.network(self.files()[known])
         return lambda image, factor: _until_large_enough(
             image, factor, lambda part: in_tiles(part.convert("RGB"), network, on_tile))
 
@@ -84,12 +60,6 @@ class Upscalers:
         factor = max(size[0] / image.width, size[1] / image.height)
         larger = self.find(name, on_tile)(image, factor) if factor > 1 else image
         return larger if larger.size == size else larger.resize(size, Image.Resampling.LANCZOS)
-
-    def _network(self, path: Path) -> Network:
-        if self._kept is None or self._kept[0] != path:
-            self._kept = None
-            self._kept = path, self._load(path)
-        return self._kept[1]
 
 
 def target_size(size: Size, factor: float) -> Size:

@@ -168,6 +168,17 @@ def _uni_pc_order(request: Txt2Img, value: int, values: Sequence[int], styles: S
     return replace(request, options=request.options.replaced({"uni_pc_order": max(min(value, request.steps - 1), 1)}))
 
 
+def _face_restore(request: Txt2Img, value: str, values: Sequence[str], styles: Sequence[Style]) -> Txt2Img:
+    """A model's name, or whether the usual one works (WebUI's words for yes)."""
+    word = value.lower()
+    named = word not in (*_YES, *_NO)
+    return replace(request, options=request.options.replaced(
+        {"face_restoration": word not in _NO} | ({"face_restoration_model": value} if named else {})))
+
+
+_YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "none", "")
+
+
 def _mask_blur(request: Txt2Img, value: int, values: Sequence[int], styles: Sequence[Style]) -> Txt2Img:
     return _field("mask_blur_y")(_field("mask_blur_x")(request, value, values, styles), value, values, styles)
 
@@ -220,7 +231,7 @@ AXES: tuple[Axis, ...] = (
     Axis("VAE", apply=_option("sd_vae"), cost=0.7, choices=Available.vaes),
     Axis("Styles", apply=_styles, choices=Available.styles),
     Axis("UniPC Order", "int", _uni_pc_order, cost=0.5),
-    Axis("Face restore"),
+    Axis("Face restore", apply=_face_restore),
     Axis("Token merging ratio", "float"),
     Axis("Token merging ratio high-res", "float"),
     Axis("Always discard next-to-last sigma", apply=_option("always_discard_next_to_last_sigma"),

@@ -26,12 +26,12 @@ def _flag(text: str) -> bool:
 FIELDS: dict[str, Callable[[str], Any]] = {
     "seed": int, "subseed": int, "subseed_strength": float, "seed_resize_from_h": int, "seed_resize_from_w": int,
     "sampler_name": str, "batch_size": int, "n_iter": int, "steps": int, "cfg_scale": float, "width": int,
-    "height": int, "tiling": _flag, "sd_model": str, "prompt": str, "negative_prompt": str}
+    "height": int, "tiling": _flag, "restore_faces": _flag, "sd_model": str, "prompt": str, "negative_prompt": str}
 """What a line can set, and how it is read."""
 
 TEXTS = ("prompt", "negative_prompt")
 NAMES = {"sampler_name": "sampler"}
-OPTIONS = {"tiling": "tiling", "sd_model": "sd_model_checkpoint"}
+OPTIONS = {"tiling": "tiling", "restore_faces": "face_restoration", "sd_model": "sd_model_checkpoint"}
 
 
 def read_line(line: str) -> dict[str, Any]:

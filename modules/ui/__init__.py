@@ -79,16 +79,19 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
 
         def fill_lists() -> list[Any]:
             choices = list_choices(engine)
-            return [gr.update(choices=choices[name]) for name, _ in lists]
+            return [*(gr.update(choices=choices[name]) for name, _ in lists),
+                    *[gr.update(visible=bool(engine.restorers.names()))] * len(restoring)]
 
-        demo.load(fill_lists, None, [widget for _, widget in lists], **LIVE)
+        restoring = [panel.widgets["face_restoration"] for panel in panels]
+        demo.load(fill_lists, None, [*(widget for _, widget in lists), *restoring], **LIVE)
     return demo
 
 
 def list_choices(engine: Engine) -> dict[str, list[str]]:
-    """What the dropdowns of samplers, schedules and upscalers offer. Importing those brings torch, so `build` does not
-    do it."""
+    """What the dropdowns of samplers, schedules, upscalers and models for faces offer. Importing those brings torch, so
+    `build` does not do it."""
     from modules.hires import LATENT_UPSCALERS
+    from modules.imaging import faces
     from modules.sampling.schedules import AUTOMATIC, SCHEDULES
     from modules.ui.controls import SAME
 
@@ -96,7 +99,9 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
     schedules = [AUTOMATIC, *(schedule.label for schedule in SCHEDULES)]
     return {"sampler": samplers, "scheduler": schedules,
             "hr_sampler": [SAME["hr_sampler"], *samplers], "hr_scheduler": [SAME["hr_scheduler"], *schedules],
-            "hr_upscaler": [*LATENT_UPSCALERS, *engine.upscalers.names()]}
+            "hr_upscaler": [*LATENT_UPSCALERS, *engine.upscalers.names()],
+            "face_restoration_model": list(dict.fromkeys((faces.AUTOMATIC, *engine.restorers.names(),
+                                                          engine.options.face_restoration_model)))}
 
 
 def look(settings: Settings) -> dict[str, Any]:

@@ -322,6 +322,7 @@ def advanced(panel: Panel, options: Options) -> None:
             _option(panel, "inpainting_mask_weight", options)
         with gr.Row(elem_classes="tight checks"):
             _option(panel, "tiling", options)
+            _option(panel, "face_restoration", options)
             if panel.from_picture:
                 for name in ("img2img_fix_steps", "img2img_color_correction"):
                     _option(panel, name, options)

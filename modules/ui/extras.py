@@ -1,4 +1,4 @@
-"""The Extras tab: finished pictures made larger, one or many, as one job of the queue.
+"""The Extras tab: finished pictures made larger, and faces restored, one or many, as one job of the queue.
 
 Every picture is saved as soon as it is done, whoever watches; what one of many files lacks is said, and the others go
 on.
@@ -17,9 +17,10 @@ import gradio as gr
 
 from modules import extras, saving
 from modules.errors import InvalidInput, NotFound
-from modules.extras import POSTPROCESSING, Extras
+from modules.extras import POSTPROCESSING, Extras, Tools
 from modules.imaging.upscale import RESAMPLING
 from modules.jobs import Job
+from modules.settings import Settings
 from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import tool_button
 from modules.ui.events import LIVE, QUIET
@@ -61,6 +62,7 @@ class ExtrasTab:
     picture: gr.Image
     files: gr.File
     chosen: dict[str, Any]
+    faces: gr.Column
     refresh: gr.Button
     note: gr.HTML
     watched: Watched
@@ -118,10 +120,12 @@ def build(header: Header) -> ExtrasTab:
                                       buttons=["fullscreen"], max_height=560, elem_id="extras_compared")
         with gr.Column(elem_classes="area-settings", min_width=300):
             chosen, refresh, note = _scaling()
+            with gr.Column(visible=False, elem_classes="tight", elem_id="extras_faces") as faces:
+                chosen |= _face_restoration()
     many = gr.State(False)
     single.select(lambda: False, None, many, **LIVE)
     batch.select(lambda: True, None, many, **LIVE)
-    return ExtrasTab(header, sources, many, picture, files, chosen, refresh, note,
+    return ExtrasTab(header, sources, many, picture, files, chosen, faces, refresh, note,
                      Watched(generate, interrupt, gr.State(""), stage), gallery, gr.State([]), gr.State(0), buttons,
                      compared, words, parameters)
 
@@ -149,21 +153,33 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
     return widgets, refresh, note
 
 
+def _face_restoration() -> dict[str, Any]:
+    """By which model, and how much of it shows."""
+    restorer = gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer")
+    shown = gr.Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
+                      elem_id="extras_restorer_visibility")
+    restorer.change(lambda name: gr.update(visible=name != "None"), restorer, shown, **QUIET)
+    return {"restorer": restorer, "restorer_visibility": shown}
+
+
 def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, demo: gr.Blocks,
             saved: Callable[[Path], object] = lambda path: None) -> None:
     """Wires the tab. `saved` is told of each new file."""
     header = tab.header
-    upscalers = [tab.chosen["upscaler"], tab.chosen["second_upscaler"], tab.note]
+    engine = header.engine
+    lists = [*(tab.chosen[name] for name in ("upscaler", "second_upscaler", "restorer")), tab.faces, tab.note]
     shown: list[Any] = [tab.made, tab.selected, tab.words, tab.parameters, tab.compared]
 
     def fill() -> list[Any]:
-        names = header.engine.upscalers.names()
-        return [gr.update(choices=names[1:]), gr.update(choices=names), note_html(header.engine.upscalers.files())]
+        names, restorers = engine.upscalers.names(), engine.restorers.names()
+        first = names if restorers else names[1:]
+        return [*(gr.update(choices=choices) for choices in (first, names, ["None", *restorers])),
+                gr.update(visible=bool(restorers)), note_html(engine.upscalers.files())]
 
     @told
     def submit(many: bool, picture: str | None, files: list[str] | None, *values: Any) -> tuple[Job, list[Made]]:
         request = request_of(dict(zip(tab.chosen, values, strict=True)))
-        extras.check_upscalers(request, header.engine.upscalers)
+        engine.tools.check(request)
         made: list[Made] = []
 
         def finished(one: Made) -> None:
@@ -171,7 +187,7 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
             saved(one.path)
 
         sources = chosen_files((files if many else [picture] if picture else None) or [])
-        return header.queue.submit_work(worker(header, request, sources, finished)), made
+        return header.queue.submit_work(worker(engine.settings, engine.tools, request, sources, finished)), made
 
     def run(*arguments: Any) -> Iterator[dict[Any, Any]]:
         job, made = submit(*arguments)
@@ -194,8 +210,8 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
             raise NotFound("There is no picture to send yet.")
         return picture_of(made[index].path), made[index].parameters
 
-    demo.load(fill, None, upscalers, **LIVE)
-    tab.refresh.click(fill, None, upscalers, **LIVE)
+    demo.load(fill, None, lists, **LIVE)
+    tab.refresh.click(fill, None, lists, **LIVE)
     tab.watched.start.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
                             [*tab.watched.outputs, tab.gallery, *shown, *tab.buttons.values()], **LIVE)
     tab.watched.connect(header.queue)
@@ -206,12 +222,15 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
 
 def request_of(values: dict[str, Any]) -> Extras:
     """What the widgets say. Raises InvalidInput."""
-    missing = [name for name in ("factor", "width", "height", "visibility") if values[name] is None]
+    numbers = ("factor", "width", "height", "visibility", "restorer_visibility")
+    missing = [name for name in numbers if values[name] is None]
     if missing:
         raise InvalidInput("A number is missing.", field=missing[0])
     size = (int(values["width"]), int(values["height"])) if values["mode"] == SCALES[1] else None
+    restorer = values["restorer"] or "None"
     return Extras(upscaler=values["upscaler"] or "None", factor=values["factor"], size=size, crop=bool(values["crop"]),
-                  second_upscaler=values["second_upscaler"] or "None", visibility=values["visibility"])
+                  second_upscaler=values["second_upscaler"] or "None", visibility=values["visibility"],
+                  faces=() if restorer == "None" else ((restorer, values["restorer_visibility"]),))
 
 
 def chosen_files(files: Sequence[str]) -> list[Path]:
@@ -223,15 +242,14 @@ def chosen_files(files: Sequence[str]) -> list[Path]:
     return sorted(map(Path, files), key=lambda file: file.name)
 
 
-def worker(header: Header, request: Extras, sources: Sequence[Path],
+def worker(settings: Settings, tools: Tools, request: Extras, sources: Sequence[Path],
            finished: Callable[[Made], object]) -> Callable[[Job], None]:
     """What the queue is to do: each file opened when its turn comes, enlarged, saved, and handed to `finished`."""
-    settings, upscalers = header.engine.settings, header.engine.upscalers
     limit = settings.max_image_mp * 10**6
 
     def enlarge(source: Path, job: Job) -> Made:
         image = open_picture(source, limit)[0]
-        result = extras.process(image, request, upscalers, job, max_pixels=limit)
+        result = extras.process(image, request, tools, job, max_pixels=limit)
         path = saving.save(result.image, result.parameters, settings.outputs_dir / FOLDER,
                            texts={POSTPROCESSING: result.text})
         sizes = [f"{size[0]} x {size[1]}" for size in (image.size, result.image.size)]

@@ -40,7 +40,7 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
     _check_sampler(fields, problems, engine)
     _check_upscaler(fields, problems, engine)
     _check_checkpoints(fields, problems, engine)
-    options = _options(changes.options, problems)
+    options = _check_faces(_options(changes.options, problems), problems, engine)
     fields["overrides"] = [f"{key}: {getattr(options, name)}" for key, name in infotext.OPTION_KEYS.items()
                            if name not in panel.widgets and getattr(options, name) != getattr(engine.options, name)]
     values = fields | {name: getattr(options, name) for name in changes.options}
@@ -100,6 +100,19 @@ def _check_checkpoints(fields: dict[str, Any], problems: list[str], engine: Engi
         except NotFound:
             problems.append(f"{label}: {fields[name]}")
             fields[name] = ""
+
+
+def _check_faces(options: Options, problems: list[str], engine: Engine) -> Options:
+    """Without face restoration where its model is not here."""
+    if not options.face_restoration:
+        return options.replaced({"face_restoration_model": engine.options.face_restoration_model})
+    try:
+        return options.replaced({"face_restoration_model":
+                                 engine.restorers.full_name(options.face_restoration_model)})
+    except UserError:
+        problems.append(f"Face restoration: {options.face_restoration_model}")
+        return options.replaced({"face_restoration": False,
+                                 "face_restoration_model": engine.options.face_restoration_model})
 
 
 def _check_ranges(values: dict[str, Any], panel: Panel, problems: list[str]) -> None:

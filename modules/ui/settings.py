@@ -26,7 +26,8 @@ ASSETS = Path(__file__).parent / "settings"
 
 SECTIONS = {"Defaults of the controls": "tab", "Saving": "samples_save", "Prompts": "CLIP_stop_at_last_layers",
             "Sampling": "eta_ddim", "Noise": "randn_source", "img2img and inpainting": "overlay_inpaint",
-            "Hires. fix and refiner": "hires_fix_refiner_pass", "Compatibility": "use_old_karras_scheduler_sigmas"}
+            "Hires. fix and refiner": "hires_fix_refiner_pass", "Face restoration": "face_restoration",
+            "Compatibility": "use_old_karras_scheduler_sigmas"}
 """Each section begins with that setting and goes on to the next section. The checkpoint and its VAE, which come before
 the first in their table, are at the top of the page."""
 

@@ -94,8 +94,9 @@ def test_a_batch_gives_each_picture_in_order(client: TestClient, photo: Image.Im
     ({"upscaling_resize": -2}, "upscaling_resize"), ({"upscaling_resize": 17}, "upscaling_resize"),
     ({"upscaling_resize": "x"}, "upscaling_resize"), ({"resize_mode": 2}, "resize_mode"),
     ({"resize_mode": 1, "upscaling_resize_w": 0}, "size"), ({"resize_mode": 1, "upscaling_resize_w": 10**9}, "pixels"),
-    ({"extras_upscaler_2_visibility": 2}, "visibility"), ({"gfpgan_visibility": 1}, "face"), ({"image": "x"}, "image"),
-    ({"image": "http://127.0.0.1/x.png"}, "image")])
+    ({"extras_upscaler_2_visibility": 2}, "visibility"), ({"gfpgan_visibility": 1}, "GFPGAN"),
+    ({"codeformer_visibility": 1}, "CodeFormer"), ({"gfpgan_visibility": 2}, "visibility of GFPGAN"),
+    ({"image": "x"}, "image"), ({"image": "http://127.0.0.1/x.png"}, "image")])
 def test_what_cannot_be_done_is_refused_by_name(client: TestClient, photo: Image.Image, changes: dict[str, Any],
                                                 named: str) -> None:
     answer = client.post(SINGLE, json={"image": base64_of(photo), "upscaler_1": "Lanczos", **changes})

@@ -44,7 +44,7 @@ COLLECT = """async () => {
 
 NAMES = """txt2img img2img inpaint WebUI Inpaint Stable Diffusion SD PNG CFG VAE LoRA CPU GPU NV alpha beta rho Rho
     sigma Sigma DDIM DPM++ SDE DPM2 Euler Heun UniPC Karras Lanczos Haar Clip Eta k-diffusion ENSD Tiling
-    Refiner alphas_cumprod model_ema fp16 float16 safetensors pth models outputs extensions ESRGAN SwinIR DAT
+    Refiner alphas_cumprod model_ema fp16 float16 safetensors pth models outputs extensions ESRGAN SwinIR DAT GFPGAN
     spandrel torchvision torch pip install bh1 bh2 vary_coeff time_uniform time_quadratic logSNR webui-1.10 mk2
     X/Y/Z Ctrl Enter Shift Alt Space Esc Delete English"""
 """Names, units and keys that are the same in Chinese, beside those of samplers, schedules and files."""

@@ -15,6 +15,7 @@ from PIL import Image
 from modules import infotext
 from modules.engine import Engine
 from modules.errors import Interrupted
+from modules.imaging import haar
 from modules.options import Options
 from modules.progress import Preview, Quiet
 from modules.request import Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
@@ -162,8 +163,7 @@ def test_the_face_detector_finds_the_astronaut() -> None:
 
 def test_an_opencv_without_detectors_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = fake_engine(settings)
-    detectors = importlib.import_module("extensions.detailer.detectors")
-    monkeypatch.delattr(detectors.cv2, "CascadeClassifier")
+    monkeypatch.delattr(haar.cv2, "CascadeClassifier")
     result = engine.generate(request("Face"), Quiet())
     assert len(result.images) == 1
     assert result.warnings[0].startswith("The extension detailer was left out: filter_image: This build of OpenCV")

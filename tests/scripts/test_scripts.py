@@ -128,7 +128,7 @@ def test_a_cell_that_fails_is_left_empty_unless_it_is_the_first(engine: Engine,
 
 @pytest.mark.parametrize(("label", "text"), [
     ("Prompt S/R", "green,blue"), ("Sampler", "Eular"), ("Steps", "many"), ("Steps", "1-100000"), ("Size", "64"),
-    ("Face restore", "1"), ("Steps", "0,2"), ("Mask blur", "3")])
+    ("FP8 mode", "Enable"), ("Steps", "0,2"), ("Mask blur", "3")])
 def test_values_that_cannot_be_are_refused_before_anything_is_made(engine: Engine, label: str, text: str) -> None:
     job = Keeping()
     with pytest.raises(InvalidInput):

@@ -1,0 +1,38 @@
+"""Finds things in a picture by the Haar cascades that OpenCV 4 brings. Source: Viola and Jones 2001."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from modules.errors import InvalidInput
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels, right and bottom exclusive."""
+
+Detector = Callable[[Image.Image], list[Box]]
+
+
+def detector(cascade: str, *, neighbours: int = 5, smallest: float = 5) -> Detector:
+    """What finds the things of that cascade ("frontalface_default") in an RGB picture.
+
+    `neighbours`: how many overlapping hits make a find. `smallest`: percent of the picture's shorter side.
+    Raises InvalidInput where OpenCV (5 and later) brings the cascade no more.
+    """
+    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
+    file = Path(folder, f"haarcascade_{cascade}.xml")
+    if not hasattr(cv2, "CascadeClassifier") or not file.is_file():
+        raise InvalidInput("This build of OpenCV has no Haar detectors: opencv-python-headless 4.13 has them.")
+    classifier = cv2.CascadeClassifier(str(file))
+
+    def find(picture: Image.Image) -> list[Box]:
+        side = max(round(min(picture.size) * smallest / 100), 1)
+        grey = cv2.equalizeHist(np.asarray(picture.convert("L")))
+        found = classifier.detectMultiScale(grey, 1.1, neighbours, minSize=(side, side))
+        return [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h in found]
+
+    return find

@@ -1,0 +1,87 @@
+"""Networks that work on pixels, recognised and built by spandrel from a file of weights: those that enlarge pictures
+(ESRGAN and its kin), and those that restore faces (GFPGAN, RestoreFormer)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modules.errors import CheckpointError
+from modules.imaging import tensors
+from modules.imaging.network_files import Network
+from modules.weights.tensors import read_tensors
+
+FACES = "FaceSR"
+"""What spandrel calls the purpose of networks for faces."""
+
+
+def load_upscaler(path: Path, device: str) -> Network:
+    """The network in `path` that enlarges pictures, in half precision on a GPU where it bears that.
+
+    Raises CheckpointError: unreadable, unsafe, no network that enlarges RGB pictures, or spandrel cannot be imported.
+    """
+    model = _built(path)
+    if model.purpose == FACES:
+        raise CheckpointError(f"{path.name} restores faces and enlarges nothing: its place is models/GFPGAN.")
+    half = device.startswith("cuda") and model.supports_half
+    model.to(device, torch.float16 if half else torch.float32).eval()
+    return lambda image: _enlarged(model, image)
+
+
+def load_face_restorer(path: Path, device: str) -> Network:
+    """The network in `path` that restores a face in a picture of 512 x 512, in single precision.
+
+    Raises CheckpointError: unreadable, unsafe, no network that restores faces, or spandrel cannot be imported.
+    """
+    model = _built(path)
+    if model.purpose != FACES:
+        raise CheckpointError(f"{path.name} does not restore faces.")
+    model.to(device, torch.float32).eval()
+    return lambda image: _restored(model, image)
+
+
+def _built(path: Path) -> Any:
+    try:
+        import spandrel
+    except Exception as error:  # a torchvision made for another torch raises RuntimeError
+        raise CheckpointError(f"{path.name} needs the library spandrel and a torchvision made for this torch, which "
+                              f"could not be imported: {error}.") from error
+    weights = _tensors(path)
+    try:
+        model = spandrel.ModelLoader().load_from_state_dict(weights)
+    except spandrel.UnsupportedModelError as error:
+        raise CheckpointError(f"{path.name} is no network that is known here.") from error
+    except Exception as error:  # what its many recipes raise is up to the shapes of the weights
+        raise CheckpointError(f"{path.name} does not have the weights of the network that it seems to be.") from error
+    if not isinstance(model, spandrel.ImageModelDescriptor) or model.input_channels != 3 or model.output_channels != 3:
+        raise CheckpointError(f"{path.name} does not turn an RGB picture into another.")
+    return model
+
+
+def _enlarged(model: Any, image: Image.Image) -> Image.Image:
+    with torch.inference_mode():
+        pixels = (tensors.to_tensor([image]) + 1) / 2  # (1, 3, h, w) in [0, 1]
+        larger = model(pixels.to(model.device, model.dtype))  # (1, 3, h * scale, w * scale)
+        return tensors.to_image(larger[0].float().cpu().clamp(0, 1) * 2 - 1)
+
+
+def _restored(model: Any, image: Image.Image) -> Image.Image:
+    """Past spandrel's own call, which gives GFPGAN pixels in [0, 1], and lets it draw noise that no seed sets."""
+    with torch.inference_mode():
+        pixels = tensors.to_tensor([image]).to(model.device)  # (1, 3, 512, 512) in [-1, 1]
+        better, *_ = model.model(pixels, return_rgb=False, randomize_noise=False)  # the same
+        return tensors.to_image(better[0].float().cpu())
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of the file in float32, out of the wrappings that trainers put around them."""
+    with read_tensors(path) as file:
+        state = {}
+        for key, shape in file.shapes.items():
+            state[key] = torch.empty(shape, dtype=torch.float32)
+            file.read(key, state[key])
+    return state
