@@ -3,10 +3,7 @@
 oneDNN computes a convolution over blocks of channels. PyTorch keeps weights in plain order and has oneDNN reorder them
 at every call, which for wide layers over small pictures costs more than the convolution itself. Here the reordering is
 done once for a picture size, as TorchInductor does when it freezes a graph
-(`torch/_inductor/fx_passes/mkldnn_fusion.py`), but without a compiler.
-
-Only where it pays: 1 x 1 convolutions and linear layers are as fast plain (MKL), and so is anything over a large
-picture, where the reordering is a small part of the work.
+(`torch/_inductor/fx_passes/mkldnn_fusion.py`), but without a compiler. Linear layers are as fast plain (MKL).
 """
 
 from __future__ import annotations
@@ -19,9 +16,6 @@ from torch import Tensor, nn
 
 Pair = tuple[int, int]
 
-LEAST_WEIGHTS = 2**20  # a smaller layer is reordered in well under a millisecond
-LARGEST_AREA = 24 * 24  # cells of the layer's input
-
 
 class PackedConv2d(nn.Module):
     """A Conv2d for inference with float32 on the CPU. It takes over the bias and has its weight in one order at a time,
@@ -31,7 +25,7 @@ class PackedConv2d(nn.Module):
     slower, so the weight is reordered when a size comes that it was not packed for (0.1 s for the largest layers).
     """
 
-    def __init__(self, conv: nn.Conv2d, largest_area: int = LARGEST_AREA) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         self.kernel_size, self.stride = cast(Pair, conv.kernel_size), cast(Pair, conv.stride)
@@ -39,14 +33,13 @@ class PackedConv2d(nn.Module):
         self.groups, self.bias = conv.groups, conv.bias
         self.padding_mode = conv.padding_mode  # "zeros", or "circular" while pictures are to tile
         self.weight_count = conv.weight.numel()
-        self._largest_area = largest_area
         self.weight: Tensor | None = conv.weight
         # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
         self._packed: dict[tuple[Pair, Pair], Tensor] = {}  # by size of the input and padding, the newest last
         self._most = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, in, h, w) -> (B, out, h', w'), its channels last in memory where the weight is packed."""
+        """x (B, in, h, w) -> (B, out, h', w'), its channels last in memory."""
         padding = self.padding
         if self.padding_mode == "circular":
             x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode="circular")
@@ -56,8 +49,6 @@ class PackedConv2d(nn.Module):
     def convolve(self, x: Tensor, padding: Pair) -> Tensor:
         """x (B, in, h, w) -> (B, out, h', w') with another padding than the layer's own, of zeros."""
         size = (x.shape[2], x.shape[3])
-        if size[0] * size[1] > self._largest_area:
-            return F.conv2d(x, self.plain_weight(), self.bias, self.stride, padding, self.dilation, self.groups)
         if (size, padding) not in self._packed:
             self._pack(x, padding)
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
@@ -89,6 +80,11 @@ class PackedConv2d(nn.Module):
         conv.weight, conv.bias = nn.Parameter(self.plain_weight(), requires_grad=False), self.bias
         return conv
 
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        """As of an ordinary Conv2d, whatever order the weight is in."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "weight"] = self._plain()
+
     def _plain(self) -> Tensor:
         return next(iter(self._packed.values())).to_dense() if self.weight is None else self.weight.detach()
 
@@ -99,24 +95,24 @@ class PackedConv2d(nn.Module):
         self._packed[(x.shape[2], x.shape[3]), padding] = packed
 
     def _make_room(self, orders: int) -> None:
-        """Lets go what was packed longest ago, the plain weight last, until there is room for so many more."""
+        """Lets the plain weight go, then what was packed longest ago, until there is room for so many more."""
         while self.copies + orders > self._most:
-            if self._packed:
-                del self._packed[next(iter(self._packed))]
-            else:
+            if self.weight is not None:
                 self.weight = None
+            else:
+                del self._packed[next(iter(self._packed))]
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
 
 
-def pack(module: nn.Module, least_weights: int = LEAST_WEIGHTS) -> None:
-    """Replaces the convolutions inside `module` that gain by it; see `gains`. Costs nothing before the first call."""
+def pack(module: nn.Module) -> None:
+    """Replaces the convolutions inside `module` that can be packed. Costs nothing before the first call."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if gains(child, least_weights):
+            if packable(child):
                 setattr(parent, name, PackedConv2d(cast(nn.Conv2d, child)))
 
 
@@ -135,9 +131,8 @@ def weight_bytes(module: nn.Module) -> int:
             + sum(layer.weight_count * 4 * (layer.copies - (layer.weight is not None)) for layer in packed))
 
 
-def gains(layer: nn.Module, least_weights: int = LEAST_WEIGHTS) -> bool:
-    """Whether `layer` is a wide convolution over more than single pixels, frozen, in float32 on the CPU."""
-    return (type(layer) is nn.Conv2d and layer.kernel_size != (1, 1) and layer.weight.numel() >= least_weights
-            and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+def packable(layer: nn.Module) -> bool:
+    """Whether `layer` is a convolution of the usual kind, frozen, in float32 on the CPU."""
+    return (type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
             and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
             and not layer.weight.requires_grad)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from modules.weights.model import StableDiffusion
-from modules.weights.packing import PackedConv2d, pack
+from modules.weights.packing import PackedConv2d, pack, unpack
 from modules.weights.window import UNetWindow, deepest_cell
 
 SIZE = (32, 24)  # width, height
@@ -26,13 +26,12 @@ def cut(x: Tensor, box: tuple[int, int, int, int]) -> Tensor:
 
 
 @pytest.fixture(params=["plain", "packed"])
-def model(request: pytest.FixtureRequest, sd_model: StableDiffusion) -> StableDiffusion:
-    model = copy.copy(sd_model)
-    model.unet = copy.deepcopy(sd_model.unet)
-    if request.param == "packed":
-        pack(model.unet, least_weights=0)
-        assert any(isinstance(layer, PackedConv2d) for layer in model.unet.modules())
-    return model
+def model(request: pytest.FixtureRequest, sd_model: StableDiffusion) -> Iterator[StableDiffusion]:
+    if request.param == "plain":
+        unpack(sd_model.unet)
+    assert any(isinstance(layer, PackedConv2d) for layer in sd_model.unet.modules()) == (request.param == "packed")
+    yield sd_model
+    pack(sd_model.unet)
 
 
 @pytest.mark.parametrize("box", [(8, 8, 16, 16), (0, 0, 8, 24), (24, 16, 32, 24), (0, 0, 32, 24), (10, 3, 17, 9)])
