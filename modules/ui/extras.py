@@ -253,7 +253,7 @@ def worker(settings: Settings, tools: Tools, request: Extras, sources: Sequence[
         path = saving.save(result.image, result.parameters, settings.outputs_dir / FOLDER,
                            texts={POSTPROCESSING: result.text})
         sizes = [f"{size[0]} x {size[1]}" for size in (image.size, result.image.size)]
-        return Made(source, path, result.parameters, f"{' to '.join(sizes)}. {result.text}")
+        return Made(source, path, result.parameters, f"{' → '.join(sizes)}. {result.text}")
 
     def work(job: Job) -> None:
         problems = []

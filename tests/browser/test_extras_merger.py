@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import ASTRONAUT
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
@@ -18,6 +19,7 @@ from playwright.sync_api import Page, expect
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from modules.imaging.faces import FaceRestorers
 from modules.imaging.upscale import Upscalers
 from modules.ui.merger import FORMULAS
 from modules.weights.catalog import CheckpointFile
@@ -56,7 +58,7 @@ def enlarge(page: Page, app: PageApp, size: str) -> Path:
     """Presses Generate and waits for a picture of the `size` that is expected; the new file."""
     before = len(saved(app))
     page.locator("#extras_generate").click()
-    expect(page.locator("#extras_words")).to_contain_text(f"to {size}.")
+    expect(page.locator("#extras_words")).to_contain_text(f"→ {size}.")
     expect(page.locator("#extras_generate")).to_be_visible()
     assert len(saved(app)) == before + 1
     return saved(app)[-1]
@@ -79,7 +81,7 @@ def test_a_picture_is_enlarged_with_its_parameters_and_sent_on(web: Page, page_a
                              "postprocessing": "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"}
         assert same(shown_picture(web, "extras"), made)
     expect(web.locator("#extras_parameters textarea")).to_have_value(TEXT)
-    expect(web.locator("#extras_words")).to_contain_text("104 x 64 to 208 x 128.")
+    expect(web.locator("#extras_words")).to_contain_text("104 x 64 → 208 x 128.")
     expect(web.locator("#extras_compared img")).to_have_count(2)
 
     web.get_by_text("Scale to", exact=True).click()
@@ -116,6 +118,27 @@ def test_results_and_png_info_send_to_extras(web: Page, page_app: PageApp, tmp_p
     with Image.open(enlarge(web, page_app, "160 x 80")) as made:
         assert same(made, source.resize((160, 80), Image.Resampling.LANCZOS))
         assert made.info["parameters"] == TEXT
+
+
+def test_faces_are_restored_by_a_model_that_is_there(web: Page, page_app: PageApp, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "GFPGANv1.4.pth").touch()
+    tab(web, "Extras")
+    expect(web.locator("#extras_upscaler input")).to_have_value("Lanczos")
+    expect(web.locator("#extras_restorer")).to_be_hidden()
+    restorers = FaceRestorers([tmp_path], lambda path: lambda face: Image.new("RGB", face.size, "red"))
+    monkeypatch.setattr(page_app.engine, "restorers", restorers)
+    web.locator("#extras_refresh").click()
+    expect(web.locator("#extras_restorer")).to_be_visible()
+    choose(web, "extras_upscaler", "None")
+    choose(web, "extras_restorer", "GFPGANv1.4")
+    set_number(web, "extras_restorer_visibility", 0.5)
+    web.locator("#extras_image input[type=file]").set_input_files(ASTRONAUT)
+    expect(web.locator("#extras_image img")).to_be_visible()
+    made, before = np.asarray(Image.open(enlarge(web, page_app, "512 x 512"))), np.asarray(Image.open(ASTRONAUT))
+    expect(web.locator("#extras_words")).to_contain_text("GFPGANv1.4 visibility: 0.5")
+    assert np.abs(made[110, 224] - (before[110, 224] + np.array((255, 0, 0))) / 2).max() <= 1
+    assert np.array_equal(made[256:], before[256:])
 
 
 class Steps:
