@@ -1,4 +1,4 @@
-"""python -m benchmarks [steps] [load] [start] [packing] [vae] [memory]: measures, prints a table and draws it."""
+"""python -m benchmarks [start] [load] [memory] [vae] [steps] [little]: measures, prints a table and draws it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help="steps, load, start, packing, vae, memory; all of them when left out")
+    parser.add_argument("names", nargs="*", help="start, load, memory, vae, steps, little; all of them when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -54,7 +54,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
     def steps() -> list[Row]:
         from benchmarks import steps
 
-        return (steps.run("tiny", chosen.cache, size=256, calls=20, rounds=chosen.rounds)
+        return (steps.run("default", chosen.cache, size=128, calls=20, rounds=chosen.rounds)
                 + steps.run("sd15", chosen.cache, size=chosen.size, calls=chosen.calls, rounds=chosen.rounds))
 
     def load() -> list[Row]:
@@ -67,10 +67,10 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
         return start.run(chosen.rounds)
 
-    def packing() -> list[Row]:
-        from benchmarks import packing
+    def little() -> list[Row]:
+        from benchmarks import little
 
-        return packing.run(chosen.cache, size=chosen.size, rounds=chosen.rounds)
+        return little.run(chosen.cache, size=chosen.size, picture=chosen.picture)
 
     def vae() -> list[Row]:
         from benchmarks import vae
@@ -87,7 +87,8 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
                 "one point a picture; a swap at every fourth"))
         return rows
 
-    return {"start": start, "load": load, "memory": memory, "vae": vae, "packing": packing, "steps": steps}
+    return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
+            "little": little}
 
 
 def machine(threads: int) -> str:

@@ -193,7 +193,8 @@ class _Batch:
                 hires_calls=total_calls(plan) if second else None, options=options,
                 scale=request.cfg_scale / plan.sampler.scale_divisor, extra_channels=_fitting(model, extra))
 
-        denoise = GuidedDenoiser(self.model, guidance(self.model), self._refiner(plan, guidance) if refine else None)
+        denoise = GuidedDenoiser(self.model, guidance(self.model), self._refiner(plan, guidance) if refine else None,
+                                 options.step_cache)
         if self.start.first_noise and source and not second:
             noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
         self.job.stage("Sampling")

@@ -130,6 +130,8 @@ def generation_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
     yield from _sampler_params(request)
     if options.cfg_rescale:
         yield "CFG rescale", options.cfg_rescale
+    if options.step_cache > 1:
+        yield "Step cache", options.step_cache
     if options.pad_cond_uncond:
         yield "Pad conds", True
     if options.pad_cond_uncond_v0:
@@ -383,7 +385,8 @@ _SECOND_PASS_FIELDS = {
 _ALL_FIELDS = _FIELDS | _IMG2IMG_FIELDS | _INPAINT_FIELDS | _SECOND_PASS_FIELDS
 _SAME = ("Use same sampler", "Use same scheduler", "Use same checkpoint")
 OPTION_KEYS = {
-    "Clip skip": "CLIP_stop_at_last_layers", "CFG rescale": "cfg_rescale", "ENSD": "eta_noise_seed_delta",
+    "Clip skip": "CLIP_stop_at_last_layers", "CFG rescale": "cfg_rescale",
+    "Step cache": "step_cache", "ENSD": "eta_noise_seed_delta",
     "RNG": "randn_source",
     "Conditional mask weight": "inpainting_mask_weight", "Extra noise": "img2img_extra_noise", "Eta": "eta_ancestral",
     "Eta DDIM": "eta_ddim", "Sigma churn": "s_churn", "Sigma tmin": "s_tmin", "Sigma tmax": "s_tmax",

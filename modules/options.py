@@ -92,6 +92,9 @@ class Options(Table):
                                    choices=("time_uniform", "time_quadratic", "logSNR"))
     uni_pc_order: int = option(3, "UniPC order", low=1, high=50)
     uni_pc_lower_order_final: bool = option(True, "UniPC lower order final", "The last steps are of a lower order.")
+    step_cache: int = option(
+        1, "Step cache", "Of so many steps one is computed whole; the others use its deep features again: faster, and "
+        "a little different. 1 computes all.", low=1, high=5)
     # noise
     randn_source: str = option(
         "CPU", "Random number generator source", "WebUI's default is GPU; CPU makes the same picture on every machine.",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from modules.engine import Engine
-from modules.sampling.types import Box
+from modules.sampling.types import Box, Predict
 from modules.settings import Settings
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.jpg"
@@ -51,6 +51,18 @@ class FakeWindow:
         return self.model.predict(x[:, :, top:bottom, left:right], t, context)
 
     def close(self) -> None: ...
+
+
+@dataclass
+class FakeDeepCache:
+    """A FakeModel that has no depth. `steps` lists which ones were to be whole."""
+
+    model: FakeModel
+    steps: list[bool] = field(default_factory=list)
+
+    def step(self, whole: bool) -> Predict:
+        self.steps.append(whole)
+        return self.model.predict
 
 
 @dataclass
@@ -96,6 +108,10 @@ class FakeModel:
     def window(self, box: Box, size: tuple[int, int]) -> FakeWindow:
         """Each latent cell answers for itself, so the rest need not be remembered."""
         return FakeWindow(self, box)
+
+    def deep_cache(self) -> FakeDeepCache:
+        """It has no depth."""
+        return FakeDeepCache(self)
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Average over 8 x 8 pixels; R, G, B and luma."""

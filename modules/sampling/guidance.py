@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from modules.sampling.schedules import NoiseLevels
-from modules.sampling.types import SDModel
-
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""`SDModel.predict`, or what stands in for it."""
+from modules.sampling.types import DeepCache, Predict, SDModel
 
 
 @dataclass(frozen=True)
@@ -69,22 +66,25 @@ class GuidedDenoiser:
     cond and uncond go through the network together when they are equally long. A scale of 1 needs no uncond.
     """
 
-    def __init__(self, model: SDModel, guidance: Guidance, refiner: Refiner | None = None) -> None:
+    def __init__(self, model: SDModel, guidance: Guidance, refiner: Refiner | None = None, reuse: int = 1) -> None:
+        """Of `reuse` calls one is computed whole, the others with its deep features."""
         self.model = model
         self.guidance = guidance
         self.calls = 0
         self.work = 1.0  # of the whole picture at each call, as a share; less when something else spares some of it
         self._refiner = refiner
+        self._reuse = reuse
+        self._cache: DeepCache | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, 4, h, w), t (B,) timesteps -> eps (B, 4, h, w)."""
         call = self.next_call(t)
-        return self.guided(x, t, call, self.model.predict)
+        return self.guided(x, t, call, self._predict(call))
 
     def both(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(guided eps, unconditional eps), each (B, 4, h, w)."""
         call = self.next_call(t)
-        return self._both(x, t, call, self.model.predict)
+        return self._both(x, t, call, self._predict(call))
 
     def guided(self, x: Tensor, t: Tensor, call: int, predict: Predict) -> Tensor:
         """eps of the network's `call`-th call, asking `predict` in the model's place; of the shape that it answers."""
@@ -103,9 +103,16 @@ class GuidedDenoiser:
         call = self.calls
         if self._refiner and self._refiner.due(call, float(t[0])):
             self.model, self.guidance = self._refiner.load()
-            self._refiner = None
+            self._refiner = self._cache = None
         self.calls += 1
         return call
+
+    def _predict(self, call: int) -> Predict:
+        if self._reuse == 1:
+            return self.model.predict
+        whole = self._cache is None or call % self._reuse == 0
+        self._cache = self._cache or self.model.deep_cache()
+        return self._cache.step(whole)
 
     def _both(self, x: Tensor, t: Tensor, call: int, predict: Predict) -> tuple[Tensor, Tensor]:
         prompts, scale = self.guidance.prompts, self.guidance.scale

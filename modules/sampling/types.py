@@ -12,6 +12,17 @@ Box = tuple[int, int, int, int]
 """Cells of a latent: left, top, right, bottom, the last two not included."""
 
 
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What `SDModel.predict` does: x (B, C, h, w), t (B,), context (B, tokens, C) -> eps (B, 4, h, w)."""
+
+
+class DeepCache(Protocol):
+    """A model that keeps its deep features from one step for the next; see `weights.deep`."""
+
+    def step(self, whole: bool) -> Predict:
+        """For the asking of one step: `SDModel.predict`, or with what the step before left of it unless `whole`."""
+
+
 class Window(Protocol):
     """A model on a part of the picture, with the rest remembered; see `weights.window`."""
 
@@ -60,6 +71,9 @@ class SDModel(Protocol):
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
         """For a latent of `size` (width, height), a part of which `box` lies in; None where that cannot be."""
+
+    def deep_cache(self) -> DeepCache:
+        """`predict` in whole and in shallow passes."""
 
     def encode_image(self, image: Tensor) -> Tensor:
         """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance."""

@@ -308,7 +308,7 @@ def advanced(panel: Panel, options: Options) -> None:
         with gr.Row(elem_classes="tight"):
             for name in ("CLIP_stop_at_last_layers", "cfg_rescale"):
                 _option(panel, name, options, min_width=140)
-        for name in ("eta_ddim", "eta_ancestral", "ddim_loop"):
+        for name in ("step_cache", "eta_ddim", "eta_ancestral", "ddim_loop"):
             _option(panel, name, options)
         if panel.masked:
             _option(panel, "mask_noise", options)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from modules.memory import free_memory
-from modules.sampling.types import Box, Window
+from modules.sampling.types import Box, DeepCache, Window
 from modules.weights import strips
 from modules.weights.chunks import token_count
+from modules.weights.deep import UNetDeepCache
 from modules.weights.memo import Memo, fingerprint
 from modules.weights.packing import PackedConv2d, weight_bytes
 from modules.weights.preview import LatentColours
@@ -86,6 +87,10 @@ class StableDiffusion:
         if self._tiling or size[0] % deepest or size[1] % deepest:
             return None
         return UNetWindow(self.unet, box, size, self.dtype)
+
+    def deep_cache(self) -> DeepCache:
+        """For the steps of one run."""
+        return UNetDeepCache(self.unet, self.dtype)
 
     @torch.no_grad()
     def encode_image(self, image: Tensor) -> Tensor:

@@ -56,9 +56,17 @@ class PackedConv2d(nn.Module):
             ""))
 
     def keep(self, orders: int) -> None:
-        """From now on has its weight in so many orders at once, plain or for one size of input each."""
+        """From now on has its weight in so many orders at once, plain or for one size of input each.
+
+        Where that is fewer than before, those that came last go: what the weight was packed for first will be wanted
+        next, the whole picture after a window of it.
+        """
         self._most = orders
-        self._make_room(0)
+        while self.copies > orders:
+            if self.weight is not None:
+                self.weight = None
+            else:
+                self._packed.popitem()
 
     @property
     def copies(self) -> int:
@@ -69,7 +77,7 @@ class PackedConv2d(nn.Module):
         """The weight in plain order again, (out, in / groups, kh, kw), bit for bit."""
         if self.weight is None:
             plain = self._plain()
-            self._make_room(1)
+            self._make_room()
             self.weight = nn.Parameter(plain, requires_grad=False)
         return self.weight
 
@@ -91,12 +99,12 @@ class PackedConv2d(nn.Module):
     def _pack(self, x: Tensor, padding: Pair) -> None:
         packed = torch.ops.mkldnn._reorder_convolution_weight(
             self._plain(), padding, self.stride, self.dilation, self.groups, list(x.shape))
-        self._make_room(1)
+        self._make_room()
         self._packed[(x.shape[2], x.shape[3]), padding] = packed
 
-    def _make_room(self, orders: int) -> None:
-        """Lets the plain weight go, then what was packed longest ago, until there is room for so many more."""
-        while self.copies + orders > self._most:
+    def _make_room(self) -> None:
+        """Lets the plain weight go, then what was packed longest ago, until there is room for one more."""
+        while self.copies >= self._most:
             if self.weight is not None:
                 self.weight = None
             else:

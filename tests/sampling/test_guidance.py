@@ -7,12 +7,21 @@ from dataclasses import dataclass
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+from fakes import FakeDeepCache, FakeModel
 from sampling.analytic import Watched, always, context
 from torch import Tensor
 
 from modules import conditioning
 from modules.options import Options
-from modules.sampling.guidance import Guidance, GuidedDenoiser, ScheduledContext, SigmaDenoiser, rescaled, stack
+from modules.sampling.guidance import (
+    Guidance,
+    GuidedDenoiser,
+    Refiner,
+    ScheduledContext,
+    SigmaDenoiser,
+    rescaled,
+    stack,
+)
 from modules.sampling.lcm import LcmDenoiser, LcmLevels
 from modules.sampling.schedules import NoiseLevels
 
@@ -207,3 +216,19 @@ class NoisyEcho(Watched):
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         noise = torch.randn(4, *x.shape[2:], generator=torch.Generator().manual_seed(1))
         return context[:, 0, 0].view(-1, 1, 1, 1) * noise
+
+
+def test_one_of_so_many_steps_is_computed_whole() -> None:
+    """The cache is told which; another model that takes over begins with a whole step of its own."""
+    models = FakeModel(), FakeModel()
+    caches = [FakeDeepCache(model) for model in models]
+    for model, cache in zip(models, caches, strict=True):
+        model.deep_cache = lambda cache=cache: cache  # type: ignore[method-assign]
+    guidance = Guidance(((((always(context()), 1.0),)),), always(context()), 7.0)
+    denoise = GuidedDenoiser(models[0], guidance, Refiner(lambda: (models[1], guidance), 0.5, calls=10), reuse=3)
+    x = torch.zeros(1, 4, 2, 2)
+    for _ in range(10):
+        denoise(x, torch.full((1,), float(T)))
+    assert caches[0].steps == [True, False, False, True, False]
+    assert caches[1].steps == [True, True, False, False, True]
+    assert [len(model.calls) for model in models] == [5, 5]
