@@ -60,7 +60,10 @@ def pasted(text: str, like: Txt2Img) -> Txt2Img:
     given = {name: getattr(like, name) for name in (*UNSAID, "init_images", "mask") if name in names}
     if isinstance(like, Inpaint) and like.mask_blur_x != like.mask_blur_y:  # of two blurs the text says neither
         given |= {"mask_blur_x": like.mask_blur_x, "mask_blur_y": like.mask_blur_y}
-    options = like.options.replaced(changes.options | {name: getattr(like.options, name) for name in UNSAID_OPTIONS})
+    unsaid = set(UNSAID_OPTIONS)
+    if registry.resolve(like.sampler, like.scheduler)[0].timesteps:  # whose noise ENSD moves all the same
+        unsaid.add("eta_noise_seed_delta")
+    options = like.options.replaced(changes.options | {name: getattr(like.options, name) for name in unsaid})
     fields = {name: value for name, value in changes.fields.items() if name in names}
     return resolve(type(like)(**fields | given, options=options))
 
@@ -77,7 +80,7 @@ def asks_for(request: Txt2Img) -> dict[str, Any]:
     if values.get("initial_noise_multiplier", 1) is None:
         values["initial_noise_multiplier"] = request.options.initial_noise_multiplier
     idle = ["options", "batch_size", "n_iter", "eta_ddim", "eta_ancestral"]
-    idle += [] if sampler.uses_ensd and values["eta"] else ["eta_noise_seed_delta"]
+    idle += [] if sampler.timesteps or (values["eta"] and sampler.uses_ensd) else ["eta_noise_seed_delta"]
     misplaced = isinstance(request, Inpaint) and request.misplaced
     idle += [] if sampler.name in ("DDIM", "DDPM") or misplaced else ["ddim_loop", "mask_noise"]
     idle += [] if isinstance(request, Inpaint) and request.options.ddim_loop == "classic" else ["mask_noise"]
