@@ -114,16 +114,18 @@ class UNetWindow:
     def _remember_surroundings(self, layer: Any, memory: Memory, x: Tensor) -> Tensor:
         """The window of x (B, C, h, w) and one cell around it, zeros over the picture's edge."""
         left, top, right, bottom = self._at(x.shape[2])
-        memory[layer] = F.pad(x, (1, 1, 1, 1))[:, :, top:bottom + 2, left:right + 2].clone()
+        height, width = x.shape[2:]
+        around = x[:, :, max(top - 1, 0):bottom + 1, max(left - 1, 0):right + 1]
+        memory[layer] = F.pad(around, (int(left == 0), int(right == width), int(top == 0), int(bottom == height)))
         return cast(Tensor, type(layer).forward(layer, x))
 
     def _remember_sums(self, layer: Any, memory: Memory, x: Tensor) -> Tensor:
         """(3, B, groups): the sums of the values outside and of their squares, and the number of values in all."""
         left, top, right, bottom = self._at(x.shape[2])
-        whole, inside = _sums(x, layer.num_groups), _sums(x[:, :, top:bottom, left:right], layer.num_groups)
+        normed, whole = _norm_whole(layer, x)
         count = torch.full_like(whole[:1], x[0].numel() / layer.num_groups)
-        memory[layer] = torch.cat([whole - inside, count])
-        return cast(Tensor, type(layer).forward(layer, x))
+        memory[layer] = torch.cat([whole - _sums(x[:, :, top:bottom, left:right], layer.num_groups), count])
+        return normed
 
     def _remember_tokens(self, layer: Any, memory: Memory, x: Tensor) -> Tensor:
         """The keys or values (B, tokens outside, C) of x (B, tokens, C)."""
@@ -149,6 +151,17 @@ def _convolve(layer: Any, memory: Memory, x: Tensor) -> Tensor:
     if isinstance(layer, PackedConv2d):
         return layer.convolve(surrounded, (0, 0))
     return F.conv2d(surrounded, layer.weight, layer.bias, layer.stride)
+
+
+def _norm_whole(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The layer's answer and `_sums` of the whole picture, which in float32 come from what the norm itself finds."""
+    if x.dtype != torch.float32:
+        return cast(Tensor, type(layer).forward(layer, x)), _sums(x, layer.num_groups)
+    batch, channels, height, width = x.shape
+    normed, mean, rstd = torch.native_group_norm(x, layer.weight, layer.bias, batch, channels, height * width,
+                                                 layer.num_groups, layer.eps)
+    mean, variance = mean.double(), rstd.double() ** -2 - layer.eps  # (B, groups)
+    return normed, torch.stack([mean, variance + mean**2]) * (x[0].numel() / layer.num_groups)
 
 
 def _norm(layer: Any, memory: Memory, x: Tensor) -> Tensor:
