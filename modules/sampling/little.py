@@ -18,7 +18,7 @@ from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.mask import BeforeStep
 from modules.sampling.types import Box, Window, per_image
 
-KNOTS = {"auto": 4, "strong": 2}
+KNOTS = {"auto": 4, "strong": 3}
 """Whole passes of a run, by how much shall be saved. More keep closer to the dense picture (benchmarks/README.md)."""
 MARGIN = 2
 """Cells of context around the painted ones."""
