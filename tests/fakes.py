@@ -38,17 +38,19 @@ def linear_in_the_root() -> Tensor:
 
 @dataclass
 class FakeWindow:
-    """A FakeModel on a part of the picture."""
+    """A FakeModel on a part of the picture. `deep` lists which of its steps were not to reuse deep features."""
 
     model: FakeModel
     box: Box
+    deep: list[bool] = field(default_factory=list)
 
     def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, None]:
         return self.model.predict(x, t, context), None
 
-    def inside(self, x: Tensor, t: Tensor, context: Tensor, before: None, after: None, share: float) -> Tensor:
+    def inside(self, before: Sequence[None], after: Sequence[None], share: float, *, deep: bool = True) -> Predict:
         left, top, right, bottom = self.box
-        return self.model.predict(x[:, :, top:bottom, left:right], t, context)
+        self.deep.append(deep)
+        return lambda x, t, context: self.model.predict(x[:, :, top:bottom, left:right], t, context)
 
     def close(self) -> None: ...
 

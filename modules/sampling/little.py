@@ -3,12 +3,14 @@
 The mask blend gives the kept part of x at every step in advance: the original with its initial noise, at the step's
 noise level. So what the network would compute there can be learnt at a few steps, the knots, with the whole picture,
 and interpolated between them. A knot lies ahead of the walk: its kept part is known, and its painted part is guessed
-by one long DDIM step from where the walk is.
+by one long DDIM step from where the walk is. Steps between knots may take over the deep features of the one before.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -18,12 +20,36 @@ from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.mask import BeforeStep
 from modules.sampling.types import Box, Window, per_image
 
-KNOTS = {"auto": 4, "strong": 3}
-"""Whole passes of a run, by how much shall be saved. More keep closer to the dense picture (benchmarks/README.md)."""
 MARGIN = 2
 """Cells of context around the painted ones."""
-WORTH_IT = {"auto": 0.7, "strong": 0.85}
-"""The share of the dense work above which a run stays dense."""
+SHALLOW = 0.4
+"""The work of a step without the network's deep levels, as a share."""
+
+
+@dataclass(frozen=True)
+class Thrift:
+    """How a run saves. More whole passes keep closer to the dense picture (benchmarks/README.md)."""
+
+    knots: int
+    """Whole passes."""
+    reuse: int
+    """Of so many steps inside the window one computes the network's deep levels anew."""
+    worth_it: float
+    """The share of the dense work above which the run stays dense."""
+
+
+AUTO = Thrift(knots=4, reuse=1, worth_it=0.7)
+STRONG = Thrift(knots=3, reuse=2, worth_it=0.75)
+SPECK = Thrift(knots=2, reuse=3, worth_it=0.75)
+SPECK_AREA = 0.0125
+"""Up to this share of the cells, strong takes them for a speck, which the rest of the picture hardly feels."""
+
+
+def thrift(mode: str, paint: Tensor) -> Thrift:
+    """What the option `small_mask`, auto or strong, means for paint (1, 1, h, w)."""
+    if mode == "auto":
+        return AUTO
+    return SPECK if float(paint.mean()) <= SPECK_AREA else STRONG
 
 
 def painted_box(paint: Tensor) -> Box | None:
@@ -42,10 +68,11 @@ def knots(steps: int, count: int) -> list[int]:
     return [int(i * steps / (count - 0.5)) for i in range(count)]
 
 
-def work_share(window: Box, size: tuple[int, int], steps: int, count: int) -> float:
-    """The network's work with `count` knots as a share of the dense run's, going by the number of cells."""
+def work_share(window: Box, size: tuple[int, int], steps: int, how: Thrift) -> float:
+    """The network's work as a share of the dense run's, going by the number of cells."""
     area = (window[2] - window[0]) * (window[3] - window[1]) / (size[0] * size[1])
-    return (len(knots(steps, count)) + area * (steps - 1)) / steps
+    deep = math.ceil((steps - 1) / how.reuse)
+    return (how.knots + area * (deep + (steps - 1 - deep) * SHALLOW)) / steps
 
 
 class LittlePainted:
@@ -54,11 +81,11 @@ class LittlePainted:
     Outside the window its answer is the noise that is in x there.
     """
 
-    def __init__(self, denoise: GuidedDenoiser, window: Window, steps: Sequence[TimeStep], count: int,
+    def __init__(self, denoise: GuidedDenoiser, window: Window, steps: Sequence[TimeStep], how: Thrift,
                  before_step: BeforeStep, noise: Tensor) -> None:
-        """`count` knots; `before_step` blends the original in, whose noise is `noise` (B, 4, h, w)."""
+        """`before_step` blends the original in, whose noise is `noise` (B, 4, h, w)."""
         self._denoise, self._window, self._steps = denoise, window, steps
-        self._knots = knots(len(steps), count)
+        self._knots, self._reuse = knots(len(steps), how.knots), how.reuse
         self._before_step, self._noise = before_step, noise
         self._before: list[Any] = []  # what the knot before left, for each pass of a guided call
         self._after: list[Any] = []  # and the knot ahead
@@ -102,11 +129,7 @@ class LittlePainted:
         last = max(knot for knot in self._knots if knot < number)
         following = next((knot for knot in self._knots if knot >= number), None)
         share = (number - last) / (following - last) if following else 0.0
-        memories = zip(self._before, self._after, strict=True)
-
-        def predict(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-            return self._window.inside(x, t, context, *next(memories), share)
-
+        predict = self._window.inside(self._before, self._after, share, deep=number % self._reuse == 1 % self._reuse)
         left, top, right, bottom = self._window.box
         eps = self._noise.clone()
         eps[:, :, top:bottom, left:right] = self._denoise.guided(x, t, number, predict)
@@ -117,14 +140,15 @@ def little_painted(denoise: GuidedDenoiser, mode: str, paint: Tensor, steps: Seq
                    before_step: BeforeStep, noise: Tensor) -> LittlePainted | None:
     """A denoiser for `steps` that saves, or None where it would not pay. paint (1, 1, h, w), noise (B, 4, h, w)."""
     box, size = painted_box(paint), (paint.shape[3], paint.shape[2])
-    if mode == "off" or box is None or denoise.refining or len(steps) <= KNOTS[mode]:
+    how = thrift(mode, paint)
+    if mode == "off" or box is None or denoise.refining or len(steps) <= how.knots:
         return None
     window = denoise.model.window(box, size)
     if window is None:
         return None
-    share = work_share(window.box, size, len(steps), KNOTS[mode])
-    if share > WORTH_IT[mode]:
+    share = work_share(window.box, size, len(steps), how)
+    if share > how.worth_it:
         window.close()
         return None
     denoise.work = share
-    return LittlePainted(denoise, window, steps, KNOTS[mode], before_step, noise)
+    return LittlePainted(denoise, window, steps, how, before_step, noise)

@@ -33,8 +33,10 @@ class Window(Protocol):
     def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, Any]:
         """`SDModel.predict` for the whole picture -> (eps (B, 4, h, w), what `inside` needs of this pass)."""
 
-    def inside(self, x: Tensor, t: Tensor, context: Tensor, before: Any, after: Any, share: float) -> Tensor:
-        """eps (B, 4, h', w') in `box`, the rest being `share`, 0 to 1, of the way from `before` to `after`."""
+    def inside(self, before: Sequence[Any], after: Sequence[Any], share: float, *, deep: bool = True) -> Predict:
+        """For the asking of one step: eps (B, 4, h', w') in `box`, the rest being `share`, 0 to 1, of the way from
+        `before` to `after`, what `whole` left at each asking. Without `deep`, with the step before's deep features.
+        """
 
     def close(self) -> None:
         """Gives back what it holds beside the model."""

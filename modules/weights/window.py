@@ -6,13 +6,17 @@ remembers just these: each convolution's surroundings, the sums outside the wind
 them a pass over the window gives what the whole pass gives there (to float32's rounding), as long as the rest has not
 changed. Between two noise levels the rest changes smoothly, so what two whole passes remember is interpolated.
 
+A small window is dear for its size: all the weights are read for it. So the deep levels, which hold most of them, may
+be left out at some steps (`weights.deep`).
+
 Akin to SIGE (Li et al. 2022) and InstGenIE (2025), which reuse activations around an edit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -20,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modules.sampling.types import Box
+from modules.sampling.types import Box, Predict
+from modules.weights.deep import UNetDeepCache
 from modules.weights.packing import PackedConv2d
 
 Memory = dict[nn.Module, Tensor]
@@ -45,6 +50,7 @@ class UNetWindow:
                          min(-(-right // deepest) * deepest, width), min(-(-bottom // deepest) * deepest, height))
         self._unet = unet
         self._dtype = dtype
+        self._inside = UNetDeepCache(unet, dtype)
         self._height = height
         self._area = width * height
         self._layers = list(self._find())
@@ -56,27 +62,28 @@ class UNetWindow:
         memory: Memory = {}
         with self._replaced({nn.GroupNorm: self._remember_sums, nn.Linear: self._remember_tokens,
                              nn.Conv2d: self._remember_surroundings}, memory):
-            return self._predict(x, t, context), memory
+            eps = self._unet(x.to(self._dtype), t, context.to(self._dtype), return_dict=False)[0]
+            return cast(Tensor, eps).float(), memory
 
-    @torch.no_grad()
-    def inside(self, x: Tensor, t: Tensor, context: Tensor, before: Memory, after: Memory, share: float) -> Tensor:
-        """eps (B, 4, h', w') in the window for x (B, C, h, w) as in `whole`.
+    def inside(self, before: Sequence[Memory], after: Sequence[Memory], share: float, *, deep: bool = True) -> Predict:
+        """What predicts for one step: x (B, C, h, w), t, context as in `whole` -> eps (B, 4, h', w') in the window.
 
-        The rest is taken to be `share`, 0 to 1, of the way from `before` to `after`.
+        The rest is taken to be `share`, 0 to 1, of the way from `before` to `after`, what `whole` left at each asking
+        of a step. Without `deep` the step takes over the deep features of the step before.
         """
-        memory = before if share == 0 else {
-            layer: torch.lerp(first, after[layer], share) for layer, first in before.items()}
+        memories = iter([_Between(*pair, share) for pair in zip(before, after, strict=True)])
+        predict = self._inside.step(deep)
         left, top, right, bottom = self.box
-        with self._replaced({nn.GroupNorm: _norm, nn.Linear: _join_tokens, nn.Conv2d: _convolve}, memory):
-            return self._predict(x[:, :, top:bottom, left:right].contiguous(), t, context)
+
+        def ask(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+            with self._replaced({nn.GroupNorm: _norm, nn.Linear: _join_tokens, nn.Conv2d: _convolve}, next(memories)):
+                return predict(x[:, :, top:bottom, left:right].contiguous(), t, context)
+
+        return ask
 
     def close(self) -> None:
         """Lets the weights that were packed for the window's size go."""
         self._keep_packed(1)
-
-    def _predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        eps = self._unet(x.to(self._dtype), t, context.to(self._dtype), return_dict=False)[0]
-        return cast(Tensor, eps).float()
 
     def _find(self) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
         """The layers that look beyond the window, each with its kind."""
@@ -89,7 +96,8 @@ class UNetWindow:
                 yield layer, nn.Conv2d
 
     @contextmanager
-    def _replaced(self, forwards: dict[type[nn.Module], Callable[..., Tensor]], memory: Memory) -> Iterator[None]:
+    def _replaced(self, forwards: dict[type[nn.Module], Callable[..., Tensor]],
+                  memory: Memory | _Between) -> Iterator[None]:
         """The layers compute by `forwards`, given layer, memory and input, while this lasts."""
         try:
             for layer, kind in self._layers:
@@ -138,6 +146,28 @@ class UNetWindow:
         return result
 
 
+@dataclass(frozen=True)
+class _Between:
+    """What lies `share`, 0 to 1, of the way from one memory to another."""
+
+    before: Memory
+    after: Memory
+    share: float
+
+    def __getitem__(self, layer: nn.Module) -> Tensor:
+        """A new tensor."""
+        return torch.lerp(self.before[layer], self.after[layer], self.share)
+
+    def join(self, layer: nn.Module, tokens: Tensor) -> Tensor:
+        """The remembered tokens and after them `tokens`, (B, tokens, C) each."""
+        first, second = self.before[layer], self.after[layer]
+        outside = first.shape[1]
+        joined = first.new_empty(len(first), outside + tokens.shape[1], first.shape[2])
+        torch.lerp(first, second, self.share, out=joined[:, :outside])
+        joined[:, outside:] = tokens
+        return joined
+
+
 def deepest_cell(unet: nn.Module) -> int:
     """Cells of the latent along a cell of the deepest level: 8 for Stable Diffusion 1.x."""
     return int(2 ** (len(cast(nn.ModuleList, unet.get_submodule("down_blocks"))) - 1))
@@ -145,8 +175,8 @@ def deepest_cell(unet: nn.Module) -> int:
 
 # --- the window: each layer with what was remembered
 
-def _convolve(layer: Any, memory: Memory, x: Tensor) -> Tensor:
-    surrounded = memory[layer].clone()  # (B, C, h + 2, w + 2)
+def _convolve(layer: Any, memory: _Between, x: Tensor) -> Tensor:
+    surrounded = memory[layer]  # (B, C, h + 2, w + 2)
     surrounded[:, :, 1:-1, 1:-1] = x
     if isinstance(layer, PackedConv2d):
         return layer.convolve(surrounded, (0, 0))
@@ -164,7 +194,7 @@ def _norm_whole(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     return normed, torch.stack([mean, variance + mean**2]) * (x[0].numel() / layer.num_groups)
 
 
-def _norm(layer: Any, memory: Memory, x: Tensor) -> Tensor:
+def _norm(layer: Any, memory: _Between, x: Tensor) -> Tensor:
     batch, channels = x.shape[:2]
     sums, squares, count = memory[layer].unbind()  # (B, groups) each
     inside = _sums(x, layer.num_groups)
@@ -175,8 +205,8 @@ def _norm(layer: Any, memory: Memory, x: Tensor) -> Tensor:
     return torch.addcmul(shift.view(batch, channels, 1, 1), x, scale.view(batch, channels, 1, 1))
 
 
-def _join_tokens(layer: Any, memory: Memory, x: Tensor) -> Tensor:
-    return torch.cat([memory[layer], cast(Tensor, type(layer).forward(layer, x))], dim=1)
+def _join_tokens(layer: Any, memory: _Between, x: Tensor) -> Tensor:
+    return memory.join(layer, type(layer).forward(layer, x))
 
 
 def _sums(x: Tensor, groups: int) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import FakeModel
+from fakes import FakeModel, FakeWindow
 from PIL import Image
 
 from modules import processing
@@ -15,10 +15,13 @@ from modules.engine import resolve
 from modules.options import Options
 from modules.progress import Quiet
 from modules.request import Inpaint
-from modules.sampling.little import KNOTS, knots, painted_box, work_share
+from modules.sampling.little import AUTO, SPECK, STRONG, Thrift, knots, painted_box, work_share
+from modules.sampling.types import Box
+
+HOLE = (240, 200, 300, 260)
 
 
-def request(mode: str, hole: tuple[int, int, int, int] = (240, 200, 300, 260), **changes: object) -> Inpaint:
+def request(mode: str, hole: Box = HOLE, **changes: object) -> Inpaint:
     """A picture of 512 x 512 with a hole."""
     mask = Image.new("L", (512, 512))
     mask.paste(255, hole)
@@ -34,27 +37,36 @@ def run(model: FakeModel, asked: Inpaint) -> tuple[np.ndarray, float]:
 
 
 class Watched(FakeModel):
-    """Knows how many cells it was asked for."""
+    """Knows how many cells it was asked for, and which steps in the window were to compute the deep levels."""
 
     def predict(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         self.cells = [*getattr(self, "cells", []), x.shape[2] * x.shape[3]]
         return super().predict(x, t, context)
 
+    def window(self, box: Box, size: tuple[int, int]) -> FakeWindow:
+        window = super().window(box, size)
+        self.deep = window.deep
+        return window
 
-@pytest.mark.parametrize("mode", ["auto", "strong"])
+
+@pytest.mark.parametrize(("mode", "hole", "how"), [
+    ("auto", HOLE, AUTO), ("strong", HOLE, STRONG), ("strong", (240, 200, 280, 240), SPECK)],
+    ids=["auto", "strong", "speck"])
 @pytest.mark.parametrize("changes", [{}, {"cfg_scale": 1}, {"mask_round": False}, {"batch_size": 2},
                                      {"prompt": "a boat AND [a cat:a dog:0.5] :0.4"}], ids=str)
-def test_cells_that_know_nothing_of_each_other_come_out_the_same(mode: str, changes: dict[str, object]) -> None:
+def test_cells_that_know_nothing_of_each_other_come_out_the_same(mode: str, hole: Box, how: Thrift,
+                                                             changes: dict[str, object]) -> None:
     """The fake network looks at each cell alone, so that the window must give exactly the dense picture."""
-    dense, work = run(FakeModel(), request("off", **changes))
+    dense, work = run(FakeModel(), request("off", hole, **changes))
     assert work == 1
     model = Watched()
-    saved, work = run(model, request(mode, **changes))
+    saved, work = run(model, request(mode, hole, **changes))
     assert np.abs(saved - dense).max() <= 1
     assert min(model.cells) < 64 * 64 / 8
     assert work < 0.4
-    assert model.cells.count(64 * 64) == KNOTS[mode]
-    assert len(model.cells) == KNOTS[mode] + 14
+    assert model.cells.count(64 * 64) == how.knots
+    assert len(model.cells) == how.knots + 14
+    assert model.deep == [k % how.reuse == 0 for k in range(14)]
 
 
 @pytest.mark.parametrize("changes", [
@@ -75,7 +87,8 @@ def test_the_way_is_divided_evenly() -> None:
     for steps in range(5, 60):
         assert len(set(knots(steps, 4))) == 4
         assert max(knots(steps, 4)) < steps
-    assert work_share((0, 0, 16, 16), (64, 64), 15, 2) == pytest.approx((2 + 14 / 16) / 15)
+    assert work_share((0, 0, 16, 16), (64, 64), 15, AUTO) == pytest.approx((4 + 14 / 16) / 15)
+    assert work_share((0, 0, 16, 16), (64, 64), 15, STRONG) == pytest.approx((3 + (7 + 7 * 0.4) / 16) / 15)
 
 
 def test_the_box_holds_all_that_is_painted() -> None:

@@ -41,7 +41,7 @@ def test_the_window_gives_what_the_whole_gives(model: StableDiffusion, box: tupl
     window = UNetWindow(model.unet, box, SIZE)
     eps, memory = window.whole(x, t, context)
     torch.testing.assert_close(eps, dense, rtol=1e-4, atol=2e-5)
-    inside = window.inside(x, t, context, memory, memory, 0.0)
+    inside = window.inside([memory], [memory], 0.0)(x, t, context)
     torch.testing.assert_close(inside, cut(dense, window.box), rtol=1e-4, atol=2e-5)
     window.close()
     torch.testing.assert_close(model.predict(x, t, context), dense, rtol=1e-4, atol=2e-5)
@@ -64,12 +64,27 @@ def test_the_rest_lies_between_two_memories(sd_model: StableDiffusion) -> None:
     window = UNetWindow(sd_model.unet, (8, 8, 16, 16), SIZE)
     (_, first), (dense, second) = window.whole(other, t, context), window.whole(x, t, context)
     mean = {layer: (first[layer] + second[layer]) / 2 for layer in first}
-    half = window.inside(x, t, context, first, second, 0.5)
-    torch.testing.assert_close(half, window.inside(x, t, context, mean, mean, 0.0), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(window.inside(x, t, context, first, second, 1.0), cut(dense, window.box), rtol=1e-4,
-                               atol=2e-5)
-    stale = window.inside(x, t, context, first, second, 0.0)
+    half = window.inside([first], [second], 0.5)(x, t, context)
+    torch.testing.assert_close(half, window.inside([mean], [mean], 0.0)(x, t, context), rtol=1e-4, atol=1e-5)
+    now = window.inside([first], [second], 1.0)(x, t, context)
+    torch.testing.assert_close(now, cut(dense, window.box), rtol=1e-4, atol=2e-5)
+    stale = window.inside([first], [second], 0.0)(x, t, context)
     assert (stale - cut(dense, window.box)).abs().max() > 1e-3, "the rest of the picture counts"
+
+
+def test_deep_features_are_used_again(model: StableDiffusion) -> None:
+    """Those of the same x give the same answer without the deep levels; those of another x another answer."""
+    (x, t, context), (other, _, _) = inputs(model), inputs(model, seed=1)
+    window = UNetWindow(model.unet, (8, 8, 16, 16), SIZE)
+    dense, memory = window.whole(x, t, context)
+    with pytest.MonkeyPatch.context() as patch:
+        window.inside([memory], [memory], 0.0)(x, t, context)
+        patch.setattr(type(model.unet.get_submodule("mid_block")), "forward", None)
+        again = window.inside([memory], [memory], 0.0, deep=False)(x, t, context)
+    torch.testing.assert_close(again, cut(dense, window.box), rtol=1e-4, atol=2e-5)
+    window.inside([memory], [memory], 0.0)(other, t, context)
+    stale = window.inside([memory], [memory], 0.0, deep=False)(x, t, context)
+    assert (stale - cut(dense, window.box)).abs().max() > 1e-3
 
 
 def test_a_failure_leaves_the_network_as_it_was(sd_model: StableDiffusion) -> None:
