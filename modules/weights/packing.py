@@ -15,6 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Pair = tuple[int, int]
+Order = bytes
+"""How a packed weight lies in memory: oneDNN's own description."""
+
+ORDERS: dict[tuple[object, ...], Order] = {}
+"""The order that a convolution wants, by its own numbers, the size of its input and the padding; learnt by packing."""
 
 
 class PackedConv2d(nn.Module):
@@ -22,7 +27,7 @@ class PackedConv2d(nn.Module):
     unless it is told to `keep` more.
 
     The best order depends on the size of the input, and a kernel that meets another order than its own is ten times
-    slower, so the weight is reordered when a size comes that it was not packed for (0.1 s for the largest layers).
+    slower, so the weight is reordered when a size comes that wants another one (0.1 s for the largest layers).
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -35,7 +40,7 @@ class PackedConv2d(nn.Module):
         self.weight_count = conv.weight.numel()
         self.weight: Tensor | None = conv.weight
         # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
-        self._packed: dict[tuple[Pair, Pair], Tensor] = {}  # by size of the input and padding, the newest last
+        self._packed: dict[Order, Tensor] = {}  # the newest last
         self._most = 1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,15 +53,16 @@ class PackedConv2d(nn.Module):
 
     def convolve(self, x: Tensor, padding: Pair) -> Tensor:
         """x (B, in, h, w) -> (B, out, h', w') with another padding than the layer's own, of zeros."""
-        size = (x.shape[2], x.shape[3])
-        if (size, padding) not in self._packed:
-            self._pack(x, padding)
+        key = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.dilation, self.groups,
+               x.shape[2:], padding)
+        if ORDERS.get(key) not in self._packed:
+            ORDERS[key] = self._pack(x, padding)
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed[size, padding], self.bias, padding, self.stride, self.dilation, self.groups, "none", [],
+            x, self._packed[ORDERS[key]], self.bias, padding, self.stride, self.dilation, self.groups, "none", [],
             ""))
 
     def keep(self, orders: int) -> None:
-        """From now on has its weight in so many orders at once, plain or for one size of input each.
+        """From now on has its weight in so many orders at once, the plain one among them.
 
         Where that is fewer than before, those that came last go: what the weight was packed for first will be wanted
         next, the whole picture after a window of it.
@@ -96,11 +102,14 @@ class PackedConv2d(nn.Module):
     def _plain(self) -> Tensor:
         return next(iter(self._packed.values())).to_dense() if self.weight is None else self.weight.detach()
 
-    def _pack(self, x: Tensor, padding: Pair) -> None:
+    def _pack(self, x: Tensor, padding: Pair) -> Order:
         packed = torch.ops.mkldnn._reorder_convolution_weight(
             self._plain(), padding, self.stride, self.dilation, self.groups, list(x.shape))
-        self._make_room()
-        self._packed[(x.shape[2], x.shape[3]), padding] = packed
+        order = order_of(packed)
+        if order not in self._packed:
+            self._make_room()
+            self._packed[order] = packed
+        return order
 
     def _make_room(self) -> None:
         """Lets the plain weight go, then what was packed longest ago, until there is room for one more."""
@@ -112,6 +121,12 @@ class PackedConv2d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+def order_of(packed: Tensor) -> Order:
+    """The order of a packed weight. Four bytes of the description are never written: a gap behind the data type."""
+    description: bytes = torch.ops.mkldnn._get_mkldnn_serialized_md(packed).numpy().tobytes()
+    return description[:108] + description[112:]
 
 
 def pack(module: nn.Module) -> None:

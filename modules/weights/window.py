@@ -120,11 +120,13 @@ class UNetWindow:
     # --- the whole picture: each layer as it is, and what it leaves for the window
 
     def _remember_surroundings(self, layer: Any, memory: Memory, x: Tensor) -> Tensor:
-        """The window of x (B, C, h, w) and one cell around it, zeros over the picture's edge."""
+        """The window of x (B, C, h, w) and its margin, zeros over the picture's edge."""
         left, top, right, bottom = self._at(x.shape[2])
         height, width = x.shape[2:]
-        around = x[:, :, max(top - 1, 0):bottom + 1, max(left - 1, 0):right + 1]
-        memory[layer] = F.pad(around, (int(left == 0), int(right == width), int(top == 0), int(bottom == height)))
+        edge = margin(layer, bottom - top, right - left)
+        around = x[:, :, max(top - edge, 0):bottom + edge, max(left - edge, 0):right + edge]
+        memory[layer] = F.pad(around, (max(edge - left, 0), max(right + edge - width, 0),
+                                       max(edge - top, 0), max(bottom + edge - height, 0)))
         return cast(Tensor, type(layer).forward(layer, x))
 
     def _remember_sums(self, layer: Any, memory: Memory, x: Tensor) -> Tensor:
@@ -173,14 +175,24 @@ def deepest_cell(unet: nn.Module) -> int:
     return int(2 ** (len(cast(nn.ModuleList, unet.get_submodule("down_blocks"))) - 1))
 
 
+def margin(layer: Any, height: int, width: int) -> int:
+    """Cells that are remembered around a window for a convolution: the one that it sees, and one more around a small
+    window. For fewer than 16 cells oneDNN wants the weight in another order than for the whole picture, and packing it
+    again costs more than computing the cells in between."""
+    return 2 if min(height, width) < 4 and layer.stride == (1, 1) else 1
+
+
 # --- the window: each layer with what was remembered
 
 def _convolve(layer: Any, memory: _Between, x: Tensor) -> Tensor:
-    surrounded = memory[layer]  # (B, C, h + 2, w + 2)
-    surrounded[:, :, 1:-1, 1:-1] = x
+    edge = margin(layer, *x.shape[2:])
+    surrounded = memory[layer]  # (B, C, h + 2 edge, w + 2 edge)
+    surrounded[:, :, edge:-edge, edge:-edge] = x
     if isinstance(layer, PackedConv2d):
-        return layer.convolve(surrounded, (0, 0))
-    return F.conv2d(surrounded, layer.weight, layer.bias, layer.stride)
+        result = layer.convolve(surrounded, (0, 0))
+    else:
+        result = F.conv2d(surrounded, layer.weight, layer.bias, layer.stride)
+    return result if edge == 1 else result[:, :, 1:-1, 1:-1]
 
 
 def _norm_whole(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
