@@ -272,12 +272,17 @@ class JobQueue:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool = True, owner: str = "page") -> Job:
-        """Puts a request at the end of the queue. Raises QueueFull, or InvalidInput for an id that is in use."""
+    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None,
+               owner: str = "page") -> Job:
+        """Puts a request at the end of the queue. Its pictures are saved if `save` says so, or else its options.
+
+        Raises QueueFull, or InvalidInput for an id that is in use.
+        """
+        save = request.options.samples_save if save is None else save
         return self._add(Job(job_id or uuid.uuid4().hex, lambda job: self._engine.generate(request, job),
                              request=request, owner=owner, save=self._save if save else None, clock=self._clock))
 
-    def submit_tasks(self, tasks: Sequence[Task], *, owner: str = "page") -> Job:
+    def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True, owner: str = "page") -> Job:
         """Has all `tasks` done as one job. One that fails is named in the result's warnings and the others go on.
 
         Raises as `submit`.
@@ -285,7 +290,7 @@ class JobQueue:
         def work(job: Job) -> Result | None:
             return _run_tasks(tasks, self._engine, job)
 
-        return self._add(Job(uuid.uuid4().hex, work, owner=owner, save=self._save, clock=self._clock))
+        return self._add(Job(uuid.uuid4().hex, work, owner=owner, save=self._save if save else None, clock=self._clock))
 
     def submit_load(self, options: Options, *, owner: str = "page") -> Job:
         """Loads the model that `options` name when its turn comes. Raises QueueFull."""

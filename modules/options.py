@@ -51,8 +51,8 @@ class Options(Table):
     sd_model_checkpoint: str = option("", "Checkpoint", "A title, name, file name or hash; empty takes the first.")
     sd_vae: str = option("Automatic", "VAE", "Automatic, None (the checkpoint's own), or a file name.")
     # saving
-    samples_save: bool = option(True, "Always save all generated images", "Those made in the page.")
-    save_images_add_number: bool = option(True, "Add number to filename when saving")
+    samples_save: bool = option(True, "Always save all generated images",
+                                "Those of txt2img, img2img and inpaint; programs ask for it themselves.")
     # prompts
     CLIP_stop_at_last_layers: int = option(
         1, "Clip skip", "1 uses the text encoder's last layer, 2 the one before it.", low=1, high=12)

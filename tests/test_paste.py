@@ -33,8 +33,7 @@ UNSAID = ("resize_mode", "mask_round")
 UNSAID_OPTIONS = (
     "img2img_fix_steps", "img2img_color_correction", "overlay_inpaint", "return_mask", "return_mask_composite",
     "no_dpmpp_sde_batch_determinism", "use_old_emphasis_implementation", "use_old_karras_scheduler_sigmas",
-    "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "sd_model_checkpoint", "sd_vae", "save_images_add_number",
-    "samples_save")
+    "uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "sd_model_checkpoint", "sd_vae", "samples_save")
 
 
 def cases() -> list[Case]:

@@ -64,7 +64,8 @@ class Batch:
                 return scripts.with_script(make_request(named, picture, options), named, self.panel, header.engine)
 
             return header.queue.submit_tasks(self.tasks(
-                chosen or [], mask_files or [], canvas.mask, request_of, needs_mask=bool(masks)))
+                chosen or [], mask_files or [], canvas.mask, request_of, needs_mask=bool(masks)),
+                save=options.samples_save)
 
         tab.results.watch_click(self.widgets["button"], submit, inputs, header)
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from modules.options import Options
 from modules.ui.defaults import KEY, Defaults, remembered
+from tests.browser.canvas_driver import photo
 from tests.browser.conftest import PageApp
+from tests.browser.page_driver import generate, set_number, shown_picture, tab, wait_result
 
 
 @pytest.fixture
@@ -83,6 +88,35 @@ def test_controls_start_at_the_settings_and_keep_what_was_done_to_them(settings_
     page.locator(".area-settings:visible").get_by_role("button", name="Advanced").click()
     expect(page.locator("#txt2img_tiling input")).to_be_checked()
     expect(number(page, "inpaint", "denoising_strength")).to_have_value("0.75")
+
+
+def test_pictures_that_are_not_saved_are_shown_all_the_same(settings_tab: Page, page_app: PageApp,
+                                                            tmp_path: Path) -> None:
+    page = settings_tab
+    row(page, "samples_save").locator("input").uncheck()
+    expect(row(page, "samples_save")).to_have_class("st-row st-check st-changed")
+    before = set(page_app.outputs.rglob("*.png"))
+    tab(page, "txt2img")
+    set_number(page, "txt2img_steps", 2)
+    set_number(page, "txt2img_seed", 91)
+    text = generate(page, "txt2img")
+    shown = shown_picture(page, "txt2img")
+    assert shown.info["parameters"] == text
+    tab(page, "img2img")
+    set_number(page, "img2img_steps", 2)
+    page.locator("#img2img_batch > button").click()
+    files = [photo(tmp_path / f"{name}.png", (64, 64)) for name in "ab"]
+    page.locator("#img2img_batch_files input[type=file]").set_input_files(files)
+    expect(page.locator("#img2img_batch_files").get_by_role("row")).to_have_count(2)
+    page.locator("#img2img_batch_generate").click()
+    wait_result(page, "img2img")
+    assert set(page_app.outputs.rglob("*.png")) == before
+
+    page_app.engine.set_options({"samples_save": True})
+    tab(page, "txt2img")
+    assert generate(page, "txt2img") == text
+    (saved,) = set(page_app.outputs.rglob("*.png")) - before
+    assert np.array_equal(np.asarray(Image.open(saved)), np.asarray(shown))
 
 
 def test_wrong_values_are_said_in_words_and_stay_to_be_corrected(settings_tab: Page, page_app: PageApp) -> None:
