@@ -96,7 +96,7 @@ def state_html(guest: Guest, engine: Engine) -> str:
         state = "Not in use" if guest.problem else "In use from the next start"
     else:
         state = "Off"
-    version = f" (version {guest.version})" if guest.version else ""
+    version = f" · version {guest.version}" if guest.version else ""
     problem = f'<p class="extension-problem" role="status">{html.escape(guest.problem)}</p>' if guest.problem else ""
     return (f'<p class="extension-about">{html.escape(guest.about)}</p>'
             f'<p class="extension-state">{state}{html.escape(version)}</p>{problem}')

@@ -7,7 +7,10 @@ const inpaintLanguage = ((tables) => {
 	const STORED = "inpaint-webui:language";
 	const current = chosen() ?? fromBrowser();
 	const table = tables[current] ?? {};
-	const patterns = Object.keys(table).filter((key) => key.includes("{0}")).map((key) => {
+	// The more words a sentence has of its own, the earlier it is tried.
+	const own = (key) => key.replace(/\{\d\}/g, "").length;
+	const keys = Object.keys(table).filter((key) => key.includes("{0}")).sort((one, other) => own(other) - own(one));
+	const patterns = keys.map((key) => {
 		const parts = key.split(/\{\d\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
 		return [new RegExp(`^${parts.join("(.+?)")}$`, "s"), table[key]];
 	});
@@ -36,8 +39,11 @@ const inpaintLanguage = ((tables) => {
 		location.reload();
 	}
 
+	// One sentence, or several one behind the other.
 	function sentence(words) {
 		if (Object.hasOwn(table, words)) return table[words];
+		const parts = words.replaceAll(". ", ".\n").split("\n");
+		if (parts.length > 1) return parts.map(sentence).join(" ");
 		for (const [pattern, said] of patterns) {
 			const found = words.match(pattern);
 			if (found) return said.replace(/\{(\d)\}/g, (_, index) => sentence(found[Number(index) + 1]));

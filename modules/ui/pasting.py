@@ -130,7 +130,7 @@ def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[st
     """What a person should know after pasting; empty when all of the text is in force."""
     sentences = [_checkpoint_hint(parameters, engine)]
     if problems:
-        sentences.append("Not taken over: " + "; ".join(problem.rstrip(".") for problem in problems) + ".")
+        sentences.append("Not taken over: " + " · ".join(problems))
     if overrides:
         sentences.append("Under Advanced, Override settings: " + "; ".join(overrides) + ".")
     paragraphs = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences if sentence)

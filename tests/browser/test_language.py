@@ -81,7 +81,8 @@ def everything(page: Page, picture: Path) -> Iterator[str]:
             Canvas(page, [], {"inpaint": "#inpaint_canvas", "img2img": "#img2img_image"}[name]).open(picture)
         if name == "settings":
             page.wait_for_selector(".st-row")
-        for closed in ("button.label-wrap:not(.open):visible", ".switch-head input:not(:checked):visible"):
+        for closed in ("button.label-wrap:not(.open):visible", ".switch-head input:not(:checked):visible",
+                       ".sf-switch input:not(:checked):visible"):
             page.locator(closed).evaluate_all("(all) => all.forEach((one) => one.click())")
         yield from page.evaluate(COLLECT)
         if name in ("txt2img", "img2img"):
@@ -124,6 +125,27 @@ def test_no_english_is_left(chinese: Page, page_app: PageApp, tmp_path: Path) ->
     left = {text for text in everything(chinese, photo(tmp_path / "photo.png", (256, 256)))
             if re.search(r"[A-Za-z]{2,}", foreign.sub("", text))}
     assert not left, "\n".join(sorted(left))
+
+
+SAID = {
+    "Interrupted. The mask is empty, so nothing was painted.": "已中止。 蒙版为空，没有重绘任何内容。",
+    "a.ckpt is empty. first stays in use.": "a.ckpt 是空文件。 first 仍在使用中。",
+    "a.png: Choose a picture first. b.png: There is no upscaler called 'x'.":
+        "a.png: 请先选择一张图片。 b.png: 没有名为 'x' 的放大算法。",
+    "steps must be at least 1, not 0.": "steps 必须不小于 1，不能是 0。",
+    "Not taken over: There is no sampler called 'x'. · CFG Scale: 40 (here 30)":
+        "未采用：没有名为 'x' 的采样方法。 · 提示词相关性 (CFG)：40（此处为 30）",
+    "a.pt is an SDXL checkpoint; this program loads Stable Diffusion 1.x checkpoints in one file.":
+        "a.pt 是 SDXL 模型；本程序只加载单个文件的 Stable Diffusion 1.x 模型。",
+    "a.pt is a VAE file; choose it in the VAE dropdown, not as a checkpoint.":
+        "a.pt 是 VAE 文件；请在 VAE 下拉列表中选择它，而不是作为模型。",
+    "a. b. c": "a. b. c",
+}
+
+
+def test_sentences_are_said_one_by_one_and_in_parts(chinese: Page) -> None:
+    said = chinese.evaluate("(texts) => texts.map(inpaintLanguage.say)", list(SAID))
+    assert dict(zip(SAID, said, strict=True)) == SAID
 
 
 def test_example_prompts_are_those_of_the_language(chinese: Page) -> None:
