@@ -381,7 +381,7 @@ class JobQueue:
                 self._current = None
                 job.finish(state, result, error)
                 self._forget_old()
-            del job, result  # the thread waits here for hours: it must not be what keeps the pictures alive
+            del job, result, error  # the thread waits here for hours: it must not be what keeps the pictures alive
 
     def _run(self, job: Job) -> tuple[State, Result | None, UserError | None]:
         def kept() -> Result | None:
@@ -391,7 +391,7 @@ class JobQueue:
             result = job.run()
         except Stopped:
             return "interrupted", kept(), None
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an extension may call sys.exit
             return "failed", kept(), _explained(error, job)
         return ("interrupted" if result is not None and result.interrupted else "done"), result, None
 
@@ -454,10 +454,11 @@ def _run_tasks(tasks: Sequence[Task], engine: Worker, job: Job) -> Result | None
     return Result(tuple(job.kept), job.request, tuple(warnings), job.interrupted) if job.request else None
 
 
-def _explained(error: Exception, job: Job) -> UserError:
+def _explained(error: BaseException, job: Job) -> UserError:
     """`error` as a sentence; what is our fault goes to the log with its traceback."""
     if isinstance(error, UserError):
-        return error
+        error.__cause__ = error.__context__ = None  # their frames, and its own, would keep the model in memory
+        return error.with_traceback(None)
     if _is_out_of_memory(error):
         log.warning("Job %s ran out of memory: %s", job.id, error)
         return OutOfMemory("There is not enough memory for this: try a smaller picture or a smaller batch.")
@@ -465,7 +466,7 @@ def _explained(error: Exception, job: Job) -> UserError:
     return InternalError("Something went wrong inside the program; the server's log says what.")
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """By name, so that this file need not import torch. On the CPU torch raises a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

@@ -83,6 +83,9 @@ class SDModel(Protocol):
     def decode_latent(self, latent: Tensor) -> Tensor:
         """latent (B, 4, h, w) -> image (B, 3, 8h, 8w), about [-1, 1], not clamped."""
 
+    def forget(self) -> None:
+        """Lets go of contexts and latents that it keeps for the next request, because it changes."""
+
     def set_tiling(self, on: bool) -> None:
         """Makes the networks treat opposite edges as neighbours, so that pictures tile, or stops it."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from PIL import Image
 
-from modules.errors import InvalidInput, Skipped
+from modules.errors import Interrupted, InvalidInput, Skipped
 from modules.hooks import NOBODY, Hooks
 from modules.progress import JobContext, Preview
 from modules.request import MAX_SEED, Img2Img, Inpaint, Txt2Img
@@ -168,7 +168,11 @@ class Aside:
         self._job = job
 
     def check(self) -> None:
-        self._job.check()
+        """Raises Interrupted, after a skip as well: what is half done is of no use to the picture that it is for."""
+        try:
+            self._job.check()
+        except Skipped as skipped:
+            raise Interrupted from skipped
 
     def stage(self, text: str) -> None:
         self._job.stage(text)
@@ -176,7 +180,7 @@ class Aside:
     def batches(self, done: int, total: int) -> None: ...
 
     def step(self, step: int, total: int, preview: Preview) -> None:
-        self._job.check()
+        self.check()
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         return tuple(images)

@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,6 +61,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     if fixed:
         request = context.resolve(request)
     scales = [_scale(name, arguments, context, img2img=isinstance(request, Img2Img), fixed=fixed) for name in "xyz"]
+    context.plan(math.prod(len(scale.values) for scale in scales) * request.n_iter)
     places = _in_order(scales)
     cells = {place: _cell(request, place, scales, arguments, context) for place in places}
     check_size(max(cell.width for cell in cells.values()) * len(scales[0].values) * len(scales[2].values),

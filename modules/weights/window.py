@@ -202,7 +202,7 @@ def _norm_whole(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = x.shape
     normed, mean, rstd = torch.native_group_norm(x, layer.weight, layer.bias, batch, channels, height * width,
                                                  layer.num_groups, layer.eps)
-    mean, variance = mean.double(), rstd.double() ** -2 - layer.eps  # (B, groups)
+    mean, variance = _exact(mean), _exact(rstd) ** -2 - layer.eps  # (B, groups)
     return normed, torch.stack([mean, variance + mean**2]) * (x[0].numel() / layer.num_groups)
 
 
@@ -222,6 +222,12 @@ def _join_tokens(layer: Any, memory: _Between, x: Tensor) -> Tensor:
 
 
 def _sums(x: Tensor, groups: int) -> Tensor:
-    """x (B, C, h, w) -> (2, B, groups): sums of values and of squares, in double: their difference is small."""
-    values = x.reshape(x.shape[0], groups, -1).double()
+    """x (B, C, h, w) -> (2, B, groups): sums of values and of squares."""
+    values = _exact(x.reshape(x.shape[0], groups, -1))
     return torch.stack([values.sum(-1), values.square().sum(-1)])
+
+
+def _exact(x: Tensor) -> Tensor:
+    """x in double, as sums whose difference is small want it; in single precision on Apple's GPUs, which have no
+    double."""
+    return x.float() if x.device.type == "mps" else x.double()
