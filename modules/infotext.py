@@ -1,7 +1,7 @@
 """The parameters text: what made a picture, in the words and the order of WebUI, written and read back.
 
 Three lines: the prompt, "Negative prompt: ..." when there is one, and a comma list of keys and values that ends in the
-program's version. Our own keys are `DDIM loop`, `Mask noise` and `CFG rescale`.
+program's version. Our own keys are `DDIM loop`, `Mask noise`, `Small masks`, `Step cache` and `CFG rescale`.
 """
 
 from __future__ import annotations

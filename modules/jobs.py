@@ -1,4 +1,4 @@
-"""One worker thread owns the model; the page, the HTTP API and the command line all hand it their requests here.
+"""One worker thread owns the model; the page and the HTTP API hand it their requests here.
 
 A job goes on whoever watches it: closing a tab or a connection stops nothing, and a finished job stays findable by its
 id until newer ones need the room. Only `interrupt` and `skip` stop anything.
