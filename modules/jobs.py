@@ -86,8 +86,8 @@ class Job:
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
-                 owner: str = "page", save: Save | None = None, clock: Clock = time.monotonic) -> None:
-        self.id, self.request, self.owner = job_id, request, owner
+                 save: Save | None = None, clock: Clock = time.monotonic) -> None:
+        self.id, self.request = job_id, request
         self.created = datetime.datetime.now()
         self.state: State = "queued"
         self.position = 0
@@ -272,12 +272,12 @@ class JobQueue:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool = True, owner: str = "page") -> Job:
+    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool = True) -> Job:
         """Puts a request at the end of the queue. Raises QueueFull, or InvalidInput for an id that is in use."""
         return self._add(Job(job_id or uuid.uuid4().hex, lambda job: self._engine.generate(request, job),
-                             request=request, owner=owner, save=self._save if save else None, clock=self._clock))
+                             request=request, save=self._save if save else None, clock=self._clock))
 
-    def submit_tasks(self, tasks: Sequence[Task], *, owner: str = "page") -> Job:
+    def submit_tasks(self, tasks: Sequence[Task]) -> Job:
         """Has all `tasks` done as one job. One that fails is named in the result's warnings and the others go on.
 
         Raises as `submit`.
@@ -285,21 +285,21 @@ class JobQueue:
         def work(job: Job) -> Result | None:
             return _run_tasks(tasks, self._engine, job)
 
-        return self._add(Job(uuid.uuid4().hex, work, owner=owner, save=self._save, clock=self._clock))
+        return self._add(Job(uuid.uuid4().hex, work, save=self._save, clock=self._clock))
 
-    def submit_load(self, options: Options, *, owner: str = "page") -> Job:
+    def submit_load(self, options: Options) -> Job:
         """Loads the model that `options` name when its turn comes. Raises QueueFull."""
         def load(job: Job) -> None:
             self._engine.load(options, job)
 
-        return self.submit_work(load, owner=owner)
+        return self.submit_work(load)
 
-    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None, owner: str = "page") -> Job:
+    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None) -> Job:
         """Has the worker do `work` when its turn comes: anything that needs the model or the device for itself.
 
         Raises as `submit`.
         """
-        return self._add(Job(job_id or uuid.uuid4().hex, work, owner=owner, clock=self._clock))
+        return self._add(Job(job_id or uuid.uuid4().hex, work, clock=self._clock))
 
     def get(self, job_id: str) -> Job | None:
         """The job of that id, unless it never was or is long over."""

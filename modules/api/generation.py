@@ -52,7 +52,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
             engine.bound_script(request, request.script)
         engine.plugins.bound(request)
         engine.files_of(request.options)
-        return queue.submit(request, job_id=body.force_task_id, save=body.save_images, owner="api")
+        return queue.submit(request, job_id=body.force_task_id, save=body.save_images)
 
     async def generate(body: Txt2ImgBody) -> JSONResponse:
         job = await finished(await run_in_threadpool(submit, body))
