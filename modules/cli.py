@@ -25,6 +25,7 @@ from tqdm import tqdm
 from modules import saving
 from modules.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
+from modules.imaging.modes import to_rgb
 from modules.infotext import MASKED_CONTENT
 from modules.jobs import Save
 from modules.options import Options
@@ -196,8 +197,7 @@ def read_picture(path: Path) -> Image.Image:
     """The picture in a file, turned as its EXIF says. Raises InvalidInput."""
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+            return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise InvalidInput(f"There is no file {path}.") from error
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything

@@ -12,23 +12,18 @@ from PIL import Image, ImageOps
 
 from modules import saving
 from modules.errors import InvalidInput
+from modules.imaging.modes import to_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def decode(text: str, field: str, max_pixels: int) -> Image.Image:
-    """The picture in `text`, turned as its EXIF says; L, RGB or RGBA. Raises InvalidInput naming `field`."""
+    """The picture in `text`, turned as its EXIF says; RGB or RGBA. Raises InvalidInput naming `field`."""
     image = open_picture(text, field, max_pixels)
     try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            image = image.convert("I").point(lambda value: value / 256).convert("L")
-        if image.mode not in ("L", "RGB", "RGBA"):
-            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        image.load()
+        return to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
         raise InvalidInput(f"{field} is not a picture that can be read.", field=field) from error
-    return image
 
 
 def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:

@@ -17,6 +17,7 @@ from gradio.data_classes import FileData, GradioModel
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
+from modules.imaging.modes import to_rgb
 
 ASSETS = Path(__file__).parent / "canvas"
 SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "screen", "colours", "selecting",
@@ -150,7 +151,7 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int
         raise RefusedPicture("This file is not a picture that can be read.", field="image") from error
     if shown_size is not None and upright.size != shown_size:
         raise RefusedPicture("The picture has another size than the page says; choose it again.", field="image")
-    return _to_rgb(upright)
+    return to_rgb(upright)
 
 
 def decode_mask(data_url: str, size: tuple[int, int]) -> Image.Image | None:
@@ -197,18 +198,6 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise RefusedPicture(f"The picture has {size[0]}x{size[1]} pixels; {max_pixels / 1e6:.0f} million is the most.",
                              field="image")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB or RGBA, `info` kept. 16-bit grey is scaled, because Pillow would cut it off at 255."""
-    if image.mode in ("RGB", "RGBA"):
-        return image
-    if image.mode.startswith("I;16"):
-        info = image.info
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
-        image.info = info
-    see_through = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return image.convert("RGBA" if see_through else "RGB")
 
 
 def _save_picture(image: Image.Image | None, folder: str) -> Path:
