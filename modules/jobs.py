@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 
 from PIL import Image
 
-from modules.errors import Interrupted, InvalidInput, Skipped, Stopped, UserError
+from modules.errors import OUR_FAULT, Interrupted, InvalidInput, Skipped, Stopped, UserError
 from modules.options import Options
 from modules.progress import JobContext, Preview
 from modules.request import Img2Img, Txt2Img
@@ -462,7 +462,7 @@ def _explained(error: Exception, job: Job) -> UserError:
         log.warning("Job %s ran out of memory: %s", job.id, error)
         return OutOfMemory("There is not enough memory for this: try a smaller picture or a smaller batch.")
     log.error("Job %s failed", job.id, exc_info=error)
-    return InternalError("Something went wrong inside the program; the server's log says what.")
+    return InternalError(OUR_FAULT)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -48,12 +48,3 @@ def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = Ma
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=saving.png_info(infotext, texts), compress_level=1)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def encode_preview(image: Image.Image) -> str:
-    """A preview as a JPEG in base64, 512 pixels at most."""
-    small = image.convert("RGB")
-    small.thumbnail((512, 512))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -25,7 +25,7 @@ from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import tool_button
 from modules.ui.events import LIVE, QUIET
 from modules.ui.header import Header
-from modules.ui.results import Watched
+from modules.ui.stage import Watched
 from modules.ui.tab import Source, Target, connect_send, picture_of, show
 from modules.ui.words import told
 

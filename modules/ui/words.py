@@ -10,14 +10,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
-from modules.errors import UserError
+from modules.errors import OUR_FAULT, UserError
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OUR_FAULT = "Something went wrong inside the program; the server's log says what."
 
 
 def tell(sentence: str) -> None:
