@@ -23,7 +23,7 @@ from PIL import Image
 
 from modules.errors import OUR_FAULT, Interrupted, InvalidInput, Skipped, Stopped, UserError
 from modules.options import Options
-from modules.progress import JobContext, Preview
+from modules.progress import JobContext, Part, Preview
 from modules.request import Img2Img, Txt2Img
 from modules.result import GeneratedImage, Result
 
@@ -404,36 +404,25 @@ class JobQueue:
             del self._jobs[oldest.id]
 
 
-@dataclasses.dataclass
-class _Part:
+class _TaskPart(Part):
     """What the engine sees of a job that does many tasks: the progress of one becomes a part of the whole."""
 
-    job: Job
-    name: str
-    index: int
-    count: int
-
-    def check(self) -> None:
-        self.job.check()
+    def __init__(self, job: Job, name: str, index: int, count: int) -> None:
+        super().__init__(job)
+        self._name, self._index, self._count = name, index, count
 
     def stage(self, text: str) -> None:
-        self.job.stage(f"{self.name}: {text}")
+        super().stage(f"{self._name}: {text}")
 
     def batches(self, done: int, total: int) -> None:
-        self.job.batches(self.index * total + done, self.count * total)
-
-    def step(self, step: int, total: int, preview: Preview) -> None:
-        self.job.step(step, total, preview)
-
-    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
-        return self.job.keep(images, request)
+        super().batches(self._index * total + done, self._count * total)
 
 
 def _run_tasks(tasks: Sequence[Task], engine: Worker, job: Job) -> Result | None:
     """Raises InvalidInput with all their sentences when every task failed."""
     warnings: list[str] = []
     for index, task in enumerate(tasks):
-        part = _Part(job, task.name, index, len(tasks))
+        part = _TaskPart(job, task.name, index, len(tasks))
         part.batches(0, 1)
         try:
             part.check()
