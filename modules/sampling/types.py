@@ -1,4 +1,4 @@
-"""The shapes that the sampling floor agrees on. Everything here is a value or a callable; nothing holds state."""
+"""The shapes that the sampling floor agrees on. Values, callables and protocols only."""
 
 from __future__ import annotations
 
