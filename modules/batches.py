@@ -110,7 +110,8 @@ def run(models: Models, request: Txt2Img, start: Start, job: JobContext, on_batc
         refined, work = refined or batch.refined, batch.work
         if interrupted:
             break
-    return Outcome(tuple(pictures), start.warnings, interrupted, refined, work)
+    warnings = (*start.warnings, *conditioning.left_out(request))
+    return Outcome(tuple(pictures), warnings, interrupted, refined, work)
 
 
 class _Batch:

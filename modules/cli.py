@@ -25,11 +25,11 @@ from tqdm import tqdm
 from modules import saving
 from modules.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
-from modules.infotext import MASKED_CONTENT
+from modules.imaging.modes import to_rgb
 from modules.jobs import Save
 from modules.options import Options
 from modules.progress import Preview
-from modules.request import Img2Img, Inpaint, ResizeMode, Txt2Img
+from modules.request import MASKED_CONTENT, Img2Img, Inpaint, ResizeMode, Txt2Img
 from modules.result import GeneratedImage
 from modules.settings import Settings
 
@@ -186,18 +186,16 @@ def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:
                "height": flags.height or (512 if at_512 else image.height)}
     if flags.command == "img2img":
         return Img2Img(**values)
-    content = next(content for content, label in MASKED_CONTENT.items() if label == flags.content)
     return Inpaint(**values, mask=read_picture(flags.mask), mask_blur_x=flags.mask_blur, mask_blur_y=flags.mask_blur,
-                   mask_invert=flags.invert, masked_content=content, only_masked=flags.only_masked,
-                   only_masked_padding=flags.padding)
+                   mask_invert=flags.invert, masked_content=MASKED_CONTENT[flags.content],
+                   only_masked=flags.only_masked, only_masked_padding=flags.padding)
 
 
 def read_picture(path: Path) -> Image.Image:
     """The picture in a file, turned as its EXIF says. Raises InvalidInput."""
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+            return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise InvalidInput(f"There is no file {path}.") from error
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
@@ -279,7 +277,7 @@ def _add_inpaint(parser: argparse.ArgumentParser) -> None:
     add("--mask", type=Path, required=True, help="what is white in it is painted")
     add("--invert", action="store_true", help="paint what is black instead")
     add("--mask-blur", type=int, default=4, metavar="PIXELS", help="(%(default)s)")
-    add("--content", choices=list(MASKED_CONTENT.values()), default="original", help="masked content (%(default)s)")
+    add("--content", choices=list(MASKED_CONTENT), default="original", help="masked content (%(default)s)")
     add("--only-masked", action="store_true", help="work on the mask's surroundings at full size")
     add("--padding", type=int, default=32, metavar="PIXELS", help="of those surroundings (%(default)s)")
 

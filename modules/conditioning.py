@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modules import prompt as prompts
 from modules.options import Options
+from modules.request import Txt2Img
 from modules.sampling.guidance import Guidance, ScheduledContext
 from modules.sampling.types import SDModel
 
@@ -37,6 +38,14 @@ def encode(model: SDModel, prompt: str, negative_prompt: str, *, images: int, ca
     elif options.pad_cond_uncond:
         parts, negative = _pad_with_empty(parts, negative, context(("",))[0])
     return Guidance((parts,) * images, negative, scale, extra_channels, options.cfg_rescale)
+
+
+def left_out(request: Txt2Img) -> tuple[str, ...]:
+    """A sentence where the prompts ask for what `encode` leaves out."""
+    texts = (request.prompt, request.hr_prompt if request.enable_hr else "")
+    tags = [tag for text in texts for tag in prompts.extra_networks(prompts.strip_comments(text))[1]]
+    named = ", ".join(dict.fromkeys(tags))
+    return (f"LoRA files and hypernetworks are not supported; left out of the prompt: {named}.",) if tags else ()
 
 
 def _scheduled(text: str, calls: int, hires_calls: int | None, context: Encode, options: Options) -> ScheduledContext:

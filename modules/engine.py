@@ -125,7 +125,8 @@ class Engine:
         """
         with self._options_lock:
             options = self.options.replaced(changes)
-            self.files_of(options)
+            if {"sd_model_checkpoint", "sd_vae"} & set(changes):
+                self.files_of(options)
             ours = {name: getattr(options, name) for name in changes if hasattr(options, name)}
             self.config.update({**changes, **ours})
             self.options = options
@@ -152,8 +153,8 @@ class Engine:
         return checkpoint, self.catalog.find_vae(options.sd_vae)
 
     def load(self, options: Options, job: JobContext) -> SDModel:
-        """The model that `options` name, out of memory if it is there still. The one in use stays until the new one is
-        whole, and if that fails.
+        """The model that `options` name, out of memory if it is there still and its files are the same. The one in use
+        stays until the new one is whole, and if that fails.
 
         Raises NotFound, CheckpointError.
         """
@@ -163,8 +164,11 @@ class Engine:
         kept = self.loaded
         if kept is None or kept.checkpoint.path != checkpoint.path:
             kept = self.warm.find(checkpoint)
+        if kept and not kept.current:
+            kept = None
         if kept is None or kept.vae != vae:
-            kept = Loaded(self._read(checkpoint, vae, kept.model if kept else None, job), checkpoint, vae)
+            sibling = kept.model if kept else None
+            kept = Loaded.of(lambda: self._read(checkpoint, vae, sibling, job), checkpoint, vae)
         kept.model.set_tiling(options.tiling)
         if kept is not self.loaded:
             let_go = self.warm.swap(kept, self.loaded)
@@ -215,13 +219,14 @@ class Engine:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
         request, restore, notes = self._restoring(self.resolve(request))
         nine_channels = self.load(request.options, job).in_channels == 9
+        files = self._file_keys(request)  # now: later the files may be gone or be others
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
-            files = self._file_keys(request, refined=refined, extra={**hooks.keys(request), **(extra or {})})
+            keys = {**hooks.keys(request), **(extra or {}), **self._refiner_keys(request, refined=refined)}
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
-                    request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, **files))
+                    request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, extra=keys, **files))
                 for one in pictures], request)
             for image in kept:
                 hooks.saved(image, request)
@@ -259,8 +264,9 @@ class Engine:
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request` for the model in use, with `extra` keys."""
         nine_channels = self.loaded is not None and self.loaded.model.in_channels == 9
+        keys = {**extra, **self._refiner_keys(request, refined=bool(request.refiner_checkpoint))}
         return infotext.write(request, seed=request.seed, subseed=request.subseed, nine_channels=nine_channels,
-                              **self._file_keys(request, refined=bool(request.refiner_checkpoint), extra=extra))
+                              extra=keys, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """`request` with nothing left open. Raises InvalidInput."""
@@ -301,20 +307,24 @@ class Engine:
 
         return load_face_restorer(path, compute_device(self.settings))
 
-    def _file_keys(self, request: Txt2Img, *, refined: bool, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """What the parameters text says of the files that made a picture, as arguments of `infotext.write`."""
+    def _file_keys(self, request: Txt2Img) -> dict[str, Any]:
+        """What the parameters text says of the files that make a picture, as arguments of `infotext.write`. Raises
+        NotFound."""
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
-        extra = dict(extra)
+        return {"model_name": checkpoint.name, "model_hash": self.catalog.sha256(checkpoint)[:10],
+                "vae_name": vae.name if vae else None, "vae_hash": self.catalog.sha256(vae)[:10] if vae else None}
+
+    def _refiner_keys(self, request: Txt2Img, *, refined: bool) -> dict[str, Any]:
+        """What it says of the refiner."""
+        keys: dict[str, Any] = {}
         if refined:
             refiner = self.catalog.find(request.refiner_checkpoint)
-            extra |= {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",
-                      "Refiner switch at": request.refiner_switch_at}
+            keys |= {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",
+                     "Refiner switch at": request.refiner_switch_at}
         if request.options.refiner_switch_by_sample_steps:
-            extra["Refiner switch by sampling steps"] = True
-        return {"model_name": checkpoint.name, "model_hash": self.catalog.sha256(checkpoint)[:10],
-                "vae_name": vae.name if vae else None, "vae_hash": self.catalog.sha256(vae)[:10] if vae else None,
-                "extra": extra}
+            keys["Refiner switch by sampling steps"] = True
+        return keys
 
 
 def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2Img:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+OUR_FAULT = "Something went wrong inside the program; the server's log says what."
+"""What is said of every error that is none of these."""
+
 
 class UserError(Exception):
     """A problem with one clear sentence for the person at the screen; `status` is its HTTP status.

@@ -79,13 +79,12 @@ class Tools:
 
 
 def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, *, max_pixels: int) -> Processed:
-    """One picture (RGB, RGBA or L) enlarged to `max_pixels` at most, then its faces restored (WebUI's order).
+    """One picture (RGB or RGBA) enlarged to `max_pixels` at most, then its faces restored (WebUI's order).
 
     Raises InvalidInput, CheckpointError, Stopped.
     """
     _check_size(request, image, max_pixels)
     parameters = picture_text.read(image)
-    image = image.convert("RGB") if image.mode == "L" else image
     done: dict[str, object] = {}
     if request.upscaler != "None":
         image = _enlarged(image, request, tools.upscalers, job, done)

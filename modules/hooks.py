@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     Models = Callable[[Options], SDModel]
 
+FAILURES = (Exception, SystemExit)
+"""What may come out of an extension: also of one that calls sys.exit."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -67,6 +70,8 @@ class Hooks:
             model = models(options)
             if patched != [model]:
                 patches.close()
+                model.forget()
+                patches.callback(model.forget)
                 for hook in self._hooks("wrap_model"):
                     self._enter(hook, patches, model, request)
                 patched[:] = [model]
@@ -127,7 +132,7 @@ class Hooks:
             return answer
         except Stopped:
             raise
-        except Exception as error:
+        except FAILURES as error:
             self._fail(guest, name, error)
             return otherwise
 
@@ -137,12 +142,12 @@ class Hooks:
 
         An error that comes out of `inner` is not the extension's.
         """
-        from_inside: list[Exception] = []
+        from_inside: list[BaseException] = []
 
         def watched(*arguments: Any) -> Any:
             try:
                 return inner(*arguments)
-            except Exception as error:
+            except FAILURES as error:
                 from_inside.append(error)
                 raise
 
@@ -157,7 +162,7 @@ class Hooks:
                 answer = outer(*arguments)
                 check(answer, arguments[0])
                 return answer
-            except Exception as error:
+            except FAILURES as error:
                 if isinstance(error, Stopped) or error in from_inside:
                     raise
                 self._fail(hook.guest, hook.function.__name__, error)
@@ -174,12 +179,12 @@ class Hooks:
         def undo(*error: Any) -> None:
             try:
                 manager.__exit__(None, None, None)
-            except Exception as failure:
+            except FAILURES as failure:
                 self._fail(hook.guest, hook.function.__name__, failure)
 
         try:
             manager.__enter__()
-        except Exception as error:
+        except FAILURES as error:
             self._fail(hook.guest, hook.function.__name__, error)
         else:
             patches.push(undo)

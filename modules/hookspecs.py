@@ -95,7 +95,11 @@ def prepare_request(request: Txt2Img, arguments: Values, settings: Values) -> Tx
 def wrap_model(model: SDModel, request: Txt2Img, arguments: Values,
                settings: Values) -> AbstractContextManager[Any] | None:
     """A context manager that changes `model` on entry and undoes that on exit. It is entered before the prompt and the
-    picture are encoded, and left when the pictures are done or another checkpoint comes into use."""
+    picture are encoded, and left when the pictures are done or another checkpoint comes into use.
+
+    Change its networks (`unet`, `vae`, `text`) rather than `predict`: small masks and the step cache ask the UNet
+    itself.
+    """
 
 
 @hookspec

@@ -1,7 +1,7 @@
 """The parameters text: what made a picture, in the words and the order of WebUI, written and read back.
 
 Three lines: the prompt, "Negative prompt: ..." when there is one, and a comma list of keys and values that ends in the
-program's version. Our own keys are `DDIM loop`, `Mask noise` and `CFG rescale`.
+program's version. Our own keys are `DDIM loop`, `Mask noise`, `Small masks`, `Step cache` and `CFG rescale`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ from typing import Any, Protocol
 from modules.errors import InvalidInput
 from modules.options import Options
 from modules.prompt import parse_attention
-from modules.request import Img2Img, Inpaint, MaskedContent, ScriptCall, SoftInpainting, Txt2Img
+from modules.request import (
+    MASKED_CONTENT,
+    SOFT_LABELS,
+    Img2Img,
+    Inpaint,
+    MaskedContent,
+    ScriptCall,
+    SoftInpainting,
+    Txt2Img,
+)
 from modules.styles import Style, extract_styles
 
 VERSION = "Inpaint WebUI 0.1.0"
-
-MASKED_CONTENT = {MaskedContent.FILL: "fill", MaskedContent.ORIGINAL: "original",
-                  MaskedContent.LATENT_NOISE: "latent noise", MaskedContent.LATENT_NOTHING: "latent nothing"}
 
 # What Automatic means for a sampler, and which samplers a key concerns, as WebUI 1.10.1 has it.
 _AUTOMATIC = {
@@ -35,10 +41,7 @@ _ETA = ("DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2S a", "DPM++ 3
 _ENSD = ("DPM++ 2S a", "Euler a", "DPM2 a", "DPM fast", "DPM adaptive")
 _CHURN = ("Euler", "Heun", "DPM2")
 
-
-SOFT_KEYS = {f"Soft inpainting {label}": name for label, name in (
-    ("schedule bias", "power"), ("preservation strength", "scale"), ("transition contrast boost", "detail"),
-    ("mask influence", "influence"), ("difference threshold", "threshold"), ("difference contrast", "contrast"))}
+SOFT_KEYS = {f"Soft inpainting {label.lower()}": name for name, label in SOFT_LABELS.items()}
 
 
 def write(request: Txt2Img, *, seed: int, subseed: int, model_name: str, model_hash: str | None,
@@ -179,7 +182,7 @@ def _mask_params(request: Inpaint) -> Iterator[tuple[str, Any]]:
         yield "Inpaint area", "Only masked"
         yield "Masked area padding", request.only_masked_padding
     if request.masked_content != MaskedContent.ORIGINAL:
-        yield "Masked content", MASKED_CONTENT[request.masked_content]
+        yield "Masked content", request.masked_content.label
 
 
 def _sampler_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
@@ -436,8 +439,7 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
         fields["mask_blur_x"] = fields["mask_blur_y"] = parameters["Mask blur"]
     fields["mask_invert"] = parameters.get("Mask mode") == "Inpaint not masked"
     fields["only_masked"] = parameters.get("Inpaint area") == "Only masked"
-    fields["masked_content"] = next((content for content, label in MASKED_CONTENT.items()
-                                     if label == parameters.get("Masked content")), MaskedContent.ORIGINAL)
+    fields["masked_content"] = MASKED_CONTENT.get(parameters.get("Masked content", ""), MaskedContent.ORIGINAL)
     options = {name: parameters.get(key, getattr(usual, name)) for key, name in OPTION_KEYS.items()}
     options |= _loop(parameters) | {"face_restoration": "Face restoration" in parameters}
     if with_checkpoint:

@@ -1,4 +1,4 @@
-"""One worker thread owns the model; the page, the HTTP API and the command line all hand it their requests here.
+"""One worker thread owns the model; the page and the HTTP API hand it their requests here.
 
 A job goes on whoever watches it: closing a tab or a connection stops nothing, and a finished job stays findable by its
 id until newer ones need the room. Only `interrupt` and `skip` stop anything.
@@ -21,9 +21,9 @@ from typing import Literal, Protocol
 
 from PIL import Image
 
-from modules.errors import Interrupted, InvalidInput, Skipped, Stopped, UserError
+from modules.errors import OUR_FAULT, Interrupted, InvalidInput, Skipped, Stopped, UserError
 from modules.options import Options
-from modules.progress import JobContext, Preview
+from modules.progress import JobContext, Part, Preview
 from modules.request import Img2Img, Txt2Img
 from modules.result import GeneratedImage, Result
 
@@ -86,8 +86,8 @@ class Job:
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
-                 owner: str = "page", save: Save | None = None, clock: Clock = time.monotonic) -> None:
-        self.id, self.request, self.owner = job_id, request, owner
+                 save: Save | None = None, clock: Clock = time.monotonic) -> None:
+        self.id, self.request = job_id, request
         self.created = datetime.datetime.now()
         self.state: State = "queued"
         self.position = 0
@@ -272,17 +272,16 @@ class JobQueue:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None,
-               owner: str = "page") -> Job:
+    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None) -> Job:
         """Puts a request at the end of the queue. Its pictures are saved if `save` says so, or else its options.
 
         Raises QueueFull, or InvalidInput for an id that is in use.
         """
         save = request.options.samples_save if save is None else save
         return self._add(Job(job_id or uuid.uuid4().hex, lambda job: self._engine.generate(request, job),
-                             request=request, owner=owner, save=self._save if save else None, clock=self._clock))
+                             request=request, save=self._save if save else None, clock=self._clock))
 
-    def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True, owner: str = "page") -> Job:
+    def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True) -> Job:
         """Has all `tasks` done as one job. One that fails is named in the result's warnings and the others go on.
 
         Raises as `submit`.
@@ -290,21 +289,21 @@ class JobQueue:
         def work(job: Job) -> Result | None:
             return _run_tasks(tasks, self._engine, job)
 
-        return self._add(Job(uuid.uuid4().hex, work, owner=owner, save=self._save if save else None, clock=self._clock))
+        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, clock=self._clock))
 
-    def submit_load(self, options: Options, *, owner: str = "page") -> Job:
+    def submit_load(self, options: Options) -> Job:
         """Loads the model that `options` name when its turn comes. Raises QueueFull."""
         def load(job: Job) -> None:
             self._engine.load(options, job)
 
-        return self.submit_work(load, owner=owner)
+        return self.submit_work(load)
 
-    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None, owner: str = "page") -> Job:
+    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None) -> Job:
         """Has the worker do `work` when its turn comes: anything that needs the model or the device for itself.
 
         Raises as `submit`.
         """
-        return self._add(Job(job_id or uuid.uuid4().hex, work, owner=owner, clock=self._clock))
+        return self._add(Job(job_id or uuid.uuid4().hex, work, clock=self._clock))
 
     def get(self, job_id: str) -> Job | None:
         """The job of that id, unless it never was or is long over."""
@@ -386,7 +385,7 @@ class JobQueue:
                 self._current = None
                 job.finish(state, result, error)
                 self._forget_old()
-            del job, result  # the thread waits here for hours: it must not be what keeps the pictures alive
+            del job, result, error  # the thread waits here for hours: it must not be what keeps the pictures alive
 
     def _run(self, job: Job) -> tuple[State, Result | None, UserError | None]:
         def kept() -> Result | None:
@@ -396,7 +395,7 @@ class JobQueue:
             result = job.run()
         except Stopped:
             return "interrupted", kept(), None
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an extension may call sys.exit
             return "failed", kept(), _explained(error, job)
         return ("interrupted" if result is not None and result.interrupted else "done"), result, None
 
@@ -409,36 +408,25 @@ class JobQueue:
             del self._jobs[oldest.id]
 
 
-@dataclasses.dataclass
-class _Part:
+class _TaskPart(Part):
     """What the engine sees of a job that does many tasks: the progress of one becomes a part of the whole."""
 
-    job: Job
-    name: str
-    index: int
-    count: int
-
-    def check(self) -> None:
-        self.job.check()
+    def __init__(self, job: Job, name: str, index: int, count: int) -> None:
+        super().__init__(job)
+        self._name, self._index, self._count = name, index, count
 
     def stage(self, text: str) -> None:
-        self.job.stage(f"{self.name}: {text}")
+        super().stage(f"{self._name}: {text}")
 
     def batches(self, done: int, total: int) -> None:
-        self.job.batches(self.index * total + done, self.count * total)
-
-    def step(self, step: int, total: int, preview: Preview) -> None:
-        self.job.step(step, total, preview)
-
-    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
-        return self.job.keep(images, request)
+        super().batches(self._index * total + done, self._count * total)
 
 
 def _run_tasks(tasks: Sequence[Task], engine: Worker, job: Job) -> Result | None:
     """Raises InvalidInput with all their sentences when every task failed."""
     warnings: list[str] = []
     for index, task in enumerate(tasks):
-        part = _Part(job, task.name, index, len(tasks))
+        part = _TaskPart(job, task.name, index, len(tasks))
         part.batches(0, 1)
         try:
             part.check()
@@ -459,18 +447,19 @@ def _run_tasks(tasks: Sequence[Task], engine: Worker, job: Job) -> Result | None
     return Result(tuple(job.kept), job.request, tuple(warnings), job.interrupted) if job.request else None
 
 
-def _explained(error: Exception, job: Job) -> UserError:
+def _explained(error: BaseException, job: Job) -> UserError:
     """`error` as a sentence; what is our fault goes to the log with its traceback."""
     if isinstance(error, UserError):
-        return error
+        error.__cause__ = error.__context__ = None  # their frames, and its own, would keep the model in memory
+        return error.with_traceback(None)
     if _is_out_of_memory(error):
         log.warning("Job %s ran out of memory: %s", job.id, error)
         return OutOfMemory("There is not enough memory for this: try a smaller picture or a smaller batch.")
     log.error("Job %s failed", job.id, exc_info=error)
-    return InternalError("Something went wrong inside the program; the server's log says what.")
+    return InternalError(OUR_FAULT)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """By name, so that this file need not import torch. On the CPU torch raises a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PIL import ExifTags, Image
 
-PNG_KEY = "parameters"
+PARAMETERS = "parameters"
+"""The PNG text chunk that holds the parameters text."""
 
 
 def read(image: Image.Image) -> str:
@@ -12,7 +13,7 @@ def read(image: Image.Image) -> str:
 
     PNG has a text chunk, GIF a comment, the others EXIF's UserComment (as WebUI writes them).
     """
-    text = image.info.get(PNG_KEY)
+    text = image.info.get(PARAMETERS)
     if isinstance(text, str):
         return text
     comment = _user_comment(image) or image.info.get("comment", b"")

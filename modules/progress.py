@@ -14,7 +14,7 @@ Preview = Callable[[], Image.Image]
 
 
 class JobContext(Protocol):
-    """What the engine sees of a job. The queue's `Job` is one; `Quiet` is another."""
+    """What the engine sees of a job. The queue's `Job` is one; `Part` and `Quiet` are others."""
 
     def check(self) -> None:
         """Raises `Interrupted` or `Skipped` when somebody asked for it."""
@@ -36,6 +36,28 @@ class JobContext(Protocol):
 
         Returns them with the path under which they were saved, if they were. Raises StorageFull, CannotSave.
         """
+
+
+class Part:
+    """A job that hands everything on to another; a subclass says what it does otherwise."""
+
+    def __init__(self, job: JobContext) -> None:
+        self._job = job
+
+    def check(self) -> None:
+        self._job.check()
+
+    def stage(self, text: str) -> None:
+        self._job.stage(text)
+
+    def batches(self, done: int, total: int) -> None:
+        self._job.batches(done, total)
+
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        self._job.step(step, total, preview)
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        return self._job.keep(images, request)
 
 
 class Quiet:

@@ -123,18 +123,9 @@ def _merged(runs: Iterator[tuple[str, float]]) -> list[tuple[str, float]]:
 
 _COMMENT_LINE = re.compile(r"(?:^|\n)#[^\n]*(?:\n|$)")
 _COMMENT_END = re.compile(r"#[^\n]*(?:\n|$)")
-_TAG = re.compile(r"<(\w+):([^>]+)>")
+_TAG = re.compile(r"<\w+:[^>]+>")
 _AND = re.compile(r"\bAND\b")
 _AND_WEIGHT = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
-
-
-@dataclass(frozen=True)
-class NetworkTag:
-    """`<kind:name:0.8:unet=1>`: the items between the colons, those with one "=" apart."""
-
-    kind: str
-    positional: tuple[str, ...]
-    named: tuple[tuple[str, str], ...] = ()
 
 
 def strip_comments(text: str) -> str:
@@ -142,10 +133,10 @@ def strip_comments(text: str) -> str:
     return _COMMENT_END.sub("\n", _COMMENT_LINE.sub("\n", text))
 
 
-def extra_networks(text: str) -> tuple[str, list[NetworkTag]]:
+def extra_networks(text: str) -> tuple[str, list[str]]:
     """The text without its `<lora:name:1>` tags, known or not, and the tags (WebUI: `extra_networks.parse_prompt`)."""
     end = text.rfind(">") + 1  # the pattern looks far ahead for a ">", so it must not look where there is none
-    tags = [_tag(match[1], match[2]) for match in _TAG.finditer(text, 0, end)]
+    tags = [match[0] for match in _TAG.finditer(text, 0, end)]
     return _TAG.sub("", text[:end]) + text[end:], tags
 
 
@@ -162,12 +153,6 @@ def _and_weight(text: str) -> tuple[str, float]:
     if colon and _AND_WEIGHT.fullmatch(number.strip()):
         return before.rstrip(), float(number)
     return text.rstrip(), 1.0
-
-
-def _tag(kind: str, content: str) -> NetworkTag:
-    items = [tuple(item.split("=")) for item in content.split(":")]
-    named = tuple((item[0], item[1]) for item in items if len(item) == 2)
-    return NetworkTag(kind, tuple("=".join(item) for item in items if len(item) != 2), named)
 
 
 # --- schedules -----------------------------------------------------------------------------------------------------

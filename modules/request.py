@@ -36,6 +36,15 @@ class MaskedContent(IntEnum):
     LATENT_NOISE = 2
     LATENT_NOTHING = 3
 
+    @property
+    def label(self) -> str:
+        """WebUI's words for it: "latent noise"."""
+        return self.name.lower().replace("_", " ")
+
+
+MASKED_CONTENT = {content.label: content for content in MaskedContent}
+"""Each by its label."""
+
 
 @dataclass(frozen=True)
 class ScriptCall:
@@ -144,6 +153,11 @@ class SoftInpainting:
             if not math.isfinite(value) or not 0 <= value <= 100:
                 raise InvalidInput(f"Soft inpainting's {item.name} lies between 0 and 100, not {value}.",
                                    field="alwayson_scripts")
+
+
+SOFT_LABELS = {"power": "Schedule bias", "scale": "Preservation strength", "detail": "Transition contrast boost",
+               "influence": "Mask influence", "threshold": "Difference threshold", "contrast": "Difference contrast"}
+"""WebUI's labels of the fields of `SoftInpainting`, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,13 +22,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from modules.errors import StorageFull, UserError
+from modules.picture_text import PARAMETERS
 from modules.request import Img2Img, Txt2Img
 
 if TYPE_CHECKING:
     from modules.result import GeneratedImage
-
-PARAMETERS = "parameters"
-"""The PNG text chunk that holds the parameters text."""
 
 LONGEST_SAVE = 3600
 """Seconds after which a temporary file is nobody's, whoever has its maker's number now."""

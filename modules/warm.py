@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modules.weights.catalog import CheckpointFile, VaeFile
+from modules.weights.hashes import Stamp, stamp
 
 if TYPE_CHECKING:
     from modules.sampling.types import SDModel
@@ -20,6 +21,18 @@ class Loaded:
     model: SDModel
     checkpoint: CheckpointFile
     vae: VaeFile | None
+    stamps: Mapping[Path, Stamp | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, read: Callable[[], SDModel], checkpoint: CheckpointFile, vae: VaeFile | None) -> Loaded:
+        """What `read` makes of the files, and what these were like before it began."""
+        stamps = {file.path: stamp(file.path) for file in (checkpoint, vae) if file}
+        return cls(read(), checkpoint, vae, stamps)
+
+    @property
+    def current(self) -> bool:
+        """Whether the files are still those. One that is gone changes nothing."""
+        return all(stamp(path) in (None, then) for path, then in self.stamps.items())
 
 
 class WarmModels:

@@ -115,6 +115,9 @@ class FakeModel:
         """It has no depth."""
         return FakeDeepCache(self)
 
+    def forget(self) -> None:
+        """It keeps nothing."""
+
     def encode_image(self, image: Tensor) -> Tensor:
         """Average over 8 x 8 pixels; R, G, B and luma."""
         small = torch.nn.functional.avg_pool2d(image.double(), 8)

@@ -195,6 +195,25 @@ def test_options_are_changed_whole_or_not_at_all(engine: Engine) -> None:
     assert engine.loaded is None  # naming a checkpoint loads nothing yet
 
 
+def test_other_options_may_change_while_the_checkpoint_is_gone(engine: Engine) -> None:
+    engine.set_options({"sd_model_checkpoint": "second"})
+    engine.catalog.find("second").path.unlink()
+    engine.catalog.refresh()
+    engine.set_options({"eta_ddim": 0.5})
+    assert engine.options.eta_ddim == 0.5
+    with pytest.raises(NotFound):
+        engine.set_options({"sd_vae": "Automatic"})
+
+
+def test_a_file_that_is_gone_is_missed_before_sampling(engine: Engine) -> None:
+    """Its hash would be needed for the picture's text, after all steps."""
+    model = engine.load(named("second"), Quiet())
+    engine.catalog.find("second").path.unlink()
+    with pytest.raises(NotFound):
+        engine.generate(small(options=named("second")), Quiet())
+    assert not model.calls  # type: ignore[attr-defined]
+
+
 def test_no_checkpoint_says_where_to_put_one(tmp_path: Path) -> None:
     engine = fake_engine(Settings(data_dir=tmp_path))
     with pytest.raises(NotFound, match="Stable-diffusion"):

@@ -48,14 +48,12 @@ def test_txt2img_gives_webuis_picture(case: Case) -> None:
     check(case, tiny_bench())
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not SHARED_CASES, reason="the full set of recordings is not here")
 @pytest.mark.parametrize("case", [shared(case) for case in SHARED_CASES])
 def test_the_full_set_gives_webuis_picture(case: Case) -> None:
     check(case, tiny_bench())
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not SHARED_CASES, reason="the full set of recordings is not here")
 def test_dpm_adaptive_takes_webuis_steps_while_rounding_is_small() -> None:
     """Where it begins, how long its steps are and which it rejects, over the first eight tries of three calls each."""

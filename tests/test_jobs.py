@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -306,6 +309,33 @@ def test_errors_for_the_person_are_kept_and_the_worker_goes_on(queue: JobQueue, 
     assert after.wait(SECONDS)
     assert (failed.state, failed.error.message, failed.error.status) == ("failed", "There is no such checkpoint.", 404)
     assert after.state == "done"
+
+
+@pytest.mark.parametrize("problem", ["person", "surprise", "exit"])
+def test_a_failed_job_keeps_nothing_of_its_work_alive(queue: JobQueue, scripted: ScriptedEngine, problem: str,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by its error's frames nor by what the worker still holds; and sys.exit ends the job, not the worker."""
+    monkeypatch.setattr(jobs.log, "disabled", True)  # records would hold the frames
+    weights: list[weakref.ref[Image.Image]] = []
+
+    def script(request: Txt2Img, job: JobContext) -> Result:
+        model = Image.new("L", (1, 1))
+        weights.append(weakref.ref(model))
+        if problem == "exit":
+            sys.exit(2)
+        try:
+            return model.unknown  # type: ignore[attr-defined, no-any-return]
+        except AttributeError as error:
+            if problem == "surprise":
+                raise
+            raise NotFound("There is no such checkpoint.") from error
+
+    scripted.scripts["x"] = script
+    failed, after = submit(queue, "x"), submit(queue, "a")
+    assert after.wait(SECONDS)
+    assert failed.state == "failed"
+    gc.collect()
+    assert weights[0]() is None
 
 
 def test_surprises_go_to_the_log_and_become_one_sentence(queue: JobQueue, scripted: ScriptedEngine,

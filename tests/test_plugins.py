@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from fakes import FakeModel, fake_engine
 from fastapi.testclient import TestClient
+from golden.tiny import tiny_bench
 from PIL import Image
 
 from modules import hookspecs, infotext
 from modules.api import create_api
 from modules.engine import Engine
 from modules.errors import NotFound
+from modules.hooks import Hooks
 from modules.jobs import JobQueue
 from modules.options import Options
 from modules.plugins import Guest
@@ -201,6 +203,7 @@ FAILING = {
     "blend_mask": "def blend_mask(blend): 1 / 0",
     "blend_mask later": "def blend_mask(blend): return lambda original, current, level: 1 / 0",
     "filter_image": "def filter_image(image): 1 / 0",
+    "filter_image by the door": "def filter_image(image): raise SystemExit('ZeroDivisionError')",
 }
 UNFIT = {
     "prepare_request": "def prepare_request(request): return 'a request'",
@@ -366,6 +369,33 @@ def test_a_patched_model_is_put_back(settings: Settings) -> None:
     made(engine, request(enable_hr=True, hr_scale=1, hr_checkpoint="second"))
     log = sys.modules["extensions.mover"].LOG
     assert log == ["+first", "-first", "+first", "-first", "+second", "-second"]
+
+
+def test_a_patched_model_keeps_nothing_for_those_without(settings: Settings) -> None:
+    """What text encoder and autoencoder gave is remembered for the next job, but not over a change of either."""
+    write(settings, "louder", """
+        import contextlib
+        SWITCH = []
+
+        @hookimpl
+        @contextlib.contextmanager
+        def wrap_model(model, request):
+            norm = model.text.clip.get_submodule("final_layer_norm")
+            before = norm.weight.data
+            norm.weight.data = before * (1.5 if request.prompt == "loud" else 1)
+            yield
+            norm.weight.data = before
+    """)
+    hooks = Hooks(fake_engine(settings).plugins)
+    model = tiny_bench().model("tiny-sd15")
+
+    def context(prompt: str) -> Any:
+        with hooks.patched(lambda options: model, request(prompt=prompt)) as models:
+            return models(Options()).encode_prompts(["a boat"], clip_skip=1, emphasis="None", comma_backtrack=20)
+
+    plain, loud, again = context("quiet"), context("loud"), context("quiet")
+    assert not np.allclose(plain, loud)
+    np.testing.assert_array_equal(plain, again)
 
 
 def test_saved_hears_of_pictures_and_grids(settings: Settings) -> None:

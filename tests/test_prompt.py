@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from modules.prompt import (
     BREAK,
-    NetworkTag,
     extra_networks,
     parse_attention,
     schedule,
@@ -194,7 +193,7 @@ def test_and(text: str, expected: list[tuple[str, float]]) -> None:
 def test_tags_are_cut_out_and_nothing_else() -> None:
     text, tags = extra_networks("a <lora:x y:0.5:unet=1> b<foo:bar>, <c> 1 < 2 <lora:")
     assert text == "a  b, <c> 1 < 2 <lora:"
-    assert tags == [NetworkTag("lora", ("x y", "0.5"), (("unet", "1"),)), NetworkTag("foo", ("bar",))]
+    assert tags == ["<lora:x y:0.5:unet=1>", "<foo:bar>"]
 
 
 def test_comments_end_with_the_line() -> None:

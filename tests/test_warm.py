@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert shelf.use("ab") == []
     assert shelf.use("c") == ["c"]  # and now d goes
     assert shelf.use("ab") == []
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, 3 * SIZE)
+    shelf.use("ab")
+    for name in "ab":
+        path = shelf.engine.catalog.find(name).path
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert shelf.use("ba") == ["b", "a"]  # the one in use, and a warm one
+    assert shelf.use("ba") == []
+    path.unlink()
+    assert shelf.use("ba") == [], "what is in memory needs no file"
 
 
 def test_it_says_when_something_was_let_go(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SCALE = 0.18215  # latents are multiplied by this before they meet the UNet
-PAD = 49407  # CLIP's end-of-text token, also its padding
 LENGTH = 77  # tokens in a prompt
 
 

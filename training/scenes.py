@@ -43,7 +43,7 @@ OBJECTS: dict[str, Thing] = {
     "bird": Thing("1f424", "小鸟", 40, 40, "yellow", ("bird", "bird", "chick")),
 }
 
-# what the committed weights were taught so far; the others have their words and pictures, and wait for a longer run
+# what the UNet is taught; the others have their words and pictures, for a longer run
 TAUGHT: tuple[str, ...] = ("apple", "heart", "star", "cat", "tree", "fish")
 
 # colour -> hue (degrees), saturation and value (0..1) that the recoloured part has on average, and the Chinese word

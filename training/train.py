@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("cache/training"), help="what fetch.py fetched")
     parser.add_argument("--state", type=Path, default=Path("cache/training/state"), help="where runs are kept")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (1 where there is a GPU)")
-    parser.add_argument("--text-samples", type=int, default=25_000)
+    parser.add_argument("--text-samples", type=int, default=100_000)
     parser.add_argument("--unet-samples", type=int, default=300_000)
     parser.add_argument("--vae-samples", type=int, default=60_000)
     args = parser.parse_args()

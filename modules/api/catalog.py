@@ -94,7 +94,7 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     def png_info(body: PngInfoBody) -> dict[str, Any]:
         image = pictures.open_picture(body.image, "image", settings.max_image_mp * 10**6)
         items = {name: value for name, value in image.info.items() if isinstance(value, str)}
-        items.pop(picture_text.PNG_KEY, None)
+        items.pop(picture_text.PARAMETERS, None)
         text = picture_text.read(image)
         return {"info": text, "items": items, "parameters": infotext.parse(text)}
 

@@ -95,7 +95,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                 done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text}))
                 words = made.text
 
-        await finished(queue.submit_work(work, owner="api"))
+        await finished(queue.submit_work(work))
         if len(done) < len(texts):
             raise WasInterrupted("The pictures were not finished, because somebody interrupted it.")
         return done, f"<p>{html.escape(words)}</p>"

@@ -18,6 +18,7 @@ from modules.api.scripts import ALWAYS_ON
 from modules.api.waiting import finished
 from modules.engine import Engine
 from modules.errors import NotFound
+from modules.imaging.jpeg import preview_jpeg
 from modules.jobs import Job, JobQueue
 from modules.plugins import Plugins, tab_of
 from modules.request import Img2Img, Inpaint, Txt2Img
@@ -52,7 +53,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
             engine.bound_script(request, request.script)
         engine.plugins.bound(request)
         engine.files_of(request.options)
-        return queue.submit(request, job_id=body.force_task_id, save=body.save_images, owner="api")
+        return queue.submit(request, job_id=body.force_task_id, save=body.save_images)
 
     async def generate(body: Txt2ImgBody) -> JSONResponse:
         job = await finished(await run_in_threadpool(submit, body))
@@ -169,7 +170,7 @@ def describe_progress(job: Job | None, *, with_picture: bool) -> dict[str, Any]:
              "sampling_steps": job.sampling_steps if job and active else 0}
     return {"progress": max(job.progress, LEAST_PROGRESS) if job and active else 0.0,
             "eta_relative": (job.eta or 0.0) if job else 0.0, "state": state,
-            "current_image": pictures.encode_preview(preview) if preview else None,
+            "current_image": preview_jpeg(preview) if preview else None,
             "textinfo": job.stage_text if job else None, "current_task": job.id if job and active else None}
 
 
@@ -181,6 +182,6 @@ def task_progress(job: Job | None, asked: ProgressBody) -> dict[str, Any]:
     preview = job.preview() if job and running and asked.live_preview and newest != asked.id_live_preview else None
     return {"active": running, "queued": queued, "completed": job is None or job.over,
             "progress": job.progress if job and running else None, "eta": job.eta if job else None,
-            "live_preview": f"data:image/jpeg;base64,{pictures.encode_preview(preview)}" if preview else None,
+            "live_preview": f"data:image/jpeg;base64,{preview_jpeg(preview)}" if preview else None,
             "id_live_preview": newest if preview else asked.id_live_preview,
             "textinfo": (f"In queue: {job.position}" if queued else job.stage_text) if job else None}

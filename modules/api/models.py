@@ -19,12 +19,12 @@ def router(engine: Engine, queue: JobQueue) -> APIRouter:
 
     @api.post("/unload-checkpoint")
     async def unload_checkpoint() -> dict[str, Any]:
-        await finished(queue.submit_work(lambda job: engine.unload(), owner="api"))
+        await finished(queue.submit_work(lambda job: engine.unload()))
         return {}
 
     @api.post("/reload-checkpoint")
     async def reload_checkpoint() -> dict[str, Any]:
-        await finished(queue.submit_load(engine.options, owner="api"))
+        await finished(queue.submit_load(engine.options))
         return {}
 
     @api.post("/interrogate")

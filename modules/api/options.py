@@ -36,7 +36,7 @@ def router(engine: Engine, queue: JobQueue) -> APIRouter:
         ours = {name: value for name, value in changes.items() if name in KNOWN}
         options = await run_in_threadpool(engine.options.replaced, ours)
         if await run_in_threadpool(_other_model, engine, options):
-            await finished(queue.submit_load(options, owner="api"))
+            await finished(queue.submit_load(options))
         await run_in_threadpool(engine.set_options, {name: value for name, value in changes.items()
                                                       if name not in READ_ONLY})
 

@@ -12,23 +12,18 @@ from PIL import Image, ImageOps
 
 from modules import saving
 from modules.errors import InvalidInput
+from modules.imaging.modes import to_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def decode(text: str, field: str, max_pixels: int) -> Image.Image:
-    """The picture in `text`, turned as its EXIF says; L, RGB or RGBA. Raises InvalidInput naming `field`."""
+    """The picture in `text`, turned as its EXIF says; RGB or RGBA. Raises InvalidInput naming `field`."""
     image = open_picture(text, field, max_pixels)
     try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            image = image.convert("I").point(lambda value: value / 256).convert("L")
-        if image.mode not in ("L", "RGB", "RGBA"):
-            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        image.load()
+        return to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
         raise InvalidInput(f"{field} is not a picture that can be read.", field=field) from error
-    return image
 
 
 def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
@@ -52,13 +47,4 @@ def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = Ma
     """`image` as a PNG in base64, with its parameters text inside, and more `texts` by the names of their chunks."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=saving.png_info(infotext, texts), compress_level=1)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def encode_preview(image: Image.Image) -> str:
-    """A preview as a JPEG in base64, 512 pixels at most."""
-    small = image.convert("RGB")
-    small.thumbnail((512, 512))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

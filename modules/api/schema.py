@@ -44,7 +44,7 @@ class Body(BaseModel):
 
 
 class Txt2ImgBody(Body):
-    """POST /sdapi/v1/txt2img. Fields of features that are not here yet are accepted and ignored."""
+    """POST /sdapi/v1/txt2img. As in WebUI `save_images` decides what is saved, whatever the two `do_not_save_` say."""
 
     prompt: Text = ""
     negative_prompt: Text = ""

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from modules.engine import Engine
 from modules.plugins import TABS
-from modules.request import SoftInpainting
+from modules.request import SOFT_LABELS, SoftInpainting
 from modules.scripts.available import Available
 from modules.scripts.script import Controls, Input, Script
 
@@ -17,10 +17,6 @@ SOFT_INPAINTING = "soft inpainting"
 
 ALWAYS_ON = (SOFT_INPAINTING,)
 """Names that `alwayson_scripts` may hold, in small letters."""
-
-SOFT_LABELS = ("Schedule bias", "Preservation strength", "Transition contrast boost", "Mask influence",
-               "Difference threshold", "Difference contrast")
-"""WebUI's labels of the fields of `SoftInpainting`, in their order."""
 
 
 def router(engine: Engine) -> APIRouter:
@@ -61,9 +57,8 @@ def _forms(engine: Engine) -> dict[str, list[Controls]]:
 
 def soft_inpainting_info() -> dict[str, Any]:
     """The one always-on script."""
-    fields = dataclasses.fields(SoftInpainting)
-    sliders = [_argument(label, item.default, minimum=0, maximum=100)
-               for label, item in zip(SOFT_LABELS, fields, strict=True)]
+    sliders = [_argument(SOFT_LABELS[item.name], item.default, minimum=0, maximum=100)
+               for item in dataclasses.fields(SoftInpainting)]
     return {"name": SOFT_INPAINTING, "is_alwayson": True, "is_img2img": True,
             "args": [_argument("Soft inpainting", False), *sliders]}
 

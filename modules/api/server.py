@@ -13,7 +13,7 @@ from modules.api import catalog, docs, extras, generation, models, options, scri
 from modules.api.gate import Gate, problem
 from modules.api.schema import in_webui_words
 from modules.engine import Engine
-from modules.errors import UserError
+from modules.errors import OUR_FAULT, UserError
 from modules.infotext import VERSION
 from modules.jobs import JobQueue
 from modules.settings import Settings
@@ -64,4 +64,4 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:
     """Starlette raises the error again after this answer, so that the server's log has its traceback."""
-    return problem(500, "InternalError", "Something went wrong inside the program; the server's log says what.")
+    return problem(500, "InternalError", OUR_FAULT)

@@ -11,6 +11,7 @@ from PIL import Image, ImageChops
 from modules.errors import InvalidInput
 from modules.imaging.haar import Box, detector
 from modules.imaging.network_files import Network, NetworkFiles
+from modules.imaging.resize import crop
 
 Restore = Callable[[Image.Image], Image.Image]
 """An RGB picture in, the same with its faces restored out: the very same object where there is no face."""
@@ -72,7 +73,7 @@ def restored(image: Image.Image, boxes: list[Box], network: Network) -> Image.Im
     """RGB `image` with the faces in `boxes` as `network` makes them, one after the other."""
     for box in boxes:
         square = around(box)
-        face = _cut(image, square)
+        face = crop(image, square)
         better = network(face.resize((SIDE, SIDE), _resampling(face.width, SIDE)))
         better = better.resize(face.size, _resampling(SIDE, face.width))
         image = image.copy()
@@ -87,14 +88,6 @@ def around(box: Box) -> Box:
     x = round((left + right) / 2 - side / 2)
     y = round(top + (bottom - top) * MIDDLE - side / 2)
     return x, y, x + side, y + side
-
-
-def _cut(image: Image.Image, square: Box) -> Image.Image:
-    """That part of `image`; beyond its edges the pixels of the edges are repeated."""
-    left, top, right, bottom = square
-    rows = np.clip(np.arange(top, bottom), 0, image.height - 1)
-    columns = np.clip(np.arange(left, right), 0, image.width - 1)
-    return Image.fromarray(np.asarray(image)[rows[:, None], columns])
 
 
 def _resampling(before: int, after: int) -> Image.Resampling:

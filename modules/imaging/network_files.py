@@ -30,7 +30,7 @@ class NetworkFiles:
 
     def __init__(self, folders: Sequence[Path] = (), load: LoadNetwork = _no_network) -> None:
         self._folders, self._load = folders, load
-        self._kept: tuple[Path, Network] | None = None
+        self._kept: tuple[tuple[Path, int], Network] | None = None  # by path and time of the last change
 
     def files(self) -> dict[str, Path]:
         """The model files by the name that is shown, the file's without its ending, in the order of the names."""
@@ -41,7 +41,8 @@ class NetworkFiles:
 
     def network(self, path: Path) -> Network:
         """What is in that file. Raises CheckpointError."""
-        if self._kept is None or self._kept[0] != path:
+        key = (path, path.stat().st_mtime_ns)
+        if self._kept is None or self._kept[0] != key:
             self._kept = None
-            self._kept = path, self._load(path)
+            self._kept = key, self._load(path)
         return self._kept[1]

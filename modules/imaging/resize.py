@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image
 
 from modules.request import ResizeMode
 
 Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels, right and bottom exclusive."""
 
 
 def resize(mode: ResizeMode, image: Image.Image, size: Size) -> Image.Image:
@@ -70,14 +73,16 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
     return image.convert("RGB")
 
 
+def crop(image: Image.Image, box: Box) -> Image.Image:
+    """The part of `image` (L or RGB) in `box`; beyond its edges their pixels are repeated."""
+    left, top, right, bottom = box
+    rows = np.clip(np.arange(top, bottom), 0, image.height - 1)
+    columns = np.clip(np.arange(left, right), 0, image.width - 1)
+    return Image.fromarray(np.asarray(image)[rows[:, None], columns])
+
+
 def pad_to_multiple(image: Image.Image, multiple: int = 8) -> Image.Image:
     """`image` (L or RGB) with its last row and column repeated until both sides are multiples of `multiple`."""
-    import numpy as np
-
     width, height = image.size
     right, bottom = -width % multiple, -height % multiple
-    if not right and not bottom:
-        return image
-    pixels = np.asarray(image)
-    edges = ((0, bottom), (0, right), (0, 0))[: pixels.ndim]
-    return Image.fromarray(np.pad(pixels, edges, mode="edge"))
+    return crop(image, (0, 0, width + right, height + bottom)) if right or bottom else image

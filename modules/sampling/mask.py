@@ -69,10 +69,10 @@ def soft_blend(paint: Tensor, *, power: float, scale: float, detail: float) -> B
     def blend(original: Tensor, current: Tensor, level: Tensor) -> Tensor:
         share = (paint ** (level[0] ** power * scale)).expand_as(current)
         mixed = original * (1 - share) + current * share
-        part = share[:, :1].double()
-        lengths = [v.double().norm(dim=1, keepdim=True) for v in (original, current, mixed)]
+        part = share[:, :1].cpu().double()  # on the CPU: Apple's GPUs have no double
+        lengths = [v.cpu().double().norm(dim=1, keepdim=True) for v in (original, current, mixed)]
         wanted = (lengths[0] ** detail * (1 - part) + lengths[1] ** detail * part) ** (1 / detail)
-        result: Tensor = mixed * (wanted / (lengths[2] + 1e-5)).to(mixed.dtype)
+        result: Tensor = mixed * (wanted / (lengths[2] + 1e-5)).to(mixed)
         return result
 
     return blend

@@ -130,10 +130,10 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial,
                                           source.other_blend)
             # Only then is the kept part known in advance, and the way from one noise level to a later one too.
-            if not (fresh or source.other_blend) and "eta" in wants and eta == 0:
+            if not (fresh or source.other_blend) and "eta" in wants and eta == 0 and ask is denoise:
                 window = little_painted(denoise, options.small_mask, source.paint,
                                         ddim.steps_down(grid, alphas, classic=True), before_step, initial)
-                ask = wrap(window or denoise)
+                ask = window or denoise
         elif source.paint is not None:
             ask = MaskedInput(ask, source.latent, source.blend())
     walked = grid if "grid" in wants else ddim.steps_down(grid, alphas, classic=classic)

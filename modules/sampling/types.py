@@ -1,4 +1,4 @@
-"""The shapes that the sampling floor agrees on. Everything here is a value or a callable; nothing holds state."""
+"""The shapes that the sampling floor agrees on. Values, callables and protocols only."""
 
 from __future__ import annotations
 
@@ -82,6 +82,9 @@ class SDModel(Protocol):
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         """latent (B, 4, h, w) -> image (B, 3, 8h, 8w), about [-1, 1], not clamped."""
+
+    def forget(self) -> None:
+        """Lets go of contexts and latents that it keeps for the next request, because it changes."""
 
     def set_tiling(self, on: bool) -> None:
         """Makes the networks treat opposite edges as neighbours, so that pictures tile, or stops it."""

@@ -14,9 +14,8 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from modules.errors import InvalidInput
-from modules.infotext import MASKED_CONTENT
 from modules.options import Options
-from modules.request import MAX_SEED, Txt2Img
+from modules.request import MASKED_CONTENT, MAX_SEED, Txt2Img
 from modules.scripts.available import Available
 from modules.styles import Style, apply_styles
 
@@ -184,7 +183,7 @@ def _mask_blur(request: Txt2Img, value: int, values: Sequence[int], styles: Sequ
 
 
 def _masked_content(request: Txt2Img, value: str, values: Sequence[str], styles: Sequence[Style]) -> Txt2Img:
-    content = next((content for content, label in MASKED_CONTENT.items() if label == value.lower()), None)
+    content = MASKED_CONTENT.get(value.lower())
     if content is None:
         raise InvalidInput(f"Masked content cannot be {value[:100]!r}.", field="script_args")
     return _field("masked_content")(request, content, values, styles)
@@ -245,7 +244,7 @@ AXES: tuple[Axis, ...] = (
     Axis("Size", apply=_size),
     # ours, behind WebUI's
     Axis("Mask blur", "int", _mask_blur, txt2img=False),
-    Axis("Masked content", apply=_masked_content, choices=lambda here: tuple(MASKED_CONTENT.values()), txt2img=False),
+    Axis("Masked content", apply=_masked_content, choices=lambda here: tuple(MASKED_CONTENT), txt2img=False),
     Axis("Only masked padding, pixels", "int", _field("only_masked_padding"), txt2img=False),
     Axis("DDIM loop", apply=_option("ddim_loop"), choices=_choices_of("ddim_loop")),
     Axis("Mask noise", apply=_option("mask_noise"), choices=_choices_of("mask_noise"), txt2img=False),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from PIL import Image
 
-from modules.errors import InvalidInput, Skipped
+from modules.errors import Interrupted, InvalidInput, Skipped
 from modules.hooks import NOBODY, Hooks
-from modules.progress import JobContext, Preview
+from modules.progress import JobContext, Part, Preview
 from modules.request import MAX_SEED, Img2Img, Inpaint, Txt2Img
 from modules.result import GeneratedImage, Result
 from modules.scripts.available import Available
@@ -94,8 +94,8 @@ class Context:
         """
         if self.interrupted:
             return Result((), request, interrupted=True)
-        result = self._machine.make(request, _Part(self._job, self._done, self._total, keep=keep), extra=extra or {},
-                                    first_noise=first_noise, hooks=self._hooks)
+        part = _InnerPart(self._job, self._done, self._total, keep=keep)
+        result = self._machine.make(request, part, extra=extra or {}, first_noise=first_noise, hooks=self._hooks)
         self._done += request.n_iter
         self.interrupted = result.interrupted
         self.warnings += [words for words in result.warnings if words not in self.warnings]
@@ -138,45 +138,35 @@ def as_inpaint(request: Img2Img, mask: Image.Image) -> Inpaint:
     return Inpaint(**{one.name: getattr(request, one.name) for one in fields(request)}, mask=mask)
 
 
-class _Part:
+class _InnerPart(Part):
     """The job as one inner request sees it: its batches are some of the whole's."""
 
     def __init__(self, job: JobContext, done: int, total: int, *, keep: bool) -> None:
-        self._job, self._done, self._total, self._keep = job, done, total, keep
-
-    def check(self) -> None:
-        self._job.check()
-
-    def stage(self, text: str) -> None:
-        self._job.stage(text)
+        super().__init__(job)
+        self._done, self._total, self._keep = done, total, keep
 
     def batches(self, done: int, total: int) -> None:
-        self._job.batches(self._done + done, max(self._total, self._done + total))
-
-    def step(self, step: int, total: int, preview: Preview) -> None:
-        self._job.step(step, total, preview)
+        super().batches(self._done + done, max(self._total, self._done + total))
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
-        return self._job.keep(images, request) if self._keep else tuple(images)
+        return super().keep(images, request) if self._keep else tuple(images)
 
 
-class Aside:
+class Aside(Part):
     """A job as an extension sees it that makes something between the job's own steps: it may be stopped, and it names
     what it does, but the job's progress, preview and pictures are not its own."""
 
-    def __init__(self, job: JobContext) -> None:
-        self._job = job
-
     def check(self) -> None:
-        self._job.check()
-
-    def stage(self, text: str) -> None:
-        self._job.stage(text)
+        """Raises Interrupted, after a skip as well: what is half done is of no use to the picture that it is for."""
+        try:
+            super().check()
+        except Skipped as skipped:
+            raise Interrupted from skipped
 
     def batches(self, done: int, total: int) -> None: ...
 
     def step(self, step: int, total: int, preview: Preview) -> None:
-        self._job.check()
+        self.check()
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         return tuple(images)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from modules.errors import InvalidInput
 from modules.request import Img2Img, Txt2Img
 from modules.result import GeneratedImage
 from modules.scripts.context import Context
@@ -59,6 +60,8 @@ def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, argu
     from modules.sampling.sample import Plan, build_sigmas
     from modules.sampling.schedules import NoiseLevels, ScheduleRange, uniform
 
+    if model.in_channels == 9:
+        raise InvalidInput("The img2img alternative test wants an ordinary checkpoint, not one for inpainting.")
     levels = NoiseLevels(model.alphas_cumprod)
     steps = arguments["steps"]
     guidance = conditioning.encode(model, arguments["prompt"], arguments["negative"], images=len(latent), calls=steps,

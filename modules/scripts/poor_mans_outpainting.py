@@ -8,15 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from modules.imaging.resize import flatten
-from modules.request import Img2Img, MaskedContent, Txt2Img
+from modules.request import MASKED_CONTENT, Img2Img, Txt2Img
 from modules.result import GeneratedImage
 from modules.scripts.context import Context, as_inpaint, later
 from modules.scripts.outpaint import DIRECTIONS, framed, grown_mask, growth
 from modules.scripts.script import Arguments, Input, Script
 from modules.scripts.tiles import Tiles
-
-CONTENTS = {"fill": MaskedContent.FILL, "original": MaskedContent.ORIGINAL, "latent noise": MaskedContent.LATENT_NOISE,
-            "latent nothing": MaskedContent.LATENT_NOTHING}
 
 
 def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
@@ -41,7 +38,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
         part = replace(
             as_inpaint(later(request, count), masks[number]), init_images=(parts[number],), n_iter=1, batch_size=1,
             latent_mask=latent_masks[number], mask_blur_x=2 * blur, mask_blur_y=2 * blur,
-            masked_content=CONTENTS[arguments["content"]], only_masked=False, mask_invert=False, soft=None)
+            masked_content=MASKED_CONTENT[arguments["content"]], only_masked=False, mask_invert=False, soft=None)
         result = context.generate(part, keep=False, extra=extra)
         if not result.images:
             break
@@ -57,7 +54,7 @@ POOR_MANS_OUTPAINTING = Script(title="Poor man's outpainting", run=run, inputs=(
           key="Outpainting pixels"),
     Input(name="blur", label="Mask blur", kind="slider", default=4, low=0, high=64, step=1,
           key="Outpainting mask blur"),
-    Input(name="content", label="Masked content", kind="radio", default="fill", choices=tuple(CONTENTS),
+    Input(name="content", label="Masked content", kind="radio", default="fill", choices=tuple(MASKED_CONTENT),
           key="Outpainting masked content"),
     Input(name="directions", label="Outpainting direction", kind="checkboxes", default=DIRECTIONS, choices=DIRECTIONS,
           key="Outpainting direction")))

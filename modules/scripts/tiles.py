@@ -10,9 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modules.errors import InvalidInput
-
-Size = tuple[int, int]
-Box = tuple[int, int, int, int]
+from modules.imaging.resize import Box, Size, crop
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Tiles:
 
     def cut(self, image: Image.Image) -> list[Image.Image]:
         """The tiles of `image`, row by row."""
-        return [_crop(image, box) for box in self.boxes]
+        return [crop(image, box) for box in self.boxes]
 
     def join(self, tiles: Sequence[Image.Image]) -> Image.Image:
         """The picture of `tiles`, which come as `cut` gives them. RGB."""
@@ -80,15 +78,3 @@ class Tiles:
         count = max(math.ceil((length - self.overlap) / (tile - self.overlap)), 1)
         step = (length - tile) / (count - 1) if count > 1 else 0
         return [min(int(number * step), length - tile) for number in range(count)]
-
-
-def _crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of `image` in `box`; outside of it the edge goes on."""
-    left, top, right, bottom = box
-    over = (max(-left, 0), max(-top, 0), max(right - image.width, 0), max(bottom - image.height, 0))
-    if not any(over):
-        return image.crop(box)
-    pixels = np.asarray(image)
-    pads = ((over[1], over[3]), (over[0], over[2]), (0, 0))[: pixels.ndim]
-    wider = Image.fromarray(np.pad(pixels, pads, mode="edge"))
-    return wider.crop((left + over[0], top + over[1], right + over[0], bottom + over[1]))

@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,7 +60,8 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     fixed = not arguments["no_fixed_seeds"]
     if fixed:
         request = context.resolve(request)
-    scales = [_scale(name, arguments, context, img2img=isinstance(request, Img2Img), fixed=fixed) for name in "xyz"]
+    scales = [_scale(name, arguments, img2img=isinstance(request, Img2Img), fixed=fixed) for name in "xyz"]
+    context.plan(math.prod(len(scale.values) for scale in scales) * request.n_iter)
     places = _in_order(scales)
     cells = {place: _cell(request, place, scales, arguments, context) for place in places}
     check_size(max(cell.width for cell in cells.values()) * len(scales[0].values) * len(scales[2].values),
@@ -84,7 +86,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     return [*context.keep(sheets, request), *(lone if arguments["lone_images"] else ())]
 
 
-def _scale(name: str, arguments: Arguments, context: Context, *, img2img: bool, fixed: bool) -> Scale:
+def _scale(name: str, arguments: Arguments, *, img2img: bool, fixed: bool) -> Scale:
     """The axis called x, y or z; one without values is none. Raises InvalidInput."""
     axis = find_axis(arguments[f"{name}_type"], img2img=img2img)
     chosen: Sequence[str] = arguments[f"{name}_chosen"]

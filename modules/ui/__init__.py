@@ -88,18 +88,16 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
 
 
 def list_choices(engine: Engine) -> dict[str, list[str]]:
-    """What the dropdowns of samplers, schedules, upscalers and models for faces offer. Importing those brings torch, so
+    """What the dropdowns of samplers, schedules, upscalers and models for faces offer. Listing those brings torch, so
     `build` does not do it."""
-    from modules.hires import LATENT_UPSCALERS
     from modules.imaging import faces
-    from modules.sampling.schedules import AUTOMATIC, SCHEDULES
     from modules.ui.controls import SAME
 
-    samplers = engine.available.samplers()
-    schedules = [AUTOMATIC, *(schedule.label for schedule in SCHEDULES)]
+    here = engine.available
+    samplers, schedules = here.samplers(), here.schedules()
     return {"sampler": samplers, "scheduler": schedules,
             "hr_sampler": [SAME["hr_sampler"], *samplers], "hr_scheduler": [SAME["hr_scheduler"], *schedules],
-            "hr_upscaler": [*LATENT_UPSCALERS, *engine.upscalers.names()],
+            "hr_upscaler": here.hires_upscalers(),
             "face_restoration_model": list(dict.fromkeys((faces.AUTOMATIC, *engine.restorers.names(),
                                                           engine.options.face_restoration_model)))}
 

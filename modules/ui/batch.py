@@ -90,7 +90,7 @@ class Batch:
         return [Task(file.name, _later(request_of, file)) for file in sorted(map(Path, files), key=lambda it: it.name)]
 
     def _open(self, file: Path) -> Image.Image:
-        return open_picture(file, self.panel.settings.max_image_mp * 10**6)[0]
+        return open_picture(file, self.panel.settings.max_image_mp * 10**6)
 
 
 def fitting_mask(mask: Image.Image | None, size: tuple[int, int]) -> Image.Image:

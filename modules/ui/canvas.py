@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gradio.data_classes import FileData, GradioModel
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
+from modules.imaging.modes import to_rgb
 
 ASSETS = Path(__file__).parent / "canvas"
 SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "screen", "colours", "selecting",
@@ -40,15 +41,14 @@ class CanvasValue(GradioModel):
     """What travels between page and server.
 
     `mask` (grey) and `paint` (RGBA) are PNGs as data URLs; `size` is the (width, height) in which the page shows the
-    picture; `strokes` counts the steps of the painting; `loading` says that the picture is still on its way to the
-    server. `as_step` goes to the page only: Undo there brings back what it showed before.
+    picture; `loading` says that it is still on its way to the server. `as_step` goes to the page only: Undo there
+    brings back what it showed before.
     """
 
     image: FileData | None = None
     mask: str | None = None
     paint: str | None = None
     size: tuple[int, int] | None = None
-    strokes: int = 0
     loading: bool = False
     as_step: bool = False
 
@@ -59,17 +59,14 @@ class MaskData:
 
     `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; `paint` holds colours, RGBA of
     the same size, alpha 0 where there are none. Both are None where nothing is painted.
-    `path`, `format` and `text` are the uploaded file, its format ("PNG") and its text chunks. `loading` says that there
-    is a picture on the page which the server does not have yet. `as_step` makes a value sent to the page a step that
-    Undo takes back.
+    `path` is the uploaded file. `loading` says that there is a picture on the page which the server does not have yet.
+    `as_step` makes a value sent to the page a step that Undo takes back.
     """
 
     image: Image.Image | None = None
     mask: Image.Image | None = None
     paint: Image.Image | None = None
     path: Path | None = None
-    format: str | None = None
-    text: dict[str, str] = field(default_factory=dict)
     loading: bool = False
     as_step: bool = False
 
@@ -105,11 +102,10 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         if payload is None or payload.image is None:
             return MaskData(loading=payload is not None and payload.loading)
         path = Path(payload.image.path)
-        image, file_format = open_picture(path, self.max_pixels, payload.size)
+        image = open_picture(path, self.max_pixels, payload.size)
         mask = decode_mask(payload.mask, image.size) if payload.mask else None
         paint = decode_paint(payload.paint, image.size) if payload.paint else None
-        text = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
-        return MaskData(image, mask, paint, path, file_format, text)
+        return MaskData(image, mask, paint, path)
 
     def postprocess(self, value: MaskData | Image.Image | Path | None) -> CanvasValue:  # type: ignore[override]
         """What the page is to show. A Path must come from our own code, never from a client: its file is published."""
@@ -120,12 +116,11 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         if value.path is None and value.image is None:
             return CanvasValue()
         path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
-        image, _ = open_picture(path, self.max_pixels)
+        image = open_picture(path, self.max_pixels)
         cached = processing_utils.save_file_to_cache(path, cache_dir=self.GRADIO_CACHE)
         return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size, as_step=value.as_step,
                            mask=encode_mask(value.mask) if value.mask else None,
-                           paint=_data_url(value.paint.convert("RGBA")) if value.paint else None,
-                           strokes=1 if value.mask or value.paint else 0)
+                           paint=_data_url(value.paint.convert("RGBA")) if value.paint else None)
 
     def api_info(self) -> dict[str, Any]:
         return CanvasValue.model_json_schema()
@@ -137,9 +132,8 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         return None
 
 
-def open_picture(path: Path, max_pixels: int = MAX_PIXELS,
-                 shown_size: tuple[int, int] | None = None) -> tuple[Image.Image, str | None]:
-    """Reads a picture upright, as RGB or RGBA with its `info`, and its format.
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int, int] | None = None) -> Image.Image:
+    """Reads a picture upright, as RGB or RGBA with its `info`.
 
     `shown_size` is the size in which a browser shows it: browsers differ in whether they obey an orientation tag
     outside JPEG, and the mask belongs to the picture as it was shown. Raises RefusedPicture.
@@ -150,7 +144,6 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS,
             with Image.open(path, formats=PICTURE_FORMATS) as raw:
                 _check_pixels(raw.size, max_pixels)
                 raw.load()
-                file_format = raw.format
                 upright = ImageOps.exif_transpose(raw)
                 if shown_size is not None and upright.size != shown_size and raw.size == shown_size:
                     upright = raw.copy()
@@ -158,7 +151,7 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS,
         raise RefusedPicture("This file is not a picture that can be read.", field="image") from error
     if shown_size is not None and upright.size != shown_size:
         raise RefusedPicture("The picture has another size than the page says; choose it again.", field="image")
-    return _to_rgb(upright), file_format
+    return to_rgb(upright)
 
 
 def decode_mask(data_url: str, size: tuple[int, int]) -> Image.Image | None:
@@ -205,18 +198,6 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise RefusedPicture(f"The picture has {size[0]}x{size[1]} pixels; {max_pixels / 1e6:.0f} million is the most.",
                              field="image")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB or RGBA, `info` kept. 16-bit grey is scaled, because Pillow would cut it off at 255."""
-    if image.mode in ("RGB", "RGBA"):
-        return image
-    if image.mode.startswith("I;16"):
-        info = image.info
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
-        image.info = info
-    see_through = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return image.convert("RGBA" if see_through else "RGB")
 
 
 def _save_picture(image: Image.Image | None, folder: str) -> Path:

@@ -20,13 +20,11 @@ from modules.errors import InvalidInput
 from modules.imaging import sketch
 from modules.infotext import OPTION_KEYS
 from modules.options import Options
-from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
+from modules.request import MASKED_CONTENT, MAX_SEED, Img2Img, Inpaint, ResizeMode, SoftInpainting, Txt2Img
 from modules.settings import Settings
 from modules.ui.canvas import MaskData
 from modules.ui.events import QUIET
 
-MASKED_CONTENT = {"fill": MaskedContent.FILL, "original": MaskedContent.ORIGINAL,
-                  "latent noise": MaskedContent.LATENT_NOISE, "latent nothing": MaskedContent.LATENT_NOTHING}
 RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": ResizeMode.CROP_AND_RESIZE,
                 "Resize and fill": ResizeMode.RESIZE_AND_FILL,
                 "Just resize (latent upscale)": ResizeMode.LATENT_UPSCALE}

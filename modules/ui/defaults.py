@@ -11,8 +11,9 @@ from typing import Any
 from modules.config import Config
 from modules.errors import InvalidInput
 from modules.options import Options, Table, option
+from modules.request import MASKED_CONTENT
 from modules.settings import Settings
-from modules.ui.controls import AREAS, MASKED_CONTENT, RESIZE_MODES, Panel
+from modules.ui.controls import AREAS, RESIZE_MODES, Panel
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import tool_button
 from modules.ui.events import LIVE, QUIET
 from modules.ui.header import Header
-from modules.ui.results import Watched
+from modules.ui.stage import Watched
 from modules.ui.tab import Source, Target, connect_send, picture_of, show
 from modules.ui.words import told
 
@@ -248,7 +248,7 @@ def worker(settings: Settings, tools: Tools, request: Extras, sources: Sequence[
     limit = settings.max_image_mp * 10**6
 
     def enlarge(source: Path, job: Job) -> Made:
-        image = open_picture(source, limit)[0]
+        image = open_picture(source, limit)
         result = extras.process(image, request, tools, job, max_pixels=limit)
         path = saving.save(result.image, result.parameters, settings.outputs_dir / FOLDER,
                            texts={POSTPROCESSING: result.text})

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from modules.errors import UserError
-from modules.request import SoftInpainting, Txt2Img
+from modules.request import SOFT_LABELS, SoftInpainting, Txt2Img
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import MASK_MODES, SAME, Panel, slider
 from modules.ui.events import FOLLOWING
@@ -76,12 +76,9 @@ def soft_inpainting(panel: Panel) -> gr.HTML:
     with switch(panel, "soft", "Soft inpainting"):
         view = gr.HTML("", elem_id=panel.elem_id("soft_view"), elem_classes="starts-strip", js_on_load=None,
                        apply_default_css=False)
-        slider(panel, "soft_power", "Schedule bias", 0, 8, usual.power, 0.1)
-        slider(panel, "soft_scale", "Preservation strength", 0, 8, usual.scale, 0.05)
-        slider(panel, "soft_detail", "Transition contrast boost", 1, 32, usual.detail, 0.5)
-        slider(panel, "soft_influence", "Mask influence", 0, 1, usual.influence, 0.05)
-        slider(panel, "soft_threshold", "Difference threshold", 0, 8, usual.threshold, 0.25)
-        slider(panel, "soft_contrast", "Difference contrast", 0, 8, usual.contrast, 0.25)
+        for name, low, high, step in (("power", 0, 8, 0.1), ("scale", 0, 8, 0.05), ("detail", 1, 32, 0.5),
+                                      ("influence", 0, 1, 0.05), ("threshold", 0, 8, 0.25), ("contrast", 0, 8, 0.25)):
+            slider(panel, f"soft_{name}", SOFT_LABELS[name], low, high, getattr(usual, name), step)
     return view
 
 

@@ -15,7 +15,7 @@ from modules.jobs import Job
 from modules.ui.controls import tool_button
 from modules.ui.events import LIVE
 from modules.ui.header import Header
-from modules.ui.results import Watched
+from modules.ui.stage import Watched
 from modules.ui.words import told
 
 FORMULAS = {

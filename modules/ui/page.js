@@ -38,6 +38,27 @@ const inpaintPage = (() => {
 		return size.map((pixels) => Math.max(64, Math.round(pixels * shrink)));
 	}
 
+	// An element with its properties or attributes, and its children.
+	function make(tag, attributes = {}, ...children) {
+		const made = document.createElement(tag);
+		for (const [name, value] of Object.entries(attributes)) {
+			if (name in made) made[name] = value;
+			else made.setAttribute(name, value);
+		}
+		made.append(...children);
+		return made;
+	}
+
+	// What a function of a part's `server` answers; {problem: one sentence} when it does not.
+	async function ask(server, name, question = {}) {
+		const lost = {problem: "The server did not answer."};
+		try {
+			return await server[name](question) ?? lost;
+		} catch {
+			return lost;
+		}
+	}
+
 	// A slider of our own is filled up to its value, as Gradio's are.
 	function fillSlider(range) {
 		range.style.setProperty("--range_progress", `${100 * (range.value - range.min) / (range.max - range.min)}%`);
@@ -100,6 +121,6 @@ const inpaintPage = (() => {
 	document.addEventListener("keydown", onKey);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, fillSlider, parameters, follow, remember, bringBack, ready, useTheme};
+	return {fitSize, make, ask, fillSlider, parameters, follow, remember, bringBack, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

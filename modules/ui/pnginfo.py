@@ -57,7 +57,7 @@ def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, he
 
     @told
     def show(file: str | None) -> list[Any]:
-        text = picture_text.read(open_picture(Path(file), most)[0]) if file else ""
+        text = picture_text.read(open_picture(Path(file), most)) if file else ""
         there = gr.update(interactive=file is not None)
         return [details_html(text) if file else "", text, *(there for _ in info.buttons)]
 

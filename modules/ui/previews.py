@@ -14,9 +14,9 @@ from PIL import Image, ImageFilter, ImageOps
 
 from modules.imaging.fill import fill
 from modules.imaging.sketch import inpaint_sketch
+from modules.request import MASKED_CONTENT
 from modules.ui.canvas import MaskData
-from modules.ui.controls import MASKED_CONTENT
-from modules.ui.results import data_url
+from modules.ui.stage import data_url
 
 if TYPE_CHECKING:
     from modules.sampling.types import SDModel

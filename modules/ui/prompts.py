@@ -1,4 +1,4 @@
-"""The prompt boxes of a tab and what belongs to them: token counters, styles, and the button that reads parameters."""
+"""The prompt boxes of a tab and what belongs to them: token counters and styles."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from PIL import Image
 from modules.imaging.mask import prepare
 from modules.ui.canvas import MaskData
 from modules.ui.previews import SIZE
-from modules.ui.results import data_url
+from modules.ui.stage import data_url
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -133,7 +133,7 @@ def connect_paste(tab: Tab, header: Header) -> None:
 
     @told
     def read_dropped(file: str | None, locked: bool) -> list[Any]:
-        text = picture_text.read(open_picture(Path(file or ""), tab.panel.settings.max_image_mp * 10**6)[0])
+        text = picture_text.read(open_picture(Path(file or ""), tab.panel.settings.max_image_mp * 10**6))
         if not is_parameters(text):
             raise InvalidInput("This picture has no parameters in it.")
         return [None, *read(text, locked)]

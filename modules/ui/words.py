@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import functools
+import html
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
-from modules.errors import UserError
+from modules.errors import OUR_FAULT, UserError
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OUR_FAULT = "Something went wrong inside the program; the server's log says what."
 
 
 def tell(sentence: str) -> None:
     """Shows `sentence` for a while, without stopping anything."""
-    gr.Warning(sentence, title="")
+    gr.Warning(_literal(sentence), title="")
 
 
 def told(function: Callable[P, T]) -> Callable[P, T]:
@@ -34,12 +34,17 @@ def told(function: Callable[P, T]) -> Callable[P, T]:
         except gr.Error:
             raise
         except UserError as error:
-            raise gr.Error(error.message, title="", print_exception=False) from error
+            raise gr.Error(_literal(error.message), title="", print_exception=False) from error
         except Exception as error:
             log.exception("%s failed", function.__name__)
             raise gr.Error(OUR_FAULT, title="", print_exception=False) from error
 
     return handler
+
+
+def _literal(sentence: str) -> str:
+    """`sentence` for Gradio's messages, which are HTML: a name or a prompt in it may hold a "<"."""
+    return html.escape(sentence, quote=False)
 
 
 def answered(function: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:

@@ -10,6 +10,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+Stamp = tuple[int, int]
+"""A file's size and the time of its last change."""
+
 
 class HashCache:
     """Hashes by path; one is good for as long as the file's size and time stay the same."""
@@ -24,7 +27,7 @@ class HashCache:
         """The hash if it is cached and still good."""
         try:
             entry = self._entries.get(str(path))
-            return str(entry["sha256"]) if entry and entry["stamp"] == _stamp(path) else None
+            return str(entry["sha256"]) if entry and entry["stamp"] == list(_stamp(path)) else None
         except (OSError, KeyError, TypeError):
             return None
 
@@ -36,7 +39,7 @@ class HashCache:
         """
         if known := self.known(path):
             return known
-        stamp = _stamp(path)
+        stamp = list(_stamp(path))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self._lock:
@@ -54,9 +57,17 @@ class HashCache:
             temporary.replace(self._cache_file)
 
 
-def _stamp(path: Path) -> list[int]:
+def stamp(path: Path) -> Stamp | None:
+    """Another one when a file's content is another one; None for a file that cannot be found."""
+    try:
+        return _stamp(path)
+    except OSError:
+        return None
+
+
+def _stamp(path: Path) -> Stamp:
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return status.st_size, status.st_mtime_ns
 
 
 def _read(cache_file: Path) -> dict[str, Any]:

@@ -38,6 +38,12 @@ class Memo:
                 self._held -= oldest.nbytes
         return made
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._kept.clear()
+            self._held = 0
+
 
 def fingerprint(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
     """A tensor's content and shape as a key: equal tensors have equal ones (up to a collision of 128-bit hashes)."""

@@ -81,6 +81,12 @@ class StableDiffusion:
         eps = self.unet(x, t.to(self.device), context, return_dict=False)[0]
         return cast(Tensor, eps).float()
 
+    def forget(self) -> None:
+        """Lets go of the contexts, latents and preview colours that it keeps: text encoder or autoencoder change."""
+        self._contexts.clear()
+        self._latents.clear()
+        self._colours = None
+
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
         """None for pictures that tile, and for sizes that the deepest level does not divide."""
         deepest = deepest_cell(self.unet)

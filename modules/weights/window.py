@@ -120,13 +120,12 @@ class UNetWindow:
     # --- the whole picture: each layer as it is, and what it leaves for the window
 
     def _remember_surroundings(self, layer: Any, memory: Memory, x: Tensor) -> Tensor:
-        """The window of x (B, C, h, w) and its margin, zeros over the picture's edge."""
+        """The window of x (B, C, h, w) and one cell around it, zeros over the picture's edge; and `_spare` columns."""
         left, top, right, bottom = self._at(x.shape[2])
         height, width = x.shape[2:]
-        edge = margin(layer, bottom - top, right - left)
-        around = x[:, :, max(top - edge, 0):bottom + edge, max(left - edge, 0):right + edge]
-        memory[layer] = F.pad(around, (max(edge - left, 0), max(right + edge - width, 0),
-                                       max(edge - top, 0), max(bottom + edge - height, 0)))
+        end = right + 1 + _spare(layer, right - left)
+        around = x[:, :, max(top - 1, 0):bottom + 1, max(left - 1, 0):end]
+        memory[layer] = F.pad(around, (int(left == 0), max(end - width, 0), int(top == 0), int(bottom == height)))
         return cast(Tensor, type(layer).forward(layer, x))
 
     def _remember_sums(self, layer: Any, memory: Memory, x: Tensor) -> Tensor:
@@ -175,24 +174,23 @@ def deepest_cell(unet: nn.Module) -> int:
     return int(2 ** (len(cast(nn.ModuleList, unet.get_submodule("down_blocks"))) - 1))
 
 
-def margin(layer: Any, height: int, width: int) -> int:
-    """Cells that are remembered around a window for a convolution: the one that it sees, and one more around a small
-    window. For fewer than 16 cells oneDNN wants the weight in another order than for the whole picture, and packing it
-    again costs more than computing the cells in between."""
-    return 2 if min(height, width) < 4 and layer.stride == (1, 1) else 1
-
-
 # --- the window: each layer with what was remembered
 
 def _convolve(layer: Any, memory: _Between, x: Tensor) -> Tensor:
-    edge = margin(layer, *x.shape[2:])
-    surrounded = memory[layer]  # (B, C, h + 2 edge, w + 2 edge)
-    surrounded[:, :, edge:-edge, edge:-edge] = x
+    height, width = x.shape[2:]
+    surrounded = memory[layer]  # (B, C, h + 2, w + 2 + spare)
+    surrounded[:, :, 1:height + 1, 1:width + 1] = x
     if isinstance(layer, PackedConv2d):
         result = layer.convolve(surrounded, (0, 0))
     else:
         result = F.conv2d(surrounded, layer.weight, layer.bias, layer.stride)
-    return result if edge == 1 else result[:, :, 1:-1, 1:-1]
+    return result[:, :, :, :width] if _spare(layer, width) else result
+
+
+def _spare(layer: Any, width: int) -> int:
+    """Columns that are computed beside the window for nothing: to a multiple of 4 oneDNN mostly wants the weight in the
+    order that the whole picture has it in, and packing it again costs more."""
+    return -width % 4 if layer.stride == (1, 1) else 0
 
 
 def _norm_whole(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,7 +200,7 @@ def _norm_whole(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = x.shape
     normed, mean, rstd = torch.native_group_norm(x, layer.weight, layer.bias, batch, channels, height * width,
                                                  layer.num_groups, layer.eps)
-    mean, variance = mean.double(), rstd.double() ** -2 - layer.eps  # (B, groups)
+    mean, variance = _exact(mean), _exact(rstd) ** -2 - layer.eps  # (B, groups)
     return normed, torch.stack([mean, variance + mean**2]) * (x[0].numel() / layer.num_groups)
 
 
@@ -222,6 +220,12 @@ def _join_tokens(layer: Any, memory: _Between, x: Tensor) -> Tensor:
 
 
 def _sums(x: Tensor, groups: int) -> Tensor:
-    """x (B, C, h, w) -> (2, B, groups): sums of values and of squares, in double: their difference is small."""
-    values = x.reshape(x.shape[0], groups, -1).double()
+    """x (B, C, h, w) -> (2, B, groups): sums of values and of squares."""
+    values = _exact(x.reshape(x.shape[0], groups, -1))
     return torch.stack([values.sum(-1), values.square().sum(-1)])
+
+
+def _exact(x: Tensor) -> Tensor:
+    """x in double, as sums whose difference is small want it; in single precision on Apple's GPUs, which have no
+    double."""
+    return x.float() if x.device.type == "mps" else x.double()

@@ -11,7 +11,7 @@ from fakes import write_checkpoint
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules import saving
+from modules import picture_text
 from modules.api import create_api
 from modules.engine import Engine
 from modules.jobs import JobQueue
@@ -182,4 +182,4 @@ def test_unknown_paths_and_methods_are_json_too(client: TestClient) -> None:
 
 
 def test_the_png_chunk_has_webuis_name() -> None:
-    assert saving.PARAMETERS == "parameters"
+    assert picture_text.PARAMETERS == "parameters"

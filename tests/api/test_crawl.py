@@ -70,7 +70,6 @@ def requests(operation: Any, good: dict[str, Any] | None) -> strategies.SearchSt
     return drawn | mutated()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_no_request_breaks_the_server(client: TestClient) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", client.app)

@@ -36,7 +36,7 @@ from tests.browser.page_driver import tab
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
+expect.set_options(timeout=120_000)  # a busy machine is slow, not wrong
 
 LEAVING = ("AbortError", "Unexpected error Connection errored out")
 """What Gradio's script says when a page that waits for the server is left."""
@@ -89,7 +89,7 @@ def browser() -> Iterator[Browser]:
 def watched(context: BrowserContext, allowed: str) -> tuple[Page, list[str]]:
     """A page and a list in which its errors and its requests to other hosts gather."""
     page = context.new_page()
-    page.set_default_timeout(90_000)  # for the same reason
+    page.set_default_timeout(180_000)  # for the same reason
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
     page.on("console", lambda message: problems.append(f"console: {message.text}")

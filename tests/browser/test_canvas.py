@@ -280,7 +280,9 @@ def test_text_chunks_and_orientation_are_kept(canvas: Canvas, tmp_path: Path) ->
     chunks.add_text("parameters", "a lighthouse\nSteps: 20, Sampler: DDIM")
     Image.new("RGB", (96, 64)).save(tmp_path / "chunks.png", pnginfo=chunks)
     canvas.open(tmp_path / "chunks.png")
-    assert canvas.get().text["parameters"].startswith("a lighthouse")
+    data = canvas.get()
+    assert data.image is not None
+    assert data.image.info["parameters"].startswith("a lighthouse")
 
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn

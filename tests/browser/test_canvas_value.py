@@ -45,14 +45,8 @@ def test_a_forged_layer_is_refused_in_one_sentence(forged: str) -> None:
                                                 ("1", "RGB"), ("I;16", "RGB")])
 def test_every_kind_of_picture_becomes_rgb_or_rgba(tmp_path: Path, mode: str, expected: str) -> None:
     Image.new(mode, (5, 4)).save(tmp_path / "picture.png")
-    image, file_format = open_picture(tmp_path / "picture.png")
-    assert (image.mode, image.size, file_format) == (expected, (5, 4), "PNG")
-
-
-def test_16_bit_grey_keeps_its_shades(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
-    image, _ = open_picture(tmp_path / "deep.png")
-    assert [image.getpixel((x, 0)) for x in range(3)] == [(0,) * 3, (128,) * 3, (255,) * 3]
+    image = open_picture(tmp_path / "picture.png")
+    assert (image.mode, image.size) == (expected, (5, 4))
 
 
 def test_pictures_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
@@ -69,7 +63,7 @@ def test_pictures_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "http://127.0.0.1/x.png"])
 def test_a_path_that_was_never_uploaded_is_refused(canvas_app: CanvasApp, path: str) -> None:
     before = len(canvas_app.received)
-    value = {"image": {"path": path, "meta": {"_type": "gradio.FileData"}}, "mask": None, "size": [1, 1], "strokes": 0}
+    value = {"image": {"path": path, "meta": {"_type": "gradio.FileData"}}, "mask": None, "size": [1, 1]}
     post = urllib.request.Request(f"{canvas_app.url}gradio_api/call/get", json.dumps({"data": [value]}).encode(),
                                   {"Content-Type": "application/json"})
     with urllib.request.urlopen(post) as answer:

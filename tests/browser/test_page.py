@@ -20,10 +20,12 @@ def test_txt2img_by_keyboard(web: Page, page_app: PageApp) -> None:
     tab(web, "txt2img")
     set_number(web, "txt2img_steps", 3)
     set_number(web, "txt2img_seed", 77)
-    web.fill("#txt2img_prompt textarea", "a lighthouse")
+    web.fill("#txt2img_prompt textarea", "a lighthouse <lora:x:1>")
     web.keyboard.press("Control+Enter")
     text = wait_result(web, "txt2img")
-    assert text.startswith("a lighthouse\nSteps: 3, Sampler: DDIM")
+    assert text.startswith("a lighthouse <lora:x:1>\nSteps: 3, Sampler: DDIM")
+    for place in (web.get_by_test_id("toast-body"), stage(web, "txt2img")):
+        expect(place).to_contain_text("left out of the prompt: <lora:x:1>.")
     assert "Seed: 77" in text
     picture = shown_picture(web, "txt2img")
     assert picture.format == "PNG"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from modules import infotext
 from modules.engine import Engine
-from modules.errors import Interrupted
+from modules.errors import Interrupted, Skipped
 from modules.imaging import haar
 from modules.options import Options
 from modules.progress import Preview, Quiet
@@ -143,6 +143,29 @@ def test_interrupt_keeps_the_picture_as_it_was_before_the_find(engine: Engine) -
     plain = made(engine, request()).images[0].image
     assert [one.image.tobytes() for one in result.images] == [by_hand(engine, plain, LARGE, 11).tobytes()]
     assert (result.interrupted, result.warnings) == (True, ())
+
+
+def test_a_skipped_find_leaves_no_half_made_face(engine: Engine) -> None:
+    class Skipping(Quiet):
+        """Somebody presses Skip at the first find, which has begun."""
+
+        finding = False
+
+        def stage(self, text: str) -> None:
+            self.finding = self.finding or text == "Detailer: 1 of 2"
+
+        def check(self) -> None:
+            if self.finding:
+                self.finding = False
+                raise Skipped
+
+        def step(self, step: int, total: int, preview: Preview) -> None:
+            self.check()
+
+    result = engine.generate(request("Face"), Skipping())
+    plain = made(engine, request()).images[0].image
+    assert [one.image.tobytes() for one in result.images] == [plain.tobytes()]
+    assert (result.interrupted, result.warnings) == (False, ())
 
 
 # --- the detector

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import FakeModel, fake_engine
 from PIL import Image
 
 from modules import infotext
@@ -26,6 +27,7 @@ from modules.scripts.prompts_from_file import read_line
 from modules.scripts.registry import BUILT_IN
 from modules.scripts.script import Script
 from modules.scripts.tiles import Tiles
+from modules.settings import Settings
 
 PLOT: dict[str, Any] = dict.fromkeys(("x_type", "y_type", "z_type"), "Nothing") | dict.fromkeys(
     ("x_values", "y_values", "z_values"), "")
@@ -136,6 +138,12 @@ def test_values_that_cannot_be_are_refused_before_anything_is_made(engine: Engin
     assert not job.kept
 
 
+def test_a_plot_of_too_many_cells_is_refused_before_they_are_made_up(engine: Engine) -> None:
+    axes = {f"{name}_{what}": value for name in "xyz" for what, value in (("type", "Seed"), ("values", "1-1000"))}
+    with pytest.raises(InvalidInput, match="1000000000 batches"):
+        run(engine, txt2img(), "X/Y/Z plot", **PLOT | axes)
+
+
 def axis(label: str) -> Any:
     return next(axis for axis in AXES if axis.label == label)
 
@@ -208,6 +216,12 @@ def test_outpainting_grows_to_multiples_of_64_and_keeps_what_was_there(engine: E
     assert made.image.size == (192, 192)  # 136 rounded up to 192, all of it left and below
     assert np.array_equal(pixels(made.image)[:60, 140:], pixels(picture(96, 96))[:60, 44:])
     assert pixels(made.image)[100:, :80].any(axis=-1).mean() > 0.9, "the new part is painted"
+
+
+def test_the_alternative_refuses_inpainting_checkpoints(settings: Settings) -> None:
+    engine = fake_engine(settings, lambda name: FakeModel(name=name, in_channels=9))
+    with pytest.raises(InvalidInput, match="inpainting"):
+        run(engine, img2img(), "img2img alternative test")
 
 
 def test_the_alternative_finds_the_noise_that_gives_the_picture_back(engine: Engine) -> None:

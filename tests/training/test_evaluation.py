@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "training"))
 
@@ -12,7 +10,6 @@ import evaluate  # noqa: E402
 import judge  # noqa: E402
 
 
-@pytest.mark.slow
 def test_the_default_checkpoint_draws_what_is_asked() -> None:
     model = evaluate.Checkpoint(ROOT / "models/Stable-diffusion/emoji-mini.safetensors",
                                 ROOT / "modules/weights/tokenizer/merges.txt")

@@ -54,7 +54,6 @@ async function restorePicture(file, mask, paint, look) {
 	if (!loaded) return forgetPicture();
 	replacePicture(loaded, file, null);
 	state.painting.load(...(await readLayers(mask, paint)));
-	state.painting.history.steps = state.painting.painted ? 1 : 0;
 	if (look) state.brush = look.brush;
 	await sendPicture(file);
 }

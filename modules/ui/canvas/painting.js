@@ -8,30 +8,27 @@ class History {
 	constructor() {
 		this.done = [];
 		this.undone = [];
-		this.steps = 0;
 	}
 
 	push(step) {
 		this.done.push(step);
 		this.undone.length = 0;
-		this.steps += 1;
 		this.forgetOldest();
 	}
 
 	undo() {
-		return this.travel(this.done, this.undone, -1);
+		return this.travel(this.done, this.undone);
 	}
 
 	redo() {
-		return this.travel(this.undone, this.done, 1);
+		return this.travel(this.undone, this.done);
 	}
 
-	travel(from, to, direction) {
+	travel(from, to) {
 		const step = from.pop();
 		if (!step) return false;
 		step.swap();
 		to.push(step);
-		this.steps += direction;
 		return true;
 	}
 
@@ -44,12 +41,6 @@ class History {
 				return;
 			}
 		}
-	}
-
-	// Begins anew with what is there.
-	clear(steps) {
-		this.done.length = this.undone.length = 0;
-		this.steps = steps;
 	}
 }
 

@@ -22,7 +22,7 @@ function publish(mask = urlOf(state.painting?.mask), paint = urlOf(state.paintin
 	const {painting} = state;
 	state.synced = true;
 	props.value = {
-		image: state.image, mask, paint, size: painting ? painting.size : null, strokes: painting ? painting.history.steps : 0,
+		image: state.image, mask, paint, size: painting ? painting.size : null,
 		loading: Boolean(state.uploading), as_step: false,
 	};
 	showState();

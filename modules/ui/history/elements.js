@@ -1,5 +1,6 @@
 // The parts of the tab, asking the server, and what the tab knows.
 
+const {make} = inpaintPage;
 const root = element.querySelector(".hi");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 const form = root.querySelector("form");
@@ -11,25 +12,14 @@ const state = {pictures: [], cursor: null, count: 0, version: -1, chosen: new Ma
 const indexOf = (id) => state.pictures.findIndex((picture) => picture.id === id);
 
 // The answer of a function of the server, or null when there is none, which is said.
-async function ask(name, question = {}) {
-	let answer;
-	try {
-		answer = await server[name](question);
-	} catch {
-		answer = {problem: TEXT.lost};
-	}
-	if (!answer || answer.problem) say(answer?.problem ?? TEXT.lost);
-	return answer && !answer.problem ? answer : null;
+async function ask(name, question) {
+	const answer = await inpaintPage.ask(server, name, question);
+	if (answer.problem) say(answer.problem);
+	return answer.problem ? null : answer;
 }
 
 function say(sentence) {
 	part("note").textContent = sentence;
-}
-
-function make(tag, attributes = {}, ...children) {
-	const made = Object.assign(document.createElement(tag), attributes);
-	made.append(...children);
-	return made;
 }
 
 const icon = (name) => {

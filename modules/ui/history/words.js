@@ -9,7 +9,6 @@ const TEXT = {
 	nothingFound: "No picture fits these filters.",
 	deleted: (count) => count === 1 ? "1 picture was moved to the trash folder." : `${count} pictures were moved to the trash folder.`,
 	restored: (count) => count === 1 ? "1 picture is back." : `${count} pictures are back.`,
-	lost: "The server did not answer.",
 	copied: "The parameters were copied.",
 	notCopied: "The browser does not allow copying here.",
 	open: (prompt) => prompt || "Picture without a prompt",

@@ -2,20 +2,11 @@
 // `props.lead` is "dropdown", or "switch" or "" where there is but one; `server.axis_values` says what an axis of the
 // X/Y/Z plot can be.
 
+const {make} = inpaintPage;
 const form = element.querySelector(".script-form");
 const NONE = "None";
 const axisValues = {}; // label of an axis -> what can be chosen there
 let serial = 0;
-
-function make(tag, attributes = {}, ...children) {
-	const made = document.createElement(tag);
-	for (const [name, value] of Object.entries(attributes)) {
-		if (name in made && name !== "list") made[name] = value;
-		else made.setAttribute(name, value);
-	}
-	made.append(...children.filter((child) => child !== null));
-	return made;
-}
 
 const script = () => (props.lead ? props.scripts.find((one) => one.title === props.value?.title) : props.scripts[0]);
 const valueOf = (input) => props.value.arguments?.[input.name] ?? input.value;

@@ -3,27 +3,11 @@
 const root = element.querySelector(".st");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 const RESET = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M4 9.500a6 6 0 1 1 1.800 4.800M4 4.500v5h5"/></svg>';
-const LOST = "The server did not answer.";
 const rows = new Map(); // name -> {about, row, control}
 let values = {};
 
-function make(tag, attributes = {}, ...children) {
-	const made = document.createElement(tag);
-	for (const [name, value] of Object.entries(attributes)) {
-		if (name in made) made[name] = value;
-		else made.setAttribute(name, value);
-	}
-	made.append(...children);
-	return made;
-}
-
-async function ask(name, question = {}) {
-	try {
-		return await server[name](question) ?? {problem: LOST};
-	} catch {
-		return {problem: LOST};
-	}
-}
+const {make} = inpaintPage;
+const ask = (name, question) => inpaintPage.ask(server, name, question);
 
 // --- one control for each kind of setting: its nodes, what it says, and how it shows a value
 
