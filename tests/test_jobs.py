@@ -121,11 +121,11 @@ def test_pictures_are_saved_when_asked(queue: JobQueue, saved: list[str]) -> Non
 def test_without_a_word_pictures_are_saved_as_the_options_say(queue: JobQueue, saved: list[str]) -> None:
     off = Options(samples_save=False)
     jobs = [queue.submit(Txt2Img(options=off)), queue.submit(Txt2Img(options=off), save=True),
-            queue.submit_tasks([Task("a", Txt2Img)], save=False), queue.submit_tasks([Task("b", Txt2Img)])]
+            queue.submit_tasks([Task("a", Txt2Img)], save=False)]
     assert all(job.wait(SECONDS) for job in jobs)
     paths = [job.result.images[0].path for job in jobs if job.result]
-    assert paths == [None, Path("/saved/0.png"), None, Path("/saved/0.png")]
-    assert len(saved) == 2
+    assert paths == [None, Path("/saved/0.png"), None]
+    assert len(saved) == 1
 
 
 def test_positions_tell_who_is_next(queue: JobQueue, gate: Gate) -> None:
