@@ -9,6 +9,7 @@ from pathlib import Path
 # Before torch is imported: two test processes that share the cores wait for each other in every parallel loop.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 from fakes import FakeModel, fake_engine, write_checkpoint
 
@@ -18,6 +19,8 @@ from modules.saving import Saver
 from modules.settings import Settings
 
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is slow, not wrong
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

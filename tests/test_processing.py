@@ -126,7 +126,7 @@ def masks() -> st.SearchStrategy[Callable[[int, int], Image.Image]]:
 SIDES = st.integers(1, 70)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=st.tuples(SIDES, SIDES), working=st.tuples(SIDES, SIDES), make_mask=masks(), padding=st.integers(0, 40),
        blur=st.sampled_from([0, 1, 4]), invert=st.booleans(), hard=st.booleans(),
        content=st.sampled_from(MaskedContent), sampler=st.sampled_from(["DDIM", "Euler"]))
@@ -153,7 +153,7 @@ def test_only_masked_leaves_the_files_bytes_outside(
     assert (pixels(image.image)[outside] == pixels(original)[outside]).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=st.tuples(SIDES, SIDES), working=st.tuples(SIDES, SIDES), make_mask=masks(),
        blur=st.sampled_from([0, 1, 4]), invert=st.booleans(), hard=st.booleans(), mode=st.sampled_from(ResizeMode),
        content=st.sampled_from(MaskedContent), loop=st.sampled_from(["classic", "webui-1.10"]))
