@@ -27,7 +27,7 @@ from modules.weights.loader import load_model
 
 CHECKPOINTS = Path(__file__).parent.parent / "models" / "Stable-diffusion"
 SIZE, HOLE = 128, (32, 32, 96, 96)
-SEEDS = 5
+SEEDS = 2
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 
 
 def test_a_hostile_line_takes_no_quadratic_time() -> None:
-    for line in ("a" * 300_000, "a " * 200_000, " " * 300_000, 'a:"' * 100_000, "a:" * 200_000, '"\\' * 200_000,
+    for line in ("a" * 100_000, "a " * 70_000, " " * 100_000, 'a:"' * 30_000, "a:" * 70_000, '"\\' * 70_000,
                  "Size: " + "9" * 100_000 + "x1, Seed: 1, Steps: 2, Version: v" + "9" * 10_000 + ".1.1"):
         parse(line)
 

@@ -1,9 +1,9 @@
 """The UNet: diffusers' network built from a shape, with WebUI's way of joining sizes that do not divide by 8, and with
-gated layers that suit a CPU's cache."""
+parts of our own that compute the same numbers and touch memory less often."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,50 @@ class Upsample(nn.Module):
         if output_size is None or tuple(x.shape[-2:]) == tuple(output_size):
             return x
         return F.interpolate(x, size=tuple(output_size), mode="nearest")
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a connection past them, told of the time between them (Ho et al. 2020, appendix B).
+
+    diffusers' block without its copies, choices and divisions by 1.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.norm1, self.conv1, self.time_emb_proj = block.norm1, block.conv1, block.time_emb_proj
+        self.norm2, self.conv2, self.conv_shortcut = block.norm2, block.conv2, block.conv_shortcut
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, temb: Tensor) -> Tensor:
+        """x (B, C, h, w), temb (B, T), the time's embedding -> (B, C', h, w)."""
+        hidden = self.conv1(F.silu(self.norm1(x), inplace=True))  # (B, C', h, w)
+        hidden += self.time_emb_proj(F.silu(temb))[:, :, None, None]
+        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
+        hidden += x if self.conv_shortcut is None else self.conv_shortcut(x)
+        return cast(Tensor, hidden)
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the cells of a picture, beside a connection past them (Rombach et al. 2022, appendix E).
+
+    diffusers' block, which leaves channels last in memory, as the convolutions give and want them.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.norm, self.proj_in, self.proj_out = block.norm, block.proj_in, block.proj_out
+        self.transformer_blocks = block.transformer_blocks
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
+        """x (B, C, h, w), context (B, tokens, context channels) -> (B, C, h, w), alone in a tuple."""
+        height = x.shape[2]
+        cells = self.proj_in(self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (B, h * w, C)
+        for block in self.transformer_blocks:
+            cells = block(cells, encoder_hidden_states=encoder_hidden_states)
+        hidden = self.proj_out(cells.unflatten(1, (height, -1)).permute(0, 3, 1, 2))
+        hidden += x
+        return (hidden,)
 
 
 class GatedLinear(nn.Module):
@@ -78,8 +122,11 @@ def build_unet(shape: UNetShape) -> UNet2DConditionModel:
         attention_head_dim=shape.heads,  # diffusers' name for the number of heads
         norm_num_groups=shape.norm_groups,
     )
-    for block in unet.up_blocks:
-        if block.upsamplers is not None:
+    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+        block.resnets = nn.ModuleList(Residual(resnet) for resnet in block.resnets)
+        if hasattr(block, "attentions"):
+            block.attentions = nn.ModuleList(SpatialTransformer(attention) for attention in block.attentions)
+        if getattr(block, "upsamplers", None) is not None:
             block.upsamplers = nn.ModuleList(Upsample(sampler.conv) for sampler in block.upsamplers)
     for layer in unet.modules():
         if isinstance(layer, FeedForward):
