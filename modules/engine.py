@@ -219,11 +219,14 @@ class Engine:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
         request, restore, notes = self._restoring(self.resolve(request))
         nine_channels = self.load(request.options, job).in_channels == 9
-        files = self._file_keys(request)  # now: later the files may be gone or be others
+        # Now: later the files may be gone or be others.
+        files = self._file_keys(request)
+        refiner = {refined: self._refiner_keys(request, refined=refined)
+                   for refined in {False, bool(request.refiner_checkpoint)}}
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
-            keys = {**hooks.keys(request), **(extra or {}), **self._refiner_keys(request, refined=refined)}
+            keys = {**hooks.keys(request), **(extra or {}), **refiner[refined]}
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
                     request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, extra=keys, **files))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modules.stamps import Stamp, stamp
 from modules.weights.catalog import CheckpointFile, VaeFile
-from modules.weights.hashes import Stamp, stamp
 
 if TYPE_CHECKING:
     from modules.sampling.types import SDModel

@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from modules.imaging.haar import Box, detector
+from modules.imaging.haar import detector
+from modules.imaging.resize import Box
 
 Detector = Callable[[Image.Image, Mapping[str, Any]], Sequence[Box]]
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from modules.errors import InvalidInput
-from modules.imaging.haar import Box, detector
+from modules.imaging.haar import detector
 from modules.imaging.network_files import Network, NetworkFiles
-from modules.imaging.resize import crop
+from modules.imaging.resize import Box, crop
 
 Restore = Callable[[Image.Image], Image.Image]
 """An RGB picture in, the same with its faces restored out: the very same object where there is no face."""

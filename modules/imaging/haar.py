@@ -10,9 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modules.errors import InvalidInput
-
-Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels, right and bottom exclusive."""
+from modules.imaging.resize import Box
 
 Detector = Callable[[Image.Image], list[Box]]
 

@@ -129,7 +129,7 @@ class LittlePainted:
         last = max(knot for knot in self._knots if knot < number)
         following = next((knot for knot in self._knots if knot >= number), None)
         share = (number - last) / (following - last) if following else 0.0
-        predict = self._window.inside(self._before, self._after, share, deep=number % self._reuse == 1 % self._reuse)
+        predict = self._window.inside(self._before, self._after, share, deep=(number - 1) % self._reuse == 0)
         left, top, right, bottom = self._window.box
         eps = self._noise.clone()
         eps[:, :, top:bottom, left:right] = self._denoise.guided(x, t, number, predict)
@@ -139,9 +139,11 @@ class LittlePainted:
 def little_painted(denoise: GuidedDenoiser, mode: str, paint: Tensor, steps: Sequence[TimeStep],
                    before_step: BeforeStep, noise: Tensor) -> LittlePainted | None:
     """A denoiser for `steps` that saves, or None where it would not pay. paint (1, 1, h, w), noise (B, 4, h, w)."""
+    if mode == "off" or denoise.refining:
+        return None
     box, size = painted_box(paint), (paint.shape[3], paint.shape[2])
     how = thrift(mode, paint)
-    if mode == "off" or box is None or denoise.refining or len(steps) <= how.knots:
+    if box is None or len(steps) <= how.knots:
         return None
     window = denoise.model.window(box, size)
     if window is None:

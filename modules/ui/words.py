@@ -18,7 +18,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-
 def tell(sentence: str) -> None:
     """Shows `sentence` for a while, without stopping anything."""
     gr.Warning(_literal(sentence), title="")

@@ -10,8 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-Stamp = tuple[int, int]
-"""A file's size and the time of its last change."""
+from modules.stamps import stamp
 
 
 class HashCache:
@@ -27,8 +26,9 @@ class HashCache:
         """The hash if it is cached and still good."""
         try:
             entry = self._entries.get(str(path))
-            return str(entry["sha256"]) if entry and entry["stamp"] == list(_stamp(path)) else None
-        except (OSError, KeyError, TypeError):
+            now = stamp(path)
+            return str(entry["sha256"]) if entry and now and tuple(entry["stamp"]) == now else None
+        except (KeyError, TypeError):
             return None
 
     def sha256(self, path: Path) -> str:
@@ -39,11 +39,11 @@ class HashCache:
         """
         if known := self.known(path):
             return known
-        stamp = list(_stamp(path))
+        now = stamp(path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self._lock:
-            self._entries[str(path)] = {"stamp": stamp, "sha256": digest}
+            self._entries[str(path)] = {"stamp": now, "sha256": digest}
             self._write()
         return digest
 
@@ -55,19 +55,6 @@ class HashCache:
             self._cache_file.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps(self._entries, indent=1), encoding="utf-8")
             temporary.replace(self._cache_file)
-
-
-def stamp(path: Path) -> Stamp | None:
-    """Another one when a file's content is another one; None for a file that cannot be found."""
-    try:
-        return _stamp(path)
-    except OSError:
-        return None
-
-
-def _stamp(path: Path) -> Stamp:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 def _read(cache_file: Path) -> dict[str, Any]:

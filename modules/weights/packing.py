@@ -20,6 +20,8 @@ Order = bytes
 
 ORDERS: dict[tuple[object, ...], Order] = {}
 """The order that a convolution wants, by its own numbers, the size of its input and the padding; learnt by packing."""
+MOST_ORDERS = 10_000
+"""As many are known for some two hundred picture sizes; then they are learnt anew."""
 
 
 class PackedConv2d(nn.Module):
@@ -56,6 +58,8 @@ class PackedConv2d(nn.Module):
         key = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.dilation, self.groups,
                x.shape[2:], padding)
         if ORDERS.get(key) not in self._packed:
+            if len(ORDERS) >= MOST_ORDERS:
+                ORDERS.clear()
             ORDERS[key] = self._pack(x, padding)
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
             x, self._packed[ORDERS[key]], self.bias, padding, self.stride, self.dilation, self.groups, "none", [],

@@ -31,8 +31,6 @@ from modules.weights.packing import PackedConv2d
 Memory = dict[nn.Module, Tensor]
 """What one whole pass leaves for the window, by layer."""
 
-Forward = Callable[..., Tensor]
-
 
 class UNetWindow:
     """`unet` on the cells `box` (left, top, right, bottom) of a latent of `size` (width, height).
@@ -50,7 +48,7 @@ class UNetWindow:
                          min(-(-right // deepest) * deepest, width), min(-(-bottom // deepest) * deepest, height))
         self._unet = unet
         self._dtype = dtype
-        self._inside = UNetDeepCache(unet, dtype)
+        self._deep = UNetDeepCache(unet, dtype)
         self._height = height
         self._area = width * height
         self._layers = list(self._find())
@@ -72,7 +70,7 @@ class UNetWindow:
         of a step. Without `deep` the step takes over the deep features of the step before.
         """
         memories = iter([_Between(*pair, share) for pair in zip(before, after, strict=True)])
-        predict = self._inside.step(deep)
+        predict = self._deep.step(deep)
         left, top, right, bottom = self.box
 
         def ask(x: Tensor, t: Tensor, context: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from modules import infotext
 from modules.engine import Engine
-from modules.errors import Interrupted, Skipped
+from modules.errors import Interrupted, Skipped, Stopped
 from modules.imaging import haar
 from modules.options import Options
 from modules.progress import Preview, Quiet
@@ -123,46 +123,33 @@ def test_the_model_stays_loaded_and_other_tabs_work(engine: Engine) -> None:
     assert engine.loaded.model.encoded.count("a crowd") >= 3
 
 
+class Pressed(Quiet):
+    """Somebody presses Interrupt, which stays pressed, or Skip, which is heard once, when a stage has begun."""
+
+    def __init__(self, stop: type[Stopped], at: str) -> None:
+        self.stop, self.at, self.pressed = stop, at, False
+
+    def stage(self, text: str) -> None:
+        self.pressed = self.pressed or text == self.at
+
+    def check(self) -> None:
+        if self.pressed:
+            self.pressed = self.stop is Interrupted
+            raise self.stop
+
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        self.check()
+
+
 def test_interrupt_keeps_the_picture_as_it_was_before_the_find(engine: Engine) -> None:
-    class Stopping(Quiet):
-        """Stops at the second find."""
-
-        stopped = False
-
-        def stage(self, text: str) -> None:
-            self.stopped = self.stopped or text == "Detailer: 2 of 2"
-
-        def check(self) -> None:
-            if self.stopped:
-                raise Interrupted
-
-        def step(self, step: int, total: int, preview: Preview) -> None:
-            self.check()
-
-    result = engine.generate(request("Face", n_iter=3), Stopping())
+    result = engine.generate(request("Face", n_iter=3), Pressed(Interrupted, "Detailer: 2 of 2"))
     plain = made(engine, request()).images[0].image
     assert [one.image.tobytes() for one in result.images] == [by_hand(engine, plain, LARGE, 11).tobytes()]
     assert (result.interrupted, result.warnings) == (True, ())
 
 
 def test_a_skipped_find_leaves_no_half_made_face(engine: Engine) -> None:
-    class Skipping(Quiet):
-        """Somebody presses Skip at the first find, which has begun."""
-
-        finding = False
-
-        def stage(self, text: str) -> None:
-            self.finding = self.finding or text == "Detailer: 1 of 2"
-
-        def check(self) -> None:
-            if self.finding:
-                self.finding = False
-                raise Skipped
-
-        def step(self, step: int, total: int, preview: Preview) -> None:
-            self.check()
-
-    result = engine.generate(request("Face"), Skipping())
+    result = engine.generate(request("Face"), Pressed(Skipped, "Detailer: 1 of 2"))
     plain = made(engine, request()).images[0].image
     assert [one.image.tobytes() for one in result.images] == [plain.tobytes()]
     assert (result.interrupted, result.warnings) == (False, ())
