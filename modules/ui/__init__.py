@@ -26,7 +26,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.ui import history as history_tab
     from modules.ui import settings as settings_tab
     from modules.ui.controls import SAME, Panel
-    from modules.ui.events import LIVE
+    from modules.ui.events import AT_ONCE
     from modules.ui.header import Header
     from modules.ui.memory import remember
     from modules.ui.results import remembered_job
@@ -83,7 +83,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
                     *[gr.update(visible=bool(engine.restorers.names()))] * len(restoring)]
 
         restoring = [panel.widgets["face_restoration"] for panel in panels]
-        demo.load(fill_lists, None, [*(widget for _, widget in lists), *restoring], **LIVE)
+        demo.load(fill_lists, None, [*(widget for _, widget in lists), *restoring], **AT_ONCE)
     return demo
 
 

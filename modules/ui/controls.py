@@ -23,7 +23,7 @@ from modules.options import Options
 from modules.request import MASKED_CONTENT, MAX_SEED, Img2Img, Inpaint, ResizeMode, SoftInpainting, Txt2Img
 from modules.settings import Settings
 from modules.ui.canvas import MaskData
-from modules.ui.events import QUIET
+from modules.ui.events import AT_ONCE, QUIET
 
 RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": ResizeMode.CROP_AND_RESIZE,
                 "Resize and fill": ResizeMode.RESIZE_AND_FILL,
@@ -254,8 +254,8 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
         reuse = tool_button("reuse", "Reuse the seed of the shown picture", panel.elem_id("reuse_seed"))
     dice.click(None, [locked, seed], seed, js="(locked, seed) => locked ? seed : -1", **QUIET)
     reuse.click(lambda held, now, last: now if held or last is None else last, [locked, seed, last_seed], seed,
-                queue=False, **QUIET)
-    locked.change(lock_seed, [locked, seed, last_seed], seed, queue=False, **QUIET)
+                **AT_ONCE)
+    locked.change(lock_seed, [locked, seed, last_seed], seed, **AT_ONCE)
     with gr.Accordion("Variation seed", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
             panel.add("subseed", gr.Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,

@@ -11,5 +11,9 @@ event how far it is in each component that was ever the output of one, which tak
 LIVE = QUIET | {"concurrency_limit": None}
 """Any number at the same time."""
 
+AT_ONCE = QUIET | {"queue": False}
+"""Answered past the queue, by the question's own response: for what takes no time and gives no notes. The queue answers
+in a stream that it closes when nothing is left; what is asked at that very moment can wait for ever."""
+
 FOLLOWING = QUIET | {"trigger_mode": "always_last", "concurrency_limit": 2}
 """What follows controls that are being moved: only where they stop matters."""

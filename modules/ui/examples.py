@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from gradio.components import Component
 
-from modules.ui.events import QUIET
+from modules.ui.events import AT_ONCE
 
 TEMPLATE = """<div class="examples" data-count="{{value.length}}">
 {{#each value}}<button type="button" lang="{{this.language}}" data-kind="{{this.kind}}">
@@ -26,7 +26,7 @@ def examples(tab: str) -> gr.HTML:
 
 def connect(strip: gr.HTML, prompt: Component) -> None:
     """Wires the clicks."""
-    strip.click(pick, prompt, prompt, queue=False, **QUIET)
+    strip.click(pick, prompt, prompt, **AT_ONCE)
 
 
 def pick(prompt: str, event: gr.EventData) -> str:

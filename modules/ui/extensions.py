@@ -12,7 +12,7 @@ import gradio as gr
 from modules.engine import Engine
 from modules.plugins import Guest
 from modules.scripts.script import Controls
-from modules.ui.events import QUIET
+from modules.ui.events import AT_ONCE, QUIET
 from modules.ui.scripts import Choice, ScriptForm
 from modules.ui.words import told
 
@@ -41,7 +41,7 @@ def connect(rows: list[Row], tab: gr.Tab, demo: gr.Blocks, engine: Engine) -> No
     """Wires the tab: its state is looked up whenever the page or the tab is opened."""
     outputs = [widget for row in rows for widget in (row.switch, row.state, row.form) if widget is not None]
     for opened in (demo.load, tab.select):
-        opened(lambda: [value for row in rows for value in _values(row, engine)], None, outputs, **QUIET)
+        opened(lambda: [value for row in rows for value in _values(row, engine)], None, outputs, **AT_ONCE)
     for row in rows:
         _connect_row(row, engine)
 

@@ -23,7 +23,7 @@ from modules.jobs import Job
 from modules.settings import Settings
 from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import tool_button
-from modules.ui.events import LIVE, QUIET
+from modules.ui.events import AT_ONCE, LIVE, QUIET
 from modules.ui.header import Header
 from modules.ui.stage import Watched
 from modules.ui.tab import Source, Target, connect_send, picture_of, show
@@ -123,8 +123,8 @@ def build(header: Header) -> ExtrasTab:
             with gr.Column(visible=False, elem_classes="tight", elem_id="extras_faces") as faces:
                 chosen |= _face_restoration()
     many = gr.State(False)
-    single.select(lambda: False, None, many, **LIVE)
-    batch.select(lambda: True, None, many, **LIVE)
+    single.select(lambda: False, None, many, **AT_ONCE)
+    batch.select(lambda: True, None, many, **AT_ONCE)
     return ExtrasTab(header, sources, many, picture, files, chosen, faces, refresh, note,
                      Watched(generate, interrupt, gr.State(""), stage), gallery, gr.State([]), gr.State(0), buttons,
                      compared, words, parameters)
@@ -146,8 +146,8 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
     visibility = gr.Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
                            elem_id="extras_visibility")
     mode.change(lambda chosen: [gr.update(visible=chosen == scale) for scale in (SCALES[0], *[SCALES[1]] * 3)], mode,
-                [factor, width, height, crop], **QUIET)
-    second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **QUIET)
+                [factor, width, height, crop], **AT_ONCE)
+    second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **AT_ONCE)
     widgets = {"mode": mode, "factor": factor, "width": width, "height": height, "crop": crop, "upscaler": upscaler,
                "second_upscaler": second, "visibility": visibility}
     return widgets, refresh, note
@@ -158,7 +158,7 @@ def _face_restoration() -> dict[str, Any]:
     restorer = gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer")
     shown = gr.Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
                       elem_id="extras_restorer_visibility")
-    restorer.change(lambda name: gr.update(visible=name != "None"), restorer, shown, **QUIET)
+    restorer.change(lambda name: gr.update(visible=name != "None"), restorer, shown, **AT_ONCE)
     return {"restorer": restorer, "restorer_visibility": shown}
 
 
@@ -210,12 +210,12 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
             raise NotFound("There is no picture to send yet.")
         return picture_of(made[index].path), made[index].parameters
 
-    demo.load(fill, None, lists, **LIVE)
-    tab.refresh.click(fill, None, lists, **LIVE)
+    demo.load(fill, None, lists, **AT_ONCE)
+    tab.refresh.click(fill, None, lists, **AT_ONCE)
     tab.watched.start.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
                             [*tab.watched.outputs, tab.gallery, *shown, *tab.buttons.values()], **LIVE)
     tab.watched.connect(header.queue)
-    tab.gallery.select(select, tab.made, shown[1:], **LIVE)
+    tab.gallery.select(select, tab.made, shown[1:], **AT_ONCE)
     for name, button in tab.buttons.items():
         connect_send(button, source, [tab.made, tab.selected], tabs_by_name[name], tabs, header)
 

@@ -48,7 +48,7 @@ def hires_fix(panel: Panel) -> None:
                                            elem_id=panel.elem_id(name)))
     names = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
     widgets = [panel.widgets[name] for name in names]
-    gr.on([widget.change for widget in widgets], _hires_size, widgets, size, queue=False, **FOLLOWING)
+    gr.on([widget.change for widget in widgets], _hires_size, widgets, size, **FOLLOWING | {"queue": False})
 
 
 def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y: float) -> str:

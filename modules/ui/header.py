@@ -20,7 +20,7 @@ from modules.jobs import JobQueue
 from modules.options import Options
 from modules.ui import language
 from modules.ui.controls import tool_button
-from modules.ui.events import LIVE
+from modules.ui.events import AT_ONCE, LIVE
 from modules.ui.words import tell, told
 from modules.weights.catalog import CheckpointFile, metadata
 
@@ -85,12 +85,12 @@ class Header:
 
         widgets = [widget for _, widget in sliders]
         hinted: list[Any] = [follow_checkpoint, [in_force, *widgets], [in_force, *strips, *widgets]]
-        demo.load(lists, None, all_lists, **LIVE)
-        followed = started.then(*hinted, **LIVE)
+        demo.load(lists, None, all_lists, **AT_ONCE)
+        followed = started.then(*hinted, **AT_ONCE)
         demo.load(self.follow, None, self.status, **LIVE)
         gr.on(refreshing, look_again, None, all_lists, **LIVE)
         for widget in both:
-            widget.select(self.swap, both, [*both, self.status], **LIVE).then(*hinted, **LIVE)
+            widget.select(self.swap, both, [*both, self.status], **LIVE).then(*hinted, **AT_ONCE)
         return followed
 
     def options(self, checkpoint: str | None, vae: str | None) -> Options:

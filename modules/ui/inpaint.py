@@ -8,7 +8,7 @@ from modules.ui import controls
 from modules.ui.batch import Batch
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import MASK_MODES, Panel
-from modules.ui.events import FOLLOWING, QUIET
+from modules.ui.events import AT_ONCE, FOLLOWING
 from modules.ui.header import Header
 from modules.ui.outpaint import Outpainting
 from modules.ui.previews import previews_html
@@ -62,7 +62,7 @@ def _connect_starts(panel: Panel, header: Header, canvas: MaskCanvas, starts: gr
         return previews_html(picture, MASK_MODES.get(mask_mode, False), int(blur or 0), chosen, model)
 
     gr.on([canvas.change, *(widget.change for widget in widgets)], draw_starts, [canvas, *widgets], starts, **FOLLOWING)
-    starts.click(_mode, None, panel.widgets["masked_content"], queue=False, **QUIET)
+    starts.click(_mode, None, panel.widgets["masked_content"], **AT_ONCE)
 
 
 def _mode(event: gr.EventData) -> str:

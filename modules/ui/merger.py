@@ -13,7 +13,7 @@ import gradio as gr
 from modules.errors import InvalidInput
 from modules.jobs import Job
 from modules.ui.controls import tool_button
-from modules.ui.events import LIVE
+from modules.ui.events import AT_ONCE, LIVE
 from modules.ui.header import Header
 from modules.ui.stage import Watched
 from modules.ui.words import told
@@ -111,10 +111,10 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
 
         yield from watched.follow(job, finished)
 
-    demo.load(fill, None, lists, **LIVE)
-    gr.on(refreshing, fill, None, lists, **LIVE)
+    demo.load(fill, None, lists, **AT_ONCE)
+    gr.on(refreshing, fill, None, lists, **AT_ONCE)
     chosen["method"].change(choose, chosen["method"],
-                            [chosen["b"], chosen["c"], chosen["multiplier"], merger.formula], **LIVE)
+                            [chosen["b"], chosen["c"], chosen["multiplier"], merger.formula], **AT_ONCE)
     watched.start.click(run, list(chosen.values()), [*watched.outputs, merger.made], **LIVE)
     watched.connect(header.queue)
 

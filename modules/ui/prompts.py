@@ -10,7 +10,7 @@ import gradio as gr
 from modules.styles import Style, apply_styles, load_styles, save_style
 from modules.ui.controls import Panel, tool_button
 from modules.ui.counter import counted, counter
-from modules.ui.events import LIVE, QUIET
+from modules.ui.events import AT_ONCE, QUIET
 from modules.ui.words import told
 
 
@@ -75,12 +75,12 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
         gr.Info(f"The style {name.strip()} is saved.", title="")
         return names(), gr.update(visible=False), ""
 
-    demo.load(names, None, styles, **LIVE)
+    demo.load(names, None, styles, **AT_ONCE)
     gr.on([prompt.change, negative.change, styles.change], count, [prompt, negative, styles, panel.widgets["steps"]],
-          list(prompts.counters), trigger_mode="always_last", queue=False, **QUIET)
-    prompts.refresh.click(names, None, styles, **QUIET)
+          list(prompts.counters), trigger_mode="always_last", **AT_ONCE)
+    prompts.refresh.click(names, None, styles, **AT_ONCE)
     prompts.apply.click(apply, [styles, prompt, negative], [prompt, negative, styles], **QUIET)
-    prompts.edit.click(lambda: gr.update(visible=True), None, prompts.saving, queue=False, **QUIET)
+    prompts.edit.click(lambda: gr.update(visible=True), None, prompts.saving, **AT_ONCE)
     gr.on([prompts.save.click, prompts.style_name.submit], save, [prompts.style_name, prompt, negative],
           [styles, prompts.saving, prompts.style_name], concurrency_limit=1, concurrency_id="styles", **QUIET)
 

@@ -18,7 +18,7 @@ from PIL import Image
 from modules.jobs import Job, JobQueue
 from modules.picture_text import PARAMETERS
 from modules.request import Txt2Img
-from modules.ui.events import LIVE, QUIET
+from modules.ui.events import AT_ONCE, LIVE
 from modules.ui.header import Header
 from modules.ui.stage import frames, summary_html
 from modules.ui.words import tell, told
@@ -59,10 +59,9 @@ class Results:
         """Wires the buttons: Generate submits what `make_request` makes of `inputs`, and the page watches it."""
         self.watch_click(self.generate, lambda *arguments: self.queue.submit(make_request(*arguments)), inputs, header)
         demo.load(self.watch_again, self.job_id, self.outputs, **LIVE)
-        self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, queue=False,
-                             **QUIET)
-        self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, queue=False, **QUIET)
-        self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **QUIET)
+        self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, **AT_ONCE)
+        self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, **AT_ONCE)
+        self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **AT_ONCE)
 
     def watch_click(self, button: gr.Button, submit: Callable[..., Job], inputs: list[Component],
                     header: Header) -> None:
@@ -73,7 +72,7 @@ class Results:
             return submit(*arguments).id
 
         button.click(start, inputs, self.job_id, **LIVE).success(
-            self.watch, self.job_id, self.outputs, **LIVE).then(header.idle, None, header.status, **LIVE)
+            self.watch, self.job_id, self.outputs, **LIVE).then(header.idle, None, header.status, **AT_ONCE)
 
     @property
     def outputs(self) -> list[Component]:

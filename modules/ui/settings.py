@@ -19,7 +19,7 @@ from modules.options import Options, Table
 from modules.settings import Settings
 from modules.ui.controls import Panel
 from modules.ui.defaults import KEY, LARGEST, Defaults, entries, remembered, starts
-from modules.ui.events import LIVE, QUIET
+from modules.ui.events import AT_ONCE, QUIET
 from modules.ui.words import answered
 
 ASSETS = Path(__file__).parent / "settings"
@@ -63,8 +63,8 @@ def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Ta
                                f"{tab}, {json.dumps(names)}, {json.dumps(built[panel.tab])}, current, values)", **QUIET)
         return event
 
-    hand_out(view.submit(look, None, current, trigger_mode="always_last", **QUIET))
-    begun = demo.load(look, None, current, **LIVE)
+    hand_out(view.submit(look, None, current, trigger_mode="always_last", **AT_ONCE))
+    begun = demo.load(look, None, current, **AT_ONCE)
     return hand_out(begun.then(None, current, tabs, js="({tabs}) => ({...tabs, __type__: 'update'})", **QUIET))
 
 

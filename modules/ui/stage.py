@@ -14,7 +14,7 @@ from PIL import Image
 
 from modules.imaging.jpeg import preview_jpeg
 from modules.jobs import Job, JobQueue
-from modules.ui.events import LIVE
+from modules.ui.events import AT_ONCE
 from modules.ui.words import tell
 
 FRAME_SECONDS = 0.25
@@ -36,7 +36,7 @@ class Watched:
 
     def connect(self, queue: JobQueue) -> None:
         """Wires Interrupt."""
-        self.interrupt.click(lambda job_id: queue.interrupt(job_id) and None, self.job_id, None, queue=False, **LIVE)
+        self.interrupt.click(lambda job_id: queue.interrupt(job_id) and None, self.job_id, None, **AT_ONCE)
 
     def follow(self, job: Job, finished: Callable[[], tuple[list[str], dict[Any, Any]]]) -> Iterator[dict[Any, Any]]:
         """Until the job is over, what has changed; then what `finished` says and changes, all at once.

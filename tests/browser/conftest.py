@@ -21,6 +21,7 @@ import pytest
 from fakes import FakeModel, fake_engine
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as OutOfTime
 
 from modules import ui
 from modules.engine import Engine
@@ -230,9 +231,16 @@ def open_page(page: Page, url: str) -> None:
     wait_ready(page)
 
 
-def wait_ready(page: Page) -> None:
+def wait_ready(page: Page, language: str = "") -> None:
     """Until the tabs have their values: what is written before that may be overwritten."""
-    page.wait_for_selector("html[data-ready~=txt2img][data-ready~=img2img][data-ready~=inpaint]")
+    wanted = f"[lang={language}]" if language else ""
+    try:
+        page.wait_for_selector(f"html{wanted}[data-ready~=txt2img][data-ready~=img2img][data-ready~=inpaint]")
+    except OutOfTime as error:
+        state = page.locator("html").evaluate("(root) => [document.readyState, root.lang, root.dataset.ready]")
+        waiting = [request.url for request in page.requests() if request.timing["responseEnd"] < 0]
+        said = [message.text for message in page.console_messages()]
+        raise AssertionError(f"The page is not ready: {state}, waiting for {waiting}, it said {said}") from error
 
 
 @pytest.fixture

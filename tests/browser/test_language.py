@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from modules import ui
 from modules.ui.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
-from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, open_page, watched
+from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, open_page, wait_ready, watched
 from tests.browser.page_driver import generate, set_number
 
 COLLECT = """async () => {
@@ -164,7 +164,7 @@ def test_the_browser_chooses_and_the_choice_is_kept(chinese: Page) -> None:
     expect(page.get_by_role("button", name="生成", exact=True)).to_be_visible()
     expect(page.get_by_role("slider", name="迭代步数的滑块", exact=True)).to_be_visible()
     page.locator("#language select").select_option("en")  # which loads the page again
-    page.wait_for_selector("html[lang=en][data-ready~=txt2img]")
+    wait_ready(page, "en")
     show(page, "txt2img")
     expect(page.get_by_role("button", name="Generate", exact=True)).to_be_visible()
     expect(page.get_by_role("slider", name="range slider for Sampling steps", exact=True)).to_be_visible()
