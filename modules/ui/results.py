@@ -20,7 +20,7 @@ from modules.picture_text import PARAMETERS
 from modules.request import Txt2Img
 from modules.ui.events import AT_ONCE, LIVE
 from modules.ui.header import Header
-from modules.ui.stage import frames, summary_html
+from modules.ui.stage import frames, order, summary_html
 from modules.ui.words import tell, told
 
 TARGETS = ("img2img", "inpaint", "extras")
@@ -59,8 +59,8 @@ class Results:
         """Wires the buttons: Generate submits what `make_request` makes of `inputs`, and the page watches it."""
         self.watch_click(self.generate, lambda *arguments: self.queue.submit(make_request(*arguments)), inputs, header)
         demo.load(self.watch_again, self.job_id, self.outputs, **LIVE)
-        self.interrupt.click(lambda job_id: self.queue.interrupt(job_id) and None, self.job_id, None, **AT_ONCE)
-        self.skip.click(lambda job_id: self.queue.skip(job_id) and None, self.job_id, None, **AT_ONCE)
+        order(self.interrupt, self.queue.interrupt, self.job_id)
+        order(self.skip, self.queue.skip, self.job_id)
         self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **AT_ONCE)
 
     def watch_click(self, button: gr.Button, submit: Callable[..., Job], inputs: list[Component],

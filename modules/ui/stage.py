@@ -36,7 +36,7 @@ class Watched:
 
     def connect(self, queue: JobQueue) -> None:
         """Wires Interrupt."""
-        self.interrupt.click(lambda job_id: queue.interrupt(job_id) and None, self.job_id, None, **AT_ONCE)
+        order(self.interrupt, queue.interrupt, self.job_id)
 
     def follow(self, job: Job, finished: Callable[[], tuple[list[str], dict[Any, Any]]]) -> Iterator[dict[Any, Any]]:
         """Until the job is over, what has changed; then what `finished` says and changes, all at once.
@@ -54,6 +54,15 @@ class Watched:
 
     def _buttons(self, *, running: bool) -> dict[Any, Any]:
         return {self.start: gr.update(visible=not running), self.interrupt: gr.update(visible=running)}
+
+
+def order(button: gr.Button, act: Callable[[str], object], job_id: gr.State | gr.BrowserState) -> None:
+    """Wires a button to what it does to the running job; how that went is seen on the stage."""
+
+    def click(running: str) -> None:
+        act(running)
+
+    button.click(click, job_id, None, **AT_ONCE)
 
 
 def frames(job: Job) -> Iterator[str]:

@@ -26,6 +26,12 @@ def set_number(page: Page, elem_id: str, value: int) -> None:
     box.press("Tab")
 
 
+def order(page: Page, button: str) -> None:
+    """Presses Interrupt or Skip, and waits until the server has heard it."""
+    with page.expect_response(re.compile("/run/predict")):
+        page.locator(f"#{button}").click()
+
+
 def generate(page: Page, name: str) -> str:
     """Presses Generate and waits until there is a new picture; its parameters text."""
     picture = page.locator(f"#{name}_gallery img").first

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from modules.imaging.outpaint import OVERLAP
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import PageApp
-from tests.browser.page_driver import generate, set_number, shown_picture, stage, tab, wait_result
+from tests.browser.page_driver import generate, order, set_number, shown_picture, stage, tab, wait_result
 
 BLUR_REACH = 10  # of the mask blur 4: two and a half sigmas
 
@@ -126,7 +126,7 @@ def test_one_stop_ends_the_whole_batch(web: Page, page_app: PageApp, tmp_path: P
     web.locator("#img2img_batch_generate").click()
     expect(stage(web, "img2img")).to_contain_text("batch 2 of 4")
     expect(stage(web, "img2img")).to_contain_text("step")
-    web.locator("#img2img_interrupt").click()
+    order(web, "img2img_interrupt")
     page_app.brake.allow(None)
     wait_result(web, "img2img")
     expect(stage(web, "img2img")).to_contain_text("Interrupted")

@@ -26,7 +26,7 @@ from modules.weights.catalog import CheckpointFile
 from modules.weights.merge import METHODS
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp
-from tests.browser.page_driver import generate, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, order, set_number, shown_picture, tab
 
 TEXT = "a boat\nSteps: 5, Sampler: Euler, CFG scale: 7, Seed: 11, Size: 104x64"
 
@@ -182,10 +182,8 @@ def test_a_batch_goes_on_after_a_bad_file_and_can_be_stopped(
         assert steps.begun.acquire(timeout=60)
     web.locator("#extras_generate").click()
     assert steps.begun.acquire(timeout=60)
-    web.locator("#extras_interrupt").click()
+    order(web, "extras_interrupt")
     expect(web.locator("#extras_stage [role=status]")).to_contain_text("Enlarging with slow")
-    while not (job := page_app.queue.current) or not job.interrupted:  # the click is on its way
-        web.evaluate("new Promise(requestAnimationFrame)")
     steps.go_on.release(9)
     expect(said(web, "extras")).to_have_text("Interrupted.")
     assert len(saved(page_app)) == before + 2
@@ -266,9 +264,7 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
     choose(web, "merger_b", "mb.safetensors")
     web.locator("#merger_merge").click()
     assert begun.wait(60)
-    web.locator("#merger_interrupt").click()
-    while not (job := page_app.queue.current) or not job.interrupted:  # the click is on its way
-        web.evaluate("new Promise(requestAnimationFrame)")
+    order(web, "merger_interrupt")
     go_on.set()
     expect(said(web, "merger")).to_have_text("Interrupted.")
     assert sorted(page_app.engine.settings.checkpoint_dirs[0].iterdir()) == files

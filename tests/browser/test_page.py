@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import EXAMPLES, PageApp, open_page
-from tests.browser.page_driver import generate, set_number, shown_picture, stage, tab, wait_result, with_text
+from tests.browser.page_driver import generate, order, set_number, shown_picture, stage, tab, wait_result, with_text
 
 
 def test_txt2img_by_keyboard(web: Page, page_app: PageApp) -> None:
@@ -80,7 +80,7 @@ def test_interrupt_keeps_the_partial_picture(web: Page, page_app: PageApp) -> No
     web.locator("#txt2img_generate").click()
     expect(stage(web, "txt2img")).to_contain_text("step 3 of 20")
     assert (web.locator("#txt2img_stage img").get_attribute("src") or "").startswith("data:image/jpeg")
-    web.locator("#txt2img_interrupt").click()
+    order(web, "txt2img_interrupt")
     page_app.brake.allow(None)
     wait_result(web, "txt2img")
     expect(stage(web, "txt2img")).to_contain_text("Interrupted")
@@ -94,7 +94,7 @@ def test_skip_goes_on_with_the_next_batch(web: Page, page_app: PageApp) -> None:
     web.locator("#txt2img_generate").click()
     expect(stage(web, "txt2img")).to_contain_text("batch 1 of 2")
     expect(stage(web, "txt2img")).to_contain_text("step 2 of 20")
-    web.locator("#txt2img_skip").click()
+    order(web, "txt2img_skip")
     page_app.brake.allow(3)
     expect(stage(web, "txt2img")).to_contain_text("batch 2 of 2")
     page_app.brake.allow(None)
