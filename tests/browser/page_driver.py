@@ -10,6 +10,8 @@ from typing import Any
 from PIL import ExifTags, Image
 from playwright.sync_api import Page, expect
 
+from modules.jobs import JobQueue
+
 
 def tab(page: Page, name: str) -> None:
     """Opens a tab of the page; those that a narrow screen has no room for are in a menu."""
@@ -26,10 +28,16 @@ def set_number(page: Page, elem_id: str, value: int) -> None:
     box.press("Tab")
 
 
-def order(page: Page, button: str) -> None:
-    """Presses Interrupt or Skip, and waits until the server has heard it."""
-    with page.expect_response(re.compile("/run/predict")):
-        page.locator(f"#{button}").click()
+def order(page: Page, button: str, queue: JobQueue) -> None:
+    """Presses Interrupt or Skip while a job stands still, and waits until it has heard it."""
+    page.locator(f"#{button}").click()
+    job = queue.current
+    assert job is not None
+    for _ in range(5000):  # the click is on its way
+        if job.interrupted or job.skipped:
+            return
+        page.evaluate("new Promise(requestAnimationFrame)")
+    raise AssertionError(f"{button} was not heard")
 
 
 def generate(page: Page, name: str) -> str:

@@ -126,7 +126,7 @@ def test_one_stop_ends_the_whole_batch(web: Page, page_app: PageApp, tmp_path: P
     web.locator("#img2img_batch_generate").click()
     expect(stage(web, "img2img")).to_contain_text("batch 2 of 4")
     expect(stage(web, "img2img")).to_contain_text("step")
-    order(web, "img2img_interrupt")
+    order(web, "img2img_interrupt", page_app.queue)
     page_app.brake.allow(None)
     wait_result(web, "img2img")
     expect(stage(web, "img2img")).to_contain_text("Interrupted")

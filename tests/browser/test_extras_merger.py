@@ -182,7 +182,7 @@ def test_a_batch_goes_on_after_a_bad_file_and_can_be_stopped(
         assert steps.begun.acquire(timeout=60)
     web.locator("#extras_generate").click()
     assert steps.begun.acquire(timeout=60)
-    order(web, "extras_interrupt")
+    order(web, "extras_interrupt", page_app.queue)
     expect(web.locator("#extras_stage [role=status]")).to_contain_text("Enlarging with slow")
     steps.go_on.release(9)
     expect(said(web, "extras")).to_have_text("Interrupted.")
@@ -264,7 +264,7 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
     choose(web, "merger_b", "mb.safetensors")
     web.locator("#merger_merge").click()
     assert begun.wait(60)
-    order(web, "merger_interrupt")
+    order(web, "merger_interrupt", page_app.queue)
     go_on.set()
     expect(said(web, "merger")).to_have_text("Interrupted.")
     assert sorted(page_app.engine.settings.checkpoint_dirs[0].iterdir()) == files

@@ -179,7 +179,8 @@ def test_find_look_and_send(view: Page, past: PastApp) -> None:
     expect(big(view).get_by_role("button", name="Favourite")).to_have_attribute("aria-pressed", "false")
     view.keyboard.press("Escape")
     expect(big(view)).to_be_hidden()
-    view.keyboard.press("ArrowRight")  # the focus is on the tile again
+    expect(tiles(view).first.locator(".hi-open")).to_be_focused()
+    view.keyboard.press("ArrowRight")
     view.keyboard.press("Enter")
     expect_seed(view, COUNT - 2)
     view.keyboard.press("Escape")

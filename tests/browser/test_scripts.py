@@ -61,7 +61,7 @@ def test_a_plot_is_watched_stopped_saved_and_made_again(web: Page, page_app: Pag
     page_app.brake.allow(2 + 4 + 1)  # DDIM makes four steps of three
     web.locator("#txt2img_generate").click()
     expect(stage(web, "txt2img")).to_contain_text("batch 3 of 18")
-    order(web, "txt2img_interrupt")
+    order(web, "txt2img_interrupt", page_app.queue)
     page_app.brake.allow(None)
     parameters = web.locator("#txt2img_infotext textarea")
     expect(parameters).to_have_value(re.compile("Script: X/Y/Z plot"), timeout=SLOW)
