@@ -198,7 +198,8 @@ class _Batch:
                                  options.step_cache)
         if self.start.first_noise and source and not second:
             noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
-        self.job.stage("Sampling")
+        _, height, width = latent_shape(self.size)
+        self.job.stage("Compiling the network for this size" if self.model.compiles((width, height)) else "Sampling")
 
         def report(step: int, steps: int, x0: Tensor) -> None:
             self.model = denoise.model

@@ -64,7 +64,7 @@ def load_from_file(checkpoint: CheckpointFile, vae: VaeFile | None, settings: Se
     device = torch.device(compute_device(settings))
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
-                      on_progress=on_progress)
+                      compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress)
 
 
 def compute_device(settings: Settings) -> str:

@@ -102,6 +102,8 @@ class Settings:
                                     read=_size, metavar="SIZE")
     tiled_vae: str = _flag("auto", "encode and decode large pictures in strips, in little memory; auto does so when "
                            "they would not fit otherwise", choices=("auto", "on", "off"))
+    compile: bool = _flag(False, "compile the network for each size of picture, which takes minutes once; wants a C++ "
+                          "compiler, and on the CPU memory for the network's weights once more")
     # limits
     max_size: int = _flag(2048, "largest width or height of a picture", read=_positive, metavar="PIXELS")
     max_pixels: int = _flag(2**24, "largest width x height x batch size", read=_positive, metavar="PIXELS")
@@ -154,6 +156,11 @@ class Settings:
     def cache_dir(self) -> Path:
         """Files that can be made again at any time: hashes, uploads."""
         return self.data_dir / "cache"
+
+    @property
+    def programs_dir(self) -> Path:
+        """What `compile` has made."""
+        return self.cache_dir / "programs"
 
     @property
     def passwords(self) -> Passwords:

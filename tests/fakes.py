@@ -107,6 +107,9 @@ class FakeModel:
         mean = self.mean + context[:, 0, :4, None, None].to(x)
         return (1 - a).sqrt() * (x[:, :4] - a.sqrt() * mean) / (a * self.std**2 + 1 - a)
 
+    def compiles(self, size: tuple[int, int]) -> bool:
+        return False
+
     def window(self, box: Box, size: tuple[int, int]) -> FakeWindow:
         """Each latent cell answers for itself, so the rest need not be remembered."""
         return FakeWindow(self, box)

@@ -71,6 +71,9 @@ class SDModel(Protocol):
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, C) -> (B, 4, h, w)."""
 
+    def compiles(self, size: tuple[int, int]) -> bool:
+        """Whether `predict` makes a program first, for minutes, when it meets a latent of `size` (width, height)."""
+
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
         """For a latent of `size` (width, height), a part of which `box` lies in; None where that cannot be."""
 

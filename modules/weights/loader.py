@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from modules.errors import CheckpointError
 from modules.weights.catalog import CheckpointFile, VaeFile
+from modules.weights.compiling import CompiledUNet
 from modules.weights.detect import (
     Architecture,
     TextShape,
@@ -51,6 +52,7 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     tiled_vae: str = "auto",
+    compile_in: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> StableDiffusion:
     """Loads a Stable Diffusion 1.x checkpoint, with another autoencoder if one is given.
@@ -60,6 +62,7 @@ def load_model(
     Args:
         device, dtype: where and in what type the UNet and the autoencoder compute.
         tiled_vae: see `StableDiffusion`.
+        compile_in: a folder for compiled programs; None compiles nothing. See `weights.compiling`.
         on_progress: called with the share of the bytes that are in place, 0 to 1.
 
     Raises:
@@ -77,9 +80,11 @@ def load_model(
     embeddings = modules["text"].get_submodule("embeddings")
     positions = cast(Tensor, embeddings.position_ids)
     embeddings.position_ids = torch.arange(positions.shape[-1], device=device)[None]
-    pack(modules["unet"])
+    compiled = CompiledUNet(modules["unet"], device, compile_in) if compile_in else None
+    if compiled is None:
+        pack(modules["unet"])
     text = TextEncoder(modules["text"], load_tokenizer(), device)
-    return StableDiffusion(checkpoint.name, modules["unet"], modules["vae"], text, device, dtype, tiled_vae)
+    return StableDiffusion(checkpoint.name, modules["unet"], modules["vae"], text, device, dtype, tiled_vae, compiled)
 
 
 def with_other_vae(
@@ -98,7 +103,7 @@ def with_other_vae(
         _check(sources, modules)
         _fill(modules, sources, model.device, {"vae": model.dtype}, on_progress or (lambda share: None))
     return StableDiffusion(model.name, model.unet, modules["vae"], model.text, model.device, model.dtype,
-                           model.tiled_vae)
+                           model.tiled_vae, model.compiled)
 
 
 @contextmanager

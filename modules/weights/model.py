@@ -13,6 +13,7 @@ from modules.memory import free_memory
 from modules.sampling.types import Box, DeepCache, Window
 from modules.weights import strips
 from modules.weights.chunks import token_count
+from modules.weights.compiling import CompiledUNet
 from modules.weights.deep import UNetDeepCache
 from modules.weights.memo import Memo, fingerprint
 from modules.weights.packing import PackedConv2d, weight_bytes
@@ -35,9 +36,11 @@ class StableDiffusion:
 
     def __init__(
         self, name: str, unet: nn.Module, vae: nn.Module, text: TextEncoder, device: torch.device, dtype: torch.dtype,
-        tiled_vae: str = "auto",
+        tiled_vae: str = "auto", compiled: CompiledUNet | None = None,
     ) -> None:
-        """`tiled_vae`: "on" encodes and decodes in strips, "off" in one piece, "auto" as free memory allows."""
+        """`tiled_vae`: "on" encodes and decodes in strips, "off" in one piece, "auto" as free memory allows. `compiled`
+        is the UNet as `predict` asks it, where that is not the UNet itself.
+        """
         self.name = name
         self.unet = unet
         self.vae = vae
@@ -45,6 +48,7 @@ class StableDiffusion:
         self.device = device
         self.dtype = dtype
         self.tiled_vae = tiled_vae
+        self.compiled = compiled
         self.in_channels = int(cast(nn.Conv2d, unet.get_submodule("conv_in")).in_channels)
         self.alphas_cumprod = cumulative_alphas()
         self._vae_dtype = dtype
@@ -77,9 +81,14 @@ class StableDiffusion:
     @torch.no_grad()
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The noise in x. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
-        x, context = x.to(self.device, self.dtype), context.to(self.device, self.dtype)
-        eps = self.unet(x, t.to(self.device), context, return_dict=False)[0]
-        return cast(Tensor, eps).float()
+        x, t, context = x.to(self.device, self.dtype), t.to(self.device), context.to(self.device, self.dtype)
+        if self.compiled is not None:
+            return self.compiled(x, t, context)
+        return cast(Tensor, self.unet(x, t, context, return_dict=False)[0]).float()
+
+    def compiles(self, size: tuple[int, int]) -> bool:
+        """Whether `predict` makes a program first, for a latent of `size` (width, height)."""
+        return self.compiled is not None and size[::-1] not in self.compiled.sizes
 
     def forget(self) -> None:
         """Lets go of the contexts, latents and preview colours that it keeps: text encoder or autoencoder change."""
