@@ -125,12 +125,16 @@ class GuidedDenoiser:
         else:
             eps = torch.cat([self._ask(predict, x, t, cond, owners), self._ask(predict, x, t, uncond, images)])
         eps_cond, eps_uncond = eps[: len(owners)], eps[len(owners) :]  # (rows, 4, h, w), (B, 4, h, w)
-        guided, plain = eps_uncond.clone(), eps_uncond.clone()  # plain: as if the scale were 1
         weights = [weight for parts in prompts for _, weight in parts]
-        for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):
-            guided[k] += (eps_cond[row] - eps_uncond[k]) * (weight * scale)
-            plain[k] += (eps_cond[row] - eps_uncond[k]) * weight
-        return rescaled(guided, plain, self.guidance.rescale), eps_uncond
+
+        def steered(scale: float) -> Tensor:
+            eps = eps_uncond.clone()
+            for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):
+                eps[k] += (eps_cond[row] - eps_uncond[k]) * (weight * scale)
+            return eps
+
+        guided, share = steered(scale), self.guidance.rescale
+        return rescaled(guided, steered(1.0), share) if share else guided, eps_uncond
 
     def _ask(self, predict: Predict, x: Tensor, t: Tensor, context: Tensor, rows: list[int]) -> Tensor:
         extra = self.guidance.extra_channels
@@ -144,8 +148,6 @@ def rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:
     Both (B, 4, h, w); the deviation is each image's own. A high scale overexposes pictures, and this undoes it. Source:
     Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", section 3.4; on eps, as diffusers.
     """
-    if share == 0:
-        return guided
     factor = plain.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
     return share * guided * factor + (1 - share) * guided
 
