@@ -8,7 +8,6 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,34 +87,6 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Visits:
-    """Windows that stay open from test to test: the page loads sooner where its scripts are compiled already."""
-
-    def __init__(self, browser: Browser) -> None:
-        self._browser = browser
-        self._open: dict[str, tuple[Page, list[str]]] = {}
-
-    @contextmanager
-    def page(self, url: str, options: dict[str, Any]) -> Iterator[Page]:
-        """An empty page, for a visit to `url` of which the browser remembers nothing. At the end nothing went wrong."""
-        key = json.dumps([url, options])
-        if key not in self._open:
-            self._open[key] = watched(self._browser.new_context(**options), url)
-        page, problems = self._open[key]
-        page.context.new_cdp_session(page).send(
-            "Storage.clearDataForOrigin", {"origin": url.rstrip("/"), "storageTypes": "local_storage,indexeddb"})
-        yield page
-        page.goto("about:blank")
-        found = problems.copy()
-        problems.clear()
-        assert not found
-
-
-@pytest.fixture(scope="session")
-def visits(browser: Browser) -> Visits:
-    return Visits(browser)
-
-
 def watched(context: BrowserContext, allowed: str) -> tuple[Page, list[str]]:
     """A page and a list in which its errors and its requests to other hosts gather."""
     page = context.new_page()
@@ -141,11 +112,14 @@ def context_options() -> dict[str, Any]:
 
 
 @pytest.fixture
-def page(visits: Visits, canvas_app: CanvasApp, context_options: dict[str, Any]) -> Iterator[Page]:
-    with visits.page(canvas_app.url, context_options) as page:
-        page.goto(canvas_app.url)
-        page.wait_for_selector('#canvas .mc[data-ready="true"]')
-        yield page
+def page(browser: Browser, canvas_app: CanvasApp, context_options: dict[str, Any]) -> Iterator[Page]:
+    context = browser.new_context(**context_options)
+    page, problems = watched(context, canvas_app.url)
+    page.goto(canvas_app.url)
+    page.wait_for_selector('#canvas .mc[data-ready="true"]')
+    yield page
+    context.close()
+    assert not problems
 
 
 EXAMPLES = ["a red apple", "two cats on the grass"]
@@ -234,15 +208,18 @@ def write_extension(settings: Settings, name: str, code: str) -> None:
 
 
 @pytest.fixture
-def web(visits: Visits, page_app: PageApp, context_options: dict[str, Any]) -> Iterator[Page]:
-    """The page, loaded. At the end nothing runs any more."""
-    with visits.page(page_app.url, context_options) as page:
-        open_page(page, page_app.url)
-        yield page
-        page_app.brake.allow(None)
-        for job in (*page_app.queue.pending(), *filter(None, [page_app.queue.current])):
-            page_app.queue.interrupt(job.id)
-            job.wait(10)
+def web(browser: Browser, page_app: PageApp, context_options: dict[str, Any]) -> Iterator[Page]:
+    """The page, loaded. At the end nothing runs any more and nothing went wrong in the browser."""
+    context = browser.new_context(**context_options)
+    page, problems = watched(context, page_app.url)
+    open_page(page, page_app.url)
+    yield page
+    page_app.brake.allow(None)
+    for job in (*page_app.queue.pending(), *filter(None, [page_app.queue.current])):
+        page_app.queue.interrupt(job.id)
+        job.wait(10)
+    context.close()
+    assert not problems
 
 
 def open_page(page: Page, url: str) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from modules import ui
 from modules.ui.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
-from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, Visits, open_page, wait_ready
+from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, open_page, wait_ready, watched
 from tests.browser.page_driver import generate, set_number
 
 COLLECT = """async () => {
@@ -53,9 +53,12 @@ TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history
 
 
 @pytest.fixture(scope="module")
-def chinese_page(visits: Visits, page_app: PageApp) -> Iterator[Page]:
-    with visits.page(page_app.url, {"viewport": {"width": 1280, "height": 900}, "locale": "zh-CN"}) as page:
-        yield page
+def chinese_page(browser: Browser, page_app: PageApp) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN")
+    page, problems = watched(context, page_app.url)
+    yield page
+    context.close()
+    assert not problems
 
 
 @pytest.fixture
