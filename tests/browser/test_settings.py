@@ -29,7 +29,7 @@ def settings_tab(web: Page, page_app: PageApp) -> Iterator[Page]:
 
 
 def open_settings(page: Page) -> None:
-    page.locator("#tab_settings-button").click()
+    tab(page, "Settings")
     page.wait_for_selector(".st-row")
 
 
