@@ -11,7 +11,7 @@ from modules.errors import UserError
 from modules.request import SOFT_LABELS, SoftInpainting, Txt2Img
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import MASK_MODES, SAME, Panel, slider
-from modules.ui.events import FOLLOWING
+from modules.ui.events import AT_ONCE, FOLLOWING
 from modules.ui.softview import noise_levels, soft_html
 
 
@@ -48,7 +48,8 @@ def hires_fix(panel: Panel) -> None:
                                            elem_id=panel.elem_id(name)))
     names = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
     widgets = [panel.widgets[name] for name in names]
-    gr.on([widget.change for widget in widgets], _hires_size, widgets, size, **FOLLOWING | {"queue": False})
+    gr.on([widget.change for widget in widgets], _hires_size, widgets, size, trigger_mode="always_last",
+          **AT_ONCE)
 
 
 def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y: float) -> str:
