@@ -75,6 +75,7 @@ class GuidedDenoiser:
         self._refiner = refiner
         self._reuse = reuse
         self._cache: DeepCache | None = None
+        self._joined: tuple[list[Tensor], list[Tensor]] = [], []  # contexts, and what `_contexts` made of them
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, 4, h, w), t (B,) timesteps -> eps (B, 4, h, w)."""
@@ -118,11 +119,11 @@ class GuidedDenoiser:
         prompts, scale = self.guidance.prompts, self.guidance.scale
         owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
         images = list(range(len(prompts)))
-        cond = stack([context.at(call) for parts in prompts for context, _ in parts])  # (rows, 77k, C)
-        uncond = self.guidance.negative.at(call).expand(len(images), -1, -1)  # (B, 77k, C)
-        if cond.shape[1] == uncond.shape[1]:
-            eps = self._ask(predict, x, t, torch.cat([cond, uncond]), owners + images)
+        contexts = self._contexts(call)
+        if len(contexts) == 1:
+            eps = self._ask(predict, x, t, contexts[0], owners + images)
         else:
+            cond, uncond = contexts
             eps = torch.cat([self._ask(predict, x, t, cond, owners), self._ask(predict, x, t, uncond, images)])
         eps_cond, eps_uncond = eps[: len(owners)], eps[len(owners) :]  # (rows, 4, h, w), (B, 4, h, w)
         weights = [weight for parts in prompts for _, weight in parts]
@@ -130,15 +131,30 @@ class GuidedDenoiser:
         def steered(scale: float) -> Tensor:
             eps = eps_uncond.clone()
             for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):
-                eps[k] += (eps_cond[row] - eps_uncond[k]) * (weight * scale)
+                eps[k].add_((eps_cond[row] - eps_uncond[k]).mul_(weight * scale))
             return eps
 
         guided, share = steered(scale), self.guidance.rescale
         return rescaled(guided, steered(1.0), share) if share else guided, eps_uncond
 
+    def _contexts(self, call: int) -> list[Tensor]:
+        """What the network is told: cond and below it uncond, (rows + B, 77k, C), or one after the other where they are
+        not equally long. They seldom change from call to call, so the last ones are kept."""
+        found = [context.at(call) for parts in self.guidance.prompts for context, _ in parts]
+        found.append(self.guidance.negative.at(call))
+        before, joined = self._joined
+        if [*map(id, found)] != [*map(id, before)]:
+            cond = stack(found[:-1])  # (rows, 77k, C)
+            uncond = found[-1].expand(len(self.guidance.prompts), -1, -1)  # (B, 77k, C)
+            joined = [torch.cat([cond, uncond])] if cond.shape[1] == uncond.shape[1] else [cond, uncond]
+            self._joined = found, joined
+        return joined
+
     def _ask(self, predict: Predict, x: Tensor, t: Tensor, context: Tensor, rows: list[int]) -> Tensor:
         extra = self.guidance.extra_channels
         full = x if extra is None else torch.cat([x, extra], dim=1)
+        if len(x) == 1:  # no copies: they took a third of what a step spends outside the network
+            return predict(full.expand(len(rows), -1, -1, -1), t.expand(len(rows)), context)
         return predict(full[rows], t[rows], context)
 
 

@@ -1,13 +1,15 @@
-"""Convolutions whose weights lie in memory as the CPU's kernels want them, instead of being reordered at each call.
+"""Weights that lie in memory as the CPU's kernels want them, instead of being reordered at each call.
 
 oneDNN computes a convolution over blocks of channels. PyTorch keeps weights in plain order and has oneDNN reorder them
 at every call, which for wide layers over small pictures costs more than the convolution itself. Here the reordering is
 done once for a picture size, as TorchInductor does when it freezes a graph
-(`torch/_inductor/fx_passes/mkldnn_fusion.py`), but without a compiler. Linear layers are as fast plain (MKL).
+(`torch/_inductor/fx_passes/mkldnn_fusion.py`), but without a compiler. The widest linear layers are convolutions too,
+of one cell; the others are as fast plain (MKL).
 """
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -22,6 +24,9 @@ ORDERS: dict[tuple[object, ...], Order] = {}
 """The order that a convolution wants, by its own numbers, the size of its input and the padding; learnt by packing."""
 MOST_ORDERS = 10_000
 """As many are known for some two hundred picture sizes; then they are learnt anew."""
+
+WIDE = 8
+"""Of the linear layers, the gated ones alone are so wide."""
 
 
 class PackedConv2d(nn.Module):
@@ -39,7 +44,7 @@ class PackedConv2d(nn.Module):
         self.padding, self.dilation = cast(Pair, conv.padding), cast(Pair, conv.dilation)
         self.groups, self.bias = conv.groups, conv.bias
         self.padding_mode = conv.padding_mode  # "zeros", or "circular" while pictures are to tile
-        self.weight_count = conv.weight.numel()
+        self.weight_shape = tuple(conv.weight.shape)
         self.weight: Tensor | None = conv.weight
         # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
         self._packed: dict[Order, Tensor] = {}  # the newest last
@@ -91,7 +96,7 @@ class PackedConv2d(nn.Module):
             self.weight = nn.Parameter(plain, requires_grad=False)
         return self.weight
 
-    def to_plain(self) -> nn.Conv2d:
+    def to_plain(self) -> nn.Module:
         """An ordinary Conv2d with the same weight."""
         conv = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding,
                          self.dilation, self.groups, self.bias is not None, self.padding_mode, device="meta")
@@ -101,7 +106,7 @@ class PackedConv2d(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         """As of an ordinary Conv2d, whatever order the weight is in."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = self._plain()
+        destination[prefix + "weight"] = self._plain().view(self.weight_shape)
 
     def _plain(self) -> Tensor:
         return next(iter(self._packed.values())).to_dense() if self.weight is None else self.weight.detach()
@@ -127,6 +132,37 @@ class PackedConv2d(nn.Module):
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
 
 
+class PackedLinear(PackedConv2d):
+    """A Linear for inference with float32 on the CPU, computed as a 1 x 1 convolution over a row of cells.
+
+    That is 5 to 30 % faster than MKL's matrix product, and twice as fast for fewer than a hundred rows; but the order
+    of its weight depends on the number of rows, so it is for layers that always get the same (`GatedLinear`).
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        conv = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None, device="meta")
+        conv.weight, conv.bias = nn.Parameter(linear.weight[:, :, None, None], requires_grad=False), linear.bias
+        super().__init__(conv)
+        self.weight_shape = tuple(linear.weight.shape)
+
+    @property
+    def out_features(self) -> int:
+        """As of a Linear."""
+        return self.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., in) -> (..., out)."""
+        cells = x.reshape(1, 1, -1, self.in_channels).permute(0, 3, 1, 2)  # (1, in, 1, rows)
+        return self.convolve(cells, (0, 0)).permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_channels)
+
+    def to_plain(self) -> nn.Module:
+        """An ordinary Linear with the same weight."""
+        linear = nn.Linear(self.in_channels, self.out_channels, self.bias is not None, device="meta")
+        linear.weight = nn.Parameter(self.plain_weight().view(self.weight_shape), requires_grad=False)
+        linear.bias = cast(nn.Parameter, self.bias)  # or None
+        return linear
+
+
 def order_of(packed: Tensor) -> Order:
     """The order of a packed weight. Four bytes of the description are never written: a gap behind the data type."""
     description: bytes = torch.ops.mkldnn._get_mkldnn_serialized_md(packed).numpy().tobytes()
@@ -134,13 +170,14 @@ def order_of(packed: Tensor) -> Order:
 
 
 def pack(module: nn.Module) -> None:
-    """Replaces the convolutions inside `module` that can be packed. Costs nothing before the first call."""
+    """Replaces the layers inside `module` that can be packed. Costs nothing before the first call."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if packable(child):
-                setattr(parent, name, PackedConv2d(cast(nn.Conv2d, child)))
+                setattr(parent, name, PackedLinear(child) if isinstance(child, nn.Linear) else
+                        PackedConv2d(cast(nn.Conv2d, child)))
 
 
 def unpack(module: nn.Module) -> None:
@@ -155,11 +192,16 @@ def weight_bytes(module: nn.Module) -> int:
     """Bytes that the weights in `module` take, packed ones included."""
     packed = (layer for layer in module.modules() if isinstance(layer, PackedConv2d))
     return (sum(p.nbytes for p in module.parameters())
-            + sum(layer.weight_count * 4 * (layer.copies - (layer.weight is not None)) for layer in packed))
+            + sum(math.prod(layer.weight_shape) * 4 * (layer.copies - (layer.weight is not None)) for layer in packed))
 
 
 def packable(layer: nn.Module) -> bool:
-    """Whether `layer` is a convolution of the usual kind, frozen, in float32 on the CPU."""
-    return (type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-            and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
-            and not layer.weight.requires_grad)
+    """Whether `layer` is a convolution of the usual kind or a linear layer that widens `WIDE` times, frozen, in float32
+    on the CPU."""
+    if type(layer) is nn.Linear:
+        if layer.out_features < WIDE * layer.in_features:
+            return False
+    elif type(layer) is not nn.Conv2d or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return False
+    weight = layer.weight
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and not weight.requires_grad

@@ -3,6 +3,7 @@ parts of our own that compute the same numbers and touch memory less often."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -82,10 +83,11 @@ class GatedLinear(nn.Module):
     """A linear layer of twice the width, one half multiplied by the GELU of the other (GEGLU, Shazeer 2020).
 
     It takes some rows at a time, so that the double width stays in the processor's cache. For whole pictures diffusers'
-    layer writes it to memory and reads it again for each of the operations.
+    layer writes it to memory and reads it again for each of the operations. It is as many rows each time, the last time
+    with some of those before where they do not divide: a packed weight's order depends on their number.
     """
 
-    ROWS = 512
+    MOST_ROWS = 512
 
     def __init__(self, proj: nn.Linear) -> None:
         super().__init__()
@@ -96,10 +98,12 @@ class GatedLinear(nn.Module):
         """x (B, tokens, C) -> (B, tokens, C'), C' half of the layer's width."""
         tokens = x.flatten(0, -2)
         result = x.new_empty(len(tokens), self.proj.out_features // 2)
-        rows = self.ROWS if x.device.type == "cpu" else len(tokens)
-        for part, out in zip(torch.split(tokens, rows), torch.split(result, rows), strict=True):
-            value, gate = self.proj(part).chunk(2, dim=-1)
-            torch.mul(value, F.gelu(gate), out=out)
+        times = math.ceil(len(tokens) / self.MOST_ROWS) if x.device.type == "cpu" else 1
+        rows = math.ceil(len(tokens) / times)
+        for start in range(0, len(tokens), rows):
+            part = slice(min(start, len(tokens) - rows), start + rows)
+            value, gate = self.proj(tokens[part]).chunk(2, dim=-1)
+            torch.mul(value, F.gelu(gate), out=result[part])
         return result.view(*x.shape[:-1], -1)
 
 

@@ -106,7 +106,7 @@ class UNetWindow:
                 layer.__dict__.pop("forward", None)
 
     def _keep_packed(self, sizes: int) -> None:
-        for layer, _ in self._layers:
+        for layer in self._unet.modules():
             if isinstance(layer, PackedConv2d):
                 layer.keep(sizes)
 

@@ -1,4 +1,4 @@
-"""Packed convolutions give what plain ones give, at every size, and keep one copy of their weights."""
+"""Packed layers give what plain ones give, at every size, and keep one copy of their weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from modules.weights.model import StableDiffusion
-from modules.weights.packing import PackedConv2d, pack, packable, unpack, weight_bytes
+from modules.weights.packing import PackedConv2d, PackedLinear, pack, packable, unpack, weight_bytes
+from modules.weights.unet import GatedLinear
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 
@@ -112,6 +113,42 @@ def test_the_weight_comes_back_bit_for_bit() -> None:
     assert (back.stride, back.padding, back.groups) == (plain.stride, plain.padding, plain.groups)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 24), (2, 1, 24), (2, 77, 24), (1, 300, 24), (700, 24)], ids=str)
+def test_a_linear_layer(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(24, 200, bias).requires_grad_(False)
+    weight = plain.weight.clone()
+    packed = PackedLinear(plain)
+    x = torch.randn(shape)
+    assert_close(packed(x), plain(x))
+    assert_close(packed(x.mT.contiguous().mT), plain(x))
+    assert torch.equal(packed.state_dict()["weight"], weight)
+    back = packed.to_plain()
+    assert type(back) is nn.Linear
+    assert torch.equal(back.weight, weight)
+    assert back.bias is plain.bias
+
+
+@pytest.mark.parametrize("rows", [1, GatedLinear.MOST_ROWS, GatedLinear.MOST_ROWS + 1, 3 * GatedLinear.MOST_ROWS - 100])
+def test_a_gated_layer_is_packed_once(rows: int) -> None:
+    """However many rows there are, its weight is wanted in one order only."""
+    torch.manual_seed(0)
+    linear = nn.Linear(16, 128).requires_grad_(False)
+    x = torch.randn(1, rows, 16)
+    value, gate = linear(x).chunk(2, dim=-1)
+    gated = GatedLinear(linear)
+    pack(gated)
+    packed = gated.proj
+    assert isinstance(packed, PackedLinear)
+    packed.keep(5)
+    given: list[int] = []
+    packed.register_forward_pre_hook(lambda _, inputs: given.append(len(inputs[0])))
+    assert_close(gated(x), value * nn.functional.gelu(gate))
+    assert len(set(given)) == 1, "as many rows each time"
+    assert packed.copies == 2, "the plain one and one other"
+
+
 def test_what_is_packed() -> None:
     assert packable(conv())
     assert packable(conv(kernel=1))
@@ -120,7 +157,9 @@ def test_what_is_packed() -> None:
     assert not packable(conv().requires_grad_(True))
     assert not packable(conv(padding="same"))
     assert not packable(conv(padding_mode="reflect"))
-    assert not packable(nn.Linear(64, 64))
+    assert not packable(nn.Linear(64, 64).requires_grad_(False))
+    assert packable(nn.Linear(64, 512).requires_grad_(False))
+    assert not packable(nn.Linear(64, 512))
 
 
 def test_whole_network(sd_model: StableDiffusion) -> None:
