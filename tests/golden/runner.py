@@ -22,7 +22,7 @@ from torch import Tensor
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
 from modules.engine import Engine, LoadModel, load_from_file
 from modules.options import Options
-from modules.progress import Quiet
+from modules.progress import JobContext, Quiet
 from modules.request import Txt2Img
 from modules.result import Result
 from modules.settings import Settings
@@ -134,13 +134,13 @@ class Bench:
         settings = Settings(data_dir=scratch, ckpt_dir=checkpoints, device="cpu")
         self.engine = Engine(settings, self._loader(load_from_file))
 
-    def make(self, request: Txt2Img) -> tuple[Result, list[tuple[float, int]], Tensor]:
+    def make(self, request: Txt2Img, job: JobContext | None = None) -> tuple[Result, list[tuple[float, int]], Tensor]:
         """(result, the UNet's calls, the decoded latents (N, 4, h, w) or only those of the last size)."""
         for model in self._models.values():
             model.calls.clear()
             model.decoded.clear()
         with torch.inference_mode():
-            result = self.engine.generate(request, Quiet())
+            result = self.engine.generate(request, job or Quiet())
         calls = [call for model in self._models.values() for call in model.calls]
         decoded = [latent for model in self._models.values() for latent in model.decoded]
         return result, calls, torch.stack([latent for latent in decoded if latent.shape == decoded[-1].shape])
