@@ -104,10 +104,14 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
 
 def look(settings: Settings) -> dict[str, Any]:
     """Theme, style and script, as arguments for `gr.mount_gradio_app` and `Blocks.launch`."""
+    from starlette.middleware import Middleware
+
     from modules.ui import language
+    from modules.ui.early import EarlyScript
     from modules.ui.theme import theme
 
     chosen = f"inpaintPage.useTheme({settings.theme!r});" if settings.theme else ""
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "prompts.js"))
+    early = Middleware(EarlyScript, script=f"{language.script()}{script}{chosen}")
     return {"theme": theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"),
-            "head": f"<script>{language.script()}{script}{chosen}</script>"}
+            "app_kwargs": {"middleware": [early]}}

@@ -5,6 +5,7 @@ const inpaintLanguage = ((tables) => {
 	const NO_TEXT = `${KEPT}, script, style, textarea`;
 	const ATTRIBUTES = ["placeholder", "title", "aria-label", "alt"];
 	const STORED = "inpaint-webui:language";
+	const PARAMETER = "lang";
 	const current = chosen() ?? fromBrowser();
 	const table = tables[current] ?? {};
 	// The more words a sentence has of its own, the earlier it is tried.
@@ -15,11 +16,16 @@ const inpaintLanguage = ((tables) => {
 		return [new RegExp(`^${parts.join("(.+?)")}$`, "s"), table[key]];
 	});
 
+	// What the address asks for, else what was chosen before.
 	function chosen() {
+		const known = (name) => (name === "en" || Object.hasOwn(tables, name) ? name : undefined);
+		const asked = known(new URLSearchParams(location.search).get(PARAMETER));
 		try {
-			const name = localStorage.getItem(STORED);
-			return name === "en" || name in tables ? name : undefined;
-		} catch {} // a browser that keeps nothing
+			if (asked) localStorage.setItem(STORED, asked);
+			return asked ?? known(localStorage.getItem(STORED));
+		} catch {
+			return asked; // a browser that keeps nothing
+		}
 	}
 
 	// The first language that the browser asks for and the page has, in whatever country it is spoken.
@@ -32,11 +38,14 @@ const inpaintLanguage = ((tables) => {
 		return "en";
 	}
 
+	// The page loads anew, with the language in its address, so that even a browser that keeps nothing shows it.
 	function choose(name) {
 		try {
 			localStorage.setItem(STORED, name);
 		} catch {}
-		location.reload();
+		const url = new URL(location);
+		url.searchParams.set(PARAMETER, name);
+		location.replace(url);
 	}
 
 	// One sentence, or several one behind the other.
@@ -110,7 +119,7 @@ const inpaintLanguage = ((tables) => {
 		}
 	}
 
-	// Gradio says its own few words in the language of the browser.
+	// Gradio asks the browser for the language of its own few words, and of the document.
 	Object.defineProperty(navigator, "language", {get: () => current});
 	document.documentElement.lang = current;
 	if (current in tables) {

@@ -24,7 +24,7 @@ list.addEventListener("change", () => inpaintLanguage.choose(list.value));"""
 
 
 def script() -> str:
-    """The script with every language in it. It runs before the page is drawn, so that no English flashes up."""
+    """The script with every language in it. It runs before Gradio's, so that no English flashes up."""
     tables = {name: json.loads((HERE / "languages" / f"{name}.json").read_text("utf-8")) for name in NAMES
               if name != "en"}
     said = json.dumps(tables, ensure_ascii=False).replace("<", "\\u003c")

@@ -13,14 +13,16 @@ from modules.ui.events import QUIET
 
 
 def remember(loaded: Any, panels: Sequence[Panel]) -> None:
-    """Wires the panels: their values are brought back after the event `loaded`, and kept whenever one changes.
+    """Wires the panels: their values are brought back after the event `loaded`, and kept whenever `page.js` asks.
 
     By then the page has the values that it starts with; a control whose start is another one than before starts anew.
+    Gradio's own event of each control's change is not used: with 140 controls, looking for who listens takes it a good
+    part of the time that the page takes to load.
     """
-    for panel in panels:
-        widgets = list(panel.widgets.values())
-        call = f"{json.dumps(panel.tab)}, {json.dumps(list(panel.widgets))}, values"
-        gr.on([widget.change for widget in widgets], None, widgets, None,
-              js=f"(...values) => inpaintPage.remember({call})", **QUIET)
-        brought = loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **QUIET)
-        brought.then(None, js=f"() => inpaintPage.ready({json.dumps(panel.tab)})", **QUIET)
+    controls = {f"{panel.tab}/{name}": widget for panel in panels for name, widget in panel.widgets.items()}
+    widgets = list(controls.values())
+    call = f"{json.dumps(list(controls))}, values"
+    keep = gr.Button("", visible="hidden", elem_id="keep_controls")
+    keep.click(None, widgets, None, js=f"(...values) => inpaintPage.keep({call})", **QUIET)
+    brought = loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **QUIET)
+    brought.then(None, js="() => inpaintPage.ready()", **QUIET)

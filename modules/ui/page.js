@@ -80,30 +80,42 @@ const inpaintPage = (() => {
 		return names.map((name, i) => (same(before[name], current[tab][name]) ? values[i] : current[tab][name]));
 	}
 
-	// The controls of a tab over a reload, in the browser's storage, each with the value that the page started it with:
-	// where that is another one now, because a setting was changed, the control starts there. Nothing is kept before it
-	// has been brought back, because a page that loads tells of its own first values.
+	// The controls over a reload, in the browser's storage, each with the value that the page started it with: where that
+	// is another one now, because a setting was changed, the control starts there. Nothing is kept before it has been
+	// brought back, nor by a window in which nothing was changed since.
 	const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-	const starts = {};
-	const stored = (tab) => `inpaint-webui:${tab}:controls`;
-	function remember(tab, names, values) {
-		if (!starts[tab]) return;
+	const CONTROLS = "inpaint-webui:controls";
+	let starts = null, known = null;
+	function keep(names, values) {
+		if (!starts || same(values, known)) return;
+		known = values;
 		try {
-			const kept = Object.fromEntries(names.map((name, i) => [name, [starts[tab][i], values[i]]]));
-			localStorage.setItem(stored(tab), JSON.stringify(kept));
+			localStorage.setItem(CONTROLS, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, [starts[i], values[i]]]))));
 		} catch {} // a browser that keeps nothing
 	}
-	function bringBack(tab, names, values) {
+	function bringBack(names, values) {
 		let kept = {};
 		try {
-			kept = JSON.parse(localStorage.getItem(stored(tab))) ?? {};
+			kept = JSON.parse(localStorage.getItem(CONTROLS)) ?? {};
 		} catch {} // the same, or something else wrote there
-		starts[tab] = values;
-		return names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name][1] ?? values[i] : values[i]));
+		starts = values;
+		known = names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name][1] ?? values[i] : values[i]));
+		return known;
 	}
-	// The tabs whose controls have their values, for whoever drives the page by a program.
-	function ready(tab) {
-		document.documentElement.dataset.ready = `${document.documentElement.dataset.ready ?? ""} ${tab}`.trim();
+	// All controls have their values. The attribute is for whoever drives the page by a program. Gradio measured the tabs
+	// before they had their style, and puts into a menu what had no room then; it measures again when the window changes.
+	function ready() {
+		document.documentElement.dataset.ready = "true";
+		window.dispatchEvent(new Event("resize"));
+	}
+
+	// The values are kept when the page is left, and when nothing has been done for a while, as browsers may crash.
+	const AWHILE = 1000; // ms
+	const keepControls = () => document.getElementById("keep_controls")?.click();
+	let resting;
+	function onInput() {
+		clearTimeout(resting);
+		resting = setTimeout(keepControls, AWHILE);
 	}
 
 	function useTheme(name) {
@@ -119,8 +131,11 @@ const inpaintPage = (() => {
 	}
 
 	document.addEventListener("keydown", onKey);
+	for (const input of ["input", "change"]) document.addEventListener(input, onInput);
+	document.addEventListener("visibilitychange", () => document.hidden && keepControls());
+	window.addEventListener("pagehide", keepControls);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, make, ask, fillSlider, parameters, follow, remember, bringBack, ready, useTheme};
+	return {fitSize, make, ask, fillSlider, parameters, follow, keep, bringBack, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

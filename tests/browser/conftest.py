@@ -8,6 +8,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,35 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+class Visitors:
+    """Browsers' contexts that stay from test to test, one for each kind of screen: the scripts of the page are in their
+    caches then, and it loads sooner."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: dict[str, BrowserContext] = {}
+
+    @contextmanager
+    def page(self, url: str, options: dict[str, Any]) -> Iterator[Page]:
+        """An empty page of a visitor of whom `url` knows nothing. At the end nothing went wrong in the browser."""
+        kind = json.dumps(options)
+        if kind not in self._contexts:
+            self._contexts[kind] = self._browser.new_context(**options)
+        page, problems = watched(self._contexts[kind], url)
+        page.context.new_cdp_session(page).send(
+            "Storage.clearDataForOrigin", {"origin": url.rstrip("/"), "storageTypes": "local_storage,indexeddb"})
+        try:
+            yield page
+        finally:
+            page.close()
+        assert not problems
+
+
+@pytest.fixture(scope="session")
+def visitors(browser: Browser) -> Visitors:
+    return Visitors(browser)
+
+
 def watched(context: BrowserContext, allowed: str) -> tuple[Page, list[str]]:
     """A page and a list in which its errors and its requests to other hosts gather."""
     page = context.new_page()
@@ -112,14 +142,11 @@ def context_options() -> dict[str, Any]:
 
 
 @pytest.fixture
-def page(browser: Browser, canvas_app: CanvasApp, context_options: dict[str, Any]) -> Iterator[Page]:
-    context = browser.new_context(**context_options)
-    page, problems = watched(context, canvas_app.url)
-    page.goto(canvas_app.url)
-    page.wait_for_selector('#canvas .mc[data-ready="true"]')
-    yield page
-    context.close()
-    assert not problems
+def page(visitors: Visitors, canvas_app: CanvasApp, context_options: dict[str, Any]) -> Iterator[Page]:
+    with visitors.page(canvas_app.url, context_options) as page:
+        page.goto(canvas_app.url)
+        page.wait_for_selector('#canvas .mc[data-ready="true"]')
+        yield page
 
 
 EXAMPLES = ["a red apple", "two cats on the grass"]
@@ -208,18 +235,15 @@ def write_extension(settings: Settings, name: str, code: str) -> None:
 
 
 @pytest.fixture
-def web(browser: Browser, page_app: PageApp, context_options: dict[str, Any]) -> Iterator[Page]:
-    """The page, loaded. At the end nothing runs any more and nothing went wrong in the browser."""
-    context = browser.new_context(**context_options)
-    page, problems = watched(context, page_app.url)
-    open_page(page, page_app.url)
-    yield page
-    page_app.brake.allow(None)
-    for job in (*page_app.queue.pending(), *filter(None, [page_app.queue.current])):
-        page_app.queue.interrupt(job.id)
-        job.wait(10)
-    context.close()
-    assert not problems
+def web(visitors: Visitors, page_app: PageApp, context_options: dict[str, Any]) -> Iterator[Page]:
+    """The page, loaded. At the end nothing runs any more."""
+    with visitors.page(page_app.url, context_options) as page:
+        open_page(page, page_app.url)
+        yield page
+        page_app.brake.allow(None)
+        for job in (*page_app.queue.pending(), *filter(None, [page_app.queue.current])):
+            page_app.queue.interrupt(job.id)
+            job.wait(10)
 
 
 def open_page(page: Page, url: str) -> None:
@@ -235,9 +259,10 @@ def wait_ready(page: Page, language: str = "") -> None:
     """Until the tabs have their values: what is written before that may be overwritten."""
     wanted = f"[lang={language}]" if language else ""
     try:
-        page.wait_for_selector(f"html{wanted}[data-ready~=txt2img][data-ready~=img2img][data-ready~=inpaint]")
+        page.wait_for_selector(f"html{wanted}[data-ready]")
     except OutOfTime as error:
-        state = page.locator("html").evaluate("(root) => [document.readyState, root.lang, root.dataset.ready]")
+        state = page.locator("html").evaluate(
+            "(root) => [location.href, document.readyState, root.lang, root.dataset.ready, {...localStorage}]")
         waiting = [request.url for request in page.requests() if request.timing["responseEnd"] < 0]
         said = [message.text for message in page.console_messages()]
         raise AssertionError(f"The page is not ready: {state}, waiting for {waiting}, it said {said}") from error

@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 from fakes import FakeModel, fake_engine, write_checkpoint
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 import app
 from modules.api import create_api
@@ -27,7 +27,7 @@ from modules.jobs import JobQueue
 from modules.saving import Saver, save
 from modules.settings import Settings
 from tests.browser.canvas_driver import Canvas
-from tests.browser.conftest import wait_ready, watched
+from tests.browser.conftest import Visitors, wait_ready
 from tests.browser.page_driver import tab
 
 COUNT = 130
@@ -93,17 +93,14 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PastApp]:
 
 
 @pytest.fixture
-def view(browser: Browser, past: PastApp, context_options: dict[str, Any]) -> Iterator[Page]:
+def view(visitors: Visitors, past: PastApp, context_options: dict[str, Any]) -> Iterator[Page]:
     """The History tab, with its first tiles."""
-    context = browser.new_context(**context_options)
-    page, problems = watched(context, past.url)
-    page.goto(past.url)
-    wait_ready(page)
-    tab(page, "History")
-    expect(tiles(page).first).to_be_visible()
-    yield page
-    context.close()
-    assert not problems
+    with visitors.page(past.url, context_options) as page:
+        page.goto(past.url)
+        wait_ready(page)
+        tab(page, "History")
+        expect(tiles(page).first).to_be_visible()
+        yield page
 
 
 def tiles(page: Page) -> Locator:

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from modules import ui
+from modules.styles import load_styles
 from modules.ui.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, open_page, wait_ready, watched
@@ -56,6 +57,7 @@ TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history
 def chinese_page(browser: Browser, page_app: PageApp) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN")
     page, problems = watched(context, page_app.url)
+    open_page(page, page_app.url)
     yield page
     context.close()
     assert not problems
@@ -65,7 +67,7 @@ def chinese_page(browser: Browser, page_app: PageApp) -> Iterator[Page]:
 def chinese(chinese_page: Page, page_app: PageApp) -> Page:
     """The page as a Chinese browser gets it. Loading it takes long, so the tests share it as long as it is Chinese."""
     if chinese_page.evaluate("document.documentElement.lang") != "zh-CN":
-        open_page(chinese_page, page_app.url)
+        open_page(chinese_page, f"{page_app.url}?lang=zh-CN")
     return chinese_page
 
 
@@ -117,8 +119,10 @@ def test_what_is_sent_and_written_is_english(chinese: Page) -> None:
 def test_no_english_is_left(chinese: Page, page_app: PageApp, tmp_path: Path) -> None:
     engine = page_app.engine
     choices = ui.list_choices(engine)
-    files = [*(file.name for file in engine.catalog.checkpoints()), *(guest.name for guest in engine.plugins.guests)]
-    names = sorted({*NAMES.split(), *choices["sampler"], *choices["scheduler"], *files} - {"Automatic"},
+    own = [*(name for file in engine.catalog.checkpoints() for name in (file.name, file.title)),
+           *(guest.name for guest in engine.plugins.guests),
+           *(style.name for style in load_styles(engine.settings.styles_file))]
+    names = sorted({*NAMES.split(), *choices["sampler"], *choices["scheduler"], *own} - {"Automatic"},
                    key=len, reverse=True)
     foreign = re.compile(r"#[0-9a-f]{6}|An extension of the tests.|RuntimeError: the moon is full|"
                          r"(?<![A-Za-z])(" + "|".join(map(re.escape, names)) + r")(?![A-Za-z])")
@@ -169,6 +173,35 @@ def test_the_browser_chooses_and_the_choice_is_kept(chinese: Page) -> None:
     expect(page.get_by_role("button", name="Generate", exact=True)).to_be_visible()
     expect(page.get_by_role("slider", name="range slider for Sampling steps", exact=True)).to_be_visible()
     expect(page.locator("#txt2img_examples button:visible")).to_have_text([*EXAMPLES, "boat"])
+    assert page.evaluate("localStorage.getItem('inpaint-webui:language')") == "en"
+
+
+@pytest.mark.parametrize(("spoken", "chosen", "shown"), [
+    ("zh-CN", "en", "Drop Image Here"), ("en", "zh-CN", "将图像拖放到此处"), ("de", "", "Drop Image Here")])
+def test_gradio_speaks_the_same_language(browser: Browser, page_app: PageApp, spoken: str, chosen: str,
+                                         shown: str) -> None:
+    """What was chosen before, else English where the page does not speak that of the browser."""
+    context = browser.new_context(locale=spoken)
+    page, problems = watched(context, page_app.url)
+    page.add_init_script(f"localStorage.setItem('inpaint-webui:language', '{chosen}')")
+    open_page(page, page_app.url)
+    expect(page.locator("html")).to_have_attribute("lang", chosen or "en")
+    show(page, "pnginfo")
+    expect(page.get_by_text(shown).locator("visible=true")).to_be_visible()
+    context.close()
+    assert not problems
+
+
+def test_a_browser_that_keeps_nothing_shows_what_is_chosen(browser: Browser, page_app: PageApp) -> None:
+    context = browser.new_context(locale="zh-CN")
+    page, problems = watched(context, page_app.url)
+    page.add_init_script("Storage.prototype.setItem = () => {}")
+    page.goto(page_app.url)
+    wait_ready(page, "zh-CN")
+    page.evaluate("inpaintLanguage.choose('en')")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    context.close()
+    assert not problems
 
 
 def test_every_sentence_is_there_once_with_its_places() -> None:

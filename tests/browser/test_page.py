@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.canvas_driver import Canvas, photo
-from tests.browser.conftest import EXAMPLES, PageApp, open_page
+from tests.browser.conftest import EXAMPLES, PageApp, Visitors, open_page, wait_ready
 from tests.browser.page_driver import generate, order, set_number, shown_picture, stage, tab, wait_result, with_text
 
 
@@ -226,6 +226,21 @@ def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:
     expect(web.locator("#txt2img_prompt textarea")).to_have_value(EXAMPLES[1])
     web.locator("#txt2img_examples").get_by_role("button", name="boat").click()
     expect(web.locator("#txt2img_prompt textarea")).to_have_value(f"{EXAMPLES[1]} boat")
+
+
+def test_tabs_that_have_room_are_not_in_the_menu(visitors: Visitors, page_app: PageApp,
+                                                context_options: dict[str, Any]) -> None:
+    with visitors.page(page_app.url, context_options) as page:
+        page.add_init_script("""new MutationObserver((_, watch) => {
+            if (!document.head) return;
+            document.head.append(Object.assign(document.createElement("style"), {
+                textContent: "html:not([data-ready]) .tab-container button { padding: 0 99px !important; }"}));
+            watch.disconnect();
+        }).observe(document, {childList: true, subtree: true})""")
+        page.goto(page_app.url)
+        expect(page.get_by_role("button", name="More tabs")).to_be_visible()
+        wait_ready(page)
+        expect(page.get_by_role("tab", name="Settings")).to_be_visible()
 
 
 def test_every_control_has_a_name(web: Page) -> None:
