@@ -243,6 +243,23 @@ def test_tabs_that_have_room_are_not_in_the_menu(visitors: Visitors, page_app: P
         expect(page.get_by_role("tab", name="Settings")).to_be_visible()
 
 
+QUIET = """async () => {
+    asked = 0;
+    for (let frame = 0; frame < 20; frame++) await new Promise(everyFrame);
+    return !asked;
+}"""
+
+
+def test_an_open_page_that_does_nothing_asks_for_no_frames(visitors: Visitors, page_app: PageApp,
+                                                           context_options: dict[str, Any]) -> None:
+    with visitors.page(page_app.url, context_options) as page:
+        page.add_init_script("""window.asked = 0;
+            window.everyFrame = window.requestAnimationFrame.bind(window);
+            window.requestAnimationFrame = (callback) => (asked++, everyFrame(callback));""")
+        open_page(page, page_app.url)
+        assert any(page.evaluate(QUIET) for _ in range(100))
+
+
 def test_every_control_has_a_name(web: Page) -> None:
     for name in ("txt2img", "img2img", "inpaint"):
         tab(web, name)
