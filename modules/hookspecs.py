@@ -98,7 +98,7 @@ def wrap_model(model: SDModel, request: Txt2Img, arguments: Values,
     picture are encoded, and left when the pictures are done or another checkpoint comes into use.
 
     Change its networks (`unet`, `vae`, `text`) rather than `predict`: small masks and the step cache ask the UNet
-    itself.
+    itself. Nothing may write into what a network is given: the sampler goes on with it.
     """
 
 

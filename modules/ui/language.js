@@ -21,7 +21,6 @@ const inpaintLanguage = ((tables) => {
 		const known = (name) => (name === "en" || Object.hasOwn(tables, name) ? name : undefined);
 		const asked = known(new URLSearchParams(location.search).get(PARAMETER));
 		try {
-			if (asked) localStorage.setItem(STORED, asked);
 			return asked ?? known(localStorage.getItem(STORED));
 		} catch {
 			return asked; // a browser that keeps nothing

@@ -82,24 +82,32 @@ const inpaintPage = (() => {
 
 	// The controls over a reload, in the browser's storage, each with the value that the page started it with: where that
 	// is another one now, because a setting was changed, the control starts there. Nothing is kept before it has been
-	// brought back, nor by a window in which nothing was changed since.
-	const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+	// brought back, and only what was changed here since: another window may have kept the rest. A text box has no value
+	// until it is drawn.
+	const same = (one, other) => JSON.stringify(one ?? "") === JSON.stringify(other ?? "");
 	const CONTROLS = "inpaint-webui:controls";
 	let starts = null, known = null;
-	function keep(names, values) {
-		if (!starts || same(values, known)) return;
-		known = values;
+	function stored() {
 		try {
-			localStorage.setItem(CONTROLS, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, [starts[i], values[i]]]))));
+			return JSON.parse(localStorage.getItem(CONTROLS)) ?? {};
+		} catch {
+			return {}; // a browser that keeps nothing, or something else wrote there
+		}
+	}
+	function keep(names, values) {
+		if (!starts) return;
+		const changed = [...names.keys()].filter((i) => !same(values[i], known[i]));
+		if (!changed.length) return;
+		known = values;
+		const kept = {...stored(), ...Object.fromEntries(changed.map((i) => [names[i], [starts[i], values[i]]]))};
+		try {
+			localStorage.setItem(CONTROLS, JSON.stringify(kept));
 		} catch {} // a browser that keeps nothing
 	}
 	function bringBack(names, values) {
-		let kept = {};
-		try {
-			kept = JSON.parse(localStorage.getItem(CONTROLS)) ?? {};
-		} catch {} // the same, or something else wrote there
+		const kept = stored();
 		starts = values;
-		known = names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name][1] ?? values[i] : values[i]));
+		known = names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name]?.[1] ?? values[i] : values[i]));
 		return known;
 	}
 	// All controls have their values. The attribute is for whoever drives the page by a program. Gradio measured the tabs
@@ -132,7 +140,8 @@ const inpaintPage = (() => {
 	const AWHILE = 1000; // ms
 	const keepControls = () => document.getElementById("keep_controls")?.click();
 	let resting;
-	function onInput() {
+	function onInput(event) {
+		if (event.target.id === "keep_controls") return;
 		clearTimeout(resting);
 		resting = setTimeout(keepControls, AWHILE);
 	}
@@ -150,7 +159,7 @@ const inpaintPage = (() => {
 	}
 
 	document.addEventListener("keydown", onKey);
-	for (const input of ["input", "change"]) document.addEventListener(input, onInput);
+	for (const input of ["input", "change", "click"]) document.addEventListener(input, onInput);
 	document.addEventListener("visibilitychange", () => document.hidden && keepControls());
 	window.addEventListener("pagehide", keepControls);
 	if (document.body) begin();

@@ -88,23 +88,8 @@ class PackedConv2d(nn.Module):
         """In how many orders the weight is held."""
         return len(self._packed) + (self.weight is not None)
 
-    def plain_weight(self) -> Tensor:
-        """The weight in plain order again, (out, in / groups, kh, kw), bit for bit."""
-        if self.weight is None:
-            plain = self._plain()
-            self._make_room()
-            self.weight = nn.Parameter(plain, requires_grad=False)
-        return self.weight
-
-    def to_plain(self) -> nn.Module:
-        """An ordinary Conv2d with the same weight."""
-        conv = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding,
-                         self.dilation, self.groups, self.bias is not None, self.padding_mode, device="meta")
-        conv.weight, conv.bias = nn.Parameter(self.plain_weight(), requires_grad=False), self.bias
-        return conv
-
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
-        """As of an ordinary Conv2d, whatever order the weight is in."""
+        """As of an ordinary layer, bit for bit, whatever order the weight is in."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + "weight"] = self._plain().view(self.weight_shape)
 
@@ -155,13 +140,6 @@ class PackedLinear(PackedConv2d):
         cells = x.reshape(1, 1, -1, self.in_channels).permute(0, 3, 1, 2)  # (1, in, 1, rows)
         return self.convolve(cells, (0, 0)).permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_channels)
 
-    def to_plain(self) -> nn.Module:
-        """An ordinary Linear with the same weight."""
-        linear = nn.Linear(self.in_channels, self.out_channels, self.bias is not None, device="meta")
-        linear.weight = nn.Parameter(self.plain_weight().view(self.weight_shape), requires_grad=False)
-        linear.bias = cast(nn.Parameter, self.bias)  # or None
-        return linear
-
 
 def order_of(packed: Tensor) -> Order:
     """The order of a packed weight. Four bytes of the description are never written: a gap behind the data type."""
@@ -178,14 +156,6 @@ def pack(module: nn.Module) -> None:
             if packable(child):
                 setattr(parent, name, PackedLinear(child) if isinstance(child, nn.Linear) else
                         PackedConv2d(cast(nn.Conv2d, child)))
-
-
-def unpack(module: nn.Module) -> None:
-    """Undoes `pack`."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, PackedConv2d):
-                setattr(parent, name, child.to_plain())
 
 
 def weight_bytes(module: nn.Module) -> int:

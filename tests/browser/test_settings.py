@@ -72,6 +72,13 @@ def test_a_change_holds_at_once_everywhere(settings_tab: Page, page_app: PageApp
     assert remembered(engine.config, engine.settings) == Defaults(masked_content="latent noise")
 
 
+ANOTHER_WINDOW_KEEPS = """([name, entry]) => {
+    const kept = JSON.parse(localStorage["inpaint-webui:controls"]);
+    localStorage["inpaint-webui:controls"] = JSON.stringify({...kept, [name]: entry});
+    return Object.keys(kept);
+}"""
+
+
 def test_controls_start_at_the_settings_and_keep_what_was_done_to_them(settings_tab: Page, page_app: PageApp) -> None:
     page = settings_tab
     for name, value in (("steps", "7"), ("cfg_scale", "9")):
@@ -79,6 +86,8 @@ def test_controls_start_at_the_settings_and_keep_what_was_done_to_them(settings_
         box.fill(value)
         box.press("Tab")
     page.wait_for_function("JSON.parse(localStorage['inpaint-webui:controls'] ?? '{}')['txt2img/cfg_scale']?.[1] === 9")
+    kept = page.evaluate(ANOTHER_WINDOW_KEEPS, ["inpaint/prompt", [None, "a red boat"]])
+    assert kept == ["txt2img/steps", "txt2img/cfg_scale"], "and nothing that only looking at a tab fills"
     number(page, "txt2img", "n_iter").fill("3")
     expect(page.locator("#txt2img_n_iter input[type=range]")).to_have_value("3")  # and the page is left at once
     page_app.engine.set_options({KEY: {"steps": 40, "hr_denoising_strength": 0.3, "tab": "txt2img"}, "tiling": True})
@@ -91,6 +100,7 @@ def test_controls_start_at_the_settings_and_keep_what_was_done_to_them(settings_
     page.locator(".area-settings:visible").get_by_role("button", name="Advanced").click()
     expect(page.locator("#txt2img_tiling input")).to_be_checked()
     expect(number(page, "inpaint", "denoising_strength")).to_have_value("0.75")
+    expect(page.locator("#inpaint_prompt textarea")).to_have_value("a red boat")
 
 
 def test_pictures_that_are_not_saved_are_shown_all_the_same(settings_tab: Page, page_app: PageApp,

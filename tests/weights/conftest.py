@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from weights.loading import load
 
+from modules.weights import loader
 from modules.weights.model import StableDiffusion
 
 
@@ -37,6 +38,14 @@ def tiny_inpainting(checkpoints: Path) -> Path:
 @pytest.fixture(scope="session")
 def sd_model(tiny: Path) -> StableDiffusion:
     return load(tiny)
+
+
+@pytest.fixture(scope="session")
+def plain_model(tiny: Path) -> StableDiffusion:
+    """The same without packed weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "pack", lambda module: None)
+        return load(tiny)
 
 
 @pytest.fixture(scope="session")

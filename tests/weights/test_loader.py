@@ -177,10 +177,10 @@ def test_nothing_asks_the_network(tiny: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_swaps_leave_memory_flat(tiny: Path, tiny_inpainting: Path) -> None:
-    def swap(path: Path) -> weakref.ref[Any]:
+    def swap(path: Path) -> list[weakref.ref[Any]]:
         model = load(path)
         model.preview(torch.zeros(4, 8, 8))
-        return weakref.ref(model.unet)
+        return [weakref.ref(part) for part in (model, model.unet, model.vae, model.text)]
 
     for path in (tiny, tiny_inpainting) * 2:
         swap(path)
@@ -188,7 +188,7 @@ def test_swaps_leave_memory_flat(tiny: Path, tiny_inpainting: Path) -> None:
     before = resident_bytes()
     left = [swap(path) for path in (tiny, tiny_inpainting) * 4]
     gc.collect()
-    assert all(reference() is None for reference in left)
+    assert all(reference() is None for parts in left for reference in parts)
     assert resident_bytes() - before < 100e6  # a quarter of the 60 MB kept at each of the eight swaps would show
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
 from modules.weights.model import StableDiffusion
-from modules.weights.packing import PackedConv2d, pack, unpack
+from modules.weights.packing import PackedConv2d
 from modules.weights.window import UNetWindow, deepest_cell
 
 SIZE = (32, 24)  # width, height
@@ -25,13 +23,12 @@ def cut(x: Tensor, box: tuple[int, int, int, int]) -> Tensor:
     return x[:, :, box[1]:box[3], box[0]:box[2]]
 
 
-@pytest.fixture(params=["plain", "packed"])
-def model(request: pytest.FixtureRequest, sd_model: StableDiffusion) -> Iterator[StableDiffusion]:
-    if request.param == "plain":
-        unpack(sd_model.unet)
-    assert any(isinstance(layer, PackedConv2d) for layer in sd_model.unet.modules()) == (request.param == "packed")
-    yield sd_model
-    pack(sd_model.unet)
+@pytest.fixture(params=["plain_model", "sd_model"])
+def model(request: pytest.FixtureRequest) -> StableDiffusion:
+    model: StableDiffusion = request.getfixturevalue(request.param)
+    packed = any(isinstance(layer, PackedConv2d) for layer in model.unet.modules())
+    assert packed == (request.param == "sd_model")
+    return model
 
 
 @pytest.mark.parametrize("box", [(8, 8, 16, 16), (0, 0, 8, 24), (24, 16, 32, 24), (0, 0, 32, 24), (10, 3, 17, 9)])
