@@ -16,8 +16,8 @@ from torch import Tensor, nn
 PROGRAMS = 64
 """Sizes that are compiled for; after those the network runs as it is."""
 
-OPTIONS: dict[str, Any] = {"cpu": {"freezing": True}, "cuda": {"triton.cudagraphs": True}}
-"""TorchInductor's, by device."""
+CONFIG: dict[str, dict[str, Any]] = {"cpu": {"freezing": True}, "cuda": {"triton.cudagraphs": True}}
+"""TorchInductor's, by device. `freezing` has no effect as an option of `torch.compile`: TorchDynamo asks for it too."""
 
 
 class CompiledUNet:
@@ -33,8 +33,8 @@ class CompiledUNet:
         dynamo = cast(Any, torch)._dynamo.config
         dynamo.recompile_limit = PROGRAMS
         dynamo.suppress_errors = True
-        options = OPTIONS.get(device.type) if backend == "inductor" else None
-        self._run = torch.compile(unet, dynamic=False, backend=backend, options=options)
+        self._config = CONFIG.get(device.type, {})
+        self._run = torch.compile(unet, dynamic=False, backend=backend)
         self.sizes: set[tuple[int, ...]] = set()
         """Of latents that it was called for, (height, width)."""
 
@@ -42,5 +42,6 @@ class CompiledUNet:
         """x (B, C, h, w), t (B,), context (B, tokens, C) -> eps (B, 4, h, w), float32."""
         self.sizes.add(tuple(x.shape[2:]))
         cast(Any, torch.compiler).cudagraph_mark_step_begin()
-        eps = self._run(x, t, context, return_dict=False)[0]
+        with cast(Any, torch)._inductor.config.patch(self._config):
+            eps = self._run(x, t, context, return_dict=False)[0]
         return cast(Tensor, eps).to(torch.float32, copy=True)  # the next call may write where this one did

@@ -39,7 +39,12 @@ def forgotten() -> Iterator[None]:
     cast(Any, torch)._dynamo.reset()
 
 
+FROZEN: list[bool] = []
+"""Whether weights were constants when a network was handed to the backend."""
+
+
 def no_compiler(*_: Any) -> Any:
+    FROZEN.append(cast(Any, torch)._inductor.config.freezing)
     raise FileNotFoundError("c++")
 
 
@@ -53,6 +58,11 @@ def test_compiled_as_plain(tmp_path: Path, backend: Any) -> None:
     torch.testing.assert_close(compiled(*asking(6, 4, 8)), plain, rtol=0, atol=ATOL)
     assert compiled.sizes == {(4, 6)}
     assert any(tmp_path.rglob("*.so")) == (backend == "inductor")
+    if backend == "inductor":
+        assert cast(Any, torch)._dynamo.utils.counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"]
+    else:
+        assert FROZEN
+        assert all(FROZEN)
 
 
 def test_a_model_steps_compiled_and_works_on_parts_as_ever(tiny: Path, sd_model: StableDiffusion, tmp_path: Path,
