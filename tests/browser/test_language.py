@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from modules import ui
 from modules.styles import load_styles
 from modules.ui.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
-from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, open_page, wait_ready, watched
+from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, Visitors, open_page, wait_ready
 from tests.browser.page_driver import generate, set_number
 
 COLLECT = """async () => {
@@ -54,13 +54,10 @@ TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history
 
 
 @pytest.fixture(scope="module")
-def chinese_page(browser: Browser, page_app: PageApp) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN")
-    page, problems = watched(context, page_app.url)
-    open_page(page, page_app.url)
-    yield page
-    context.close()
-    assert not problems
+def chinese_page(visitors: Visitors, page_app: PageApp) -> Iterator[Page]:
+    with visitors.page(page_app.url, {"viewport": {"width": 1280, "height": 900}, "locale": "zh-CN"}) as page:
+        open_page(page, page_app.url)
+        yield page
 
 
 @pytest.fixture
@@ -178,30 +175,24 @@ def test_the_browser_chooses_and_the_choice_is_kept(chinese: Page) -> None:
 
 @pytest.mark.parametrize(("spoken", "chosen", "shown"), [
     ("zh-CN", "en", "Drop Image Here"), ("en", "zh-CN", "将图像拖放到此处"), ("de", "", "Drop Image Here")])
-def test_gradio_speaks_the_same_language(browser: Browser, page_app: PageApp, spoken: str, chosen: str,
+def test_gradio_speaks_the_same_language(visitors: Visitors, page_app: PageApp, spoken: str, chosen: str,
                                          shown: str) -> None:
     """What was chosen before, else English where the page does not speak that of the browser."""
-    context = browser.new_context(locale=spoken)
-    page, problems = watched(context, page_app.url)
-    page.add_init_script(f"localStorage.setItem('inpaint-webui:language', '{chosen}')")
-    open_page(page, page_app.url)
-    expect(page.locator("html")).to_have_attribute("lang", chosen or "en")
-    show(page, "pnginfo")
-    expect(page.get_by_text(shown).locator("visible=true")).to_be_visible()
-    context.close()
-    assert not problems
+    with visitors.page(page_app.url, {"locale": spoken}) as page:
+        page.add_init_script(f"localStorage.setItem('inpaint-webui:language', '{chosen}')")
+        open_page(page, page_app.url)
+        expect(page.locator("html")).to_have_attribute("lang", chosen or "en")
+        show(page, "pnginfo")
+        expect(page.get_by_text(shown).locator("visible=true")).to_be_visible()
 
 
-def test_a_browser_that_keeps_nothing_shows_what_is_chosen(browser: Browser, page_app: PageApp) -> None:
-    context = browser.new_context(locale="zh-CN")
-    page, problems = watched(context, page_app.url)
-    page.add_init_script("Storage.prototype.setItem = () => {}")
-    page.goto(page_app.url)
-    wait_ready(page, "zh-CN")
-    page.evaluate("inpaintLanguage.choose('en')")
-    expect(page.locator("html")).to_have_attribute("lang", "en")
-    context.close()
-    assert not problems
+def test_a_browser_that_keeps_nothing_shows_what_is_chosen(visitors: Visitors, page_app: PageApp) -> None:
+    with visitors.page(page_app.url, {"locale": "zh-CN"}) as page:
+        page.add_init_script("Storage.prototype.setItem = () => {}")
+        page.goto(page_app.url)
+        wait_ready(page, "zh-CN")
+        page.evaluate("inpaintLanguage.choose('en')")
+        expect(page.locator("html")).to_have_attribute("lang", "en")
 
 
 def test_every_sentence_is_there_once_with_its_places() -> None:
