@@ -111,7 +111,7 @@ def look(settings: Settings) -> dict[str, Any]:
     from modules.ui.theme import theme
 
     chosen = f"inpaintPage.useTheme({settings.theme!r});" if settings.theme else ""
-    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "prompts.js"))
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("gradio.js", "page.js", "prompts.js"))
     early = Middleware(EarlyScript, script=f"{language.script()}{script}{chosen}")
     return {"theme": theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"),
             "app_kwargs": {"middleware": [early]}}

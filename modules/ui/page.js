@@ -117,25 +117,6 @@ const inpaintPage = (() => {
 		window.dispatchEvent(new Event("resize"));
 	}
 
-	// Gradio counts the seconds of its "Loading..." at every frame, also when that is gone: a tenth of a core for as long
-	// as the page is open. Once it is ready, a count that began before gets no more frames.
-	const COUNTS = /performance\.now\(\)/;
-	const nextFrame = window.requestAnimationFrame.bind(window);
-	const isReady = () => "ready" in document.documentElement.dataset;
-	let early = false; // while a frame runs that was asked for before the page was ready, or by one that was
-	window.requestAnimationFrame = (callback) => {
-		const mark = early || !isReady();
-		if (mark && isReady() && COUNTS.test(callback)) return 0;
-		return nextFrame((time) => {
-			early = mark;
-			try {
-				callback(time);
-			} finally {
-				early = false;
-			}
-		});
-	};
-
 	// The values are kept when the page is left, and when nothing has been done for a while, as browsers may crash.
 	const AWHILE = 1000; // ms
 	const keepControls = () => document.getElementById("keep_controls")?.click();

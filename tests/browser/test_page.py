@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import EXAMPLES, PageApp, Visitors, open_page, wait_ready
@@ -230,6 +230,8 @@ def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:
 
 def test_tabs_that_have_room_are_not_in_the_menu(visitors: Visitors, page_app: PageApp,
                                                 context_options: dict[str, Any]) -> None:
+    held: list[Route] = []
+    go_on: list[bool] = []
     with visitors.page(page_app.url, context_options) as page:
         page.add_init_script("""new MutationObserver((_, watch) => {
             if (!document.head) return;
@@ -237,10 +239,50 @@ def test_tabs_that_have_room_are_not_in_the_menu(visitors: Visitors, page_app: P
                 textContent: "html:not([data-ready]) .tab-container button { padding: 0 99px !important; }"}));
             watch.disconnect();
         }).observe(document, {childList: true, subtree: true})""")
+        page.route("**/gradio_api/run/**", lambda route: route.continue_() if go_on else held.append(route))
         page.goto(page_app.url)
         expect(page.get_by_role("button", name="More tabs")).to_be_visible()
+        go_on.append(True)
+        for route in held:
+            route.continue_()
         wait_ready(page)
         expect(page.get_by_role("tab", name="Settings")).to_be_visible()
+
+
+LATE_END = """(() => {
+    const get = window.fetch;
+    let began, asked;
+    window.ending = new Promise((resolve) => (began = resolve));
+    const next = new Promise((resolve) => (asked = resolve));
+    window.fetch = async (...question) => {
+        const answer = await get(...question);
+        const url = question[0].url ?? String(question[0]);
+        if (window.next && url.includes("/queue/join")) asked();
+        if (!url.includes("/queue/data")) return answer;
+        const late = new TransformStream({async transform(text, stream) {
+            const end = text.includes("close_stream") ? text.lastIndexOf("data:") : text.length;
+            stream.enqueue(text.slice(0, end));
+            if (end === text.length) return;
+            began();
+            await next;
+            for (let frames = 0; frames < 10; frames++) await new Promise(requestAnimationFrame);
+            stream.enqueue(text.slice(end));
+        }});
+        const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(late);
+        return new Response(body.pipeThrough(new TextEncoderStream()), answer);
+    };
+})()"""
+
+
+def test_what_is_asked_while_the_stream_of_answers_ends_is_answered(visitors: Visitors, page_app: PageApp,
+                                                                    context_options: dict[str, Any]) -> None:
+    with visitors.page(page_app.url, context_options) as page:
+        page.add_init_script(LATE_END)
+        open_page(page, page_app.url)
+        tab(page, "txt2img")
+        set_number(page, "txt2img_steps", 2)
+        page.evaluate("ending.then(() => (window.next = true))")
+        assert "Steps: 2" in generate(page, "txt2img")
 
 
 QUIET = """async () => {
