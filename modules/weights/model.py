@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from modules.memory import free_memory
 from modules.sampling.types import Box, DeepCache, Window
 from modules.weights import strips
-from modules.weights.chunks import token_count
 from modules.weights.compiling import CompiledUNet
 from modules.weights.deep import UNetDeepCache
 from modules.weights.memo import Memo, fingerprint
@@ -62,21 +61,13 @@ class StableDiffusion:
         """Bytes that its weights take, packed or not."""
         return sum(weight_bytes(module) for module in (self.unet, self.vae, self.text.clip))
 
-    def encode_prompt(self, text: str, *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
-        """Words to context, shape (77 * chunks, channels)."""
-        return self.encode_prompts([text], clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack)[0]
-
     def encode_prompts(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
-        """The texts of one prompt's schedule together, shape (texts, 77 * chunks, channels).
+        """Words to context: the texts of one prompt's schedule together, shape (texts, 77 * chunks, channels).
 
         Not the same as one after the other: emphasis "Original" restores the mean over all of them, as WebUI does.
         """
         return self._contexts.get((*texts, clip_skip, emphasis, comma_backtrack), lambda: self.text.encode(
             texts, clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack))
-
-    def token_count(self, text: str) -> tuple[int, int]:
-        """(tokens, room for them in whole chunks of 75), for a text without schedules."""
-        return token_count(text)
 
     @torch.no_grad()
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:

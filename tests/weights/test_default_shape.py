@@ -73,8 +73,8 @@ def test_the_text_encoder(pair: tuple[StableDiffusion, Any]) -> None:
     tokens = torch.tensor([[START, *words, *[END] * (76 - len(words))]])
     with torch.no_grad():
         expected = networks["cond_stage_model.transformer."](tokens)
-    ours = model.encode_prompt("a red apple on the beach", clip_skip=1, emphasis="Original", comma_backtrack=20)
-    torch.testing.assert_close(ours, expected[0], atol=1e-5, rtol=1e-4)
+    contexts = model.encode_prompts(["a red apple on the beach"], clip_skip=1, emphasis="Original", comma_backtrack=20)
+    torch.testing.assert_close(contexts, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_without_its_metadata_the_file_says_what_is_missing(tmp_path: Path) -> None:

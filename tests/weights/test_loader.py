@@ -173,7 +173,7 @@ def test_nothing_asks_the_network(tiny: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     model = load(tiny)
-    model.encode_prompt("a dog", clip_skip=1, emphasis="Original", comma_backtrack=20)
+    model.encode_prompts(["a dog"], clip_skip=1, emphasis="Original", comma_backtrack=20)
 
 
 def test_swaps_leave_memory_flat(tiny: Path, tiny_inpainting: Path) -> None:

@@ -22,7 +22,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def context(model: StableDiffusion, text: str = "a dog") -> Tensor:
-    return model.encode_prompt(text, clip_skip=1, emphasis="Original", comma_backtrack=20)[None]
+    return model.encode_prompts([text], clip_skip=1, emphasis="Original", comma_backtrack=20)
 
 
 def test_alphas_are_stable_diffusions() -> None:
