@@ -73,13 +73,14 @@ def answers(history: History, root_path: str) -> list[Callable[[Any], Answer]]:
         wanted = _filter(question.get("filter"))
         limit = min(max(_number(question.get("limit")), 1), MOST_PICTURES)
         after = question.get("after")
+        now = state()  # before the pictures: what is found meanwhile will be looked for again
         pictures = history.page(wanted, (_number(after[0]), _number(after[1])) if after else None, limit)
         found = {"pictures": [_shown(picture, root_path) for picture in pictures],
                  # As text, because a number of nanoseconds is more than JavaScript counts to.
                  "cursor": list(map(str, pictures[-1].cursor)) if len(pictures) == limit else None}
         if after:
             return found
-        return found | state() | {"count": history.count(wanted), "models": history.models(),
+        return found | now | {"count": history.count(wanted), "models": history.models(),
                                   "samplers": history.samplers()}
 
     def look(question: Question) -> Answer:

@@ -71,8 +71,10 @@ class Results:
         def start(*arguments: Any) -> str:
             return submit(*arguments).id
 
+        # Generate is there again a moment before the watching of the job before has ended: the next one waits for that.
         button.click(start, inputs, self.job_id, **LIVE).success(
-            self.watch, self.job_id, self.outputs, **LIVE).then(header.idle, None, header.status, **AT_ONCE)
+            self.watch, self.job_id, self.outputs, trigger_mode="always_last", **LIVE).then(
+                header.idle, None, header.status, **AT_ONCE)
 
     @property
     def outputs(self) -> list[Component]:
@@ -92,7 +94,7 @@ class Results:
     def _follow(self, job: Job | None, *, is_news: bool) -> Iterator[dict[Any, Any]]:
         """Until the job is over, a few times a second at most, what has changed."""
         if job is None:
-            yield self._buttons(running=False) | {self.stage: ""}
+            yield {self.stage: ""}
             return
         buttons = self._buttons(running=True)
         for frame in frames(job):

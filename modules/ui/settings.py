@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import gradio as gr
@@ -70,6 +71,7 @@ def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Ta
 
 def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[Any], dict[str, Any]]]:
     """What the tab may ask. A problem is answered with {"problem": one sentence}."""
+    changing = Lock()  # what the controls begin with is one entry of the configuration: it is read, changed and written
 
     def read(question: Mapping[str, Any]) -> dict[str, Any]:
         return {"sections": sections(settings, lists()), "values": values()}
@@ -79,7 +81,8 @@ def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[
         _check_choices(question, lists())
         ours = {name: value for name, value in question.items() if name in _names(Options)}
         starting = {name: value for name, value in question.items() if name in _names(Defaults)}
-        engine.set_options(ours | ({KEY: entries(engine.config, settings, starting)} if starting else {}))
+        with changing:
+            engine.set_options(ours | ({KEY: entries(engine.config, settings, starting)} if starting else {}))
         return {"values": values()}
 
     def values() -> dict[str, Any]:

@@ -33,7 +33,7 @@ from modules.saving import Saver
 from modules.settings import Settings
 from modules.ui.canvas import MaskCanvas, MaskData
 from tests.browser.canvas_driver import Canvas, photo
-from tests.browser.page_driver import tab
+from tests.browser.page_driver import settle, tab
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -243,7 +243,7 @@ def web(visitors: Visitors, page_app: PageApp, context_options: dict[str, Any]) 
         page_app.brake.allow(None)
         for job in (*page_app.queue.pending(), *filter(None, [page_app.queue.current])):
             page_app.queue.interrupt(job.id)
-            job.wait(10)
+            assert job.wait(60)
 
 
 def open_page(page: Page, url: str) -> None:
@@ -260,6 +260,7 @@ def wait_ready(page: Page, language: str = "") -> None:
     wanted = f"[lang={language}]" if language else ""
     try:
         page.wait_for_selector(f"html{wanted}[data-ready]")
+        settle(page)
     except OutOfTime as error:
         state = page.locator("html").evaluate(
             "(root) => [location.href, document.readyState, root.lang, root.dataset.ready, {...localStorage}]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ def tab(page: Page, name: str) -> None:
         page.locator(".overflow-menu > button").first.click()
         shown = page.locator(".overflow-dropdown").first.get_by_role("button", name=name, exact=True)
     shown.click()
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Waits until Gradio has measured the bar of tabs and, where a tab was opened for the first time, has written the
+    values of its controls once more; both it does in the next frames."""
+    page.evaluate("""async () => {
+        for (let frames = 0; frames < 3; frames++) await new Promise(requestAnimationFrame);
+    }""")
 
 
 def set_number(page: Page, elem_id: str, value: int) -> None:
@@ -33,11 +43,16 @@ def order(page: Page, button: str, queue: JobQueue) -> None:
     page.locator(f"#{button}").click()
     job = queue.current
     assert job is not None
-    for _ in range(5000):  # the click is on its way
-        if job.interrupted or job.skipped:
+    until(page, lambda: job.interrupted or job.skipped)
+
+
+def until(page: Page, holds: Callable[[], bool]) -> None:
+    """Waits, while the page goes on, for something on the server that what was done there brings about."""
+    for _ in range(5000):
+        if holds():
             return
         page.evaluate("new Promise(requestAnimationFrame)")
-    raise AssertionError(f"{button} was not heard")
+    raise AssertionError("That did not reach the server.")
 
 
 def generate(page: Page, name: str) -> str:

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp, open_page
-from tests.browser.page_driver import generate, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, set_number, shown_picture, tab, until
 
 SHOTS = os.environ.get("SHOTS")
 """Where pictures of the page are put, for those who want to look at them."""
@@ -65,7 +65,11 @@ def changed(picture: Image.Image) -> tuple[int, int]:
 
 
 def test_the_tab_tells_the_truth_and_remembers(web: Page, page_app: PageApp) -> None:
+    plugins = page_app.engine.plugins
+    neighbours = web.locator('#extension_detailer_settings [data-name="neighbours"] input[type=number]')
+    plugins.set("detailer", "neighbours", 7)
     tab(web, "Extensions")
+    expect(neighbours).to_have_value("7")
     state = web.locator("#extension_broken_state")
     expect(state).to_contain_text("It was not loaded: RuntimeError: the moon is full")
     expect(state).to_contain_text("Not in use")
@@ -74,16 +78,17 @@ def test_the_tab_tells_the_truth_and_remembers(web: Page, page_app: PageApp) -> 
 
     web.locator("#extension_masktools_on input").uncheck()
     expect(web.locator("#extension_masktools_state")).to_contain_text("In use until the next start")
-    web.locator('#extension_detailer_settings [data-name="neighbours"] input[type=number]').fill("9")
-    config = page_app.engine.settings.config_file
+    neighbours.fill("9")
+    until(web, lambda: page_app.engine.config.values().get("detailer_neighbours") == 9)
     expect(web.locator("#extension_masktools_on input")).not_to_be_checked()
-    open_page(web, page_app.url)
-    tab(web, "Extensions")
-    expect(web.locator("#extension_masktools_on input")).not_to_be_checked()
-    expect(web.locator('#extension_detailer_settings [data-name="neighbours"] input[type=number]')).to_have_value("9")
-    remembered = json.loads(config.read_text("utf-8"))
+    remembered = json.loads(page_app.engine.settings.config_file.read_text("utf-8"))
     assert remembered["disabled_extensions"] == ["masktools"]
     assert remembered["detailer_neighbours"] == 9
+    open_page(web, page_app.url)
+    plugins.set("detailer", "neighbours", 8)
+    tab(web, "Extensions")
+    expect(neighbours).to_have_value("8")
+    expect(web.locator("#extension_masktools_on input")).not_to_be_checked()
     web.locator("#extension_masktools_on input").check()
     expect(web.locator("#extension_masktools_state")).not_to_contain_text("until")
     expect(web.locator("#tab_extensions input[type=file], #tab_extensions input[type=text]")).to_have_count(0)

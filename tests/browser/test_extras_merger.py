@@ -28,6 +28,8 @@ from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp
 from tests.browser.page_driver import generate, order, set_number, shown_picture, tab
 
+SLOW = 180  # seconds, for what another thread waits for
+
 TEXT = "a boat\nSteps: 5, Sampler: Euler, CFG scale: 7, Seed: 11, Size: 104x64"
 
 
@@ -149,7 +151,7 @@ class Steps:
 
     def __call__(self, tile: Image.Image) -> Image.Image:
         self.begun.release()
-        assert self.go_on.acquire(timeout=60)
+        assert self.go_on.acquire(timeout=SLOW)
         return tile.resize((tile.width * 2, tile.height * 2), Image.Resampling.NEAREST)
 
 
@@ -179,9 +181,9 @@ def test_a_batch_goes_on_after_a_bad_file_and_can_be_stopped(
     expect(web.locator("#extras_gallery .thumbnails img")).to_have_count(2)
 
     for _ in made:
-        assert steps.begun.acquire(timeout=60)
+        assert steps.begun.acquire(timeout=SLOW)
     web.locator("#extras_generate").click()
-    assert steps.begun.acquire(timeout=60)
+    assert steps.begun.acquire(timeout=SLOW)
     order(web, "extras_interrupt", page_app.queue)
     expect(web.locator("#extras_stage [role=status]")).to_contain_text("Enlarging with slow")
     steps.go_on.release(9)
@@ -255,7 +257,7 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
 
     def hashed_slowly(file: CheckpointFile) -> str:
         begun.set()
-        assert go_on.wait(60)
+        assert go_on.wait(SLOW)
         return "0" * 64
 
     monkeypatch.setattr(catalog, "sha256", hashed_slowly)
@@ -263,7 +265,7 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
     choose(web, "merger_a", "ma.safetensors")
     choose(web, "merger_b", "mb.safetensors")
     web.locator("#merger_merge").click()
-    assert begun.wait(60)
+    assert begun.wait(SLOW)
     order(web, "merger_interrupt", page_app.queue)
     go_on.set()
     expect(said(web, "merger")).to_have_text("Interrupted.")

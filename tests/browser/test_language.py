@@ -15,7 +15,7 @@ from modules.styles import load_styles
 from modules.ui.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, Visitors, open_page, wait_ready
-from tests.browser.page_driver import generate, set_number
+from tests.browser.page_driver import generate, set_number, settle
 
 COLLECT = """async () => {
     const kept = "[translate=no], .token, .caption-label, .examples, .tokens ol";
@@ -70,12 +70,14 @@ def chinese(chinese_page: Page, page_app: PageApp) -> Page:
 
 def show(page: Page, name: str) -> None:
     page.locator(f"#tab_{name}-button").click()
+    settle(page)
 
 
 def everything(page: Page, picture: Path) -> Iterator[str]:
     """Every text of every tab, with what opens opened and each script chosen in turn."""
     for name in TABS:
         show(page, name)
+        expect(page.locator(f"#tab_{name} :is(button, input)").first).to_be_attached()
         if name in ("inpaint", "img2img"):
             Canvas(page, [], {"inpaint": "#inpaint_canvas", "img2img": "#img2img_image"}[name]).open(picture)
         if name == "settings":
@@ -86,6 +88,7 @@ def everything(page: Page, picture: Path) -> Iterator[str]:
         yield from page.evaluate(COLLECT)
         if name in ("txt2img", "img2img"):
             scripts = page.locator(f"#{name}_script .sf-dropdown select").first
+            expect(scripts).to_be_visible()
             for title in scripts.locator("option").evaluate_all("(all) => all.map((one) => one.value)"):
                 scripts.select_option(title)
                 yield from page.evaluate(COLLECT)
@@ -106,6 +109,9 @@ def test_what_is_sent_and_written_is_english(chinese: Page) -> None:
     assert "Hires upscaler: Latent (nearest)," in text
     assert "Script: Prompt matrix" in text
     show(page, "inpaint")
+    remove = page.locator('#inpaint_canvas [data-act="remove"]')
+    if remove.is_enabled():
+        remove.click()
     page.locator("#inpaint_fill").get_by_label("填充").check()
     page.locator("#inpaint_generate").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("请先选择一张图片")

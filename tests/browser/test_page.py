@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import EXAMPLES, PageApp, Visitors, open_page, wait_ready
@@ -118,23 +118,21 @@ def test_a_reload_finds_the_running_job_and_its_result(web: Page, page_app: Page
     assert wait_result(web, "txt2img").startswith("found again")
 
 
-def test_a_second_person_sees_the_place_in_the_queue(web: Page, browser: Browser, page_app: PageApp) -> None:
+def test_a_second_person_sees_the_place_in_the_queue(web: Page, visitors: Visitors, page_app: PageApp) -> None:
     tab(web, "txt2img")
     page_app.brake.allow(1)
     web.locator("#txt2img_generate").click()
     expect(stage(web, "txt2img")).to_contain_text("step 1 of 20")
-    other_context = browser.new_context()
-    other = other_context.new_page()
-    open_page(other, page_app.url)
-    tab(other, "txt2img")
-    other.locator("#txt2img_generate").click()
-    expect(stage(other, "txt2img")).to_contain_text("1 job is before this one")
-    other.locator("#txt2img_interrupt").click()
-    expect(stage(other, "txt2img")).to_contain_text("Interrupted")
+    with visitors.page(page_app.url, {}) as other:
+        open_page(other, page_app.url)
+        tab(other, "txt2img")
+        other.locator("#txt2img_generate").click()
+        expect(stage(other, "txt2img")).to_contain_text("1 job is before this one")
+        other.locator("#txt2img_interrupt").click()
+        expect(stage(other, "txt2img")).to_contain_text("Interrupted")
     expect(web.locator("#txt2img_interrupt")).to_be_visible()
     page_app.brake.allow(None)
     wait_result(web, "txt2img")
-    other_context.close()
 
 
 def test_swap_of_the_checkpoint(web: Page, page_app: PageApp) -> None:
@@ -151,6 +149,7 @@ def test_swap_of_the_checkpoint(web: Page, page_app: PageApp) -> None:
     assert page_app.engine.model_name == "second"
     tab(web, "txt2img")
     set_number(web, "txt2img_steps", 1)
+    expect(web.locator("#txt2img_width input[type=number]")).to_have_value("256")
     text = generate(web, "txt2img")
     assert "Model: second" in text
     assert "Size: 256x256" in text, "the size follows what the checkpoint is made for"

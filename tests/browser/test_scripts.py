@@ -12,8 +12,6 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import PageApp, open_page
 from tests.browser.page_driver import order, set_number, stage, tab
 
-SLOW = 90_000
-
 
 def form(page: Page, name: str) -> Locator:
     """The control of the chosen script that is called `name`."""
@@ -43,9 +41,9 @@ def set_up_plot(page: Page) -> None:
 def run_to_the_end(page: Page, app: PageApp) -> None:
     app.brake.allow(0)
     page.locator("#txt2img_generate").click()
-    expect(page.locator("#txt2img_interrupt")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#txt2img_interrupt")).to_be_visible()
     app.brake.allow(None)
-    expect(page.locator("#txt2img_generate")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#txt2img_generate")).to_be_visible()
 
 
 def newest(outputs: Path, count: int) -> Image.Image:
@@ -64,7 +62,7 @@ def test_a_plot_is_watched_stopped_saved_and_made_again(web: Page, page_app: Pag
     order(web, "txt2img_interrupt", page_app.queue)
     page_app.brake.allow(None)
     parameters = web.locator("#txt2img_infotext textarea")
-    expect(parameters).to_have_value(re.compile("Script: X/Y/Z plot"), timeout=SLOW)
+    expect(parameters).to_have_value(re.compile("Script: X/Y/Z plot"))
     expect(stage(web, "txt2img")).to_contain_text("Interrupted")
     text = parameters.input_value()
     assert ('X Type: Steps, X Values: "2,3,4", Y Type: Prompt S/R, Y Values: "red,blue,green", '

@@ -16,7 +16,7 @@ from modules.options import Options
 from modules.ui.defaults import KEY, Defaults, remembered
 from tests.browser.canvas_driver import photo
 from tests.browser.conftest import PageApp
-from tests.browser.page_driver import generate, set_number, shown_picture, tab, wait_result
+from tests.browser.page_driver import generate, set_number, settle, shown_picture, tab, wait_result
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def write(page: Page, name: str, value: str) -> None:
 def number(page: Page, tab: str, name: str) -> Locator:
     """A control's number, in its tab, which is shown for that: what is in a tab is not there before."""
     page.locator(f"#tab_{tab}-button").click()
+    settle(page)
     return page.locator(f"#{tab}_{name} input[type=number]")
 
 

@@ -7,7 +7,9 @@ const rows = new Map(); // name -> {about, row, control}
 let values = {};
 
 const {make} = inpaintPage;
-const ask = (name, question) => inpaintPage.ask(server, name, question);
+// One after the other, as answers may overtake each other.
+let answered = Promise.resolve();
+const ask = (name, question) => answered = answered.then(() => inpaintPage.ask(server, name, question));
 
 // --- one control for each kind of setting: its nodes, what it says, and how it shows a value
 
