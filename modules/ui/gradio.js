@@ -20,8 +20,8 @@
 	};
 
 	// The queue's answers come in a stream, which the server ends when no question is open. What is asked at that moment is
-	// answered in the next stream, but Gradio opens none: it has not read yet that this one has ended. So it does not read
-	// that as long as a question is open: the next stream goes on in the same answer.
+	// answered in the next stream, but Gradio opens none, because it has not read yet that this one has ended. So the end is
+	// kept from it as long as a question is open, and it reads the next stream as a continuation of this one.
 	const get = window.fetch.bind(window);
 	const asking = new Set(); // promises of questions on their way to the server
 	const open = new Map(); // [event id]: 1 until it is answered, -1 where the answer came before the id
