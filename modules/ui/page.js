@@ -17,6 +17,11 @@ const inpaintPage = (() => {
 		if (done) event.preventDefault();
 	}
 
+	// A double click is one press: its second half would meet Interrupt, which takes the place of Generate.
+	function onClick(event) {
+		if (event.detail > 1 && event.target.closest(".go, .interrupt")) event.stopImmediatePropagation();
+	}
+
 	// Buttons that are only a sign get their title and name from a class, title--What_it_does. A text box with a copy
 	// button is not inside its label.
 	function nameControls() {
@@ -140,6 +145,7 @@ const inpaintPage = (() => {
 	}
 
 	document.addEventListener("keydown", onKey);
+	document.addEventListener("click", onClick, {capture: true});
 	for (const input of ["input", "change", "click"]) document.addEventListener(input, onInput);
 	document.addEventListener("visibilitychange", () => document.hidden && keepControls());
 	window.addEventListener("pagehide", keepControls);

@@ -320,3 +320,18 @@ def test_a_phone_needs_no_sideways_scrolling(web: Page, context_options: dict[st
             web.locator("#pnginfo_image input[type=file]").set_input_files(file)
             expect(web.locator("#pnginfo_details")).to_contain_text("faraway")
         assert web.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_double_click_is_one_press(web: Page, page_app: PageApp) -> None:
+    tab(web, "txt2img")
+    page_app.brake.allow(1)
+    buttons = web.locator("#txt2img_generate").bounding_box()
+    assert buttons
+    x, y = buttons["x"] + 20, buttons["y"] + 10
+    web.mouse.click(x, y)
+    expect(stage(web, "txt2img")).to_contain_text("step 1 of 20")
+    web.mouse.down(click_count=2)  # where Interrupt is by now
+    web.mouse.up(click_count=2)
+    page_app.brake.allow(None)
+    wait_result(web, "txt2img")
+    expect(stage(web, "txt2img"), "Interrupted is not said").to_have_count(0)
