@@ -153,6 +153,8 @@ class SoftInpainting:
             if not math.isfinite(value) or not 0 <= value <= 100:
                 raise InvalidInput(f"Soft inpainting's {item.name} lies between 0 and 100, not {value}.",
                                    field="alwayson_scripts")
+        if self.detail == 0:
+            raise InvalidInput("Soft inpainting's detail must be more than 0.", field="alwayson_scripts")
 
 
 SOFT_LABELS = {"power": "Schedule bias", "scale": "Preservation strength", "detail": "Transition contrast boost",

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from modules.errors import InvalidInput
-from modules.request import MAX_SEED, Img2Img, Inpaint, Txt2Img
+from modules.request import MAX_SEED, Img2Img, Inpaint, SoftInpainting, Txt2Img
 
 PICTURE = Image.new("RGB", (8, 8))
 
@@ -37,6 +37,11 @@ def test_picture_and_mask_fields_are_checked_too(field: str, value: float) -> No
 def test_img2img_needs_a_picture() -> None:
     with pytest.raises(InvalidInput, match="picture"):
         Img2Img()
+
+
+def test_soft_inpainting_divides_by_its_detail() -> None:
+    with pytest.raises(InvalidInput, match="detail must be more than 0"):
+        SoftInpainting(detail=0)
 
 
 def test_the_ends_of_the_ranges_are_allowed() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modules.errors import InvalidInput
 from modules.options import Options
 from modules.sampling import ddim, registry
 from modules.sampling.guidance import GuidedDenoiser
@@ -27,6 +28,8 @@ from modules.sampling.mask import (
 from modules.sampling.noise import BrownianTree, ImageNoise
 from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
 from modules.sampling.types import Denoiser
+
+MOST_STEPS = 10_000  # of a whole schedule, most of which is left out
 
 Wrap = Callable[[Denoiser], Denoiser]
 
@@ -74,9 +77,15 @@ class Source:
         return self.other_blend or self.soft or linear_blend(self.paint)
 
     def steps(self, asked: int) -> tuple[int, int]:
-        """(steps of the whole schedule, how many of them lie below the starting level): `setup_img2img_steps`."""
+        """(steps of the whole schedule, how many of them lie below the starting level): `setup_img2img_steps`.
+
+        Raises InvalidInput where that is a schedule that nobody means.
+        """
         strength = min(self.strength, 0.999)
         if self.exact_steps and strength > 0:
+            if asked / strength > MOST_STEPS:
+                raise InvalidInput(f"Denoising strength {strength:g} is too small for exactly {asked} steps.",
+                                   field="denoising_strength")
             return max(int(asked / strength), 1), asked - 1
         return asked, int(strength * asked)
 
@@ -164,17 +173,17 @@ def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report:
     """k-diffusion samplers: x0 over sigmas, the signal's scale left at 1."""
     levels = plan.sampler.levels(denoise.model.alphas_cumprod)
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
-    sigmas = build_sigmas(plan, levels, asked)  # (asked + 1,), descending
+    sigmas = build_sigmas(plan, levels, asked)  # (asked + 1,)
     x = noise.first()  # (B, 4, h, w)
     x0: Denoiser = plan.sampler.denoiser(wrap(denoise), levels)
-    walked = sigmas
     if source:
         block = x * source.noise_multiplier
-        walked = sigmas[asked - below - 1 :]
+        walked = _falling(sigmas[asked - below - 1 :])
         x = source.latent + block * walked[0] + block * plan.options.img2img_extra_noise
         if source.paint is not None:
             x0 = MaskedDenoiser(x0, source.latent, source.blend())
     else:
+        walked = _falling(sigmas)
         x = x * walked[0]
     return registry.run(plan.sampler, x0, x, walked, {
         "noise": noise.next, "on_step": lambda i, guess: report(i + 1, len(walked) - 1, guess),
@@ -192,6 +201,14 @@ def build_sigmas(plan: Plan, levels: NoiseLevels, steps: int) -> Tensor:
         levels, options.sigma_min or low, options.sigma_max or high, options.rho or None,
         options.beta_dist_alpha, options.beta_dist_beta))
     return torch.cat([sigmas[:-2], sigmas[-1:]]) if discard else sigmas
+
+
+def _falling(sigmas: Tensor) -> Tensor:
+    """`sigmas` as they are. Raises InvalidInput where they do not fall from step to step: samplers divide by that."""
+    if len(sigmas) < 2 or not bool(sigmas.isfinite().all() and (sigmas.diff() < 0).all()):
+        raise InvalidInput("With these settings the noise does not fall from step to step: change the schedule type, "
+                           "its sigmas or rho, or the number of steps.", field="scheduler")
+    return sigmas
 
 
 def _stochastic(plan: Plan, noise: ImageNoise, x: Tensor, sigmas: Tensor) -> dict[str, object]:

@@ -110,13 +110,15 @@ def normal(n: int, r: ScheduleRange) -> Tensor:
 
 
 def simple(n: int, r: ScheduleRange) -> Tensor:
-    """Every (1000 / n)-th trained level from the top."""
-    return _with_zero(torch.stack([r.levels.sigmas[-(1 + int(i * 1000 / n))] for i in range(n)]))
+    """Every (trained levels / n)-th trained level from the top."""
+    sigmas = r.levels.sigmas  # (1000,), or (50,) of LCM
+    return _with_zero(torch.stack([sigmas[-(1 + int(i * len(sigmas) / n))] for i in range(n)]))
 
 
 def ddim(n: int, r: ScheduleRange) -> Tensor:
-    """The levels of DDIM's grid: every (1000 // n)-th from index 1. The count may differ from `n`."""
-    return _with_zero(r.levels.sigmas[1 :: max(1000 // n, 1)].flip(0))
+    """The levels of DDIM's grid: every (trained levels // n)-th from index 1. The count may differ from `n`."""
+    sigmas = r.levels.sigmas  # (1000,), or (50,) of LCM
+    return _with_zero(sigmas[1 :: max(len(sigmas) // n, 1)].flip(0))
 
 
 def beta(n: int, r: ScheduleRange) -> Tensor:

@@ -82,6 +82,41 @@ def test_exact_steps_of_sigma_samplers() -> None:
     torch.testing.assert_close(torch.tensor(times), expected, rtol=0, atol=2e-3)
 
 
+def test_exact_steps_of_next_to_no_strength_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="too small for exactly 8 steps"):
+        visited("Euler", 8, 1e-9, exact=True)
+
+
+@pytest.mark.parametrize(("name", "schedule", "steps", "options"), [
+    ("DPM++ 2M", "Karras", 8, {"sigma_min": 2, "sigma_max": 2}),
+    ("Euler a", "Karras", 8, {"sigma_min": 2, "sigma_max": 1}),
+    ("DPM++ 2S a", "Karras", 8, {"rho": 0.1}), ("LMS", "Beta", 20, {"beta_dist_alpha": 0.01}),
+    ("DPM++ 2M", "Simple", 2000, {})])
+def test_noise_that_does_not_fall_is_refused(name: str, schedule: str, steps: int, options: dict[str, float]) -> None:
+    with pytest.raises(InvalidInput, match="does not fall"):
+        visited(name, steps, schedule=schedule, **options)
+
+
+@pytest.mark.parametrize("schedule", [schedule.label for schedule in SCHEDULES])
+def test_the_noise_of_every_schedule_falls_from_the_top(schedule: str) -> None:
+    """Also over the fifty levels of LCM."""
+    for name in ("Euler", "LCM", "DPM++ 2M SDE", "DPM2"):
+        for steps in (1, 2, 8, 20, 50, *([] if name == "LCM" else [150])):
+            plan = Plan(registry.find_sampler(name)[0], schedule, steps)
+            levels = plan.sampler.levels(Watched().alphas_cumprod)
+            sigmas = build_sigmas(plan, levels, steps)
+            assert (sigmas.diff() < 0).all(), (name, steps)
+            if steps > 2:
+                assert float(sigmas[0]) > 5, (name, steps)
+
+
+def test_simple_and_ddim_take_lcms_levels_evenly() -> None:
+    for schedule, places in (("Simple", [49, 43, 37, 31, 24, 18, 12, 6]), ("DDIM", [49, 43, 37, 31, 25, 19, 13, 7, 1])):
+        plan = Plan(registry.find_sampler("LCM")[0], schedule, 8)
+        levels = plan.sampler.levels(Watched().alphas_cumprod)
+        assert build_sigmas(plan, levels, 8).tolist() == [*levels.sigmas[places].tolist(), 0.0]
+
+
 def test_sigma_samplers_ask_at_fractional_timesteps() -> None:
     """Uniform in t from 999 to 0, as k-diffusion: 8 steps ask at 999, 856.29, ... 142.71, 0."""
     torch.testing.assert_close(torch.tensor(visited("Euler", 8)), torch.linspace(999, 0, 8), rtol=0, atol=2e-3)
