@@ -167,6 +167,8 @@ class Hooks:
                     raise
                 self._fail(hook.guest, hook.function.__name__, error)
                 return inner(*arguments)
+            finally:
+                from_inside.clear()  # their frames hold the tensors of the call, and this list with them
 
         return guarded
 

@@ -182,7 +182,11 @@ class Job:
                 version, render = self.preview_version, self._render
             now = self._clock()
             if render and version != self._shown_version and now - self._shown_at >= PREVIEW_SECONDS:
-                self._shown, self._shown_version, self._shown_at = render(), version, now
+                self._shown_version, self._shown_at = version, now
+                try:
+                    self._shown = render()
+                except Exception as error:  # the picture itself may well become ready
+                    log.warning("Job %s: there is no preview: %s", self.id, error)
             return self._shown
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -395,7 +399,7 @@ class JobQueue:
             result = job.run()
         except Stopped:
             return "interrupted", kept(), None
-        except (Exception, SystemExit) as error:  # an extension may call sys.exit
+        except BaseException as error:  # an extension may call sys.exit; the worker lives on
             return "failed", kept(), _explained(error, job)
         return ("interrupted" if result is not None and result.interrupted else "done"), result, None
 
@@ -459,8 +463,12 @@ def _explained(error: BaseException, job: Job) -> UserError:
     return InternalError(OUR_FAULT)
 
 
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "could not create a memory", "ALLOC_FAILED")
+"""What PyTorch, oneDNN, cuBLAS and cuDNN say."""
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     """By name, so that this file need not import torch. On the CPU torch raises a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in str(error) or "out of memory" in str(error))
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

@@ -10,11 +10,14 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: str = "cpu") -> int:
-    """Bytes that can still be taken where `device` ("cpu", "cuda:0", "mps", ...) keeps its tensors."""
+    """Bytes that can still be taken where `device` ("cpu", "cuda:0", "mps", ...) keeps its tensors. On CUDA those that
+    PyTorch holds for later are among them.
+    """
     if device.startswith("cuda"):
         import torch
 
-        return int(torch.cuda.mem_get_info(device)[0])
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
     return int(min(psutil.virtual_memory().available, _left_in_container()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import logging
@@ -276,6 +277,23 @@ def test_previews_are_drawn_on_demand_once_a_version_and_not_too_often() -> None
     assert job.preview_version == 3
 
 
+def test_a_preview_that_fails_is_no_preview() -> None:
+    clock, drawn = Clock(), []
+
+    def fail() -> Image.Image:
+        drawn.append(clock.now)
+        raise RuntimeError("out of memory")
+
+    job = Job("x", lambda job: None, clock=clock)
+    job.begin()
+    job.step(1, 9, fail)
+    assert (job.preview(), job.preview()) == (None, None)
+    assert len(drawn) == 1, "it is not tried again and again"
+    clock.now += jobs.PREVIEW_SECONDS
+    job.step(2, 9, PICTURE.copy)
+    assert job.preview() is not None
+
+
 def test_watchers_are_woken_by_every_change() -> None:
     job = Job("x", lambda job: None)
     seen: list[int] = []
@@ -311,10 +329,10 @@ def test_errors_for_the_person_are_kept_and_the_worker_goes_on(queue: JobQueue, 
     assert after.state == "done"
 
 
-@pytest.mark.parametrize("problem", ["person", "surprise", "exit"])
+@pytest.mark.parametrize("problem", ["person", "surprise", "exit", "cancelled"])
 def test_a_failed_job_keeps_nothing_of_its_work_alive(queue: JobQueue, scripted: ScriptedEngine, problem: str,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither by its error's frames nor by what the worker still holds; and sys.exit ends the job, not the worker."""
+    """Neither by its error's frames nor by what the worker holds; and what is no Exception does not end the worker."""
     monkeypatch.setattr(jobs.log, "disabled", True)  # records would hold the frames
     weights: list[weakref.ref[Image.Image]] = []
 
@@ -323,6 +341,8 @@ def test_a_failed_job_keeps_nothing_of_its_work_alive(queue: JobQueue, scripted:
         weights.append(weakref.ref(model))
         if problem == "exit":
             sys.exit(2)
+        if problem == "cancelled":
+            raise asyncio.CancelledError
         try:
             return model.unknown  # type: ignore[attr-defined, no-any-return]
         except AttributeError as error:
@@ -355,7 +375,9 @@ def test_surprises_go_to_the_log_and_become_one_sentence(queue: JobQueue, script
 
 @pytest.mark.parametrize("error", [
     MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
-    type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")])
+    type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
+    RuntimeError("could not create a memory object"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")])
 def test_too_little_memory_is_said_so(queue: JobQueue, scripted: ScriptedEngine, error: Exception) -> None:
     def script(request: Txt2Img, job: JobContext) -> Result:
         raise error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import json
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeModel, fake_engine
 from fastapi.testclient import TestClient
 from golden.tiny import tiny_bench
@@ -243,6 +246,27 @@ def test_the_models_errors_are_not_the_extensions(settings: Settings) -> None:
     with pytest.raises(RuntimeError, match="the network is broken"):
         made(engine, request())
     assert guest(engine, "around").problem == ""
+
+
+def test_an_error_of_the_model_keeps_nothing_alive(settings: Settings) -> None:
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    class Broken(FakeModel):
+        def predict(self, *args: Any) -> Any:
+            activations = torch.zeros(9)
+            seen.append(weakref.ref(activations))
+            raise MemoryError
+
+    write(settings, "around", "@hookimpl\ndef wrap_denoiser(denoise): return lambda x, t: denoise(x, t)")
+    engine = fake_engine(settings, lambda name: Broken(name=name))
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(MemoryError):
+            made(engine, request())
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_saved_may_fail(settings: Settings) -> None:

@@ -85,7 +85,8 @@ class StableDiffusion:
         """Lets go of the contexts, latents and preview colours that it keeps: text encoder or autoencoder change."""
         self._contexts.clear()
         self._latents.clear()
-        self._colours = None
+        with self._fitting:
+            self._colours = None
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
         """None for pictures that tile, and for sizes that the deepest level does not divide."""
@@ -127,12 +128,11 @@ class StableDiffusion:
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]. The first call fits the colours."""
         with self._fitting:
-            if self._colours is None:
-                self._colours = LatentColours.fit(self.encode_image)
-        return self._colours.paint(latent)
+            colours = self._colours = self._colours or LatentColours.fit(self.encode_image)
+        return colours.paint(latent)
 
     def _encode_once(self, image: Tensor) -> Tensor:
-        return self._latents.get((fingerprint(image), self._tiling), lambda: self._encode(image))
+        return self._latents.get((fingerprint(image), self._tiling, self._vae_dtype), lambda: self._encode(image))
 
     def _encode(self, image: Tensor) -> Tensor:
         pixels = image.to(self._vae_dtype)
@@ -149,7 +149,7 @@ class StableDiffusion:
             image = strips.decode(self.vae, scaled).float()
         else:
             image = cast(Tensor, cast(Any, self.vae).decode(scaled, return_dict=False)[0]).float()
-        return self._decode(latent) if self._overflowed(image) else image
+        return self._decode(latent) if bool(latent.isfinite().all()) and self._overflowed(image) else image
 
     def _needs_strips(self, pixels: int) -> bool:
         if self.tiled_vae != "auto":
@@ -160,6 +160,10 @@ class StableDiffusion:
         """True once: the half-precision autoencoder gave NaN and has been widened to float32; try again."""
         if self._vae_dtype == torch.float32 or not bool(torch.isnan(result).any()):
             return False
-        self.vae.float()
+        try:
+            self.vae.float()
+        except Exception:  # no memory for it
+            self.vae.to(self._vae_dtype)
+            raise
         self._vae_dtype = torch.float32
         return True

@@ -126,6 +126,28 @@ def test_an_autoencoder_that_overflows_goes_on_in_float32(sd_model: StableDiffus
     assert vae.weight.dtype == torch.float32
 
 
+def test_a_latent_of_nan_is_not_the_autoencoders_fault(sd_model: StableDiffusion) -> None:
+    vae = Overflowing()
+    model = StableDiffusion("x", sd_model.unet, vae, sd_model.text, torch.device("cpu"), torch.bfloat16)
+    assert model.decode_latent(torch.full((1, 4, 2, 2), float("nan"))).isnan().all()
+    assert vae.weight.dtype == torch.bfloat16
+
+
+def test_an_autoencoder_that_has_no_room_to_be_wide_stays_as_it_is(sd_model: StableDiffusion,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = Overflowing()
+
+    def full() -> None:
+        vae.weight.data = vae.weight.data.float()
+        raise MemoryError
+
+    monkeypatch.setattr(vae, "float", full)
+    model = StableDiffusion("x", sd_model.unet, vae, sd_model.text, torch.device("cpu"), torch.bfloat16)
+    with pytest.raises(MemoryError):
+        model.decode_latent(random(1, 4, 2, 2))
+    assert vae.weight.dtype == torch.bfloat16
+
+
 def test_nan_in_float32_is_handed_on(sd_model: StableDiffusion) -> None:
     assert sd_model.decode_latent(torch.full((1, 4, 2, 2), float("nan"))).isnan().all()
 
