@@ -9,14 +9,15 @@ OUR_FAULT = "Something went wrong inside the program; the server's log says what
 class UserError(Exception):
     """A problem with one clear sentence for the person at the screen; `status` is its HTTP status.
 
-    `field` names the request field that caused it, in WebUI's spelling, when there is one.
+    `field` names the request field that caused it, in WebUI's spelling, when there is one. What is no character (half a
+    surrogate pair in a name that somebody sent) is a question mark in the sentence.
     """
 
     status = 400
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = message.encode("utf-8", "replace").decode("utf-8")
+        super().__init__(self.message)
         self.field = field
 
 

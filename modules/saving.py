@@ -44,10 +44,13 @@ class CannotSave(UserError):
 
 
 def png_info(infotext: str, texts: Mapping[str, str] = _NO_TEXTS) -> PngInfo:
-    """The PNG text chunks for `infotext` and more `texts` by their names: Latin-1 where it can be, UTF-8 otherwise."""
+    """The PNG text chunks for `infotext` and more `texts` by their names: Latin-1 where it can be, UTF-8 otherwise.
+
+    What is no character (half a surrogate pair) is a question mark there.
+    """
     info = PngInfo()
     if infotext:
-        info.add_text(PARAMETERS, infotext)
+        info.add_text(PARAMETERS, infotext.encode("utf-8", "replace").decode("utf-8"))
     for name, text in texts.items():
         info.add_text(name, text)
     return info

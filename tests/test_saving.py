@@ -45,6 +45,11 @@ def test_the_parameters_text_is_read_back(tmp_path: Path, text: str) -> None:
         assert image.tobytes() == PICTURE.tobytes()
 
 
+def test_half_a_character_costs_no_picture(tmp_path: Path) -> None:
+    path = save(Image.new("RGB", (8, 8)), "half \ud83d of it", tmp_path)
+    assert Image.open(path).info["parameters"] == "half ? of it"
+
+
 def test_without_a_text_there_is_no_chunk(tmp_path: Path) -> None:
     with Image.open(save(PICTURE, "", tmp_path, seed=1)) as image:
         assert image.info == {}

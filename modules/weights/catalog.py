@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import struct
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from modules.errors import NotFound
 from modules.weights.hashes import HashCache
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
 VAE_SUFFIXES = tuple(".vae" + suffix for suffix in SUFFIXES)
@@ -203,8 +206,21 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             for name in names:
                 path = Path(here, name)
-                if not name.startswith(".") and name.lower().endswith(SUFFIXES) and path.is_file():
+                if name.startswith(".") or not name.lower().endswith(SUFFIXES) or not path.is_file():
+                    continue
+                if _is_text(str(path)):
                     yield path.absolute(), path.relative_to(folder).as_posix()
+                else:
+                    log.warning("%r is left out: its name is not UTF-8.", str(path))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be shown and sent: on Linux it is any bytes, of which Python makes surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _what_exists(names: Sequence[str]) -> str:

@@ -201,6 +201,13 @@ def test_two_clients_with_different_options_get_their_own_pictures(client: TestC
     assert info(client.post(TXT2IMG, json=small()))["sd_model_name"] == "second"
 
 
+def test_half_a_character_in_a_name_is_no_fault_of_ours(client: TestClient) -> None:
+    body = json.dumps(small(override_settings={"sd_model_checkpoint": "half \ud83d of it"}))
+    answer = client.post(TXT2IMG, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 404
+    assert "half ? of it" in answer.json()["detail"]
+
+
 def test_a_parameters_text_fills_what_is_not_given(client: TestClient) -> None:
     text = "a cat\nNegative prompt: blue\nSteps: 4, Sampler: DDIM, CFG scale: 3, Seed: 9, Size: 32x40, Version: v1.5.1"
     (made,) = info(client.post(TXT2IMG, json={"infotext": text, "seed": 5}))["infotexts"]

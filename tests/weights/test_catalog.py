@@ -47,6 +47,14 @@ def test_hidden_unfinished_and_foreign_files_are_left_out(folder: Path) -> None:
     assert len(names(Catalog([folder]))) == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name is any bytes")
+def test_a_name_that_is_no_text_is_left_out(folder: Path) -> None:
+    write(folder / os.fsdecode(b"caf\xe9.safetensors"), "x")
+    write(folder / os.fsdecode(b"\xe9") / "x.safetensors")
+    write(folder / "café.safetensors")
+    assert names(Catalog([folder])) == ["café.safetensors", "photo.safetensors", "sub/Drawing.ckpt"]
+
+
 def test_links_are_followed_and_broken_or_circular_ones_do_no_harm(folder: Path, tmp_path: Path) -> None:
     (folder / "far.safetensors").symlink_to(write(tmp_path / "elsewhere" / "big.safetensors"))
     (folder / "gone.safetensors").symlink_to(tmp_path / "nothing.safetensors")
