@@ -238,7 +238,7 @@ class _Batch:
         pixels = torch.cat([self.model.decode_latent(one[None]).cpu() for one in latent])
         if not bool(torch.isfinite(pixels).all()):
             raise BadResult("The model gave a picture that is not a number (NaN), so nothing was saved; "
-                            "another VAE or full precision may help.")
+                            "another VAE may help, or --no-half on a GPU.")
         return [tensors.to_image(one).crop((0, 0, *self.size)) for one in pixels]
 
 

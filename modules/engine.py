@@ -62,7 +62,7 @@ def load_from_file(checkpoint: CheckpointFile, vae: VaeFile | None, settings: Se
     if isinstance(sibling, StableDiffusion):
         return with_other_vae(sibling, checkpoint, vae, on_progress)
     device = torch.device(compute_device(settings))
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
     return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
                       compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress)
 

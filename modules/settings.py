@@ -97,6 +97,8 @@ class Settings:
     styles_file: Path = _flag(Path("styles.csv"), "file of prompt styles", read=_path, metavar="FILE")
     # the machine
     device: str = _flag("auto", "what computes", choices=DEVICES)
+    no_half: bool = _flag(False, "compute with 32 bits on a GPU too: slower and twice the memory, for the cards and "
+                          "checkpoints that give black or no pictures with 16")
     model_cache: int | None = _flag(None, "memory for weights, like 8GB: checkpoints that were in use stay in it; 0 "
                                     "keeps only the one in use (left out: half of the free memory for the others)",
                                     read=_size, metavar="SIZE")

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fakes import FakeModel, fake_engine, write_checkpoint
 from golden.tiny import checkpoint
 from PIL import Image
 
-from modules.engine import Engine, resolve
+from modules.engine import Engine, load_from_file, resolve
 from modules.errors import CheckpointError, InvalidInput, NotFound, UserError
 from modules.options import Options
 from modules.progress import Quiet
 from modules.request import MAX_SEED, Img2Img, Txt2Img
 from modules.settings import Settings
+from modules.weights.catalog import CheckpointFile
 
 
 def named(name: str) -> Options:
@@ -227,3 +229,14 @@ def test_a_checkpoint_named_on_the_command_line_must_exist(settings: Settings) -
     with pytest.raises(NotFound):
         Engine(dataclasses.replace(settings, ckpt="nonesuch"))
     assert Engine(dataclasses.replace(settings, ckpt="second")).options.sd_model_checkpoint
+
+
+@pytest.mark.parametrize(("device", "no_half", "dtype"), [
+    ("cpu", False, torch.float32), ("cuda", False, torch.float16), ("cuda", True, torch.float32)])
+def test_a_gpu_computes_with_16_bits_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str,
+                                                           no_half: bool, dtype: torch.dtype) -> None:
+    asked: list[torch.dtype] = []
+    monkeypatch.setattr("modules.weights.loader.load_model", lambda *_, **how: asked.append(how["dtype"]))
+    file = CheckpointFile(tmp_path / "x.safetensors", "x.safetensors")
+    load_from_file(file, None, Settings(device=device, no_half=no_half), lambda done: None, None)
+    assert asked == [dtype]
