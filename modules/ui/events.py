@@ -16,4 +16,4 @@ AT_ONCE = QUIET | {"queue": False}
 in a stream that it closes when nothing is left; what is asked at that very moment can wait for ever."""
 
 FOLLOWING = QUIET | {"trigger_mode": "always_last", "concurrency_limit": 2}
-"""What follows controls that are being moved: only where they stop matters."""
+"""What follows controls that are being moved: only where they stop matters. At most one such event for a control."""

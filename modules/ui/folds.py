@@ -11,7 +11,7 @@ from modules.errors import UserError
 from modules.request import SOFT_LABELS, SoftInpainting, Txt2Img
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import MASK_MODES, SAME, Panel, slider
-from modules.ui.events import AT_ONCE, FOLLOWING
+from modules.ui.events import AT_ONCE, QUIET
 from modules.ui.softview import noise_levels, soft_html
 
 
@@ -88,7 +88,10 @@ def connect_soft_view(panel: Panel, canvas: MaskCanvas, view: gr.HTML) -> None:
     names = ("soft", "soft_power", "soft_scale", "mask_invert", "mask_blur", "sampler", "scheduler", "steps",
              "denoising_strength", "width", "height", "ddim_loop")
     widgets = [panel.widgets[name] for name in names]
-    gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view, **FOLLOWING)
+    # Not FOLLOWING, as the pictures of the masked content are: when one such event ends, Gradio asks all that follow
+    # the same control once more, and two would ask each other for ever.
+    gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view,
+          trigger_mode="multiple", **QUIET)
 
 
 def _soft_view(picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float, sampler: str,

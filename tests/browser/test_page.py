@@ -13,7 +13,17 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import EXAMPLES, PageApp, Visitors, open_page, wait_ready
-from tests.browser.page_driver import generate, order, set_number, shown_picture, stage, tab, wait_result, with_text
+from tests.browser.page_driver import (
+    generate,
+    order,
+    set_number,
+    settle,
+    shown_picture,
+    stage,
+    tab,
+    wait_result,
+    with_text,
+)
 
 
 def test_txt2img_by_keyboard(web: Page, page_app: PageApp) -> None:
@@ -299,6 +309,16 @@ def test_an_open_page_that_does_nothing_asks_for_no_frames(visitors: Visitors, p
             window.requestAnimationFrame = (callback) => (asked++, everyFrame(callback));""")
         open_page(page, page_app.url)
         assert any(page.evaluate(QUIET) for _ in range(100))
+
+
+def test_what_follows_the_mask_is_asked_once_a_change(painting: Canvas) -> None:
+    """Gradio can have two events that follow one control ask each other for ever."""
+    page, asked = painting.page, list[str]()
+    page.on("request", lambda request: asked.append(request.url) if "/queue/join" in request.url else None)
+    painting.drag([(150, 150), (350, 300)])
+    for _ in range(60):
+        settle(page)
+    assert 2 <= len(asked) < 10
 
 
 def test_every_control_has_a_name(web: Page) -> None:
