@@ -85,9 +85,12 @@ def test_the_tab_tells_the_truth_and_remembers(web: Page, page_app: PageApp) -> 
     assert remembered["disabled_extensions"] == ["masktools"]
     assert remembered["detailer_neighbours"] == 9
     open_page(web, page_app.url)
-    plugins.set("detailer", "neighbours", 8)
     tab(web, "Extensions")
-    expect(neighbours).to_have_value("8")
+    expect(neighbours).to_have_value("9")
+    plugins.set("detailer", "neighbours", 8)
+    tab(web, "Settings")
+    tab(web, "Extensions")
+    expect(neighbours).to_have_value("8")  # so the tab has said what it has to say
     expect(web.locator("#extension_masktools_on input")).not_to_be_checked()
     web.locator("#extension_masktools_on input").check()
     expect(web.locator("#extension_masktools_state")).not_to_contain_text("until")
