@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from modules.characters import storable
+
 OUR_FAULT = "Something went wrong inside the program; the server's log says what."
 """What is said of every error that is none of these."""
 
@@ -16,7 +18,7 @@ class UserError(Exception):
     status = 400
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
-        self.message = message.encode("utf-8", "replace").decode("utf-8")
+        self.message = storable(message)
         super().__init__(self.message)
         self.field = field
 

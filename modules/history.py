@@ -26,6 +26,7 @@ from typing import Any
 from PIL import Image
 
 from modules import infotext, picture_text, saving
+from modules.characters import storable
 from modules.errors import NotFound, UserError
 from modules.trash import Trash
 
@@ -408,12 +409,7 @@ def _rename_favourites(db: sqlite3.Connection, moved: dict[str, str]) -> None:
 
 def fold(text: str) -> str:
     """`text` as it is searched: without upper case, and with full-width and composed letters as the plain ones."""
-    return _storable(unicodedata.normalize("NFKC", text).casefold().replace("\0", ""))
-
-
-def _storable(text: str) -> str:
-    """`text` without the half characters that no file can hold."""
-    return text.encode("utf-8", "replace").decode()
+    return storable(unicodedata.normalize("NFKC", text).casefold().replace("\0", ""))
 
 
 def _where(wanted: Filter) -> tuple[str, list[Any]]:
@@ -497,7 +493,7 @@ def _read(outputs: Path, path: str) -> dict[str, Any]:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything for a broken file
         raise ValueError(f"{path} is no picture") from error
-    text = _storable(text)
+    text = storable(text)
     found = infotext.parse(text)
     model, sampler, seed, prompt = (str(found.get(key, "")) for key in ("Model", "Sampler", "Seed", "Prompt"))
     return {"path": path, "created": stat.st_mtime_ns, "bytes": stat.st_size, "width": width, "height": height,

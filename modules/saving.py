@@ -21,6 +21,7 @@ import psutil
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from modules.characters import storable
 from modules.errors import StorageFull, UserError
 from modules.picture_text import PARAMETERS
 from modules.request import Img2Img, Txt2Img
@@ -50,7 +51,7 @@ def png_info(infotext: str, texts: Mapping[str, str] = _NO_TEXTS) -> PngInfo:
     """
     info = PngInfo()
     if infotext:
-        info.add_text(PARAMETERS, infotext.encode("utf-8", "replace").decode("utf-8"))
+        info.add_text(PARAMETERS, storable(infotext))
     for name, text in texts.items():
         info.add_text(name, text)
     return info

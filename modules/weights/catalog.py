@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modules.characters import storable
 from modules.errors import NotFound
 from modules.weights.hashes import HashCache
 
@@ -208,19 +209,10 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
                 path = Path(here, name)
                 if name.startswith(".") or not name.lower().endswith(SUFFIXES) or not path.is_file():
                     continue
-                if _is_text(str(path)):
+                if storable(str(path)) == str(path):
                     yield path.absolute(), path.relative_to(folder).as_posix()
                 else:
                     log.warning("%r is left out: its name is not UTF-8.", str(path))
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name can be shown and sent: on Linux it is any bytes, of which Python makes surrogates."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _what_exists(names: Sequence[str]) -> str:

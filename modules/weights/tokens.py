@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from modules.characters import storable
+
 Encode = Callable[[str], list[int]]
 """Text without markup to token ids, no start or end token added."""
 
@@ -85,9 +87,8 @@ def load_tokenizer() -> Encode:
     tokenizer = _tokenizer()
 
     def encode(text: str) -> list[int]:
-        # Lone surrogates (half an emoji, cut off by a script) are no text; UTF-8 has no bytes for them.
-        printable = clean(text).lower().encode("utf-8", "replace").decode("utf-8")
-        return list(tokenizer.encode(printable, add_special_tokens=False).ids)
+        # Scripts cut emoji in two.
+        return list(tokenizer.encode(storable(clean(text).lower()), add_special_tokens=False).ids)
 
     return encode
 
