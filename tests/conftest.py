@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,15 @@ from modules.saving import Saver
 from modules.settings import Settings
 
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is slow, not wrong
+# A busy machine is slow, not wrong; and a search for new examples is for a desk (SEARCH=1), not for a check.
+hypothesis.settings.register_profile("patient", deadline=None, derandomize="SEARCH" not in os.environ)
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def same_seeds(request: pytest.FixtureRequest) -> None:
+    """Seeds that a request leaves to chance are each test's own, the same in every run."""
+    random.seed(request.node.nodeid)
 
 
 @pytest.fixture
