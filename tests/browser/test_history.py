@@ -216,7 +216,8 @@ def test_what_is_made_appears_and_what_is_deleted_comes_back(view: Page, past: P
     assert {file.name for file in past.outputs.rglob("*.png")} == files
     assert not list((past.outputs / ".trash").rglob("*.png"))
     view.keyboard.press("ArrowLeft")
-    view.keyboard.press("Delete")
+    big(view).get_by_role("button", name="Delete", exact=True).dblclick()
+    expect(big(view).locator('[data-part="position"]')).to_have_text(f"1 / {COUNT}")
     view.keyboard.press("Escape")
 
     # two at once, from the tiles
@@ -224,8 +225,9 @@ def test_what_is_made_appears_and_what_is_deleted_comes_back(view: Page, past: P
     for number in (0, 2):
         tiles(view).nth(number).locator(".hi-pick").check()
     expect(view.locator(".hi-selection p")).to_have_text("2 selected")
-    view.get_by_role("toolbar", name="Selected pictures").get_by_role("button", name="Delete").click()
+    view.get_by_role("toolbar", name="Selected pictures").get_by_role("button", name="Delete").dblclick()
     expect(count(view)).to_have_text(f"{COUNT - 2} pictures")
+    expect(view.locator('.hi-line [data-part="note"]')).to_have_text("2 pictures were moved to the trash folder.")
     assert past.number_of(tiles(view).first.locator("img")) == COUNT - 2
     view.get_by_role("button", name="Undo delete").click()
     expect(count(view)).to_have_text(f"{COUNT} pictures")

@@ -29,6 +29,7 @@ function unselect() {
 }
 
 async function remove(ids) {
+	if (!ids.length) return;
 	const answer = await ask("trash", {ids});
 	if (!answer) return reload();
 	for (const id of ids) {

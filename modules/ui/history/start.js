@@ -17,6 +17,7 @@ const ACTS = {
 root.addEventListener("click", (event) => {
 	const button = event.target.closest("[data-act]");
 	const id = Number(event.target.closest(".hi-tile")?.dataset.id);
+	if (event.detail > 1 && button?.dataset.act.startsWith("delete")) return; // a double click deletes one, not the next too
 	if (button) ACTS[button.dataset.act](button);
 	else if (event.target.closest(".hi-open")) open(id);
 	else if (event.target.closest(".hi-like")) like(id, event.target.closest(".hi-like").getAttribute("aria-pressed") !== "true");
@@ -36,6 +37,7 @@ part("slider").addEventListener("input", slide);
 let typing;
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", () => {
+	say("");
 	clearTimeout(typing);
 	typing = setTimeout(() => { state.pictures = []; reload(); }, 200);
 });
