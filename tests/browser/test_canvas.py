@@ -207,6 +207,16 @@ def test_mask_survives_tabs_and_reload(small: Canvas) -> None:
     assert np.array_equal(small.mask(), drawn)
 
 
+def test_a_stroke_just_before_a_reload_is_kept(small: Canvas) -> None:
+    small.drag([(100, 100), (500, 300)])
+    covered = small.coverage
+    assert covered > 0
+    small.page.reload()
+    small.page.wait_for_selector('#canvas .mc[data-ready="true"]')
+    small.wait_size(640, 480)
+    assert small.coverage == covered
+
+
 def test_send_keeps_the_mask_of_the_same_size_only(small: Canvas, canvas_app: CanvasApp) -> None:
     small.drag([(100, 100), (500, 300)])
     drawn = small.mask()

@@ -14,11 +14,16 @@ function openDatabase() {
 	return database;
 }
 
-async function store(part, value) {
+// Several parts in one transaction, which ends at once: a page that is being left does not see the end of a longer one.
+async function store(parts) {
 	try {
-		const objects = (await openDatabase()).transaction(STORE, "readwrite").objectStore(STORE);
-		if (value === null) objects.delete(key(part));
-		else objects.put(value, key(part));
+		const transaction = (await openDatabase()).transaction(STORE, "readwrite");
+		const objects = transaction.objectStore(STORE);
+		for (const [part, value] of Object.entries(parts)) {
+			if (value === null) objects.delete(key(part));
+			else objects.put(value, key(part));
+		}
+		transaction.commit();
 	} catch {
 		// A private window may refuse storage: then nothing is remembered, and nothing else breaks.
 	}
@@ -36,10 +41,10 @@ async function recall(part) {
 	}
 }
 
-const savePicture = () => store("picture", state.file);
-const savePainting = (mask, paint) => Promise.all([store("mask", mask), store("paint", paint)]);
+const savePicture = () => store({picture: state.file});
+const savePainting = (mask, paint) => store({mask, paint});
 const LOOK = ["color", "opacity", "ink", "inkOpacity", "inColour", "tolerance"];
-const saveLook = () => store("look", {...Object.fromEntries(LOOK.map((name) => [name, state[name]])), brush: state.brush});
+const saveLook = () => store({look: {...Object.fromEntries(LOOK.map((name) => [name, state[name]])), brush: state.brush}});
 
 async function restore() {
 	const [file, mask, paint, look] = await Promise.all(["picture", "mask", "paint", "look"].map(recall));
