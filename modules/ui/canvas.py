@@ -12,12 +12,12 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
-from gradio.component_meta import ComponentMeta, updateable
 from gradio.data_classes import FileData, GradioModel
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
 from modules.imaging.modes import to_rgb
+from modules.ui.component import WithoutStub
 
 ASSETS = Path(__file__).parent / "canvas"
 SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "screen", "colours", "selecting",
@@ -59,8 +59,8 @@ class MaskData:
 
     `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; `paint` holds colours, RGBA of
     the same size, alpha 0 where there are none. Both are None where nothing is painted.
-    `path` is the uploaded file. `loading` says that there is a picture on the page which the server does not have yet.
-    `as_step` makes a value sent to the page a step that Undo takes back.
+    `path` is the uploaded file. `loading` says that there is a picture on the page which the server does not have yet,
+    `problem` why there is one that cannot be used. `as_step` makes a value sent to the page a step for Undo.
     """
 
     image: Image.Image | None = None
@@ -68,15 +68,16 @@ class MaskData:
     paint: Image.Image | None = None
     path: Path | None = None
     loading: bool = False
+    problem: str = ""
     as_step: bool = False
 
-
-class WithoutStub(ComponentMeta):
-    """Makes a component class as Gradio does, but writes no .pyi file beside its source."""
-
-    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        attrs["__init__"] = updateable(attrs["__init__"])  # type: ignore[no-untyped-call]
-        return super(ComponentMeta, cls).__new__(cls, name, bases, attrs)
+    def chosen(self) -> Image.Image:
+        """`image`. Raises InvalidInput when it is not there."""
+        if self.loading:
+            raise InvalidInput("The picture is still being uploaded; try again in a moment.", field="init_images")
+        if self.image is None:
+            raise InvalidInput(self.problem or "Choose a picture first.", field="init_images")
+        return self.image
 
 
 class MaskCanvas(gr.HTML, metaclass=WithoutStub):
@@ -97,14 +98,17 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             sketch=str(sketch).lower(), **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
-        """Picture and mask from the page. Raises RefusedPicture (an InvalidInput) for anything that is not as it
-        should be."""
+        """Picture and mask from the page, or what is wrong with them: the small previews ask for a picture too, and
+        only who wants to make something of it is to be told."""
         if payload is None or payload.image is None:
             return MaskData(loading=payload is not None and payload.loading)
         path = Path(payload.image.path)
-        image = open_picture(path, self.max_pixels, payload.size)
-        mask = decode_mask(payload.mask, image.size) if payload.mask else None
-        paint = decode_paint(payload.paint, image.size) if payload.paint else None
+        try:
+            image = open_picture(path, self.max_pixels, payload.size)
+            mask = decode_mask(payload.mask, image.size) if payload.mask else None
+            paint = decode_paint(payload.paint, image.size) if payload.paint else None
+        except RefusedPicture as error:
+            return MaskData(problem=error.message)
         return MaskData(image, mask, paint, path)
 
     def postprocess(self, value: MaskData | Image.Image | Path | None) -> CanvasValue:  # type: ignore[override]

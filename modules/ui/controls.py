@@ -22,8 +22,10 @@ from modules.infotext import OPTION_KEYS
 from modules.options import Options
 from modules.request import MASKED_CONTENT, MAX_SEED, Img2Img, Inpaint, ResizeMode, SoftInpainting, Txt2Img
 from modules.settings import Settings
+from modules.ui import numbers
 from modules.ui.canvas import MaskData
 from modules.ui.events import AT_ONCE, QUIET
+from modules.ui.numbers import Number, Slider
 
 RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": ResizeMode.CROP_AND_RESIZE,
                 "Resize and fill": ResizeMode.RESIZE_AND_FILL,
@@ -74,8 +76,11 @@ class Panel:
         return self.tab == "inpaint"
 
     def values(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        """An event's arguments, which came in the order of `inputs`, by name."""
-        return dict(zip(self.widgets, arguments, strict=True))
+        """An event's arguments, which came in the order of `inputs`, by name. Raises InvalidInput for a number that its
+        widget does not allow."""
+        named = dict(zip(self.widgets, arguments, strict=True))
+        numbers.check(self.widgets, named)
+        return named
 
     @property
     def inputs(self) -> list[Component]:
@@ -102,7 +107,7 @@ def to_txt2img(values: Mapping[str, Any], options: Options) -> Txt2Img:
 
 def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -> Img2Img:
     """The img2img tab's request. Raises InvalidInput."""
-    image = _image(picture)
+    image = picture.chosen()
     if picture.paint:
         image = sketch.lay(image, picture.paint)
     return Img2Img(**_common(values, options), **_start(values, image))
@@ -110,7 +115,7 @@ def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -
 
 def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -> Inpaint:
     """The inpaint tab's request; where nothing is painted the mask is all black. Raises InvalidInput."""
-    image, mask, blur = _image(picture), picture.mask, _number(values, "mask_blur")
+    image, mask, blur = picture.chosen(), picture.mask, _number(values, "mask_blur")
     if picture.paint:
         image, mask = sketch.inpaint_sketch(image, mask, picture.paint, blur)
     mask = mask or Image.new("L", image.size)
@@ -143,14 +148,6 @@ def _common(values: Mapping[str, Any], options: Options) -> dict[str, Any]:
     }
 
 
-def _image(picture: MaskData) -> Image.Image:
-    if picture.loading:
-        raise InvalidInput("The picture is still being uploaded; try again in a moment.", field="init_images")
-    if picture.image is None:
-        raise InvalidInput("Choose a picture first.", field="init_images")
-    return picture.image
-
-
 def _start(values: Mapping[str, Any], image: Image.Image) -> dict[str, Any]:
     return {"init_images": (image,), "resize_mode": RESIZE_MODES[values["resize_mode"]],
             "denoising_strength": _number(values, "denoising_strength")}
@@ -160,11 +157,7 @@ def _number(values: Mapping[str, Any], name: str) -> Any:
     value = values[name]
     if value is None and name in _RANDOM:
         return -1
-    try:
-        number = float(value)
-        return int(value) if name in _WHOLE or number.is_integer() else number  # 7, as WebUI's page writes it, not 7.0
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name} must be a number, not {value!r}.", field=name) from error
+    return int(value) if name in _WHOLE or float(value).is_integer() else value  # 7, as WebUI's page writes it, not 7.0
 
 
 def _name(values: Mapping[str, Any], name: str) -> str:
@@ -246,7 +239,7 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
     """The seed, what sets it and what protects it, and the variation seed. `last_seed` holds that of the shown picture
     (None before there is one)."""
     with gr.Row(elem_classes="tight seed-row"):
-        seed = panel.add("seed", gr.Number(-1, label="Seed", precision=0, minimum=-1, maximum=MAX_SEED, min_width=90,
+        seed = panel.add("seed", Number(-1, label="Seed", precision=0, minimum=-1, maximum=MAX_SEED, min_width=90,
                                            elem_id=panel.elem_id("seed")))
         locked = panel.add("seed_locked", gr.Checkbox(False, label="Lock", elem_id=panel.elem_id("lock_seed"),
                                                       min_width=70, scale=0, elem_classes="lock"))
@@ -258,7 +251,7 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
     locked.change(lock_seed, [locked, seed, last_seed], seed, **AT_ONCE)
     with gr.Accordion("Variation seed", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
-            panel.add("subseed", gr.Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,
+            panel.add("subseed", Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,
                                            min_width=110, elem_id=panel.elem_id("subseed")))
             slider(panel, "subseed_strength", "Variation strength", 0, 1, 0, 0.01, min_width=150)
         with gr.Row(elem_classes="tight"):
@@ -347,7 +340,7 @@ def _option(panel: Panel, name: str, options: Options, min_width: int = 160) -> 
 
 def slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
            min_width: int = 160) -> Any:
-    return panel.add(name, gr.Slider(low, high, value=value, step=step, label=label, min_width=min_width,
+    return panel.add(name, Slider(low, high, value=value, step=step, label=label, min_width=min_width,
                                      elem_id=panel.elem_id(name), buttons=[]))
 
 

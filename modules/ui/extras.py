@@ -21,10 +21,12 @@ from modules.extras import POSTPROCESSING, Extras, Tools
 from modules.imaging.upscale import RESAMPLING
 from modules.jobs import Job
 from modules.settings import Settings
+from modules.ui import numbers
 from modules.ui.canvas import MaskData, open_picture
 from modules.ui.controls import tool_button
 from modules.ui.events import AT_ONCE, LIVE, QUIET
 from modules.ui.header import Header
+from modules.ui.numbers import Slider
 from modules.ui.stage import Watched
 from modules.ui.tab import Source, Target, connect_send, picture_of, show
 from modules.ui.words import told
@@ -133,8 +135,8 @@ def build(header: Header) -> ExtrasTab:
 def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
     """How large, and by which upscalers: the widgets by name, the refresh button, and a place for a note."""
     mode = gr.Radio(list(SCALES), value=SCALES[0], label="Resize mode", elem_id="extras_mode", elem_classes="compact")
-    factor = gr.Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor")
-    width, height = (gr.Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
+    factor = Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor")
+    width, height = (Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
                                elem_id=f"extras_{name}") for name in ("width", "height"))
     crop = gr.Checkbox(True, label="Crop to fit", visible=False, elem_id="extras_crop")
     with gr.Row(elem_classes="tight with-buttons"):
@@ -143,7 +145,7 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
         refresh = tool_button("refresh", "Look for new files", "extras_refresh")
     note = gr.HTML("", elem_id="extras_note", elem_classes="quiet", js_on_load=None, apply_default_css=False)
     second = gr.Dropdown(["None", *RESAMPLING], label="Upscaler 2", value="None", elem_id="extras_upscaler_2")
-    visibility = gr.Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
+    visibility = Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
                            elem_id="extras_visibility")
     mode.change(lambda chosen: [gr.update(visible=chosen == scale) for scale in (SCALES[0], *[SCALES[1]] * 3)], mode,
                 [factor, width, height, crop], **AT_ONCE)
@@ -156,7 +158,7 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
 def _face_restoration() -> dict[str, Any]:
     """By which model, and how much of it shows."""
     restorer = gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer")
-    shown = gr.Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
+    shown = Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
                       elem_id="extras_restorer_visibility")
     restorer.change(lambda name: gr.update(visible=name != "None"), restorer, shown, **AT_ONCE)
     return {"restorer": restorer, "restorer_visibility": shown}
@@ -178,7 +180,9 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
 
     @told
     def submit(many: bool, picture: str | None, files: list[str] | None, *values: Any) -> tuple[Job, list[Made]]:
-        request = request_of(dict(zip(tab.chosen, values, strict=True)))
+        named = dict(zip(tab.chosen, values, strict=True))
+        numbers.check(tab.chosen, named)
+        request = request_of(named)
         engine.tools.check(request)
         made: list[Made] = []
 
@@ -222,10 +226,6 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
 
 def request_of(values: dict[str, Any]) -> Extras:
     """What the widgets say. Raises InvalidInput."""
-    numbers = ("factor", "width", "height", "visibility", "restorer_visibility")
-    missing = [name for name in numbers if values[name] is None]
-    if missing:
-        raise InvalidInput("A number is missing.", field=missing[0])
     size = (int(values["width"]), int(values["height"])) if values["mode"] == SCALES[1] else None
     restorer = values["restorer"] or "None"
     return Extras(upscaler=values["upscaler"] or "None", factor=values["factor"], size=size, crop=bool(values["crop"]),

@@ -12,9 +12,11 @@ import gradio as gr
 
 from modules.errors import InvalidInput
 from modules.jobs import Job
+from modules.ui import numbers
 from modules.ui.controls import tool_button
 from modules.ui.events import AT_ONCE, LIVE
 from modules.ui.header import Header
+from modules.ui.numbers import Slider
 from modules.ui.stage import Watched
 from modules.ui.words import told
 
@@ -57,7 +59,7 @@ def build(header: Header) -> Merger:
             chosen["c"] = _checkpoints("c", "Tertiary model (C)", visible=False)
             chosen["method"] = gr.Radio(list(FORMULAS), value="Weighted sum", label="Interpolation Method",
                                         elem_id="merger_method", elem_classes="compact")
-            chosen["multiplier"] = gr.Slider(0, 1, value=0.3, step=0.01, label="Multiplier (M)",
+            chosen["multiplier"] = Slider(0, 1, value=0.3, step=0.01, label="Multiplier (M)",
                                              elem_id="merger_multiplier")
             formula = gr.HTML(formula_html("Weighted sum"), elem_id="merger_formula", elem_classes="quiet",
                               js_on_load=None, apply_default_css=False)
@@ -99,7 +101,9 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
 
     @told
     def submit(*values: Any) -> tuple[Job, list[Path]]:
-        return start(header, dict(zip(chosen, values, strict=True)))
+        named = dict(zip(chosen, values, strict=True))
+        numbers.check(chosen, named)
+        return start(header, named)
 
     def run(*values: Any) -> Iterator[dict[Any, Any]]:
         job, made = submit(*values)
@@ -129,8 +133,6 @@ def start(header: Header, values: dict[str, Any]) -> tuple[Job, list[Path]]:
     catalog = header.engine.catalog
     if not values["a"]:
         raise InvalidInput("Choose a primary model (A).", field="a")
-    if values["multiplier"] is None:
-        raise InvalidInput("The multiplier is missing.", field="multiplier")
     a, b, c = (catalog.find(values[name]) if values[name] else None for name in "abc")
     assert a is not None
     vae = catalog.find_vae(values["bake_vae"]) if values["bake_vae"] not in (None, "None") else None

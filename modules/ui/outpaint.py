@@ -9,9 +9,11 @@ import gradio as gr
 
 from modules.errors import InvalidInput
 from modules.imaging.outpaint import Sides, grow_mask, grow_paint, grow_picture
+from modules.ui import numbers
 from modules.ui.canvas import MaskCanvas, MaskData
 from modules.ui.controls import Panel
 from modules.ui.events import QUIET
+from modules.ui.numbers import Slider
 from modules.ui.words import told
 
 SIDES = ("left", "right", "up", "down")
@@ -38,40 +40,34 @@ class Outpainting:
             with gr.Row(elem_classes="tight"):
                 sides = gr.CheckboxGroup(list(SIDES), label="Outpainting direction", elem_classes="compact",
                                          min_width=220, elem_id=name("outpaint_sides"))
-                pixels = gr.Slider(8, 512, value=128, step=8, label="Pixels to expand", min_width=180, buttons=[],
+                pixels = Slider(8, 512, value=128, step=8, label="Pixels to expand", min_width=180, buttons=[],
                                    elem_id=name("outpaint_pixels"))
             button = gr.Button("Extend", size="sm", elem_id=name("extend"))
         self.widgets = {"fold": fold, "sides": sides, "pixels": pixels, "button": button}
 
     def connect(self, canvas: MaskCanvas) -> None:
-        """Wires the fold. The size that will be generated follows the picture's."""
+        """Wires the fold. `page.js` has the size that is generated follow the picture's."""
         fold, sides, pixels, button = self.widgets.values()
         show_frame = SHOW_FRAME % canvas.elem_id
         gr.on([sides.change, pixels.change, fold.expand], None, [sides, pixels], None, js=show_frame, **QUIET)
         fold.collapse(None, None, None, js=f"() => ({show_frame})([], 0)", **QUIET)
-        size = [self.panel.widgets[name] for name in ("width", "height")]
-        button.click(self.extend, [canvas, sides, pixels], [canvas, *size, sides], **QUIET)
+        button.click(self.extend, [canvas, sides, pixels], [canvas, sides], **QUIET)
 
     @told
-    def extend(self, picture: MaskData, chosen: list[str], pixels: float) -> tuple[MaskData, int, int, list[str]]:
-        """What the canvas shows next, width and height for it, and no side chosen any more. Raises InvalidInput."""
-        if picture.image is None:
-            raise InvalidInput("The picture is still being uploaded; try again in a moment." if picture.loading
-                               else "Choose a picture first.")
+    def extend(self, picture: MaskData, chosen: list[str], pixels: float) -> tuple[MaskData, list[str]]:
+        """What the canvas shows next, and no side chosen any more. Raises InvalidInput."""
+        image = picture.chosen()
+        numbers.check(self.widgets, {"pixels": pixels})
         grown = sides_of(chosen, pixels)
-        size, largest = grown.size(picture.image.size), self.panel.settings.max_size
-        shrink = min(1.0, largest / max(size))
-        new = MaskData(image=grow_picture(picture.image, grown), as_step=True,
-                       mask=grow_mask(picture.mask, picture.image.size, grown),
+        new = MaskData(image=grow_picture(image, grown), as_step=True,
+                       mask=grow_mask(picture.mask, image.size, grown),
                        paint=grow_paint(picture.paint, grown) if picture.paint else None)
-        return new, max(64, round(size[0] * shrink)), max(64, round(size[1] * shrink)), []
+        return new, []
 
 
 def sides_of(chosen: list[str], pixels: float) -> Sides:
     """The widgets' values as `Sides`. Raises InvalidInput."""
     if not chosen:
         raise InvalidInput("Choose at least one side to extend.")
-    if not 8 <= (pixels or 0) <= 512:
-        raise InvalidInput("Pixels to expand must be between 8 and 512.")
     whole = round(pixels / 8) * 8
     return Sides(**{side: whole for side in SIDES if side in chosen})

@@ -43,6 +43,43 @@ const inpaintPage = (() => {
 		return size.map((pixels) => Math.max(64, Math.round(pixels * shrink)));
 	}
 
+	// The number boxes of Gradio's sliders.
+	const BOX = "input[data-testid=number-input]";
+	const numberOf = (id) => document.querySelector(`#${id} ${BOX}`);
+	function setNumber(box, value) {
+		box.value = value;
+		box.dispatchEvent(new Event("input", {bubbles: true}));
+	}
+
+	// One that was emptied and left has its value back; Gradio would take the smallest there is.
+	let entered = "";
+	function onFocus({target}) {
+		if (target.matches?.(BOX)) entered = target.value;
+	}
+	function onBlur({target}) {
+		if (target.matches?.(BOX) && !target.value) setNumber(target, entered);
+	}
+
+	// Width and height go with a picture that grew on the canvas, and come back when that is undone.
+	function onStep({detail: {canvas, size, step}}) {
+		const boxes = [numberOf(`${canvas}_width`), numberOf(`${canvas}_height`)];
+		const held = boxes.map((box) => box.value);
+		const next = step.beside ?? fitSize(size, ...held, Number(boxes[0].max));
+		boxes.forEach((box, i) => setNumber(box, next[i]));
+		step.beside = held;
+	}
+
+	// The picture that is being dropped, as a promise of its File: one from outside, or one of this page, such as a
+	// result, which comes as an address. Undefined for anything else.
+	function dropped(transfer) {
+		const file = [...transfer.files].find((one) => one.type.startsWith("image/"));
+		if (file) return Promise.resolve(file);
+		const [address] = transfer.getData("text/uri-list").split(/\r?\n/);
+		if (!URL.canParse(address) || new URL(address).origin !== location.origin) return undefined;
+		const name = decodeURIComponent(new URL(address).pathname.split("/").pop());
+		return fetch(address).then((answer) => answer.blob()).then((blob) => new File([blob], name, {type: blob.type}));
+	}
+
 	// An element with its properties or attributes, and its children.
 	function make(tag, attributes = {}, ...children) {
 		const made = document.createElement(tag);
@@ -146,11 +183,14 @@ const inpaintPage = (() => {
 
 	document.addEventListener("keydown", onKey);
 	document.addEventListener("click", onClick, {capture: true});
+	document.addEventListener("focus", onFocus, {capture: true});
+	document.addEventListener("blur", onBlur, {capture: true});
+	document.addEventListener("step", onStep);
 	for (const input of ["input", "change", "click"]) document.addEventListener(input, onInput);
 	document.addEventListener("visibilitychange", () => document.hidden && keepControls());
 	window.addEventListener("pagehide", keepControls);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, make, ask, fillSlider, parameters, follow, keep, bringBack, ready, useTheme};
+	return {fitSize, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

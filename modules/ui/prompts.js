@@ -65,21 +65,23 @@
 	// A picture dropped on a prompt goes to the tab's hidden file input, and the server reads its parameters.
 	function onDrop(event) {
 		const block = promptBox(event.target);
-		const file = [...(event.dataTransfer?.files ?? [])].find((one) => one.type.startsWith("image/"));
-		if (!block || !file) return;
+		const picture = block && inpaintPage.dropped(event.dataTransfer);
+		if (!picture) return;
 		event.preventDefault();
 		event.stopPropagation();
 		const tab = block.closest(".prompt-box").querySelector("[id$=prompt]").id.split("_")[0];
 		const input = document.querySelector(`#${tab}_dropped input[type=file]`);
-		const files = new DataTransfer();
-		files.items.add(file);
-		input.files = files.files;
-		input.dispatchEvent(new Event("change", {bubbles: true}));
+		picture.then((file) => {
+			const files = new DataTransfer();
+			files.items.add(file);
+			input.files = files.files;
+			input.dispatchEvent(new Event("change", {bubbles: true}));
+		});
 	}
 
 	document.addEventListener("keydown", onKey);
 	document.addEventListener("drop", onDrop, true);
 	document.addEventListener("dragover", (event) => {
-		if (promptBox(event.target) && event.dataTransfer?.types.includes("Files")) event.preventDefault();
+		if (promptBox(event.target) && ["Files", "text/uri-list"].some((type) => event.dataTransfer.types.includes(type))) event.preventDefault();
 	}, true);
 })();

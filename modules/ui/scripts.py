@@ -21,7 +21,7 @@ from modules.errors import InvalidInput
 from modules.request import ScriptCall, Txt2Img
 from modules.scripts.axes import axes
 from modules.scripts.script import Controls, Form, Input
-from modules.ui.canvas import WithoutStub
+from modules.ui.component import WithoutStub
 from modules.ui.controls import Panel
 
 ASSETS = Path(__file__).parent / "script"

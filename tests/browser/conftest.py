@@ -61,6 +61,7 @@ def canvas_app() -> Iterator[CanvasApp]:
         app.received.append(data)
         return str(len(app.received))
 
+    page_script = (Path(ui.__file__).parent / "page.js").read_text("utf-8")
     with gr.Blocks() as demo:
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):
@@ -72,7 +73,7 @@ def canvas_app() -> Iterator[CanvasApp]:
         get_button.click(get, canvas, count)
         send.click(lambda: (app.to_send, gr.Tabs(selected="paint")), None, [canvas, tabs])
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
-                            run_history=False, show_error=True)
+                            run_history=False, show_error=True, head=f"<script>{page_script}</script>")
     app.url = url
     yield app
     demo.close()

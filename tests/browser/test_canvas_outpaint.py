@@ -27,6 +27,8 @@ def test_outpainting_keeps_the_old_pixels_and_can_be_undone(painting: Canvas, tm
     before = np.asarray(Image.open(tmp_path / "photo.png"))
     painting.drag([(100, 100), (140, 100)])
     covered = painting.coverage
+    set_number(page, "inpaint_width", 320)
+    set_number(page, "inpaint_height", 240)
     page.locator("#inpaint_outpainting > button").click()
     page.locator("#inpaint_extend").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("at least one side")
@@ -43,8 +45,7 @@ def test_outpainting_keeps_the_old_pixels_and_can_be_undone(painting: Canvas, tm
     page.locator("#inpaint_extend").click()
     painting.wait_size(320, 256)
     expect(root).to_have_attribute("data-frame", "")
-    for name, value in (("width", "320"), ("height", "256")):
-        expect(page.locator(f"#inpaint_{name} input[type=number]")).to_have_value(value)
+    expect_size(page, 320, 256)
     new = 320 * 256 - (256 - OVERLAP) * (192 - OVERLAP)
     assert painting.coverage == pytest.approx((new + covered * 256 * 192) / (320 * 256), abs=1e-5)
 
@@ -62,12 +63,20 @@ def test_outpainting_keeps_the_old_pixels_and_can_be_undone(painting: Canvas, tm
     painting.press("undo")
     painting.wait_size(256, 192)
     assert painting.coverage == covered
+    expect_size(page, 320, 240)
     painting.press("redo")
     painting.wait_size(320, 256)
+    expect_size(page, 320, 256)
     painting.press("undo")
     painting.wait_size(256, 192)
     painting.press("undo")
     assert painting.coverage == 0
+
+
+def expect_size(page: Page, width: int, height: int) -> None:
+    """Of what will be generated."""
+    for name, value in (("width", width), ("height", height)):
+        expect(page.locator(f"#inpaint_{name} input[type=number]")).to_have_value(str(value))
 
 
 def test_a_batch_goes_through_all_files_and_names_the_bad_one(painting: Canvas, page_app: PageApp,

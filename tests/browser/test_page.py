@@ -202,6 +202,63 @@ def test_mistakes_are_said_in_words_and_lose_nothing(painting: Canvas) -> None:
     expect(toast.filter(has_text="Choose a picture first.")).to_be_visible()
 
 
+def test_numbers_are_refused_by_name_and_not_while_they_are_typed(painting: Canvas) -> None:
+    page = painting.page
+    toast = page.get_by_test_id("toast-body")
+    width = page.locator("#inpaint_width input[type=number]")
+    painting.drag([(150, 150), (350, 300)])
+    page.locator("#inpaint_soft input").check()
+    width.press("ControlOrMeta+a")
+    for digit in "256":
+        width.press(digit)
+        width.evaluate("new Promise(requestAnimationFrame)")
+    expect(page.locator("#inpaint_soft_view img")).to_have_count(3)
+    expect(toast).to_have_count(0)
+    for text in ("", "9999"):
+        width.fill(text)
+        page.keyboard.press("Control+Enter")
+        expect(toast).to_contain_text("Width must be a number between 64 and 2048.")
+        page.get_by_test_id("toast-close").click()
+        expect(toast).to_have_count(0)
+    set_number(page, "inpaint_width", 320)
+    width.fill("")
+    width.press("Tab")
+    expect(width).to_have_value("320")
+    page.locator("#inpaint_seed input").fill("99999999999")
+    page.locator("#inpaint_generate").click()
+    expect(toast).to_contain_text("Seed must be a number between -1 and 4294967295.")
+
+
+def test_a_file_that_is_cut_off_is_refused_once_and_only_when_it_is_needed(painting: Canvas, tmp_path: Path) -> None:
+    page = painting.page
+    whole = photo(tmp_path / "whole.png", (320, 256)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:len(whole) // 2])
+    painting.open(tmp_path / "cut.png")
+    painting.drag([(20, 20), (200, 100)])
+    page.locator("#inpaint_soft input").check()
+    painting.wait_synced()
+    toast = page.get_by_test_id("toast-body")
+    page.locator("#inpaint_generate").click()
+    expect(toast).to_contain_text("This file is not a picture that can be read.")
+    expect(toast).to_have_count(1)
+
+
+def test_a_result_can_be_dragged_to_the_canvas_and_to_the_prompt(painting: Canvas) -> None:
+    page = painting.page
+    painting.drag([(150, 150), (350, 300)])
+    set_number(page, "inpaint_steps", 2)
+    set_number(page, "inpaint_width", 256)
+    set_number(page, "inpaint_height", 192)
+    page.fill("#inpaint_prompt textarea", "a lighthouse")
+    generate(page, "inpaint")
+    result = page.locator("#inpaint_gallery img").first
+    result.drag_to(painting.root.locator(".mc-view"))
+    painting.wait_size(256, 192)
+    page.fill("#inpaint_prompt textarea", "")
+    result.drag_to(page.locator("#inpaint_prompt textarea"))
+    expect(page.locator("#inpaint_prompt textarea")).to_have_value("a lighthouse")
+
+
 def test_an_empty_mask_is_said_in_words(painting: Canvas) -> None:
     set_number(painting.page, "inpaint_steps", 2)
     generate(painting.page, "inpaint")

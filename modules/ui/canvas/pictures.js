@@ -73,13 +73,15 @@ function show({file, image, bitmap, painting}) {
 	showState();
 }
 
-// Shows another picture as a step that can be undone: `next` shares the history of what is shown now.
+// Shows another picture as a step that can be undone: `next` shares the history of what is shown now. What the page has
+// beside the canvas, such as a size, may go and come back with it: whoever listens keeps that in `beside`.
 function showAsStep(next) {
-	const step = {bytes: state.painting.bytes, other: next, swap() {
+	const step = {bytes: state.painting.bytes, other: next, beside: null, swap() {
 		const now = present();
 		show(step.other);
 		step.other = now;
 		fit();
+		root.dispatchEvent(new CustomEvent("step", {bubbles: true, detail: {canvas: props.canvas_id, size: state.painting.size, step}}));
 		savePicture();
 		if (!state.image) sendPicture(state.file);
 	}};

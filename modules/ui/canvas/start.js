@@ -67,8 +67,7 @@ function listenToDrops() {
 		event.preventDefault();
 		event.stopPropagation();
 		root.dataset.dragging = "false";
-		const file = pictureIn(event.dataTransfer.files);
-		if (file) choosePicture(file);
+		inpaintPage.dropped(event.dataTransfer)?.then(choosePicture);
 	});
 }
 

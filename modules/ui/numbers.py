@@ -1,0 +1,39 @@
+"""Number controls whose values are refused where they are used, and not while they are being typed.
+
+Gradio's refuse a value that is outside their range before any handler of ours is asked: typing 256 brought an error at
+"2", in words that do not say which control is meant, and an emptied slider failed without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from modules.errors import InvalidInput
+from modules.ui.component import WithoutStub
+
+
+class Slider(gr.Slider, metaclass=WithoutStub):
+    """Gradio's; its value in Python is what stands in its field, None where that is empty."""
+
+    def preprocess(self, payload: float | None) -> float | None:  # type: ignore[override]
+        return payload
+
+
+class Number(gr.Number, metaclass=WithoutStub):
+    """Gradio's; its value in Python is what stands in its field, rounded to its precision. It may be empty: None."""
+
+    def preprocess(self, payload: float | None) -> float | int | None:
+        return payload if payload is None else self.round_to_precision(payload, self.precision)
+
+
+def check(widgets: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raises InvalidInput with the label of the first of `widgets` whose value, by the same name, it does not allow."""
+    for name, widget in widgets.items():
+        if not isinstance(widget, Slider | Number) or (isinstance(widget, Number) and values[name] is None):
+            continue
+        low, high = widget.minimum, widget.maximum
+        if not isinstance(values[name], int | float) or not low <= values[name] <= high:
+            raise InvalidInput(f"{widget.label} must be a number between {low} and {high}.", field=name)
