@@ -159,6 +159,22 @@ const inpaintPage = (() => {
 		window.dispatchEvent(new Event("resize"));
 	}
 
+	// The tab that is open when a window is left is open again when it comes back.
+	const TAB = "inpaint-webui:tab";
+	function keepTab() {
+		const open = shown("#tabs > [role=tabpanel]");
+		try {
+			if (open) sessionStorage.setItem(TAB, open.id.replace("tab_", ""));
+		} catch {} // a browser that keeps nothing
+	}
+	function startTab(usual) {
+		try {
+			return sessionStorage.getItem(TAB) ?? usual;
+		} catch {
+			return usual;
+		}
+	}
+
 	// The values are kept when the page is left, and when nothing has been done for a while, as browsers may crash.
 	const AWHILE = 1000; // ms
 	const keepControls = () => document.getElementById("keep_controls")?.click();
@@ -189,8 +205,9 @@ const inpaintPage = (() => {
 	for (const input of ["input", "change", "click"]) document.addEventListener(input, onInput);
 	document.addEventListener("visibilitychange", () => document.hidden && keepControls());
 	window.addEventListener("pagehide", keepControls);
+	window.addEventListener("pagehide", keepTab);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, ready, useTheme};
+	return {fitSize, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

@@ -66,7 +66,8 @@ def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Ta
 
     hand_out(view.submit(look, None, current, trigger_mode="always_last", **AT_ONCE))
     begun = demo.load(look, None, current, **AT_ONCE)
-    return hand_out(begun.then(None, current, tabs, js="({tabs}) => ({...tabs, __type__: 'update'})", **QUIET))
+    return hand_out(begun.then(None, current, tabs, **QUIET, js="({tabs}) => ({selected: "
+                               "inpaintPage.startTab(tabs.selected), __type__: 'update'})"))
 
 
 def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[Any], dict[str, Any]]]:

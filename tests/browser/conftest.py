@@ -250,9 +250,9 @@ def web(visitors: Visitors, page_app: PageApp, context_options: dict[str, Any]) 
 def open_page(page: Page, url: str) -> None:
     """Goes to the page and waits until it has what it loads from the server."""
     page.goto(url)
-    page.wait_for_selector('#inpaint_canvas .mc[data-ready="true"]')
+    page.wait_for_selector('#inpaint_canvas .mc[data-ready="true"]', state="attached")
     page.wait_for_selector("#model_status [role=status]")
-    page.wait_for_selector("#inpaint_examples button:visible")
+    page.wait_for_selector("#inpaint_examples button", state="attached")
     wait_ready(page)
 
 

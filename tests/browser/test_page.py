@@ -128,6 +128,19 @@ def test_a_reload_finds_the_running_job_and_its_result(web: Page, page_app: Page
     assert wait_result(web, "txt2img").startswith("found again")
 
 
+def test_a_window_comes_back_with_the_tab_that_was_open(web: Page, page_app: PageApp) -> None:
+    open_tab = web.locator("#tabs > .tab-wrapper [role=tab][aria-selected=true]")
+    expect(open_tab).to_have_text("inpaint")
+    tab(web, "PNG Info")
+    web.reload()
+    wait_ready(web)
+    expect(open_tab).to_have_text("PNG Info")
+    other = web.context.new_page()
+    open_page(other, page_app.url)
+    expect(other.locator("#tabs > .tab-wrapper [role=tab][aria-selected=true]")).to_have_text("inpaint")
+    other.close()
+
+
 def test_a_second_person_sees_the_place_in_the_queue(web: Page, visitors: Visitors, page_app: PageApp) -> None:
     tab(web, "txt2img")
     page_app.brake.allow(1)

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from modules.options import Options
 from modules.ui.defaults import KEY, Defaults, remembered
 from tests.browser.canvas_driver import photo
-from tests.browser.conftest import PageApp
+from tests.browser.conftest import PageApp, wait_ready
 from tests.browser.page_driver import generate, set_number, settle, shown_picture, tab, wait_result
 
 
@@ -91,7 +91,7 @@ def test_controls_start_at_the_settings_and_keep_what_was_done_to_them(settings_
     assert kept == ["txt2img/steps", "txt2img/cfg_scale"], "and nothing that only looking at a tab fills"
     number(page, "txt2img", "n_iter").fill("3")
     expect(page.locator("#txt2img_n_iter input[type=range]")).to_have_value("3")  # and the page is left at once
-    page_app.engine.set_options({KEY: {"steps": 40, "hr_denoising_strength": 0.3, "tab": "txt2img"}, "tiling": True})
+    page_app.engine.set_options({KEY: {"steps": 40, "hr_denoising_strength": 0.3, "tab": "img2img"}, "tiling": True})
     page.goto(page_app.url)
     expect(page.locator("#txt2img_prompt")).to_be_visible()
     expect(number(page, "txt2img", "steps")).to_have_value("40")
@@ -102,6 +102,11 @@ def test_controls_start_at_the_settings_and_keep_what_was_done_to_them(settings_
     expect(page.locator("#txt2img_tiling input")).to_be_checked()
     expect(number(page, "inpaint", "denoising_strength")).to_have_value("0.75")
     expect(page.locator("#inpaint_prompt textarea")).to_have_value("a red boat")
+    other = page.context.new_page()
+    other.goto(page_app.url)
+    expect(other.locator("#img2img_prompt")).to_be_visible()
+    wait_ready(other)
+    other.close()
 
 
 def test_pictures_that_are_not_saved_are_shown_all_the_same(settings_tab: Page, page_app: PageApp,
