@@ -54,7 +54,7 @@ class StableDiffusion:
         self._tiling = False
         self._contexts, self._latents = Memo(), Memo()
         self._colours: LatentColours | None = None
-        self._fitting = threading.Lock()
+        self._vae_in_use = threading.RLock()  # by the job, or by whoever watches it and is the first to see a preview
 
     @property
     def nbytes(self) -> int:
@@ -85,7 +85,7 @@ class StableDiffusion:
         """Lets go of the contexts, latents and preview colours that it keeps: text encoder or autoencoder change."""
         self._contexts.clear()
         self._latents.clear()
-        with self._fitting:
+        with self._vae_in_use:
             self._colours = None
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
@@ -108,7 +108,8 @@ class StableDiffusion:
         """
         # Contiguous: with another memory order, flat grey pictures give visibly other latents.
         images = torch.split(image.to(self.device).contiguous(), 1)
-        return torch.cat([self._encode_once(one) for one in images]) * LATENT_SCALE
+        with self._vae_in_use:
+            return torch.cat([self._encode_once(one) for one in images]) * LATENT_SCALE
 
     @torch.no_grad()
     def decode_latent(self, latent: Tensor) -> Tensor:
@@ -116,7 +117,8 @@ class StableDiffusion:
 
         One image at a time, for memory. A half-precision autoencoder that overflows goes on in float32.
         """
-        return torch.cat([self._decode(one) for one in torch.split(latent.to(self.device), 1)])
+        with self._vae_in_use:
+            return torch.cat([self._decode(one) for one in torch.split(latent.to(self.device), 1)])
 
     def set_tiling(self, on: bool) -> None:
         """Convolutions that wrap round the edges, so that pictures tile (WebUI: `apply_circular`), or plain ones."""
@@ -127,9 +129,12 @@ class StableDiffusion:
 
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]. The first call fits the colours."""
-        with self._fitting:
-            colours = self._colours = self._colours or LatentColours.fit(self.encode_image)
-        return colours.paint(latent)
+        return (self._colours or self._fit_colours()).paint(latent)
+
+    def _fit_colours(self) -> LatentColours:
+        with self._vae_in_use:
+            self._colours = self._colours or LatentColours.fit(self.encode_image)
+            return self._colours
 
     def _encode_once(self, image: Tensor) -> Tensor:
         return self._latents.get((fingerprint(image), self._tiling, self._vae_dtype), lambda: self._encode(image))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -160,6 +162,32 @@ def test_previews_follow_the_picture(sd_model: StableDiffusion) -> None:
     latents = [sd_model.encode_image(image * 2 - 1)[0] for image in (red, blue)]
     one, other = (sd_model.preview(latent)[:, 2:-2, 2:-2].mean((1, 2)) for latent in latents)
     assert one[0] - one[2] > other[0] - other[2]  # a random autoencoder keeps little colour, but the right one
+
+
+def test_who_watches_a_job_does_not_use_its_autoencoder_at_the_same_time(sd_model: StableDiffusion,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first preview encodes a picture; should an overflow widen the autoencoder at that moment, both would fail."""
+    vae = cast(Any, sd_model.vae)
+    model = StableDiffusion("x", sd_model.unet, vae, sd_model.text, torch.device("cpu"), torch.float32)
+    watcher = threading.Thread(target=model.preview, args=(random(4, 2, 2),))
+    encode, decode = vae.encode, vae.decode
+    encoding, at_the_same_time = threading.Event(), []
+
+    def encode_and_tell(*arguments: Any) -> Any:
+        encoding.set()
+        return encode(*arguments)
+
+    def decode_watched(*arguments: Any, **more: Any) -> Any:
+        watcher.start()
+        at_the_same_time.append(encoding.wait(0.3))
+        return decode(*arguments, **more)
+
+    monkeypatch.setattr(vae, "encode", encode_and_tell)
+    monkeypatch.setattr(vae, "decode", decode_watched)
+    model.decode_latent(random(1, 4, 2, 2))
+    watcher.join(60)
+    assert at_the_same_time == [False]
+    assert encoding.is_set()
 
 
 RECORDED = ("t2i-ddim-steps2", "t2i-ddim-steps3", "t2i-size-72x104-ddim", "t2i-prompt-ddim-edit")
