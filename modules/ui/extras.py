@@ -217,7 +217,8 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
     demo.load(fill, None, lists, **AT_ONCE)
     tab.refresh.click(fill, None, lists, **AT_ONCE)
     tab.watched.start.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
-                            [*tab.watched.outputs, tab.gallery, *shown, *tab.buttons.values()], **LIVE)
+                            [*tab.watched.outputs, tab.gallery, *shown, *tab.buttons.values()],
+                            trigger_mode="always_last", **LIVE)  # it is there again before this has ended
     tab.watched.connect(header.queue)
     tab.gallery.select(select, tab.made, shown[1:], **AT_ONCE)
     for name, button in tab.buttons.items():

@@ -119,7 +119,7 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
     gr.on(refreshing, fill, None, lists, **AT_ONCE)
     chosen["method"].change(choose, chosen["method"],
                             [chosen["b"], chosen["c"], chosen["multiplier"], merger.formula], **AT_ONCE)
-    watched.start.click(run, list(chosen.values()), [*watched.outputs, merger.made], **LIVE)
+    watched.start.click(run, list(chosen.values()), [*watched.outputs, merger.made], trigger_mode="always_last", **LIVE)
     watched.connect(header.queue)
 
 

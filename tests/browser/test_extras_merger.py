@@ -26,7 +26,7 @@ from modules.weights.catalog import CheckpointFile
 from modules.weights.merge import METHODS
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp
-from tests.browser.page_driver import generate, order, set_number, shown_picture, tab
+from tests.browser.page_driver import generate, order, set_number, shown_picture, tab, until
 
 SLOW = 180  # seconds, for what another thread waits for
 
@@ -98,6 +98,27 @@ def test_a_picture_is_enlarged_with_its_parameters_and_sent_on(web: Page, page_a
         web.locator("#extras_send_to_inpaint").click()
         Canvas(web, [], "#inpaint_canvas").wait_size(256, 256)
     expect(web.locator("#inpaint_prompt textarea")).to_have_value("a boat")
+
+
+def test_generate_may_be_pressed_as_soon_as_it_is_there_again(web: Page, page_app: PageApp, tmp_path: Path) -> None:
+    picture(tmp_path / "boat.png", (104, 64), TEXT)
+    tab(web, "Extras")
+    web.locator("#extras_image input[type=file]").set_input_files(tmp_path / "boat.png")
+    expect(web.locator("#extras_image img")).to_be_visible()
+    before = len(saved(page_app))
+    web.evaluate("""() => {
+        const button = () => document.querySelector("#extras_generate");
+        let gone = false;
+        new MutationObserver((_, watch) => {
+            if (!button()?.checkVisibility()) gone = true;
+            else if (gone) {
+                watch.disconnect();
+                button().click();
+            }
+        }).observe(document.body, {childList: true, subtree: true, attributes: true});
+    }""")
+    web.locator("#extras_generate").click()
+    until(web, lambda: len(saved(page_app)) == before + 2)
 
 
 def test_results_and_png_info_send_to_extras(web: Page, page_app: PageApp, tmp_path: Path) -> None:
