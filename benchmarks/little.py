@@ -2,7 +2,9 @@
 
 The cost is the time from the first network call to the end of the last, classic DDIM with 20 steps at strength 0.75 and
 Stable Diffusion 1.5's size; the window's own packing is in it. The quality is the PSNR inside the mask against the
-dense picture with the embedded checkpoint, on four scenes that it has drawn and on four photographs of scikit-image's.
+dense picture with the embedded checkpoint, on four scenes that it has drawn and on four photographs of scikit-image's;
+and on the same the seam: how much colour and slope jump across the edge of a hard mask (benchmarks/seam.py), against
+the dense picture's jumps at the same places.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.checkpoints import checkpoint
 from benchmarks.picture import lines
+from benchmarks.seam import jumps
 from benchmarks.timing import Row
 from modules import processing
 from modules.engine import resolve
@@ -49,11 +52,7 @@ def run(cache: Path, *, size: int, picture: Path | None) -> list[Row]:
         cases = [(original, prompt, square(SCENE_SIZE, area, seed))
                  for seed, (original, prompt) in enumerate(originals(model))]
         found = [compare(model, *case) for case in cases]
-        for mode in MODES:
-            close = statistics.median(psnr(made["off"], made[mode], mask)
-                                      for made, (*_, mask) in zip(found, cases, strict=True))
-            rows.append(Row("A small loss", 30.0, close,
-                            f"PSNR against dense, {area:.0%} painted, {mode}, median of {len(found)}", "dB", 1.0))
+        rows += quality(found, [mask for *_, mask in cases], area) + seams(model, cases, area)
     if picture:
         picture.with_name("little.svg").write_text(lines(
             costs, "Cost of small masks against the dense run, by painted area", "%", "painted area, % of the picture"))
@@ -100,11 +99,12 @@ def square(size: int, area: float, seed: int) -> Image.Image:
     return mask
 
 
-def paint(model: StableDiffusion, original: Image.Image, prompt: str, mask: Image.Image, mode: str) -> Image.Image:
+def paint(model: StableDiffusion, original: Image.Image, prompt: str, mask: Image.Image, mode: str,
+          blur: int = 4) -> Image.Image:
     """One inpainting at the original's size."""
     request = Inpaint(prompt=prompt, seed=1, subseed=0, steps=STEPS, cfg_scale=3.0, denoising_strength=STRENGTH,
                       width=original.width, height=original.height, init_images=(original,), mask=mask,
-                      options=Options(small_mask=mode))
+                      mask_blur_x=blur, mask_blur_y=blur, options=Options(small_mask=mode))
     (picture,) = processing.generate(lambda _: model, resolve(request), Quiet()).pictures
     return picture.image.convert("RGB")
 
@@ -131,9 +131,28 @@ def draw_scene(model: StableDiffusion, prompt: str, seed: int) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(picture.image), ((edge, edge), (edge, edge), (0, 0)), mode="reflect"))
 
 
-def compare(model: StableDiffusion, original: Image.Image, prompt: str, mask: Image.Image) -> dict[str, Image.Image]:
+def compare(model: StableDiffusion, original: Image.Image, prompt: str, mask: Image.Image,
+            blur: int = 4) -> dict[str, Image.Image]:
     """The dense picture ("off") and those of the other modes."""
-    return {mode: paint(model, original, prompt, mask, mode) for mode in ("off", *MODES)}
+    return {mode: paint(model, original, prompt, mask, mode, blur) for mode in ("off", *MODES)}
+
+
+def quality(found: Sequence[dict[str, Image.Image]], masks: Sequence[Image.Image], area: float) -> list[Row]:
+    """How close to dense the other modes stay inside the mask."""
+    rows = []
+    for mode in MODES:
+        close = statistics.median(psnr(made["off"], made[mode], mask) for made, mask in zip(found, masks, strict=True))
+        rows.append(Row("A small loss", 30.0, close,
+                        f"PSNR against dense, {area:.0%} painted, {mode}, median of {len(found)}", "dB", 1.0))
+    return rows
+
+
+def seams(model: StableDiffusion, cases: Sequence[tuple[Image.Image, str, Image.Image]], area: float) -> list[Row]:
+    """The mean jumps across the edge of the same masks without blur."""
+    hard = [(compare(model, *case, blur=0), case[-1]) for case in cases]
+    mean = {mode: np.mean([jumps(made[mode], mask) for made, mask in hard], axis=0) for mode in ("off", *MODES)}
+    return [Row(f"{kind} jump at the edge, {area:.0%} painted, {mode}", float(ours), float(dense), "dense", "grey")
+            for mode in MODES for kind, ours, dense in zip(("Colour", "Slope"), mean[mode], mean["off"], strict=True)]
 
 
 def psnr(one: Image.Image, other: Image.Image, mask: Image.Image) -> float:

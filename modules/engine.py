@@ -27,7 +27,7 @@ from modules.memory import free_memory
 from modules.options import Options
 from modules.plugins import Plugins
 from modules.progress import JobContext
-from modules.request import MAX_SEED, Img2Img, ScriptCall, Txt2Img
+from modules.request import RANDOM_SEEDS, Img2Img, ScriptCall, Txt2Img
 from modules.result import GeneratedImage, Result
 from modules.scripts.available import Available
 from modules.scripts.context import Aside, Context
@@ -142,13 +142,17 @@ class Engine:
                 log.warning("%s: %s", self.settings.config_file.name, error.message)
 
     def files_of(self, options: Options) -> tuple[CheckpointFile | None, VaeFile | None]:
-        """The files that `options` name: an empty checkpoint is the first there is. Raises NotFound."""
+        """The files that `options` name: an empty checkpoint is the first there is. Raises NotFound.
+
+        The words for no VAE and for the one beside the checkpoint count however they are written, as in WebUI.
+        """
         wanted = options.sd_model_checkpoint
         checkpoints = self.catalog.checkpoints()
         checkpoint = self.catalog.find(wanted) if wanted else checkpoints[0] if checkpoints else None
-        if options.sd_vae == "None":
+        vae = options.sd_vae.strip().lower()
+        if vae == "none":
             return checkpoint, None
-        if options.sd_vae == "Automatic":
+        if vae in ("automatic", "auto", ""):
             return checkpoint, self.catalog.automatic_vae(checkpoint) if checkpoint else None
         return checkpoint, self.catalog.find_vae(options.sd_vae)
 
@@ -339,7 +343,7 @@ def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2
 
     sampler, schedule = registry.resolve(request.sampler, request.scheduler, samplers or registry.SAMPLERS)
     changes: dict[str, Any] = {"sampler": sampler.name, "scheduler": schedule}
-    changes |= {name: random.randrange(MAX_SEED) for name in ("seed", "subseed") if getattr(request, name) == -1}
+    changes |= {name: random.randrange(RANDOM_SEEDS) for name in ("seed", "subseed") if getattr(request, name) == -1}
     if isinstance(request, Img2Img) and len(request.init_images) > 1:
         changes["batch_size"] = len(request.init_images)
     return dataclasses.replace(request, **changes)

@@ -100,7 +100,7 @@ class Options(Table):
         "CPU", "Random number generator source", "WebUI's default is GPU; CPU makes the same picture on every machine.",
         choices=("GPU", "CPU", "NV"))
     eta_noise_seed_delta: int = option(0, "Eta noise seed delta", "Added to the seed for all noise after the first.",
-                                       low=0, high=2**32 - 1)
+                                       low=-(2**32), high=2**32)
     no_dpmpp_sde_batch_determinism: bool = option(
         False, "Do not make DPM++ SDE deterministic across different batch sizes",
         "One Brownian tree for the whole batch.")

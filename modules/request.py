@@ -16,7 +16,10 @@ from PIL import Image
 from modules.errors import InvalidInput
 from modules.options import Options
 
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**64 - 1
+"""What PyTorch's generators and philox take; behind it comes 0."""
+RANDOM_SEEDS = 2**32
+"""One that is drawn is below this, as WebUI's are, and short enough to be written down."""
 
 
 class ResizeMode(IntEnum):
@@ -99,10 +102,11 @@ class Txt2Img:
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
-        _between(self, 0.0, 1.0, "denoising_strength")
-        _between(self, 0.01, 16.0, "hr_scale")
-        _at_least(self, 0, "hr_second_pass_steps", "hr_resize_x", "hr_resize_y")
-        if self.refiner_switch_at is not None:
+        if self.enable_hr:
+            _between(self, 0.0, 1.0, "denoising_strength")
+            _between(self, 0.01, 16.0, "hr_scale")
+            _at_least(self, 0, "hr_second_pass_steps", "hr_resize_x", "hr_resize_y")
+        if self.refiner_checkpoint and self.refiner_switch_at is not None:
             _between(self, 0.0, 1.0, "refiner_switch_at")
         _at_least(self, 1, "steps", "width", "height", "batch_size", "n_iter")
         _at_least(self, 0, "seed_resize_from_w", "seed_resize_from_h")
@@ -126,6 +130,7 @@ class Img2Img(Txt2Img):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _between(self, 0.0, 1.0, "denoising_strength")
         if self.initial_noise_multiplier is not None:
             _between(self, 0.0, 10.0, "initial_noise_multiplier")
         if not self.init_images:
@@ -207,5 +212,5 @@ def _between(request: Txt2Img, low: float, high: float, *names: str) -> None:
     for name in names:
         value = getattr(request, name)
         if not math.isfinite(value) or not low <= value <= high:
-            limits = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+            limits = f"at least {low}" if high == math.inf else f"between {low} and {high}"
             raise InvalidInput(f"{name} must be {limits}, not {value}.", field=name)

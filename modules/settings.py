@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import os
 import re
 import shlex
@@ -18,6 +19,8 @@ from typing import Any, NoReturn
 
 from modules.errors import InvalidInput
 from modules.request import Img2Img, Txt2Img
+
+log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -69,6 +72,10 @@ def _passwords(text: str) -> Passwords:
     return tuple((user, password) for user, _, password in pairs)
 
 
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that the command line decides. Relative folders lie in `data_dir` (in a flag: where you are)."""
@@ -78,6 +85,9 @@ class Settings:
     listen: bool = _flag(False, "answer other computers too, not only this one")
     allow_host: tuple[str, ...] = _flag((), "a host name under which browsers may ask for the page (repeatable)",
                                         read=str, metavar="NAME", repeat=True)
+    cors_allow_origins: tuple[str, ...] = _flag(
+        (), "web sites whose pages may use the API from a browser, like https://example.org", read=_list,
+        metavar="ORIGIN[,...]")
     subpath: str = _flag("", "path under which a reverse proxy serves the page", metavar="PATH")
     autolaunch: bool = _flag(False, "open the page in the browser")
     nowebui: bool = _flag(False, "only the API, no page")
@@ -132,6 +142,8 @@ class Settings:
             raise InvalidInput(f"COMMANDLINE_ARGS cannot be read: {error}.") from error
         values: dict[str, Any] = vars(_parser(cls).parse_args([*before, *argv]))
         values["allow_host"] = tuple(values["allow_host"])
+        if ignored := values.pop("without_meaning"):
+            log.info("Without meaning here: %s.", ", ".join(ignored))
         return cls(**values)
 
     @property
@@ -186,6 +198,19 @@ class Settings:
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
+WITHOUT_MEANING = (
+    "xformers", "force-enable-xformers", "opt-sdp-attention", "opt-sdp-no-mem-attention", "opt-split-attention",
+    "opt-split-attention-v1", "opt-split-attention-invokeai", "opt-sub-quad-attention", "opt-channelslast",
+    "disable-opt-split-attention", "medvram", "medvram-sdxl", "lowvram", "lowram", "always-batch-cond-uncond",
+    "no-half-vae", "upcast-sampling", "disable-nan-check", "skip-torch-cuda-test", "skip-install",
+    "skip-prepare-environment", "skip-python-version-check", "skip-version-check", "skip-load-model-at-start",
+    "reinstall-torch", "reinstall-xformers", "no-download-sd-model", "do-not-download-clip", "no-hashing",
+    "update-check", "api-log", "enable-insecure-extension-access", "no-gradio-queue", "gradio-queue",
+    "disable-console-progressbars", "enable-console-prompts", "no-progressbar-hiding", "hide-ui-dir-config")
+"""WebUI's flags about its installation, its kinds of attention and its ways to save memory. They are accepted, because
+they stand in the start scripts and container files that people have."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(f"{message[:1].upper()}{message[1:]} (--help lists the flags).")
@@ -207,6 +232,9 @@ def _parser(table: type[Settings]) -> _Parser:
         if meta["repeat"]:
             options |= {"action": "append"}
         parser.add_argument(name, default=[] if meta["repeat"] else item.default, **options)
+    for flag in WITHOUT_MEANING:
+        parser.add_argument(f"--{flag}", action="append_const", const=f"--{flag}", dest="without_meaning",
+                            help=argparse.SUPPRESS)
     return parser
 
 

@@ -17,12 +17,27 @@ PICTURE = Image.new("RGB", (8, 8))
 @pytest.mark.parametrize(("field", "value"), [
     ("width", 0), ("height", -8), ("steps", 0), ("batch_size", 0), ("n_iter", 0), ("seed", -2), ("seed", MAX_SEED + 1),
     ("subseed", -2), ("subseed_strength", 1.1), ("subseed_strength", math.nan), ("cfg_scale", math.inf),
-    ("eta", -0.1), ("seed_resize_from_w", -1), ("denoising_strength", 1.01)])
+    ("eta", -0.1), ("seed_resize_from_w", -1)])
 def test_a_value_out_of_range_is_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(InvalidInput) as caught:
         Txt2Img(**{field: value})
     assert caught.value.field == field
     assert caught.value.status == 422
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("denoising_strength", 1.01), ("hr_scale", 0), ("hr_second_pass_steps", -1), ("hr_resize_x", -1)])
+def test_hires_fix_is_checked_when_it_is_on(field: str, value: float) -> None:
+    Txt2Img(**{field: value})
+    with pytest.raises(InvalidInput) as caught:
+        Txt2Img(**{"enable_hr": True, field: value})
+    assert caught.value.field == field
+
+
+def test_a_refiner_is_checked_when_there_is_one() -> None:
+    Txt2Img(refiner_switch_at=1.5)
+    with pytest.raises(InvalidInput, match=r"refiner_switch_at must be between 0\.0 and 1\.0"):
+        Txt2Img(refiner_switch_at=1.5, refiner_checkpoint="other")
 
 
 @pytest.mark.parametrize(("field", "value"), [

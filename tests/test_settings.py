@@ -41,6 +41,15 @@ def test_sizes(text: str, size: int) -> None:
     assert from_argv().model_cache is None
 
 
+def test_webuis_flags_without_meaning_are_accepted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        settings = Settings.from_argv(["--xformers", "--port", "80"], {"COMMANDLINE_ARGS": "--medvram --no-half-vae"})
+    assert settings == Settings(port=80)
+    assert caplog.messages == ["Without meaning here: --medvram, --no-half-vae, --xformers."]
+    with pytest.raises(InvalidInput, match="--share"):
+        Settings.from_argv(["--share"], {})
+
+
 def test_both_password_flags_open_everything() -> None:
     settings = from_argv("--api-auth", "a:1,b:2:3", "--gradio-auth", "c:4")
     assert settings.passwords == (("a", "1"), ("b", "2:3"), ("c", "4"))

@@ -82,6 +82,11 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     def refresh_vae() -> None:
         engine.catalog.refresh()
 
+    @api.post("/refresh-embeddings")
+    @api.post("/refresh-loras")
+    def refresh_nothing() -> None:
+        """Programs ask for it before they ask for the lists, which are empty."""
+
     @api.get("/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
         return settings.public()

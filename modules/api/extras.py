@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -49,8 +49,9 @@ class ExtrasBody(Body):
     def extras(self) -> Extras:
         """What is to be done. Raises InvalidInput naming the field."""
         size = (self.upscaling_resize_w, self.upscaling_resize_h) if self.resize_mode == 1 else None
-        return Extras(upscaler=self.upscaler_1, factor=self.upscaling_resize, size=size, crop=self.upscaling_crop,
-                      second_upscaler=self.upscaler_2, visibility=self.extras_upscaler_2_visibility,
+        return Extras(upscaler=self.upscaler_1 or "None", factor=self.upscaling_resize, size=size,
+                      crop=self.upscaling_crop, second_upscaler=self.upscaler_2 or "None",
+                      visibility=self.extras_upscaler_2_visibility,
                       faces=tuple((name, visibility) for name, visibility in (
                           ("GFPGAN", self.gfpgan_visibility), ("CodeFormer", self.codeformer_visibility))
                           if visibility))
@@ -80,15 +81,16 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter(prefix="/sdapi/v1")
     limit = settings.max_image_mp * 10**6
 
-    async def processed(request: Extras, texts: Sequence[str], field: str) -> tuple[list[str], str]:
-        """Pictures as base64 to pictures as base64, one at a time in memory; and what was done, as HTML."""
+    async def processed(request: Extras, texts: Mapping[str, str]) -> tuple[list[str], str]:
+        """Pictures as base64, by the names of their fields, to pictures as base64, one at a time in memory; and what
+        was done, as HTML."""
         await run_in_threadpool(engine.tools.check, request)
         done: list[str] = []
         words = ""
 
         def work(job: Job) -> None:
             nonlocal words
-            for number, text in enumerate(texts):
+            for number, (field, text) in enumerate(texts.items()):
                 job.batches(number, len(texts))
                 image = pictures.decode(text, field, limit)
                 made = extras.process(image, request, engine.tools, job, max_pixels=limit)
@@ -102,12 +104,13 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
 
     @api.post("/extra-single-image")
     async def extra_single_image(body: SingleBody) -> dict[str, Any]:
-        (image,), words = await processed(body.extras(), [body.image], "image")
+        (image,), words = await processed(body.extras(), {"image": body.image})
         return {"html_info": words, "image": image}
 
     @api.post("/extra-batch-images")
     async def extra_batch_images(body: BatchBody) -> dict[str, Any]:
-        images, words = await processed(body.extras(), [file.data for file in body.imageList], "imageList")
+        texts = {f"imageList.{number}.data": file.data for number, file in enumerate(body.imageList)}
+        images, words = await processed(body.extras(), texts)
         return {"html_info": words, "images": images}
 
     return api

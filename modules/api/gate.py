@@ -1,8 +1,8 @@
 """The one door that page and API stand behind: host names, passwords, origins, body sizes and security headers.
 
 A web page from anywhere can make a browser send requests to 127.0.0.1. So the Host must be one of ours (a foreign name
-that was pointed at this machine is refused), a request that changes something must not come from another origin, and a
-password, where one is set, is asked for everything.
+that was pointed at this machine is refused), a request that changes something must not come from another origin, unless
+`--cors-allow-origins` names that, and a password, where one is set, is asked for everything.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import logging
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.settings import Settings
 
+log = logging.getLogger(__name__)
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "host.docker.internal"})
+"""The last is this machine for what runs in a container on it; nobody else can own a name that ends in .internal."""
 
 # Gradio's page needs inline scripts, eval (its templates) and blob: and data: pictures, but no other host.
 PAGE_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -39,6 +43,10 @@ DRAIN_TIMES = 32
 """How many times the body limit is read and thrown away before a refusal, so that clients get to read the answer."""
 
 
+NAMES_LOGGED = 20
+"""So many of the host names that were refused are named in the log, each once."""
+
+
 class Gate:
     """ASGI middleware. Refuses with 421 (host), 401 (password), 403 (origin), 413 (body); adds headers to the rest."""
 
@@ -51,6 +59,8 @@ class Gate:
         self._passwords = settings.passwords
         self._body_limit = settings.max_body_mb * 2**20
         self._prefix = settings.root_path
+        self._origins = frozenset(settings.cors_allow_origins)
+        self._refused_names: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request through, or answers it."""
@@ -58,14 +68,17 @@ class Gate:
             return await self._app(scope, receive, send)
         scope = self._without_prefix(scope)
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope, headers)
+        allowed = self._allows_origin(headers.get("origin"))
+        refusal = self._refusal(scope, headers, allowed=allowed)
         if scope["type"] == "websocket":
             if refusal is not None:
                 return await send({"type": "websocket.close", "code": 1008})
             return await self._app(scope, receive, send)
-        send = _with_headers(send, scope["path"])
+        send = _with_headers(send, scope["path"], self._cors(headers["origin"]) if allowed else {})
         if refusal is not None:
             return await refusal(scope, receive, send)
+        if allowed and is_preflight(scope, headers):
+            return await _preflight_answer(headers)(scope, receive, send)
         return await self._with_limited_body(scope, headers, receive, send)
 
     def _without_prefix(self, scope: Scope) -> Scope:
@@ -75,17 +88,36 @@ class Gate:
             return dict(scope, path=path[len(self._prefix):] or "/", raw_path=None)
         return scope
 
-    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, scope: Scope, headers: Headers, *, allowed: bool) -> JSONResponse | None:
+        """What is wrong with the request, if anything. `allowed` says that its origin may do what our own page may."""
         host = headers.get("host", "")
-        if not self._is_our_host(host):
+        asks_first = is_preflight(scope, headers)  # browsers send no password with these
+        # A foreign name is a trick to get at what needs no password: a browser sends none that is for another name.
+        if not self._passwords and not self._is_our_host(host):
+            self._log_name(host)
             return problem(421, "WrongHost", "This server does not answer under that name; --allow-host adds one.")
-        if self._passwords and not is_authorised(headers.get("authorization", ""), self._passwords):
+        if self._passwords and not asks_first and not is_authorised(headers.get("authorization", ""), self._passwords):
             return problem(401, "Unauthorised", "A user name and a password are needed.",
                            {"www-authenticate": 'Basic realm="Inpaint WebUI", charset="UTF-8"'})
-        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        if changes and not is_same_origin(headers, host):
-            return problem(403, "WrongOrigin", "This request comes from another web site.")
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS or asks_first
+        if changes and not allowed and not is_same_origin(headers, host):
+            return problem(403, "WrongOrigin",
+                           "This request comes from another web site; --cors-allow-origins lets one in.")
         return None
+
+    def _allows_origin(self, origin: str | None) -> bool:
+        return origin is not None and ("*" in self._origins or origin in self._origins)
+
+    def _cors(self, origin: str) -> dict[str, str]:
+        """What lets a page of `origin` read an answer. Remembered passwords are for origins that were named."""
+        named = {"access-control-allow-credentials": "true"} if origin in self._origins else {}
+        return {"access-control-allow-origin": origin, "cross-origin-resource-policy": "cross-origin"} | named
+
+    def _log_name(self, host: str) -> None:
+        """Whoever runs the server is told once of each name, for programs often do not show the answer."""
+        if len(self._refused_names) < NAMES_LOGGED and host not in self._refused_names:
+            self._refused_names.add(host)
+            log.warning("A request for the host %r was refused; --allow-host lets a name in.", host[:100])
 
     def _is_our_host(self, header: str) -> bool:
         try:
@@ -161,7 +193,20 @@ async def _drain(receive: Receive, limit: int) -> None:
             return
 
 
-def _with_headers(send: Send, path: str) -> Send:
+def is_preflight(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser asks if a page from elsewhere may send something."""
+    return scope["type"] == "http" and scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+
+
+def _preflight_answer(headers: Headers) -> Response:
+    return Response(status_code=204, headers={
+        "access-control-allow-methods": headers["access-control-request-method"],
+        "access-control-allow-headers": headers.get("access-control-request-headers", "content-type"),
+        "access-control-allow-private-network": "true", "access-control-max-age": "600"})
+
+
+def _with_headers(send: Send, path: str, cors: dict[str, str]) -> Send:
+    """Adds the security headers, and above them `cors`."""
     policy = FILE_POLICY if path.startswith(FILE_PATHS) else PAGE_POLICY
 
     async def sending(message: Message) -> None:
@@ -170,6 +215,9 @@ def _with_headers(send: Send, path: str) -> Send:
             headers.setdefault("content-security-policy", policy)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
+            headers.update(cors)
+            if cors:
+                headers.add_vary_header("Origin")
         await send(message)
 
     return sending

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,8 +22,8 @@ from modules.errors import NotFound
 from modules.imaging.jpeg import preview_jpeg
 from modules.jobs import Job, JobQueue
 from modules.plugins import Plugins, tab_of
-from modules.request import Img2Img, Inpaint, Txt2Img
-from modules.result import Result
+from modules.request import Inpaint, Txt2Img
+from modules.result import GeneratedImage, Result
 from modules.settings import Settings, check_count, check_limits
 from modules.styles import load_styles
 
@@ -73,6 +74,10 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     def progress(skip_current_image: bool = False, id_task: str = "") -> dict[str, Any]:
         return describe_progress(_job(queue, id_task), with_picture=not skip_current_image)
 
+    @api.get("/internal/ping")
+    def ping() -> dict[str, Any]:
+        return {}
+
     @api.post("/internal/progress")
     def internal_progress(body: ProgressBody) -> dict[str, Any]:
         return task_progress(queue.get(body.id_task), body)
@@ -112,8 +117,9 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
     texts = [one.infotext for one in made]
     read = infotext.parse(texts[0]) if texts else {}
     return {
-        "prompt": request.prompt, "all_prompts": [request.prompt] * len(made),
-        "negative_prompt": request.negative_prompt, "all_negative_prompts": [request.negative_prompt] * len(made),
+        "prompt": request.prompt, "all_prompts": _prompts(made, "Prompt", request),
+        "negative_prompt": request.negative_prompt,
+        "all_negative_prompts": _prompts(made, "Negative prompt", request),
         "seed": made[0].seed if made else request.seed, "all_seeds": [one.seed for one in made],
         "subseed": made[0].subseed if made else request.subseed, "all_subseeds": [one.subseed for one in made],
         "subseed_strength": request.subseed_strength, "width": request.width, "height": request.height,
@@ -123,11 +129,17 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
         "sd_model_name": read.get("Model"), "sd_model_hash": read.get("Model hash"),
         "sd_vae_name": read.get("VAE"), "sd_vae_hash": read.get("VAE hash"),
         "seed_resize_from_w": request.seed_resize_from_w or -1, "seed_resize_from_h": request.seed_resize_from_h or -1,
-        "denoising_strength": request.denoising_strength if isinstance(request, Img2Img) else None,
+        "denoising_strength": request.denoising_strength,
         "extra_generation_params": dict(infotext.generation_params(request)),
-        "index_of_first_image": 0, "infotexts": texts,
+        "index_of_first_image": len(list(takewhile(lambda one: one.grid, made))), "infotexts": texts,
         "job_timestamp": timestamp(job), "clip_skip": options.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": "Conditional mask weight" in read, "version": infotext.VERSION}
+
+
+def _prompts(made: Sequence[GeneratedImage], key: str, request: Txt2Img) -> list[str]:
+    """The "Prompt" or "Negative prompt" of each picture. A script makes them of others than the request's."""
+    asked = request.prompt if key == "Prompt" else request.negative_prompt
+    return [infotext.parse(one.infotext)[key] if request.script and one.infotext else asked for one in made]
 
 
 def size_warning(request: Txt2Img) -> list[str]:
@@ -170,7 +182,7 @@ def describe_progress(job: Job | None, *, with_picture: bool) -> dict[str, Any]:
              "sampling_steps": job.sampling_steps if job and active else 0}
     return {"progress": max(job.progress, LEAST_PROGRESS) if job and active else 0.0,
             "eta_relative": (job.eta or 0.0) if job else 0.0, "state": state,
-            "current_image": preview_jpeg(preview) if preview else None,
+            "current_image": pictures.encode(preview) if preview else None,
             "textinfo": job.stage_text if job else None, "current_task": job.id if job and active else None}
 
 

@@ -14,7 +14,7 @@ from modules import saving
 from modules.errors import InvalidInput
 from modules.imaging.modes import to_rgb
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
 
 
 def decode(text: str, field: str, max_pixels: int) -> Image.Image:
@@ -30,11 +30,16 @@ def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
     """The picture in `text` with its metadata, pixels not yet decoded. Raises InvalidInput naming `field`."""
     if text[:8].lower().startswith(("http://", "https://", "ftp://", "file://")):
         raise InvalidInput(f"{field} must be the picture itself, in base64: addresses are not fetched.", field=field)
+    if not text:
+        raise InvalidInput(f"{field} is empty.", field=field)
     try:
         data = base64.b64decode(text.split(",", 1)[1] if text.startswith("data:") else text, validate=False)
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (binascii.Error, ValueError, IndexError) as error:
         raise InvalidInput(f"{field} is not base64.", field=field) from error
+    except Image.DecompressionBombError as error:
+        raise InvalidInput(f"{field} has more pixels than the {max_pixels} that are read here (--max-image-mp).",
+                           field=field) from error
     except Exception as error:  # as above
         raise InvalidInput(f"{field} is not a picture that can be read.", field=field) from error
     if image.width * image.height > max_pixels:

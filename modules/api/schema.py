@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modules.sampling.registry import Sampler
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Integer = Annotated[int, Field(ge=-(2**64), le=2**64)]
 Text = Annotated[str, Field(max_length=100_000)]
 
 
@@ -65,11 +65,17 @@ class Txt2ImgBody(Body):
     height: Integer = 512
     restore_faces: bool | None = None
     tiling: bool | None = None
+    s_churn: Number | None = None
+    s_tmin: Number | None = None
+    s_tmax: Number | None = None
+    s_noise: Number | None = None
     do_not_save_samples: bool = False
     do_not_save_grid: bool = False
     eta: Number | None = None
     denoising_strength: Number = 0.75
     enable_hr: bool = False
+    firstphase_width: Integer = 0
+    firstphase_height: Integer = 0
     hr_scale: Number = 2.0
     hr_upscaler: str | None = None
     hr_second_pass_steps: Integer = 0
@@ -103,7 +109,9 @@ class Txt2ImgBody(Body):
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
         sampler, scheduler = self._sampler(changes, samplers)
         overrides = {**changes.options, **self.override_settings}
-        for option, value in (("tiling", self.tiling), ("face_restoration", self.restore_faces)):
+        fields = {"tiling": self.tiling, "face_restoration": self.restore_faces, "s_churn": self.s_churn,
+                  "s_tmin": self.s_tmin, "s_tmax": self.s_tmax, "s_noise": self.s_noise}
+        for option, value in fields.items():
             if value is not None:
                 overrides[option] = value
         values: dict[str, Any] = {
@@ -118,7 +126,11 @@ class Txt2ImgBody(Body):
         for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
             if prompt == "prompt" or values[prompt] or values[negative]:
                 values[prompt], values[negative] = apply_styles(self.styles, styles, values[prompt], values[negative])
-        script = ScriptCall(self.script_name, tuple(self.script_args)) if self.script_name else None
+        if self.firstphase_width or self.firstphase_height:  # of old: the first pass's size, and the other is the end's
+            values |= {"hr_resize_x": values["width"], "hr_resize_y": values["height"],
+                       "width": self.firstphase_width, "height": self.firstphase_height}
+        named = self.script_name and self.script_name.lower() != "none"
+        script = ScriptCall(str(self.script_name), tuple(self.script_args)) if named else None
         return {**values, "sampler": sampler, "scheduler": scheduler, "script": script,
                 "always_on": switched_on(self.alwayson_scripts), "options": options.replaced(overrides)}
 

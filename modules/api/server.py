@@ -26,7 +26,8 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
 
     FastAPI's own page of documentation loads from another host, so /docs is ours.
     """
-    app = FastAPI(title="Inpaint WebUI", version=VERSION.rpartition(" ")[2], docs_url=None, redoc_url=None)
+    app = FastAPI(title="Inpaint WebUI", version=VERSION.rpartition(" ")[2], docs_url=None, redoc_url=None,
+                  strict_content_type=False)  # scripts leave it out; who asks from a browser is the gate's concern
     app.include_router(generation.router(engine, queue, settings))
     app.include_router(options.router(engine, queue))
     app.include_router(catalog.router(engine, settings))
@@ -34,12 +35,23 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(scripts.router(engine))
     app.include_router(extras.router(engine, queue, settings))
     app.add_api_route("/docs", lambda: HTMLResponse(docs.page(app.openapi())), include_in_schema=False)
+    app.add_api_route("/sdapi/{path:path}", _no_endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                      include_in_schema=False)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
     app.add_middleware(Gate, settings=settings)
     return app
+
+
+async def _no_endpoint(request: Request) -> JSONResponse:
+    """Where no other route of the API fits. (Else the page, which is mounted at "/", would answer.)"""
+    path = request.url.path
+    methods = ", ".join(method.upper() for method in request.app.openapi()["paths"].get(path, ()))
+    if methods:
+        return problem(405, "MethodNotAllowed", f"{path} takes {methods}, not {request.method}.", {"allow": methods})
+    return problem(404, "NotFound", f"There is no endpoint {path}; /docs lists them.")
 
 
 async def _user_error(request: Request, error: Exception) -> JSONResponse:
@@ -52,8 +64,13 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     found = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"][1:] if not isinstance(part, int) or part < 1000)
-        found.append(f"{where}: {item['msg']}" if where else str(item["msg"]))
+        where = ".".join(str(part) for part in item["loc"][1:])
+        if item["type"] == "json_invalid":
+            found.append(f"The body is not JSON: {item['ctx']['error']} at character {where}")
+        elif not where:
+            found.append("The body must be a JSON object")
+        else:
+            found.append(f"{where}: {item['msg']}")
     return problem(422, "InvalidInput", "; ".join(found[:10]) + ".")
 
 

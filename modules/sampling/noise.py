@@ -54,7 +54,7 @@ class ImageNoise:
         self._streams = [self._stream(seed) for seed in self.seeds]
         noise = torch.stack([self._first_of(k) for k in range(len(self.seeds))])
         if self._delta:
-            self._streams = [self._stream(seed + self._delta) for seed in self.seeds]
+            self._streams = [self._stream((seed + self._delta) % 2**64) for seed in self.seeds]
         return noise.to(self._device) if self._chosen is None else self._chosen
 
     def next(self) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from modules.errors import InvalidInput
 from modules.options import Options
-from modules.request import MASKED_CONTENT, MAX_SEED, Txt2Img
+from modules.request import MASKED_CONTENT, RANDOM_SEEDS, Txt2Img
 from modules.scripts.available import Available
 from modules.styles import Style, apply_styles
 
@@ -102,7 +102,7 @@ def settled(axis: Axis, values: Sequence[Any]) -> list[Any]:
     """`values` with a seed drawn for each -1."""
     if axis.label not in ("Seed", "Var. seed"):
         return list(values)
-    return [random.randrange(MAX_SEED) if value == -1 else value for value in values]
+    return [random.randrange(RANDOM_SEEDS) if value == -1 else value for value in values]
 
 
 # --- what a value does

@@ -20,7 +20,7 @@ from modules.errors import InvalidInput
 from modules.imaging import sketch
 from modules.infotext import OPTION_KEYS
 from modules.options import Options
-from modules.request import MASKED_CONTENT, MAX_SEED, Img2Img, Inpaint, ResizeMode, SoftInpainting, Txt2Img
+from modules.request import MASKED_CONTENT, RANDOM_SEEDS, Img2Img, Inpaint, ResizeMode, SoftInpainting, Txt2Img
 from modules.settings import Settings
 from modules.ui import numbers
 from modules.ui.canvas import MaskData
@@ -37,6 +37,8 @@ SAME = {"hr_checkpoint": "Use same checkpoint", "hr_sampler": "Use same sampler"
         "refiner_checkpoint": "None"}
 """What the dropdowns say for an empty name."""
 
+LARGEST_SEED = 2**53 - 1
+"""Numbers in a browser are exact up to here; programs may go further."""
 _OPTION_NAMES = frozenset(item.name for item in fields(Options))
 _WHOLE = ("steps", "width", "height", "n_iter", "batch_size", "seed", "subseed", "seed_resize_from_w",
           "seed_resize_from_h", "mask_blur", "only_masked_padding", "hr_second_pass_steps", "hr_resize_x",
@@ -239,7 +241,7 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
     """The seed, what sets it and what protects it, and the variation seed. `last_seed` holds that of the shown picture
     (None before there is one)."""
     with gr.Row(elem_classes="tight seed-row"):
-        seed = panel.add("seed", Number(-1, label="Seed", precision=0, minimum=-1, maximum=MAX_SEED, min_width=90,
+        seed = panel.add("seed", Number(-1, label="Seed", precision=0, minimum=-1, maximum=LARGEST_SEED, min_width=90,
                                            elem_id=panel.elem_id("seed")))
         locked = panel.add("seed_locked", gr.Checkbox(False, label="Lock", elem_id=panel.elem_id("lock_seed"),
                                                       min_width=70, scale=0, elem_classes="lock"))
@@ -251,7 +253,7 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
     locked.change(lock_seed, [locked, seed, last_seed], seed, **AT_ONCE)
     with gr.Accordion("Variation seed", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
-            panel.add("subseed", Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=MAX_SEED,
+            panel.add("subseed", Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=LARGEST_SEED,
                                            min_width=110, elem_id=panel.elem_id("subseed")))
             slider(panel, "subseed_strength", "Variation strength", 0, 1, 0, 0.01, min_width=150)
         with gr.Row(elem_classes="tight"):
@@ -265,7 +267,7 @@ def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
     if not locked:
         return gr.update(interactive=True)
     if seed is None or seed < 0:
-        seed = last if last is not None else random.randrange(MAX_SEED)
+        seed = last if last is not None else random.randrange(RANDOM_SEEDS)
     return gr.update(value=int(seed), interactive=False)
 
 

@@ -57,8 +57,8 @@ def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y
     from modules.hires import hires_size
 
     try:
-        size = hires_size(Txt2Img(width=int(width), height=int(height), hr_scale=float(scale), hr_resize_x=int(x),
-                                  hr_resize_y=int(y))).cut
+        size = hires_size(Txt2Img(enable_hr=on, width=int(width), height=int(height), hr_scale=float(scale),
+                                  hr_resize_x=int(x), hr_resize_y=int(y))).cut
     except (TypeError, ValueError, UserError):
         return ""
     return f"<p>from <b>{int(width)}x{int(height)}</b> to <b>{size[0]}x{size[1]}</b></p>" if on else ""

@@ -6,8 +6,6 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-import gradio as gr
-
 from modules import infotext
 from modules.engine import Engine
 from modules.errors import NotFound, UserError
@@ -15,6 +13,7 @@ from modules.options import Options
 from modules.styles import load_styles
 from modules.ui import scripts
 from modules.ui.controls import Panel
+from modules.ui.numbers import Number, Slider
 
 MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
                "soft")
@@ -116,14 +115,22 @@ def _check_faces(options: Options, problems: list[str], engine: Engine) -> Optio
 
 
 def _check_ranges(values: dict[str, Any], panel: Panel, problems: list[str]) -> None:
-    """Sliders refuse what lies outside them, so such a value becomes the nearest, and is named."""
+    """Controls of numbers refuse what lies outside them, so such a value becomes the nearest, and is named."""
     for name, value in values.items():
         widget = panel.widgets.get(name)
-        if not isinstance(widget, gr.Slider) or not isinstance(value, int | float):
+        if not isinstance(widget, Slider | Number) or not isinstance(value, int | float):
             continue
-        values[name] = min(max(value, widget.minimum), widget.maximum)
+        low, high = widget.minimum, widget.maximum
+        assert low is not None
+        assert high is not None
+        values[name] = min(max(value, low), high)
         if values[name] != value:
-            problems.append(f"{widget.label}: {value:g} (here {values[name]:g})")
+            problems.append(f"{widget.label}: {_written(value)} (here {_written(values[name])})")
+
+
+def _written(number: float) -> str:
+    """7 for 7.0; a seed with all its digits."""
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[str], engine: Engine) -> str:

@@ -177,8 +177,20 @@ def test_interrogate_says_that_its_model_is_missing(client: TestClient) -> None:
 
 
 def test_unknown_paths_and_methods_are_json_too(client: TestClient) -> None:
-    assert client.get("/sdapi/v1/nothing").json()["detail"] == "Not Found"
-    assert client.get("/sdapi/v1/txt2img").status_code == 405
+    answer = client.get("/sdapi/v1/nothing")
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "There is no endpoint /sdapi/v1/nothing; /docs lists them."
+    answer = client.get("/sdapi/v1/txt2img")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["detail"] == "/sdapi/v1/txt2img takes POST, not GET."
+    assert client.get("/elsewhere").json()["detail"] == "Not Found"
+
+
+def test_what_programs_ask_first(client: TestClient) -> None:
+    """Whether the server is there, and that it looks for files of kinds that it has none of."""
+    assert client.get("/internal/ping").json() == {}
+    for name in ("refresh-loras", "refresh-embeddings"):
+        assert client.post(f"/sdapi/v1/{name}").text == "null"
 
 
 def test_the_png_chunk_has_webuis_name() -> None:

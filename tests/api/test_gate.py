@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from modules.api.gate import Gate
+from modules.api.gate import NAMES_LOGGED, Gate
 from modules.settings import Settings
 
 
@@ -32,7 +32,8 @@ def client_of(**flags: Any) -> TestClient:
 
 
 @pytest.mark.parametrize("host", [
-    "localhost", "localhost:7860", "127.0.0.1", "127.0.0.1:99", "[::1]:7860", "LOCALHOST"])
+    "localhost", "localhost:7860", "127.0.0.1", "127.0.0.1:99", "[::1]:7860", "LOCALHOST",
+    "host.docker.internal:7860"])
 def test_our_own_names_come_through(host: str) -> None:
     assert client_of().get("/x", headers={"host": host}).status_code == 200
 
@@ -69,6 +70,63 @@ def test_a_listening_server_answers_to_addresses_but_not_to_any_name() -> None:
 def test_other_origins_may_look_but_not_change(headers: dict[str, str], status: int) -> None:
     assert client_of().post("/x", headers=headers).status_code == status
     assert client_of().get("/x", headers=headers).status_code == 200
+
+
+PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,authorization"}
+
+
+@pytest.mark.parametrize("origin", ["https://painter.example", "null", "app://obsidian.md"])
+def test_a_named_site_may_use_the_api(origin: str) -> None:
+    client = client_of(cors_allow_origins=("https://painter.example", "null", "app://obsidian.md"))
+    asked = client.options("/x", headers={"origin": origin, "sec-fetch-site": "cross-site", **PREFLIGHT})
+    assert asked.status_code == 204
+    assert asked.headers["access-control-allow-methods"] == "POST"
+    assert asked.headers["access-control-allow-headers"] == "content-type,authorization"
+    sent = client.post("/x", headers={"origin": origin, "sec-fetch-site": "cross-site"})
+    assert sent.status_code == 200
+    for answer in (asked, sent):
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert answer.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize("origins", [(), ("https://painter.example",)])
+def test_sites_that_are_not_named_may_not_even_ask(origins: tuple[str, ...]) -> None:
+    client = client_of(cors_allow_origins=origins)
+    for answer in (client.options("/x", headers={"origin": "https://evil.example", **PREFLIGHT}),
+                   client.post("/x", headers={"origin": "https://evil.example"})):
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_any_site_may_be_let_in_but_not_with_a_remembered_password() -> None:
+    client = client_of(cors_allow_origins=("*",), api_auth=(("ann", "one"),))
+    token = base64.b64encode(b"ann:one").decode()
+    origin = {"origin": "https://painter.example"}
+    assert client.options("/x", headers={**origin, **PREFLIGHT}).status_code == 204, "these come without a password"
+    assert client.post("/x", headers=origin).status_code == 401
+    answer = client.post("/x", headers={**origin, "authorization": f"Basic {token}"})
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "https://painter.example"
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_with_a_password_any_name_will_do() -> None:
+    """A container's name, say. A web page under a foreign name does not have the password."""
+    client = client_of(api_auth=(("ann", "one"),), listen=True)
+    token = base64.b64encode(b"ann:one").decode()
+    headers = {"host": "stable-diffusion:7860"}
+    assert client.post("/x", headers={**headers, "authorization": f"Basic {token}"}).status_code == 200
+    assert client.get("/x", headers=headers).status_code == 401
+
+
+def test_refused_names_are_logged_once_and_not_without_end(caplog: pytest.LogCaptureFixture) -> None:
+    client = client_of()
+    for number in (*range(100), 0):
+        client.get("/x", headers={"host": f"h{number}.example"})
+    assert len(caplog.messages) == NAMES_LOGGED
+    assert "h0.example" in caplog.messages[0]
 
 
 PAIRS = {"api_auth": (("ann", "one"), ("bob", "two:three")), "gradio_auth": (("cy", "läng"),)}

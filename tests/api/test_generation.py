@@ -305,11 +305,69 @@ def test_img2img_without_a_picture_is_webuis_404(client: TestClient) -> None:
     assert "init" in answer.json()["detail"]
 
 
+def test_the_content_type_may_be_left_out(client: TestClient) -> None:
+    """As scripts do that send `data=json.dumps(...)`."""
+    request = client.build_request("POST", TXT2IMG, content=json.dumps(small()))
+    assert "content-type" not in request.headers
+    assert info(client.send(request))["seed"] == 1
+
+
+@pytest.mark.parametrize("seed", [2**32, 123456789012345, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("source", ["CPU", "NV"])
+def test_seeds_have_64_bits(client: TestClient, seed: int, source: str) -> None:
+    """All of them count: each gives another picture, and behind the last comes 0."""
+    answer = client.post(TXT2IMG, json=small(seed=seed, batch_size=2, override_settings={"randn_source": source}))
+    assert info(answer)["all_seeds"] == [seed, (seed + 1) % 2**64]
+    assert f"Seed: {seed}," in info(answer)["infotexts"][0]
+    small_seed = client.post(TXT2IMG, json=small(seed=seed % 2**32, override_settings={"randn_source": source}))
+    assert answer.json()["images"][0] != small_seed.json()["images"][0]
+
+
+def test_firstphase_is_the_first_pass_of_hires_fix(client: TestClient) -> None:
+    """The old fields: the size asked for is the end's. StableDiffusionProcessingTxt2Img.__post_init__ in WebUI."""
+    old = client.post(TXT2IMG, json=small(enable_hr=True, width=96, height=64, firstphase_width=48,
+                                          firstphase_height=32)).json()
+    new = client.post(TXT2IMG, json=small(enable_hr=True, width=48, height=32, hr_resize_x=96, hr_resize_y=64)).json()
+    assert picture(old["images"][0]).size == (96, 64)
+    assert old["images"] == new["images"]
+
+
+def test_fields_of_the_samplers_noise_are_options(client: TestClient) -> None:
+    churned, same, plain = (picture(client.post(TXT2IMG, json=small(**changes)).json()["images"][0]).tobytes()
+                            for changes in ({"s_churn": 5}, {"override_settings": {"s_churn": 5}}, {}))
+    assert churned == same
+    assert churned != plain
+
+
+@pytest.mark.parametrize("changes", [
+    {"hr_scale": 0}, {"denoising_strength": 1.5}, {"hr_second_pass_steps": -1}, {"refiner_switch_at": 1.5},
+    {"script_name": "None"}, {"override_settings": {"sd_vae": ""}}, {"override_settings": {"sd_vae": "none"}},
+    {"override_settings": {"eta_noise_seed_delta": -1}}])
+def test_what_is_switched_off_is_not_looked_at(client: TestClient, changes: dict[str, Any]) -> None:
+    assert client.post(TXT2IMG, json=small(**changes)).json()["images"] == \
+        client.post(TXT2IMG, json=small()).json()["images"]
+
+
+def test_info_of_a_script_tells_each_pictures_prompt_and_where_they_begin(client: TestClient) -> None:
+    told = info(client.post(TXT2IMG, json=small(prompt="a|b", script_name="Prompt matrix")))
+    assert told["index_of_first_image"] == 1, "behind the grid"
+    assert told["all_prompts"][1:] == ["a", "a, b"]
+    assert len(told["all_prompts"]) == len(told["infotexts"]) == 3
+    body = small(prompt="", script_name="Prompts from file or textbox", script_args=[False, False, "start", "cat\ndog"])
+    told = info(client.post(TXT2IMG, json=body))
+    assert told["index_of_first_image"] == 0
+    assert told["all_prompts"] == ["cat", "dog"]
+
+
+def test_info_has_the_strength_of_hires_fix(client: TestClient) -> None:
+    assert info(client.post(TXT2IMG, json=small(enable_hr=True, denoising_strength=0.6)))["denoising_strength"] == 0.6
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"text"', b"[" * 100_000, b"\xff\xfe"])
 def test_a_body_that_is_no_object_is_refused(client: TestClient, content: bytes) -> None:
     answer = client.post(TXT2IMG, content=content, headers={"content-type": "application/json"})
     assert 400 <= answer.status_code < 500
-    assert answer.json()["detail"]
+    assert "body" in answer.json()["detail"]
 
 
 def test_numbers_keep_the_form_that_they_were_sent_in(client: TestClient) -> None:

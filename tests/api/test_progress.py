@@ -67,7 +67,7 @@ def test_progress_while_a_job_runs(client: TestClient, running: Future[Any], mod
     assert told["progress"] == pytest.approx(2 / 16)
     assert (told["state"]["sampling_step"], told["state"]["sampling_steps"]) == (2, 8)
     assert (told["state"]["job_count"], told["state"]["job_no"], told["current_task"]) == (2, 0, "mine")
-    assert picture(told["current_image"]).format == "JPEG"
+    assert picture(told["current_image"]).format == "PNG"
     assert client.get("/sdapi/v1/progress?skip_current_image=true").json()["current_image"] is None
     model.go.set()
     info(running.result(SECONDS))
