@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from modules.engine import Engine
     from modules.history import History
-    from modules.jobs import JobQueue
+    from modules.jobs import Job, JobQueue
 
 GRACE_SECONDS = 3
 """How long open connections may take to end when the server stops."""
@@ -130,9 +130,17 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
 
 
 def warm_up(engine: Engine, queue: JobQueue) -> None:
-    """Loads the checkpoint in force as the first job, so that the page is there before the model is."""
+    """Loads the checkpoint in force as the first job, so that the page is there before the model is. Then its hash is
+    computed: every picture's parameters name it, and programs look for it in the list of models.
+    """
+    def hash_checkpoint(job: Job) -> None:
+        checkpoint, _ = engine.files_of(engine.options)
+        if checkpoint:
+            engine.catalog.sha256(checkpoint)
+
     if engine.catalog.checkpoints():
         queue.submit_load(engine.options)
+        queue.submit_work(hash_checkpoint)
 
 
 def stop(*_: object) -> NoReturn:
