@@ -58,6 +58,8 @@ class Batch:
             chosen, *rest = arguments
             mask_files, rest = (rest[0], rest[1:]) if masks else (None, rest)
             canvas, checkpoint, vae, *values = rest
+            if canvas.problem and masks and not mask_files:
+                raise InvalidInput(canvas.problem)
             named, options = styled(self.panel.values(values), self.panel), header.options(checkpoint, vae)
 
             def request_of(picture: MaskData) -> Txt2Img:

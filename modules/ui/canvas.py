@@ -33,8 +33,8 @@ class RefusedPicture(InvalidInput, gr.Error):
     """A picture or mask that the canvas cannot accept. Gradio shows the sentence as it is."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
-        gr.Error.__init__(self, message, print_exception=False)
         InvalidInput.__init__(self, message, field=field)
+        gr.Error.__init__(self, message, title="", print_exception=False)
 
 
 class CanvasValue(GradioModel):

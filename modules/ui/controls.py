@@ -343,7 +343,7 @@ def _option(panel: Panel, name: str, options: Options, min_width: int = 160) -> 
 def slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
            min_width: int = 160) -> Any:
     return panel.add(name, Slider(low, high, value=value, step=step, label=label, min_width=min_width,
-                                     elem_id=panel.elem_id(name), buttons=[]))
+                                  elem_id=panel.elem_id(name), buttons=[]))
 
 
 def tool_button(icon: str, title: str, elem_id: str) -> gr.Button:

@@ -137,7 +137,7 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
     mode = gr.Radio(list(SCALES), value=SCALES[0], label="Resize mode", elem_id="extras_mode", elem_classes="compact")
     factor = Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor")
     width, height = (Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
-                               elem_id=f"extras_{name}") for name in ("width", "height"))
+                            elem_id=f"extras_{name}") for name in ("width", "height"))
     crop = gr.Checkbox(True, label="Crop to fit", visible=False, elem_id="extras_crop")
     with gr.Row(elem_classes="tight with-buttons"):
         with gr.Column(min_width=0):
@@ -146,7 +146,7 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
     note = gr.HTML("", elem_id="extras_note", elem_classes="quiet", js_on_load=None, apply_default_css=False)
     second = gr.Dropdown(["None", *RESAMPLING], label="Upscaler 2", value="None", elem_id="extras_upscaler_2")
     visibility = Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
-                           elem_id="extras_visibility")
+                        elem_id="extras_visibility")
     mode.change(lambda chosen: [gr.update(visible=chosen == scale) for scale in (SCALES[0], *[SCALES[1]] * 3)], mode,
                 [factor, width, height, crop], **AT_ONCE)
     second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **AT_ONCE)
@@ -159,7 +159,7 @@ def _face_restoration() -> dict[str, Any]:
     """By which model, and how much of it shows."""
     restorer = gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer")
     shown = Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
-                      elem_id="extras_restorer_visibility")
+                   elem_id="extras_restorer_visibility")
     restorer.change(lambda name: gr.update(visible=name != "None"), restorer, shown, **AT_ONCE)
     return {"restorer": restorer, "restorer_visibility": shown}
 

@@ -60,7 +60,7 @@ def build(header: Header) -> Merger:
             chosen["method"] = gr.Radio(list(FORMULAS), value="Weighted sum", label="Interpolation Method",
                                         elem_id="merger_method", elem_classes="compact")
             chosen["multiplier"] = Slider(0, 1, value=0.3, step=0.01, label="Multiplier (M)",
-                                             elem_id="merger_multiplier")
+                                          elem_id="merger_multiplier")
             formula = gr.HTML(formula_html("Weighted sum"), elem_id="merger_formula", elem_classes="quiet",
                               js_on_load=None, apply_default_css=False)
         with gr.Column(min_width=300):

@@ -16,10 +16,10 @@ from modules.ui.component import WithoutStub
 
 
 class Slider(gr.Slider, metaclass=WithoutStub):
-    """Gradio's; its value in Python is what stands in its field, None where that is empty."""
+    """Gradio's; its value in Python is None where its field is empty or holds a number outside its range."""
 
     def preprocess(self, payload: float | None) -> float | None:  # type: ignore[override]
-        return payload
+        return payload if _fits(self, payload) else None
 
 
 class Number(gr.Number, metaclass=WithoutStub):
@@ -34,6 +34,12 @@ def check(widgets: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     for name, widget in widgets.items():
         if not isinstance(widget, Slider | Number) or (isinstance(widget, Number) and values[name] is None):
             continue
-        low, high = widget.minimum, widget.maximum
-        if not isinstance(values[name], int | float) or not low <= values[name] <= high:
-            raise InvalidInput(f"{widget.label} must be a number between {low} and {high}.", field=name)
+        if not _fits(widget, values[name]):
+            raise InvalidInput(f"{widget.label} must be a number between {widget.minimum} and {widget.maximum}.",
+                               field=name)
+
+
+def _fits(widget: Slider | Number, value: Any) -> bool:
+    assert widget.minimum is not None
+    assert widget.maximum is not None
+    return isinstance(value, int | float) and widget.minimum <= value <= widget.maximum

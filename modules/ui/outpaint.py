@@ -41,7 +41,7 @@ class Outpainting:
                 sides = gr.CheckboxGroup(list(SIDES), label="Outpainting direction", elem_classes="compact",
                                          min_width=220, elem_id=name("outpaint_sides"))
                 pixels = Slider(8, 512, value=128, step=8, label="Pixels to expand", min_width=180, buttons=[],
-                                   elem_id=name("outpaint_pixels"))
+                                elem_id=name("outpaint_pixels"))
             button = gr.Button("Extend", size="sm", elem_id=name("extend"))
         self.widgets = {"fold": fold, "sides": sides, "pixels": pixels, "button": button}
 

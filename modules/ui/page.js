@@ -51,10 +51,11 @@ const inpaintPage = (() => {
 		box.dispatchEvent(new Event("input", {bubbles: true}));
 	}
 
-	// One that was emptied and left has its value back; Gradio would take the smallest there is.
+	// One that was emptied and left has its last value back; Gradio would take the smallest there is.
 	let entered = "";
-	function onFocus({target}) {
-		if (target.matches?.(BOX)) entered = target.value;
+	function onEntering({target}) {
+		if (!target.matches?.(BOX) || !target.value) return;
+		if (!target.validity.rangeUnderflow && !target.validity.rangeOverflow) entered = target.value;
 	}
 	function onBlur({target}) {
 		if (target.matches?.(BOX) && !target.value) setNumber(target, entered);
@@ -69,15 +70,21 @@ const inpaintPage = (() => {
 		step.beside = held;
 	}
 
-	// The picture that is being dropped, as a promise of its File: one from outside, or one of this page, such as a
-	// result, which comes as an address. Undefined for anything else.
+	// The picture of this page that is being dragged, such as a result; a small one may name the whole one.
+	let dragged = null;
+	const onDragStart = ({target}) => void (dragged = target.matches?.("img") ? target.dataset.picture ?? target.src : null);
+	const onDragEnd = () => void (dragged = null);
+
+	// Whether a picture is on its way here, from outside or from this page.
+	const isPicture = (transfer) => Boolean(dragged) || transfer.types.includes("Files");
+
+	// The picture that is being dropped, as a promise of its File (an empty one if it is gone); undefined for anything else.
 	function dropped(transfer) {
 		const file = [...transfer.files].find((one) => one.type.startsWith("image/"));
-		if (file) return Promise.resolve(file);
-		const [address] = transfer.getData("text/uri-list").split(/\r?\n/);
-		if (!URL.canParse(address) || new URL(address).origin !== location.origin) return undefined;
-		const name = decodeURIComponent(new URL(address).pathname.split("/").pop());
-		return fetch(address).then((answer) => answer.blob()).then((blob) => new File([blob], name, {type: blob.type}));
+		if (file || !dragged) return file && Promise.resolve(file);
+		const name = dragged.split("/").pop();
+		const found = fetch(dragged).then((answer) => (answer.ok ? answer.blob() : new Blob())).catch(() => new Blob());
+		return found.then((blob) => new File([blob], name, {type: blob.type}));
 	}
 
 	// An element with its properties or attributes, and its children.
@@ -199,15 +206,17 @@ const inpaintPage = (() => {
 
 	document.addEventListener("keydown", onKey);
 	document.addEventListener("click", onClick, {capture: true});
-	document.addEventListener("focus", onFocus, {capture: true});
+	for (const event of ["focus", "input"]) document.addEventListener(event, onEntering, {capture: true});
 	document.addEventListener("blur", onBlur, {capture: true});
 	document.addEventListener("step", onStep);
+	document.addEventListener("dragstart", onDragStart);
+	document.addEventListener("dragend", onDragEnd);
 	for (const input of ["input", "change", "click"]) document.addEventListener(input, onInput);
 	document.addEventListener("visibilitychange", () => document.hidden && keepControls());
 	window.addEventListener("pagehide", keepControls);
 	window.addEventListener("pagehide", keepTab);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme};
+	return {fitSize, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

@@ -82,6 +82,6 @@
 	document.addEventListener("keydown", onKey);
 	document.addEventListener("drop", onDrop, true);
 	document.addEventListener("dragover", (event) => {
-		if (promptBox(event.target) && ["Files", "text/uri-list"].some((type) => event.dataTransfer.types.includes(type))) event.preventDefault();
+		if (promptBox(event.target) && inpaintPage.isPicture(event.dataTransfer)) event.preventDefault();
 	}, true);
 })();

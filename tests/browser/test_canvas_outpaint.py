@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from modules.imaging.outpaint import OVERLAP
 from tests.browser.canvas_driver import Canvas, photo
@@ -71,6 +72,26 @@ def test_outpainting_keeps_the_old_pixels_and_can_be_undone(painting: Canvas, tm
     painting.wait_size(256, 192)
     painting.press("undo")
     assert painting.coverage == 0
+
+
+def test_generate_while_the_extended_picture_is_on_its_way(painting: Canvas) -> None:
+    page = painting.page
+    set_number(page, "inpaint_steps", 2)
+    set_number(page, "inpaint_denoising_strength", 1)
+    for name, value in (("width", 256), ("height", 192)):
+        set_number(page, f"inpaint_{name}", value)
+    page.locator("#inpaint_outpainting > button").click()
+    page.locator("#inpaint_outpaint_sides").get_by_label("right").check()
+    held: list[Route] = []
+    page.route(re.compile("/gradio_api/file="), lambda route: held.append(route))
+    page.locator("#inpaint_extend").click()
+    expect_size(page, 384, 192)
+    assert painting.root.get_attribute("data-image-size") == "256x192"
+    page.locator("#inpaint_generate").click()
+    expect(page.locator("#inpaint_infotext textarea")).to_have_value(re.compile("Size: 384x192"))
+    for route in held:
+        route.continue_()
+    painting.wait_size(384, 192)
 
 
 def expect_size(page: Page, width: int, height: int) -> None:

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gradio.data_classes import FileData
 from PIL import Image
 
 from modules.errors import InvalidInput
-from modules.ui.canvas import PNG_PREFIX, decode_mask, decode_paint, encode_mask, open_picture
+from modules.ui.canvas import (
+    PNG_PREFIX,
+    CanvasValue,
+    MaskCanvas,
+    MaskData,
+    decode_mask,
+    decode_paint,
+    encode_mask,
+    open_picture,
+)
 from tests.browser.conftest import CanvasApp
 
 
@@ -58,6 +68,18 @@ def test_pictures_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
                                ("big.png", 9999, None), ("big.png", 10**6, (50, 50))):
         with pytest.raises(InvalidInput):
             open_picture(tmp_path / name, limit, shown)
+
+
+def test_a_picture_that_cannot_be_used_comes_with_what_is_wrong(tmp_path: Path) -> None:
+    """To be said where it is needed: the small previews ask for it too."""
+    Image.new("RGB", (100, 100)).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-200])
+    value = CanvasValue(image=FileData(path=str(tmp_path / "cut.jpg")), size=(100, 100),
+                        mask=encode_mask(Image.new("L", (100, 100), 255)))
+    data = MaskCanvas().preprocess(value)
+    assert data == MaskData(problem="This file is not a picture that can be read.")
+    with pytest.raises(InvalidInput, match="not a picture that can be read"):
+        data.chosen()
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "http://127.0.0.1/x.png"])

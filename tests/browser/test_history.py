@@ -194,6 +194,15 @@ def test_find_look_and_send(view: Page, past: PastApp) -> None:
     expect(view.locator("#img2img_seed input")).to_have_value(str(COUNT - 2))
 
 
+def test_what_was_wrong_with_a_search_is_not_said_of_the_next(view: Page) -> None:
+    note = view.locator('.hi-line [data-part="note"]')
+    for end in (lambda: field(view, "seed").fill("3"), lambda: view.get_by_text("Clear filters").click()):
+        field(view, "seed").fill("many")
+        expect(note).not_to_have_text("")
+        end()
+        expect(note).to_have_text("")
+
+
 def test_what_is_made_appears_and_what_is_deleted_comes_back(view: Page, past: PastApp) -> None:
     tab(view, "txt2img")
     view.fill("#txt2img_prompt textarea", "something quite new")

@@ -73,20 +73,37 @@ function show({file, image, bitmap, painting}) {
 	showState();
 }
 
-// Shows another picture as a step that can be undone: `next` shares the history of what is shown now. What the page has
-// beside the canvas, such as a size, may go and come back with it: whoever listens keeps that in `beside`.
-function showAsStep(next) {
-	const step = {bytes: state.painting.bytes, other: next, beside: null, swap() {
-		const now = present();
-		show(step.other);
-		step.other = now;
+// A step to another picture, which Undo takes back. What the page has beside the canvas, such as the size that is generated,
+// goes and comes back with it: whoever listens keeps that in `beside`. It goes first, for the picture may be long on its way.
+class PictureStep {
+	constructor(size) {
+		Object.assign(this, {bytes: 0, other: null, beside: null});
+		this.tell(size);
+	}
+
+	tell(size) {
+		root.dispatchEvent(new CustomEvent("step", {bubbles: true, detail: {canvas: props.canvas_id, size, step: this}}));
+	}
+
+	// The picture is here: `next` shares the history of what is shown now.
+	arrive(next) {
+		this.bytes = state.painting.bytes;
+		this.exchange(next);
+		state.painting.history.push(this);
+	}
+
+	swap() {
+		this.exchange(this.other);
+		this.tell(state.painting.size);
+	}
+
+	exchange(next) {
+		this.other = present();
+		show(next);
 		fit();
-		root.dispatchEvent(new CustomEvent("step", {bubbles: true, detail: {canvas: props.canvas_id, size: state.painting.size, step}}));
 		savePicture();
 		if (!state.image) sendPicture(state.file);
-	}};
-	step.swap();
-	state.painting.history.push(step);
+	}
 }
 
 function showChange(change) {

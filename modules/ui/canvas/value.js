@@ -40,13 +40,15 @@ async function receive() {
 	if (!value.mask && state.painting?.mask.painted && value.size?.join() === state.painting.size.join()) {
 		props.value = {...value, mask: layerUrl(state.painting.mask)}; // Generate may be pressed before the picture is here
 	}
+	const step = value.as_step && state.painting ? new PictureStep(value.size) : null;
 	const file = await fetchFile(value.image);
 	const loaded = await loadPicture(file);
+	if (!loaded && step) step.tell(state.painting.size); // it did not come, and what went first comes back
 	if (!loaded || props.value.image?.path !== value.image.path) return;
-	if (value.as_step && state.painting) {
+	if (step) {
 		const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight, state.painting.history);
 		painting.load(...(await readLayers(value.mask, value.paint)));
-		showAsStep({file, image: value.image, bitmap: loaded, painting});
+		step.arrive({file, image: value.image, bitmap: loaded, painting});
 	} else {
 		const change = replacePicture(loaded, file, value.image);
 		if (value.mask || value.paint) await receivePainting(value);

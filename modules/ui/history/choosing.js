@@ -29,7 +29,6 @@ function unselect() {
 }
 
 async function remove(ids) {
-	if (!ids.length) return;
 	const answer = await ask("trash", {ids});
 	if (!answer) return reload();
 	for (const id of ids) {
@@ -41,7 +40,7 @@ async function remove(ids) {
 		if (!day.nextElementSibling?.matches(".hi-tile")) day.remove();
 	}
 	state.count -= answer.count;
-	say(TEXT.deleted(answer.count));
+	if (answer.count) say(TEXT.deleted(answer.count)); // none where somebody was faster
 	showState(answer);
 	if (isNearEnd()) more();
 }

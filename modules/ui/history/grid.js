@@ -1,5 +1,6 @@
 // The tiles: what fits the filters, a page at a time as one scrolls.
 
+const clearFilters = root.querySelector('[data-act="clear"]');
 const wanted = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
 
 // Asks anew, keeping as many tiles as there are.
@@ -46,6 +47,7 @@ function append(pictures) {
 
 function tile(picture) {
 	const image = make("img", {src: picture.thumbnail, alt: "", loading: "lazy", decoding: "async"});
+	image.dataset.picture = picture.url; // what is dragged with it
 	const open = make("button", {
 		type: "button", className: "hi-open", title: picture.prompt, translate: !picture.prompt}, image);
 	open.setAttribute("aria-label", TEXT.open(picture.prompt));
@@ -69,12 +71,17 @@ function showChoices(name, choices) {
 	list.value = choices.includes(chosen) ? chosen : "";
 }
 
-function showState({looking, done, total, can_undo: canUndo}) {
+function showFilters() {
 	const filtered = Object.keys(wanted()).length > 0;
+	clearFilters.hidden = !filtered;
+	return filtered;
+}
+
+function showState({looking, done, total, can_undo: canUndo}) {
+	const filtered = showFilters();
 	part("count").textContent = total ? TEXT.reading(done, total) : TEXT.count(state.count);
 	part("empty").hidden = state.pictures.length > 0 || looking;
 	part("empty").textContent = filtered ? TEXT.nothingFound : TEXT.nothing;
-	root.querySelector('[data-act="clear"]').hidden = !filtered;
 	for (const button of root.querySelectorAll('[data-act="undo"]')) button.hidden = !canUndo;
 }
 

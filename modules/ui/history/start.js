@@ -7,7 +7,7 @@ const ACTS = {
 		unselect();
 		if (await ask("rebuild")) look();
 	},
-	clear: () => { form.reset(); reload(); },
+	clear: () => { form.reset(); say(""); reload(); },
 	likeSelected: () => [...state.chosen.keys()].forEach((id) => like(id, true)),
 	deleteSelected: () => remove([...state.chosen.keys()]),
 	send: (button) => send(button.dataset.target),
@@ -38,6 +38,7 @@ let typing;
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", () => {
 	say("");
+	showFilters();
 	clearTimeout(typing);
 	typing = setTimeout(() => { state.pictures = []; reload(); }, 200);
 });
