@@ -95,6 +95,7 @@ class Engine:
     upscalers: Upscalers = field(init=False)
     restorers: FaceRestorers = field(init=False)
     loaded: Loaded | None = field(default=None, init=False)
+    _usual: Path | None = field(default=None, init=False)
     _options_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     warm: WarmModels = field(init=False)
 
@@ -142,19 +143,25 @@ class Engine:
                 log.warning("%s: %s", self.settings.config_file.name, error.message)
 
     def files_of(self, options: Options) -> tuple[CheckpointFile | None, VaeFile | None]:
-        """The files that `options` name: an empty checkpoint is the first there is. Raises NotFound.
+        """The files that `options` name; an empty checkpoint is the first that there was. Raises NotFound.
 
         The words for no VAE and for the one beside the checkpoint count however they are written, as in WebUI.
         """
         wanted = options.sd_model_checkpoint
-        checkpoints = self.catalog.checkpoints()
-        checkpoint = self.catalog.find(wanted) if wanted else checkpoints[0] if checkpoints else None
+        checkpoint = self.catalog.find(wanted) if wanted else self._usual_checkpoint()
         vae = options.sd_vae.strip().lower()
         if vae == "none":
             return checkpoint, None
         if vae in ("automatic", "auto", ""):
             return checkpoint, self.catalog.automatic_vae(checkpoint) if checkpoint else None
         return checkpoint, self.catalog.find_vae(options.sd_vae)
+
+    def _usual_checkpoint(self) -> CheckpointFile | None:
+        """While none was ever chosen: the first, and still that when one comes that sorts before it."""
+        there = self.catalog.checkpoints()
+        first = next((file for file in there if file.path == self._usual), there[0] if there else None)
+        self._usual = first.path if first else None
+        return first
 
     def load(self, options: Options, job: JobContext) -> SDModel:
         """The model that `options` name, out of memory if it is there still and its files are the same. The one in use

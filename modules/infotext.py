@@ -404,7 +404,8 @@ OPTION_KEYS = {
     "Hires refiner": "hires_fix_refiner_pass", "Refiner switch by sampling steps": "refiner_switch_by_sample_steps"}
 """Keys of the text that stand for an option, and that option."""
 _UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode", "Mask blur", "Inpaint area",
-               "Masked content", "Soft inpainting enabled", "Styles array", "Hypernet", "Hypernet strength", "User")
+               "Masked content", "Soft inpainting enabled", "Styles array", "Hypernet", "Hypernet strength", "User",
+               "First pass size-1", "First pass size-2")
 
 
 class Scripts(Protocol):
@@ -432,7 +433,7 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
     fields: dict[str, Any] = {"subseed": -1, "subseed_strength": 0.0, "seed_resize_from_w": 0, "seed_resize_from_h": 0,
                               "eta": None, "initial_noise_multiplier": 1.0, "mask_blur_x": 0, "mask_blur_y": 0,
                               "hr_second_pass_steps": 0, "refiner_checkpoint": "", "refiner_switch_at": None,
-                              "enable_hr": "Hires upscaler" in parameters, "soft": _soft(parameters)}
+                              "enable_hr": _second_pass(parameters), "soft": _soft(parameters)}
     fields |= {name: "" if parameters[key] in _SAME else parameters[key]
                for key, name in _ALL_FIELDS.items() if key in parameters}
     if "Mask blur" in parameters:
@@ -451,6 +452,12 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
         numbers |= {"script": scripts.recall(parameters), "always_on": scripts.recall_always_on(parameters)}
         known |= {*scripts.keys}
     return Changes(numbers, options, tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
+
+
+def _second_pass(parameters: Mapping[str, Any]) -> bool:
+    """Whether hires fix was on. `parse` gives a text without a size for it one of 0 x 0, as WebUI does."""
+    named = "Hires upscale" in parameters or "Hires upscaler" in parameters
+    return "Denoising strength" in parameters and (named or str(parameters.get("Hires resize-1", 0)) != "0")
 
 
 def _soft(parameters: Mapping[str, Any]) -> SoftInpainting | None:

@@ -38,7 +38,9 @@ def _read(file: Path) -> list[Style]:
         with file.open(encoding="utf-8-sig", newline="") as rows:
             return [Style(row["name"], row.get("prompt") or "", row.get("negative_prompt") or "")
                      for row in csv.DictReader(rows, skipinitialspace=True) if row.get("name")]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"The styles in {file.name} cannot be read: the file is not UTF-8 text.") from error
+    except (OSError, csv.Error) as error:
         raise InvalidInput(f"The styles in {file.name} cannot be read: {error}.") from error
 
 

@@ -216,6 +216,20 @@ def test_a_file_that_is_gone_is_missed_before_sampling(engine: Engine) -> None:
     assert not model.calls  # type: ignore[attr-defined]
 
 
+def test_a_new_file_that_sorts_first_does_not_change_the_checkpoint(engine: Engine) -> None:
+    """Whether the one in force was ever used or not; only when it goes away another one takes its place."""
+    named = [engine.files_of(engine.options)[0]]
+    write_checkpoint(engine.settings.checkpoint_dirs[0], "aaa")
+    engine.catalog.refresh()
+    named.append(engine.files_of(engine.options)[0])
+    assert [file.name for file in named if file] == ["first", "first"]
+    (engine.settings.checkpoint_dirs[0] / "first.safetensors").unlink()
+    engine.catalog.refresh()
+    checkpoint, _ = engine.files_of(engine.options)
+    assert checkpoint is not None
+    assert checkpoint.name == "aaa"
+
+
 def test_no_checkpoint_says_where_to_put_one(tmp_path: Path) -> None:
     engine = fake_engine(Settings(data_dir=tmp_path))
     with pytest.raises(NotFound, match="Stable-diffusion"):

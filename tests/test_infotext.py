@@ -132,6 +132,22 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     to_changes(parse(f"p\nSteps: {text}, Sampler: {text}, Seed: 1, Size: 9x9, First pass size: 0x0, {text}"))
 
 
+@pytest.mark.parametrize(("keys", "on", "size", "final"), [
+    ("Size: 256x192, Denoising strength: 0.7, First pass size: 128x96", True, (128, 96), (256, 192)),
+    ("Size: 1024x1024, Denoising strength: 0.7, First pass size: 0x0", True, (512, 512), (1024, 1024)),
+    ("Size: 256x192, Denoising strength: 0.7, Hires upscale: 2", True, (256, 192), (0, 0)),
+    ("Size: 256x192, Denoising strength: 0.7, Hires resize: 512x384", True, (256, 192), (512, 384)),
+    ("Size: 256x192, Denoising strength: 0.7", False, (256, 192), (0, 0)),
+    ("Size: 256x192, Hires upscaler: Latent", False, (256, 192), (0, 0))])
+def test_old_texts_of_hires_fix(keys: str, on: bool, size: tuple[int, int], final: tuple[int, int]) -> None:
+    """WebUI 1.0 said the first pass's size, and it needs no upscaler's name to switch hires fix on."""
+    changes = to_changes(parse(f"p\nSteps: 5, Sampler: Euler, CFG scale: 7, Seed: 1, {keys}"))
+    fields = changes.fields
+    assert fields["enable_hr"] is on
+    assert (fields["width"], fields["height"], fields["hr_resize_x"], fields["hr_resize_y"]) == (*size, *final)
+    assert changes.unsupported == ()
+
+
 def test_a_hostile_line_takes_no_quadratic_time() -> None:
     for line in ("a" * 100_000, "a " * 70_000, " " * 100_000, 'a:"' * 30_000, "a:" * 70_000, '"\\' * 70_000,
                  "Size: " + "9" * 100_000 + "x1, Seed: 1, Steps: 2, Version: v" + "9" * 10_000 + ".1.1"):

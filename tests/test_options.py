@@ -25,7 +25,7 @@ def test_values_are_made_to_fit(name: str, given: object, kept: object) -> None:
     ("img2img_fix_steps", "perhaps"), ("eta_ddim", math.nan), ("eta_ddim", math.inf), ("eta_ddim", -0.1),
     ("eta_ddim", 2), ("eta_ddim", []), ("ddim_loop", "other"), ("randn_source", 3), ("emphasis", ""),
     ("img2img_background_color", "nearly white"),
-    ("eta_noise_seed_delta", -1), ("eta_noise_seed_delta", math.inf), ("inpainting_mask_weight", 1.01)])
+    ("eta_noise_seed_delta", -(2**33)), ("eta_noise_seed_delta", math.inf), ("inpainting_mask_weight", 1.01)])
 def test_values_that_do_not_fit_are_refused_by_name(name: str, value: object) -> None:
     before = Options()
     with pytest.raises(InvalidInput) as caught:

@@ -80,6 +80,8 @@ class Axis:
                 values = [first + step * number for number in range(count)]
         except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise InvalidInput(f"{self.label} cannot be {item[:100]!r}.", field="script_args") from error
+        if not values:
+            raise InvalidInput(f"{self.label}: there is nothing in the range {item[:100]!r}.", field="script_args")
         return [int(value) if self.kind == "int" else round(value, 10) for value in values]
 
 
@@ -110,7 +112,7 @@ def settled(axis: Axis, values: Sequence[Any]) -> list[Any]:
 def _field(name: str) -> Apply:
     def apply(request: Txt2Img, value: Any, values: Sequence[Any], styles: Sequence[Style]) -> Txt2Img:
         if name not in (item.name for item in fields(request)):
-            raise InvalidInput(f"{name} is not a setting of this tab.", field="script_args")
+            raise InvalidInput(f"{name} belongs to inpainting, and nothing is painted here.", field="script_args")
         changes: dict[str, Any] = {name: value}
         return replace(request, **changes)
 
@@ -223,7 +225,7 @@ AXES: tuple[Axis, ...] = (
     Axis("Eta", "float", _field("eta")),
     Axis("Clip skip", "int", _option("CLIP_stop_at_last_layers")),
     Axis("Denoising", "float", _field("denoising_strength")),
-    Axis("Initial noise multiplier", "float", _field("initial_noise_multiplier")),
+    Axis("Initial noise multiplier", "float", _field("initial_noise_multiplier"), txt2img=False),
     Axis("Extra noise", "float", _option("img2img_extra_noise")),
     Axis("Hires upscaler", apply=_field("hr_upscaler"), choices=Available.hires_upscalers, img2img=False),
     Axis("Cond. Image Mask Weight", "float", _option("inpainting_mask_weight"), txt2img=False),

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from PIL import Image
 
+from modules.errors import Interrupted
 from modules.imaging.outpaint import Sides
 from modules.imaging.resize import flatten
 from modules.imaging.texture import continue_texture
@@ -35,13 +36,15 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     for number in range(count):
         present, made = image, None
         for side in sides:
-            made = _grown(later(request, number), present, side, grow, arguments, context)
-            if made is None:
+            if context.interrupted:
                 break
-            present = made.image
+            grown = _grown(later(request, number), present, side, grow, arguments, context)
+            if grown is None:
+                break
+            present, made = grown.image, grown
         if made is None:
             break
-        shown += context.keep([made], request)
+        shown += context.keep([made], request)  # after an interruption with the sides that there are
     return shown
 
 
@@ -52,7 +55,10 @@ def _grown(request: Img2Img, image: Image.Image, side: Sides, grow: Sides, argum
     Worked on is the part at that side that is as wide or high as the request asks for.
     """
     blur = arguments["blur"]
-    context.stage("Continuing the texture")
+    try:
+        context.stage("Continuing the texture")
+    except Interrupted:
+        return None
     canvas = continue_texture(framed(image, side), framed(Image.new("RGB", image.size, "white"), side),
                               fall_off=arguments["fall_off"], colour_variation=arguments["variation"])
     width, height = canvas.size

@@ -151,7 +151,12 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int
                 upright = ImageOps.exif_transpose(raw)
                 if shown_size is not None and upright.size != shown_size and raw.size == shown_size:
                     upright = raw.copy()
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except RefusedPicture:  # a ValueError too, because Gradio's Error is one
+        raise
+    except Image.DecompressionBombError as error:
+        raise RefusedPicture(f"The picture has more than {max_pixels / 1e6:.0f} million pixels, which is the most.",
+                             field="image") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise RefusedPicture("This file is not a picture that can be read.", field="image") from error
     if shown_size is not None and upright.size != shown_size:
         raise RefusedPicture("The picture has another size than the page says; choose it again.", field="image")
@@ -182,6 +187,8 @@ def _decode_png(data_url: str, size: tuple[int, int], field: str, *, longest: in
                 raise RefusedPicture(f"The {name} has another size than the picture.", field=field)
             layer.load()
             return layer
+    except RefusedPicture:  # as above
+        raise
     except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError,
             SyntaxError) as error:
         raise RefusedPicture(f"The {name} is not a PNG that can be read.", field=field) from error

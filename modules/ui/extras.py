@@ -23,6 +23,7 @@ from modules.jobs import Job
 from modules.settings import Settings
 from modules.ui import numbers
 from modules.ui.canvas import MaskData, open_picture
+from modules.ui.component import Image
 from modules.ui.controls import tool_button
 from modules.ui.events import AT_ONCE, LIVE, QUIET
 from modules.ui.header import Header
@@ -94,9 +95,8 @@ def build(header: Header) -> ExtrasTab:
         with gr.Column(elem_classes="area-prompt", min_width=300):
             with gr.Tabs(selected="single", elem_id="extras_sources") as sources:
                 with gr.Tab("Single Image", id="single") as single:
-                    # With no image mode Gradio hands the file over as it came, metadata and all.
-                    picture = gr.Image(label="Source", type="filepath", image_mode=None, format="png", height=280,
-                                       sources=["upload", "clipboard"], buttons=["fullscreen"], elem_id="extras_image")
+                    picture = Image(label="Source", format="png", height=280, sources=["upload", "clipboard"],
+                                    buttons=["fullscreen"], elem_id="extras_image")
                 with gr.Tab("Batch Process", id="batch") as batch:
                     files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath",
                                     height=280, elem_id="extras_files")

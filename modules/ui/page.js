@@ -13,7 +13,7 @@ const inpaintPage = (() => {
 		let done = false;
 		if (enter && (event.ctrlKey || event.metaKey)) done = press(".go") || press(".interrupt");
 		else if (enter && event.altKey) done = press(".skip");
-		else if (event.key === "Escape" && !document.fullscreenElement && event.target === document.body) done = press(".interrupt");
+		else if (event.key === "Escape" && !document.fullscreenElement && event.target.matches("body, .prompt-box textarea")) done = press(".interrupt");
 		if (done) event.preventDefault();
 	}
 

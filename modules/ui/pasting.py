@@ -15,6 +15,9 @@ from modules.ui import scripts
 from modules.ui.controls import Panel
 from modules.ui.numbers import Number, Slider
 
+SENT = ("prompt", "negative_prompt", "steps", "cfg_scale", "width", "height", "seed")
+MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked area padding", "Masked content",
+             "Soft inpainting enabled"}
 MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
                "soft")
 
@@ -22,6 +25,16 @@ MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "o
 def is_parameters(text: str | None) -> bool:
     """Whether `text` has the line of keys and values that makes it a parameters text."""
     return "Steps" in infotext.parse(text or "")
+
+
+def send_along(text: str, panel: Panel, *, locked: bool) -> list[Any]:
+    """An update for each of the panel's widgets with what goes along with a result, as in WebUI: prompts, steps, CFG
+    scale, size and seed. The rest of the panel stays as it was. Raises InvalidInput as `paste`."""
+    parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
+    fields = infotext.to_changes(parameters).fields
+    values = {name: fields[name] for name in SENT if name in fields} | {"styles": parameters.get("Styles array", [])}
+    _check_ranges(values, panel, [])
+    return panel.updates(values, locked=locked)
 
 
 def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[list[Any], str]:
@@ -33,7 +46,7 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
     parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
     changes = infotext.to_changes(parameters, scripts=engine.scripts)
     fields, problems = dict(changes.fields), list(changes.unsupported)
-    if "Denoising strength" not in parameters or fields["enable_hr"]:  # txt2img's texts say nothing of a mask
+    if not infotext.pairs(text).keys() & MASK_KEYS:  # it says nothing of a mask
         fields = {name: value for name, value in fields.items() if name not in MASK_FIELDS}
     fields["styles"] = parameters.get("Styles array", [])
     _check_sampler(fields, problems, engine)
@@ -80,7 +93,7 @@ def _check_sampler(fields: dict[str, Any], problems: list[str], engine: Engine) 
 def _check_upscaler(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
     from modules.hires import check_upscaler
 
-    if not fields["enable_hr"]:
+    if not fields["enable_hr"] or "hr_upscaler" not in fields:
         return
     try:
         check_upscaler(fields["hr_upscaler"], engine.upscalers)

@@ -11,14 +11,15 @@ from typing import Any
 import gradio as gr
 
 from modules import infotext, picture_text
-from modules.errors import NotFound
+from modules.errors import InvalidInput, NotFound
 from modules.settings import Settings
 from modules.ui.canvas import MaskData, open_picture
+from modules.ui.component import Image
 from modules.ui.events import QUIET
 from modules.ui.header import Header
 from modules.ui.pasting import is_parameters
 from modules.ui.tab import Target, connect_send
-from modules.ui.words import told
+from modules.ui.words import tell
 
 TARGETS = ("txt2img", "img2img", "inpaint", "extras")
 
@@ -38,9 +39,8 @@ def build(settings: Settings) -> PngInfo:
     """Draws the tab where it is called."""
     with gr.Row(elem_classes="info-bench"):
         with gr.Column(min_width=300):
-            # With no image mode Gradio hands the file over as it came, metadata and all.
-            picture = gr.Image(label="Source", type="filepath", image_mode=None, sources=["upload", "clipboard"],
-                               elem_id="pnginfo_image", buttons=["fullscreen"], height="min(62vh, 560px)")
+            picture = Image(label="Source", sources=["upload", "clipboard"], elem_id="pnginfo_image",
+                            buttons=["fullscreen"], height="min(62vh, 560px)")
         with gr.Column(min_width=300):
             details = gr.HTML("", elem_id="pnginfo_details", js_on_load=None, apply_default_css=False)
             with gr.Row(elem_classes="tight send-row"):
@@ -55,11 +55,16 @@ def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, he
     """Wires the tab."""
     most = info.settings.max_image_mp * 10**6
 
-    @told
     def show(file: str | None) -> list[Any]:
-        text = picture_text.read(open_picture(Path(file), most)) if file else ""
-        there = gr.update(interactive=file is not None)
-        return [details_html(text) if file else "", text, *(there for _ in info.buttons)]
+        text, details = "", ""
+        try:
+            if file:
+                text = picture_text.read(open_picture(Path(file), most))
+                details = details_html(text)
+        except InvalidInput as error:
+            tell(error.message)
+            file = None
+        return [details, text, *(gr.update(interactive=file is not None) for _ in info.buttons)]
 
     def source(file: str | None, text: str) -> tuple[MaskData, str]:
         if not file:

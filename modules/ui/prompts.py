@@ -57,6 +57,7 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
     prompt, negative, styles = (panel.widgets[name] for name in ("prompt", "negative_prompt", "styles"))
 
     @told
+    @told
     def names() -> Any:
         return gr.update(choices=[style.name for style in load_styles(file)])
 
@@ -75,10 +76,10 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
         gr.Info(f"The style {name.strip()} is saved.", title="")
         return names(), gr.update(visible=False), ""
 
-    demo.load(names, None, styles, **AT_ONCE)
+    demo.load(names, None, styles, **QUIET)
     gr.on([prompt.change, negative.change, styles.change], count, [prompt, negative, styles, panel.widgets["steps"]],
           list(prompts.counters), trigger_mode="always_last", **AT_ONCE)
-    prompts.refresh.click(names, None, styles, **AT_ONCE)
+    prompts.refresh.click(names, None, styles, **QUIET)
     prompts.apply.click(apply, [styles, prompt, negative], [prompt, negative, styles], **QUIET)
     prompts.edit.click(lambda: gr.update(visible=True), None, prompts.saving, **AT_ONCE)
     gr.on([prompts.save.click, prompts.style_name.submit], save, [prompts.style_name, prompt, negative],

@@ -80,6 +80,8 @@ def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[
     def change(question: Mapping[str, Any]) -> dict[str, Any]:
         """All of `question` or nothing."""
         _check_choices(question, lists())
+        if question.get("face_restoration"):
+            engine.restorers.full_name(engine.options.face_restoration_model)  # else no picture could be made any more
         ours = {name: value for name, value in question.items() if name in _names(Options)}
         starting = {name: value for name, value in question.items() if name in _names(Defaults)}
         with changing:

@@ -20,7 +20,7 @@ from modules.ui.canvas import MaskCanvas, MaskData, open_picture
 from modules.ui.controls import Panel, tool_button
 from modules.ui.events import QUIET
 from modules.ui.header import Header
-from modules.ui.pasting import is_parameters, paste
+from modules.ui.pasting import is_parameters, paste, send_along
 from modules.ui.prompts import Prompts, styled
 from modules.ui.results import Results, Shown, generate_buttons, results
 from modules.ui.words import told
@@ -149,7 +149,7 @@ def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Target], tabs: gr.Ta
 
     for name, button in sender.results.send_buttons.items():
         connect_send(button, selected_picture, [sender.results.shown, sender.results.selected], tabs_by_name[name],
-                     tabs, header)
+                     tabs, header, whole=False)
 
 
 def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
@@ -161,8 +161,9 @@ def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
 
 
 def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: Target, tabs: gr.Tabs,
-                 header: Header) -> None:
-    """Wires `button` to put what `source` makes of `inputs`, a picture and its parameters text, into `target`."""
+                 header: Header, *, whole: bool = True) -> None:
+    """Wires `button` to put what `source` makes of `inputs`, a picture and its parameters text, into `target`: all that
+    the text says, or else what goes along with a result."""
     if not isinstance(target, Tab):
         target.connect_send(button, source, inputs, tabs)
         return
@@ -172,8 +173,10 @@ def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: T
     def send(locked: bool, *arguments: Any) -> list[Any]:
         picture, text = source(*arguments)
         updates, note = ([gr.skip()] * len(target.panel.inputs), "")
-        if is_parameters(text):
+        if is_parameters(text) and whole:
             updates, note = paste(text, target.panel, header.engine, locked=locked)
+        elif is_parameters(text):
+            updates = send_along(text, target.panel, locked=locked)
         return [*([picture] if canvas else []), *updates, note]
 
     # The tab is shown first: a widget that is filled before its tab was ever open loses everything but its value.

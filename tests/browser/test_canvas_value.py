@@ -66,8 +66,10 @@ def test_pictures_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-200])
     for name, limit, shown in (("text.png", 10**6, None), ("missing.png", 10**6, None), ("cut.jpg", 10**6, None),
                                ("big.png", 9999, None), ("big.png", 10**6, (50, 50))):
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInput) as refusal:
             open_picture(tmp_path / name, limit, shown)
+        assert refusal.value.message.startswith({9999: "The picture has 100x100 pixels; "}.get(
+            limit, "The picture has another size" if shown else "This file is not a picture"))
 
 
 def test_a_picture_that_cannot_be_used_comes_with_what_is_wrong(tmp_path: Path) -> None:

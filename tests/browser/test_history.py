@@ -260,14 +260,18 @@ def close(pixel: tuple[int, ...], number: int) -> bool:
     return all(abs(a - b) <= 3 for a, b in zip(pixel, colour(number), strict=True))
 
 
+def wait_drawn(page: Page) -> None:
+    """Until both pictures of the comparison can be drawn."""
+    page.evaluate("Promise.all([...document.querySelectorAll('.hi-pair img')].map((one) => one.decode()))")
+
+
 def compare_first_and(page: Page, other: int) -> Locator:
     for number in (0, other):
         tiles(page).nth(number).locator(".hi-pick").check()
     page.get_by_role("toolbar", name="Selected pictures").get_by_role("button", name="Compare").click()
     pair = page.locator(".hi-pair")
     expect(page.locator(".hi-differences")).to_contain_text("Seed")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.hi-pair img')].every((one) => one.complete && one.naturalWidth)")
+    wait_drawn(page)
     return pair
 
 
@@ -288,6 +292,7 @@ def test_two_are_compared_with_a_slider(view: Page) -> None:
     view.keyboard.press("Home")
     assert close(shown_at(view, 0.05), right)
     view.get_by_role("button", name="Swap").click()
+    wait_drawn(view)
     assert close(shown_at(view, 0.05), left)
     rows = view.locator(".hi-differences tr")
     expect(rows.filter(has_text="Seed").locator("td")).to_have_text([str(right), str(left)])

@@ -15,9 +15,9 @@ from PIL import Image
 
 from modules import infotext
 from modules.engine import Engine
-from modules.errors import BadResult, InvalidInput
+from modules.errors import BadResult, Interrupted, InvalidInput
 from modules.jobs import JobQueue
-from modules.progress import Quiet
+from modules.progress import Preview, Quiet
 from modules.request import Img2Img, ScriptCall, Txt2Img
 from modules.result import GeneratedImage, Result
 from modules.scripts.axes import AXES, axes
@@ -130,7 +130,7 @@ def test_a_cell_that_fails_is_left_empty_unless_it_is_the_first(engine: Engine,
 
 @pytest.mark.parametrize(("label", "text"), [
     ("Prompt S/R", "green,blue"), ("Sampler", "Eular"), ("Steps", "many"), ("Steps", "1-100000"), ("Size", "64"),
-    ("FP8 mode", "Enable"), ("Steps", "0,2"), ("Mask blur", "3")])
+    ("FP8 mode", "Enable"), ("Steps", "0,2"), ("Mask blur", "3"), ("Steps", "5-1")])
 def test_values_that_cannot_be_are_refused_before_anything_is_made(engine: Engine, label: str, text: str) -> None:
     job = Keeping()
     with pytest.raises(InvalidInput):
@@ -161,6 +161,7 @@ def test_axes_are_counted_as_webui_counts_them() -> None:
     for_txt2img, for_img2img = ([axis.label for axis in axes(img2img=flag)] for flag in (False, True))
     assert [for_txt2img.index(label) for label in ("Seed", "Steps", "CFG Scale", "Prompt S/R", "Sampler")] == [
         1, 4, 6, 7, 9]
+    assert "Initial noise multiplier" not in for_txt2img, "there is no picture that noise is added to"
     assert [for_img2img.index(label) for label in ("Steps", "CFG Scale", "Prompt S/R", "Sampler")] == [4, 5, 7, 9]
 
 
@@ -216,6 +217,32 @@ def test_outpainting_grows_to_multiples_of_64_and_keeps_what_was_there(engine: E
     assert made.image.size == (192, 192)  # 136 rounded up to 192, all of it left and below
     assert np.array_equal(pixels(made.image)[:60, 140:], pixels(picture(96, 96))[:60, 44:])
     assert pixels(made.image)[100:, :80].any(axis=-1).mean() > 0.9, "the new part is painted"
+
+
+@pytest.mark.parametrize("stopped_in", [1, 2])
+def test_an_interrupted_outpainting_keeps_the_sides_that_there_are(engine: Engine, stopped_in: int) -> None:
+    """Stopped while it samples the first or the second of four sides: that side is as far as it came."""
+
+    class Stopping(Keeping):
+        steps = 0
+
+        def check(self) -> None:
+            if self.steps > 4 * (stopped_in - 1):
+                raise Interrupted
+
+        def stage(self, text: str) -> None:
+            self.check()
+
+        def step(self, step: int, total: int, preview: Preview) -> None:
+            self.steps += 1
+            self.check()
+
+    job = Stopping()
+    request = img2img(init_images=(picture(64, 64),), steps=4, denoising_strength=1.0)
+    result = run(engine, request, "Outpainting mk2", job, pixels=64, blur=2, directions=["left", "right", "up", "down"])
+    assert result.interrupted
+    assert [made.image.size for made in job.kept] == [(64 * (1 + stopped_in), 64)]
+    assert np.array_equal(pixels(job.kept[0].image)[:, 72:120], pixels(picture(64, 64))[:, 8:56])
 
 
 def test_the_alternative_refuses_inpainting_checkpoints(settings: Settings) -> None:

@@ -13,13 +13,13 @@ from modules.engine import Engine, resolve
 from modules.errors import InvalidInput
 from modules.jobs import JobQueue
 from modules.options import Options
-from modules.request import Inpaint, MaskedContent, SoftInpainting, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, SoftInpainting, Txt2Img
 from modules.styles import Style, save_style
 from modules.ui import controls, inpaint, txt2img
 from modules.ui.canvas import MaskData
 from modules.ui.controls import Panel
 from modules.ui.header import Header
-from modules.ui.pasting import is_parameters, paste
+from modules.ui.pasting import is_parameters, paste, send_along
 
 WEBUI = """a lighthouse, oil on canvas
 Negative prompt: photo
@@ -89,6 +89,32 @@ def test_a_locked_seed_and_a_mask_outlive_a_text_that_says_nothing_of_them(
     values, note = pasted(text, panels["inpaint"], engine, locked=True)
     assert (values["prompt"], values["seed"], values["mask_blur"], values["masked_content"]) == ("x", -1, 4, "original")
     assert note == ""
+
+
+def test_a_mask_outlives_a_text_of_img2img(panels: dict[str, Panel], engine: Engine) -> None:
+    request = resolve(Img2Img(prompt="x", seed=9, init_images=(PICTURE,)))
+    text = infotext.write(request, seed=9, subseed=1, model_name="first", model_hash=None)
+    values, _ = pasted(text, panels["inpaint"], engine)
+    assert (values["denoising_strength"], values["mask_blur"]) == (0.75, 4)
+
+
+def test_prompts_steps_and_seed_go_along_with_a_result_and_nothing_else(panels: dict[str, Panel],
+                                                                        engine: Engine) -> None:
+    save_style(engine.settings.styles_file, Style("oil", "oil on canvas", "photo"))
+    updates = dict(zip(panels["inpaint"].widgets, send_along(WEBUI, panels["inpaint"], locked=False), strict=True))
+    sent = {name: update["value"] for name, update in updates.items() if "value" in update}
+    assert sent == {"prompt": "a lighthouse", "negative_prompt": "", "styles": ["oil"], "steps": 7, "cfg_scale": 30,
+                    "width": 640, "height": 512, "seed": 4242}
+    locked = dict(zip(panels["inpaint"].widgets, send_along(WEBUI, panels["inpaint"], locked=True), strict=True))
+    assert "value" not in locked["seed"]
+
+
+def test_a_seed_that_a_browser_cannot_hold_is_named(panels: dict[str, Panel], engine: Engine) -> None:
+    text = infotext.write(resolve(Txt2Img(prompt="x", seed=2**64 - 1)), seed=2**64 - 1, subseed=1, model_name="first",
+                          model_hash=None)
+    values, note = pasted(text, panels["txt2img"], engine)
+    assert "Seed: 18446744073709551615 (here 9007199254740991)" in note
+    assert values["seed"] == 2**53 - 1
 
 
 def test_what_is_no_parameters_text() -> None:
