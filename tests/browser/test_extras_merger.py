@@ -75,6 +75,12 @@ def test_a_picture_is_enlarged_with_its_parameters_and_sent_on(web: Page, page_a
     tab(web, "Extras")
     web.locator("#extras_generate").click()
     expect(web.get_by_text("Choose a picture first.")).to_be_visible()
+    (tmp_path / "text.png").write_text("no picture")
+    web.locator("#extras_image input[type=file]").set_input_files(tmp_path / "text.png")
+    expect(web.locator("#extras_image").get_by_label("Remove Image")).to_be_visible()
+    web.locator("#extras_generate").click()
+    expect(said(web, "extras")).to_have_text("This file is not a picture that can be read.")
+    web.locator("#extras_image").get_by_label("Remove Image").click()
     web.locator("#extras_image input[type=file]").set_input_files(tmp_path / "boat.png")
     expect(web.locator("#extras_image img")).to_be_visible()
     with Image.open(enlarge(web, page_app, "208 x 128")) as made:

@@ -21,6 +21,7 @@ from tests.browser.page_driver import (
     shown_picture,
     stage,
     tab,
+    until,
     wait_result,
     with_text,
 )
@@ -93,6 +94,15 @@ def test_interrupt_keeps_the_partial_picture(web: Page, page_app: PageApp) -> No
     order(web, "txt2img_interrupt", page_app.queue)
     page_app.brake.allow(None)
     wait_result(web, "txt2img")
+    expect(stage(web, "txt2img")).to_contain_text("Interrupted")
+    page_app.brake.allow(2)
+    web.locator("#txt2img_prompt textarea").press("Control+Enter")
+    expect(stage(web, "txt2img")).to_contain_text("step 2 of 20")
+    web.locator("#txt2img_prompt textarea").press("Escape")
+    job = page_app.queue.current
+    assert job is not None
+    until(web, lambda: job.interrupted)
+    page_app.brake.allow(None)
     expect(stage(web, "txt2img")).to_contain_text("Interrupted")
     assert shown_picture(web, "txt2img").size == (512, 512)
 

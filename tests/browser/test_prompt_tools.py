@@ -69,6 +69,20 @@ def test_keys_weigh_words_and_undo_takes_it_back(web: Page) -> None:
     assert weigh("a red dog", 4, 4, "ArrowUp", "z") == "a red dog"
 
 
+def test_a_file_of_styles_that_is_none_is_said(web: Page, page_app: PageApp) -> None:
+    file = page_app.engine.settings.styles_file
+    before = file.read_bytes() if file.exists() else None
+    try:
+        file.write_bytes("name,prompt".encode("utf-16"))
+        tab(web, "txt2img")
+        web.locator("#txt2img_style_refresh").click()
+        expect(web.get_by_test_id("toast-body")).to_contain_text("cannot be read: the file is not UTF-8 text.")
+    finally:
+        file.unlink()
+        if before is not None:
+            file.write_bytes(before)
+
+
 def test_styles_are_saved_chosen_written_out_and_used(web: Page, page_app: PageApp) -> None:
     tab(web, "txt2img")
     file = page_app.engine.settings.styles_file
@@ -140,6 +154,15 @@ def test_png_info_shows_the_parameters_and_sends_them_with_the_picture(web: Page
     tab(web, "PNG Info")
     web.locator("#pnginfo_send_to_txt2img").click()
     expect(web.locator("#txt2img_prompt textarea")).to_have_value("a lighthouse, [dawn:dusk:0.5]")
+
+    tab(web, "PNG Info")
+    (tmp_path / "text.png").write_text("no picture")
+    web.locator("#pnginfo_image").get_by_label("Remove Image").click()
+    web.locator("#pnginfo_image input[type=file]").set_input_files(tmp_path / "text.png")
+    expect(web.get_by_test_id("toast-body")).to_contain_text("This file is not a picture that can be read.")
+    expect(details).to_have_text("")
+    expect(web.locator("#pnginfo_text textarea")).to_have_value("")
+    expect(web.locator("#pnginfo_send_to_inpaint")).to_be_disabled()
 
 
 def test_hires_fix_and_refiner(web: Page) -> None:

@@ -147,6 +147,9 @@ def test_wrong_values_are_said_in_words_and_stay_to_be_corrected(settings_tab: P
         expect(row(page, "steps").locator("input[type=number]")).to_have_value(value)
     write(page, "width", "4096")
     expect(row(page, "width").get_by_role("alert")).to_have_text("The option width is at most 2048, not 4096.")
+    row(page, "face_restoration").locator("input").click()
+    expect(row(page, "face_restoration").get_by_role("alert")).to_contain_text("Faces cannot be restored")
+    assert not page_app.engine.options.face_restoration
     assert KEY not in page_app.engine.config.values() or page_app.engine.config.values()[KEY] == {}
     expect(number(page, "txt2img", "steps")).to_have_value("20")
     open_settings(page)
