@@ -13,7 +13,7 @@ from typing import Any
 from modules.errors import InvalidInput
 from modules.request import Txt2Img
 from modules.result import GeneratedImage
-from modules.scripts.context import Context
+from modules.scripts.context import Context, later
 from modules.scripts.script import Arguments, Input, Script
 
 
@@ -72,7 +72,8 @@ def apply(request: Txt2Img, line: dict[str, Any], *, at_start: bool) -> Txt2Img:
 
 def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
     """One request a line; empty lines are left out."""
-    lines = [read_line(line.strip()) for line in arguments["lines"].splitlines() if line.strip()]
+    texts = [line.strip() for line in arguments["lines"].splitlines() if line.strip()]
+    lines = [read_line(text) for text in texts]
     if not lines:
         raise InvalidInput("There are no prompts: write one in each line.", field="script_args")
     iterate = arguments["iterate"]
@@ -80,9 +81,14 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
         request = context.resolve(request)
     made: list[GeneratedImage] = []
     at_start = arguments["position"] == "start"
-    requests = [apply(replace(request, seed=request.seed + number * request.batch_size * request.n_iter * iterate),
-                      line, at_start=at_start) for number, line in enumerate(lines)]
+    requests = [apply(later(request, number * request.batch_size * request.n_iter * iterate), line, at_start=at_start)
+                for number, line in enumerate(lines)]
+    context.warnings += [f"This line was taken as a prompt, because it cannot be read as settings: {text[:80]}"
+                         for text, line in zip(texts, lines, strict=True)
+                         if text.startswith("--") and line == {"prompt": text}]
     context.plan(sum(one.n_iter for one in requests))
+    for one in requests:
+        context.check(one)
     for one in requests:
         made += context.generate(one).images
     return made

@@ -21,6 +21,8 @@ from modules.ui.pasting import is_parameters
 from modules.ui.tab import Target, connect_send
 from modules.ui.words import tell
 
+LONGEST_TEXT = 2000
+"""So much of another text is shown."""
 TARGETS = ("txt2img", "img2img", "inpaint", "extras")
 
 
@@ -59,8 +61,9 @@ def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, he
         text, details = "", ""
         try:
             if file:
-                text = picture_text.read(open_picture(Path(file), most))
-                details = details_html(text)
+                picture = open_picture(Path(file), most)
+                text = picture_text.read(picture)
+                details = details_html(text) + others_html(picture.info)
         except InvalidInput as error:
             tell(error.message)
             file = None
@@ -74,6 +77,15 @@ def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, he
     info.picture.change(show, info.picture, [info.details, info.text, *info.buttons.values()], **QUIET)
     for name, button in info.buttons.items():
         connect_send(button, source, [info.picture, info.text], tabs_by_name[name], tabs, header)
+
+
+def others_html(found: Mapping[Any, Any]) -> str:
+    """The file's other texts, such as what Extras has done."""
+    texts = {str(name): text for name, text in found.items()
+             if isinstance(text, str) and name != picture_text.PARAMETERS and text}
+    rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(text[:LONGEST_TEXT])}</dd></div>"
+                   for name, text in texts.items())
+    return f'<div class="info"><dl translate="no">{rows}</dl></div>' if rows else ""
 
 
 def details_html(text: str) -> str:

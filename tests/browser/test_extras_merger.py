@@ -89,6 +89,11 @@ def test_a_picture_is_enlarged_with_its_parameters_and_sent_on(web: Page, page_a
                              "postprocessing": "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"}
         assert same(shown_picture(web, "extras"), made)
     expect(web.locator("#extras_parameters textarea")).to_have_value(TEXT)
+    tab(web, "PNG Info")
+    web.locator("#pnginfo_image input[type=file]").set_input_files(saved(page_app)[-1])
+    expect(web.locator("#pnginfo_details dl").last).to_have_text(
+        "postprocessingPostprocess upscale by: 2.0, Postprocess upscaler: Lanczos")
+    tab(web, "Extras")
     expect(web.locator("#extras_words")).to_contain_text("104 x 64 → 208 x 128.")
     expect(web.locator("#extras_compared img")).to_have_count(2)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from modules import infotext
 from modules.engine import Engine
-from modules.errors import BadResult, Interrupted, InvalidInput
+from modules.errors import BadResult, Interrupted, InvalidInput, NotFound
 from modules.jobs import JobQueue
 from modules.progress import Preview, Quiet
 from modules.request import Img2Img, ScriptCall, Txt2Img
@@ -191,6 +191,18 @@ def test_lines_become_requests(engine: Engine) -> None:
     assert [image.infotext.split("\n")[0] for image in result.images] == ["all one", "all two", "all three"]
     assert [image.seed for image in result.images] == [7, 3, 9]
     assert [image.image.width for image in result.images] == [64, 128, 64]
+    assert result.warnings == ()
+
+
+def test_a_line_that_cannot_be_read_or_made_is_said_before_anything_is_made(engine: Engine) -> None:
+    result = run(engine, txt2img(prompt=""), "Prompts from file or textbox", lines="one\n--prompt two --nonsense 3")
+    assert result.warnings == ("This line was taken as a prompt, because it cannot be read as settings: "
+                               "--prompt two --nonsense 3",)
+    assert [image.infotext.split("\n")[0] for image in result.images] == ["one", "--prompt two --nonsense 3"]
+    job = Keeping()
+    with pytest.raises(NotFound, match="zzz"):
+        run(engine, txt2img(), "Prompts from file or textbox", job, lines="one\n--prompt two --sd_model zzz")
+    assert not job.kept
 
 
 def test_loopback_goes_on_from_each_picture(engine: Engine) -> None:
