@@ -7,11 +7,24 @@ const inpaintPage = (() => {
 		return Boolean(button);
 	};
 
-	// Ctrl+Enter generates; while a job runs it stops it. Alt+Enter skips, Escape interrupts.
+	// Stops the job that runs and starts the next when Generate takes the place of Interrupt again. It is gone meanwhile.
+	function restart() {
+		const {id} = shown(".interrupt") ?? {};
+		if (!id || !press(".interrupt")) return false;
+		new MutationObserver((_, watch) => {
+			const go = document.getElementById(id.replace("interrupt", "generate"));
+			if (!go) return;
+			watch.disconnect();
+			go.click();
+		}).observe(document.body, {childList: true, subtree: true});
+		return true;
+	}
+
+	// Ctrl+Enter generates; while a job runs it stops that first. Alt+Enter skips, Escape interrupts.
 	function onKey(event) {
 		const enter = event.key === "Enter";
 		let done = false;
-		if (enter && (event.ctrlKey || event.metaKey)) done = press(".go") || press(".interrupt");
+		if (enter && (event.ctrlKey || event.metaKey)) done = press(".go") || restart();
 		else if (enter && event.altKey) done = press(".skip");
 		else if (event.key === "Escape" && !document.fullscreenElement && event.target.matches("body, .prompt-box textarea")) done = press(".interrupt");
 		if (done) event.preventDefault();

@@ -107,6 +107,27 @@ def test_interrupt_keeps_the_partial_picture(web: Page, page_app: PageApp) -> No
     assert shown_picture(web, "txt2img").size == (512, 512)
 
 
+def test_ctrl_enter_while_a_job_runs_stops_it_and_starts_anew(web: Page, page_app: PageApp) -> None:
+    tab(web, "txt2img")
+    prompt = web.locator("#txt2img_prompt textarea")
+    prompt.fill("the first")
+    page_app.brake.allow(2)
+    prompt.press("Control+Enter")
+    expect(stage(web, "txt2img")).to_contain_text("step 2 of 20")
+    first = page_app.queue.current
+    assert first is not None
+    prompt.fill("the second")
+    set_number(web, "txt2img_steps", 3)
+    prompt.press("Control+Enter")
+    prompt.press("Control+Enter")  # once more does not start a third
+    until(web, lambda: first.interrupted)
+    page_app.brake.allow(None)
+    expect(web.locator("#txt2img_infotext textarea")).to_have_value(re.compile("^the second\nSteps: 3,"))
+    wait_result(web, "txt2img")
+    assert page_app.queue.current is None
+    assert not page_app.queue.pending()
+
+
 def test_skip_goes_on_with_the_next_batch(web: Page, page_app: PageApp) -> None:
     tab(web, "txt2img")
     set_number(web, "txt2img_n_iter", 2)
