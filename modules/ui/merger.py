@@ -72,7 +72,7 @@ def build(header: Header) -> Merger:
                                            placeholder="A regular expression, such as ^model_ema",
                                            elem_id="merger_discard")
             with gr.Row(elem_classes="tight go-row"):
-                merge = gr.Button("Merge", variant="primary", size="lg", elem_id="merger_merge", elem_classes="go")
+                merge = gr.Button("Merge", variant="primary", size="lg", elem_id="merger_generate", elem_classes="go")
                 interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id="merger_interrupt",
                                       visible=False, elem_classes="interrupt")
             stage = gr.HTML("", elem_id="merger_stage", elem_classes="stage", js_on_load=None,

@@ -246,7 +246,7 @@ def mergeable(web: Page, page_app: PageApp) -> Iterator[dict[str, NDArray[Any]]]
 
 def test_two_checkpoints_are_merged_and_the_new_one_can_be_chosen(
         web: Page, page_app: PageApp, mergeable: dict[str, NDArray[Any]]) -> None:
-    web.locator("#merger_merge").click()
+    web.locator("#merger_generate").click()
     expect(web.get_by_text("Choose a primary model (A).")).to_be_visible()
     expect(web.locator("#merger_c")).to_be_hidden()
     choose(web, "merger_a", "ma.safetensors")
@@ -254,7 +254,7 @@ def test_two_checkpoints_are_merged_and_the_new_one_can_be_chosen(
     set_number(web, "merger_multiplier", 0.25)
     web.locator("#merger_name").get_by_role("textbox").fill("mixed")
     web.locator("#merger_half input").uncheck()
-    web.locator("#merger_merge").click()
+    web.locator("#merger_generate").click()
     expect(said(web, "merger")).to_have_text("mixed.safetensors is there, and can be chosen at the top.")
     folder = page_app.engine.settings.checkpoint_dirs[0]
     with safe_open(folder / "mixed.safetensors", "np") as file:
@@ -266,7 +266,7 @@ def test_two_checkpoints_are_merged_and_the_new_one_can_be_chosen(
     web.locator("#setting_sd_model_checkpoint input").click()
     expect(web.get_by_role("option", name="mixed.safetensors")).to_be_visible()
     web.keyboard.press("Escape")
-    web.locator("#merger_merge").click()
+    web.locator("#merger_generate").click()
     expect(said(web, "merger")).to_have_text(
         "There is a checkpoint called mixed.safetensors already; choose another name.")
 
@@ -275,7 +275,7 @@ def test_two_checkpoints_are_merged_and_the_new_one_can_be_chosen(
     choose(web, "merger_c", "mc.safetensors")
     web.locator("#merger_name").get_by_role("textbox").fill("learnt")
     web.locator("#merger_half input").check()
-    web.locator("#merger_merge").click()
+    web.locator("#merger_generate").click()
     expect(said(web, "merger")).to_contain_text("learnt.safetensors is there")
     with safe_open(folder / "learnt.safetensors", "np") as file:
         made = file.get_tensor("model.diffusion_model.out.weight")
@@ -296,7 +296,7 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
     files = sorted(page_app.engine.settings.checkpoint_dirs[0].iterdir())
     choose(web, "merger_a", "ma.safetensors")
     choose(web, "merger_b", "mb.safetensors")
-    web.locator("#merger_merge").click()
+    web.locator("#merger_generate").click()
     assert begun.wait(SLOW)
     order(web, "merger_interrupt", page_app.queue)
     go_on.set()
