@@ -62,13 +62,14 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
 
 
 def _options(found: Mapping[str, Any], problems: list[str]) -> Options:
-    """The text's strings as options; those that do not fit are left out and named."""
+    """The text's strings as options; those that do not fit are left out and named as the page names them."""
     options = Options()
     for name, value in found.items():
         try:
             options = options.replaced({name: value})
         except UserError as error:
-            problems.append(error.message)
+            label = Options.__dataclass_fields__[name].metadata["label"]
+            problems.append(error.message.replace(name, label))
     return options
 
 

@@ -109,6 +109,11 @@ def test_prompts_steps_and_seed_go_along_with_a_result_and_nothing_else(panels: 
     assert "value" not in locked["seed"]
 
 
+def test_an_option_that_does_not_fit_is_named_by_its_label(panels: dict[str, Panel], engine: Engine) -> None:
+    text = "x\nSteps: 5, Sampler: DDIM, CFG scale: 7, Seed: 1, Clip skip: 99"
+    assert "The option Clip skip lies between 1 and 12, not 99" in pasted(text, panels["txt2img"], engine)[1]
+
+
 def test_a_seed_that_a_browser_cannot_hold_is_named(panels: dict[str, Panel], engine: Engine) -> None:
     text = infotext.write(resolve(Txt2Img(prompt="x", seed=2**64 - 1)), seed=2**64 - 1, subseed=1, model_name="first",
                           model_hash=None)
