@@ -383,7 +383,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _picture(row: sqlite3.Row) -> Picture:
-    return Picture(**{**row, "favourite": bool(row["favourite"])})
+    seed = None if row["seed"] is None else row["seed"] % 2**64
+    return Picture(**{**row, "favourite": bool(row["favourite"]), "seed": seed})
 
 
 def _put(db: sqlite3.Connection, row: dict[str, Any]) -> None:
@@ -412,6 +413,11 @@ def fold(text: str) -> str:
     return storable(unicodedata.normalize("NFKC", text).casefold().replace("\0", ""))
 
 
+def _signed(seed: int) -> int:
+    """A seed of 64 bits as the index holds it, whose numbers have a sign."""
+    return (seed + 2**63) % 2**64 - 2**63
+
+
 def _where(wanted: Filter) -> tuple[str, list[Any]]:
     """The condition of a query and its values."""
     conditions: list[tuple[str, Any]] = []
@@ -425,7 +431,7 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     conditions += [(f"{name} = ?", value) for name, value in
                    (("model", wanted.model), ("sampler", wanted.sampler)) if value]
     if wanted.seed is not None:
-        conditions.append(("seed = ?", wanted.seed))
+        conditions.append(("seed = ?", _signed(wanted.seed)))
     if wanted.first is not None:
         conditions.append(("created >= ?", _midnight(wanted.first)))
     if wanted.last is not None:
@@ -497,5 +503,5 @@ def _read(outputs: Path, path: str) -> dict[str, Any]:
     found = infotext.parse(text)
     model, sampler, seed, prompt = (str(found.get(key, "")) for key in ("Model", "Sampler", "Seed", "Prompt"))
     return {"path": path, "created": stat.st_mtime_ns, "bytes": stat.st_size, "width": width, "height": height,
-            "seed": int(seed) if re.fullmatch(r"-?[0-9]{1,18}", seed) else None, "model": model, "sampler": sampler,
-            "prompt": prompt, "text": text}
+            "seed": _signed(int(seed)) if re.fullmatch(r"-?[0-9]{1,20}", seed) else None, "model": model,
+            "sampler": sampler, "prompt": prompt, "text": text}

@@ -171,7 +171,8 @@ def _check(item: dataclasses.Field[Any], value: Any) -> None:
         _check_colour(item, value)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
-    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+    low_enough, high_enough = high is None or value <= high, low is None or value >= low
+    if value in (math.inf, -math.inf) or not low_enough or not high_enough:  # nor NaN
         raise InvalidInput(f"The option {item.name} lies between {low:g} and {high:g}, not {value!r}.",
                            field=item.name)
 

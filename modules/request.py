@@ -155,7 +155,7 @@ class SoftInpainting:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not math.isfinite(value) or not 0 <= value <= 100:
+            if not 0 <= value <= 100:  # nor NaN
                 raise InvalidInput(f"Soft inpainting's {item.name} lies between 0 and 100, not {value}.",
                                    field="alwayson_scripts")
         if self.detail == 0:
@@ -211,6 +211,6 @@ def _at_least(request: Txt2Img, low: float, *names: str) -> None:
 def _between(request: Txt2Img, low: float, high: float, *names: str) -> None:
     for name in names:
         value = getattr(request, name)
-        if not math.isfinite(value) or not low <= value <= high:
+        if not low <= value <= high or value == math.inf:  # nor NaN
             limits = f"at least {low}" if high == math.inf else f"between {low} and {high}"
             raise InvalidInput(f"{name} must be {limits}, not {value}.", field=name)

@@ -127,6 +127,9 @@ class Settings:
     max_image_mp: int = _flag(64, "largest picture that is read", read=_positive, metavar="MEGAPIXELS")
 
     def __post_init__(self) -> None:
+        if "*" in self.cors_allow_origins and self.passwords:
+            raise InvalidInput("--cors-allow-origins * lets every web site in, also with the password that a browser "
+                               "remembers: name the sites instead.")
         for name in ("models_dir", "outputs_dir", "styles_file"):
             object.__setattr__(self, name, self.data_dir / getattr(self, name))
 

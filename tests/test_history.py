@@ -131,6 +131,13 @@ def test_pages_follow_one_another_without_gap_or_repeat(history: History, output
     assert paths(found) == all_of(history)
 
 
+@pytest.mark.parametrize("seed", [10**18, 2**63, 2**64 - 1])
+def test_seeds_of_64_bits_are_found(history: History, outputs: Path, seed: int) -> None:
+    made = GeneratedImage(Image.new("RGB", (24, 16)), seed, 1, parameters("a dog", "DDIM", seed, "first"))
+    Saver(outputs, history.add)(made, Txt2Img())
+    assert [picture.seed for picture in history.page(Filter(seed=seed))] == [seed]
+
+
 def test_a_row_says_what_the_file_says(history: History, outputs: Path) -> None:
     text = parameters("a dog\n红", "DDIM", 4294967295, "first")
     made = GeneratedImage(Image.new("RGB", (24, 16)), 4294967295, 1, text)

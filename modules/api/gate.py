@@ -25,8 +25,7 @@ from modules.settings import Settings
 log = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "host.docker.internal"})
-"""The last is this machine for what runs in a container on it; nobody else can own a name that ends in .internal."""
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # Gradio's page needs inline scripts, eval (its templates) and blob: and data: pictures, but no other host.
 PAGE_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -74,11 +73,11 @@ class Gate:
             if refusal is not None:
                 return await send({"type": "websocket.close", "code": 1008})
             return await self._app(scope, receive, send)
-        send = _with_headers(send, scope["path"], self._cors(headers["origin"]) if allowed else {})
+        send = _with_headers(send, scope["path"], cors_headers(headers) if allowed else {})
         if refusal is not None:
             return await refusal(scope, receive, send)
         if allowed and is_preflight(scope, headers):
-            return await _preflight_answer(headers)(scope, receive, send)
+            return await Response(status_code=204)(scope, receive, send)
         return await self._with_limited_body(scope, headers, receive, send)
 
     def _without_prefix(self, scope: Scope) -> Scope:
@@ -107,11 +106,6 @@ class Gate:
 
     def _allows_origin(self, origin: str | None) -> bool:
         return origin is not None and ("*" in self._origins or origin in self._origins)
-
-    def _cors(self, origin: str) -> dict[str, str]:
-        """What lets a page of `origin` read an answer. Remembered passwords are for origins that were named."""
-        named = {"access-control-allow-credentials": "true"} if origin in self._origins else {}
-        return {"access-control-allow-origin": origin, "cross-origin-resource-policy": "cross-origin"} | named
 
     def _log_name(self, host: str) -> None:
         """Whoever runs the server is told once of each name, for programs often do not show the answer."""
@@ -198,15 +192,20 @@ def is_preflight(scope: Scope, headers: Headers) -> bool:
     return scope["type"] == "http" and scope["method"] == "OPTIONS" and "access-control-request-method" in headers
 
 
-def _preflight_answer(headers: Headers) -> Response:
-    return Response(status_code=204, headers={
+def cors_headers(headers: Headers) -> dict[str, str]:
+    """What lets a page of the request's origin read the answer, and after it asked, send what it asked about."""
+    found = {"access-control-allow-origin": headers["origin"], "access-control-allow-credentials": "true",
+             "cross-origin-resource-policy": "cross-origin"}
+    if "access-control-request-method" not in headers:
+        return found
+    return found | {
         "access-control-allow-methods": headers["access-control-request-method"],
         "access-control-allow-headers": headers.get("access-control-request-headers", "content-type"),
-        "access-control-allow-private-network": "true", "access-control-max-age": "600"})
+        "access-control-allow-private-network": "true", "access-control-max-age": "600"}
 
 
 def _with_headers(send: Send, path: str, cors: dict[str, str]) -> Send:
-    """Adds the security headers, and above them `cors`."""
+    """Adds the security headers, and those of `cors` instead of what Gradio says to other origins."""
     policy = FILE_POLICY if path.startswith(FILE_PATHS) else PAGE_POLICY
 
     async def sending(message: Message) -> None:
@@ -215,6 +214,8 @@ def _with_headers(send: Send, path: str, cors: dict[str, str]) -> Send:
             headers.setdefault("content-security-policy", policy)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
+            for name in {name for name in headers if name.startswith("access-control-")}:
+                del headers[name]
             headers.update(cors)
             if cors:
                 headers.add_vary_header("Origin")

@@ -126,7 +126,7 @@ class Txt2ImgBody(Body):
         for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
             if prompt == "prompt" or values[prompt] or values[negative]:
                 values[prompt], values[negative] = apply_styles(self.styles, styles, values[prompt], values[negative])
-        if self.firstphase_width or self.firstphase_height:  # of old: the first pass's size, and the other is the end's
+        if values["enable_hr"] and (self.firstphase_width or self.firstphase_height):  # of old: the first pass's size
             values |= {"hr_resize_x": values["width"], "hr_resize_y": values["height"],
                        "width": self.firstphase_width, "height": self.firstphase_height}
         named = self.script_name and self.script_name.lower() != "none"

@@ -70,12 +70,15 @@ class Axis:
         try:
             if found is None:
                 return [int(item) if self.kind == "int" else float(item)]
-            first, last = float(found[1].replace(" ", "")), float(found[2].replace(" ", ""))
+            ends = [found[k].replace(" ", "") for k in (1, 2)]
+            # Whole ones stay whole: a seed may have more digits than a float.
+            read = int if self.kind == "int" and "." not in item and not found[4] else float
+            first, last = (read(end) for end in ends)
             if found[4]:
                 count = _bounded(int(found[4]))
                 values = [first + (last - first) * number / max(count - 1, 1) for number in range(count)]
             else:
-                step = float(found[3]) if found[3] else 1.0
+                step = read(found[3]) if found[3] else 1
                 count = _bounded(math.floor((last - first) / step + 1e-9) + 1)
                 values = [first + step * number for number in range(count)]
         except (ValueError, ZeroDivisionError, OverflowError) as error:

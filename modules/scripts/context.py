@@ -114,9 +114,13 @@ class Context:
 
     def stage(self, text: str) -> None:
         """Names what is being done now. Raises Interrupted when somebody asked for it; there is no batch to skip."""
-        self._job.stage(text)
-        with contextlib.suppress(Skipped):
-            self._job.check()
+        try:
+            self._job.stage(text)
+            with contextlib.suppress(Skipped):
+                self._job.check()
+        except Interrupted:
+            self.interrupted = True
+            raise
 
 
 def check_size(width: int, height: int) -> None:

@@ -135,8 +135,8 @@ def _filter(value: Any) -> Filter:
     given = {key: text for key, text in value.items() if isinstance(text, str)} if isinstance(value, dict) else {}
     seed = given.get("seed", "").strip()
     return Filter(words=given.get("words", "")[:500], model=given.get("model", ""), sampler=given.get("sampler", ""),
-                  seed=_number(seed) if seed else None, first=_day(given.get("first")), last=_day(given.get("last")),
-                  favourites="favourites" in given)
+                  seed=_number(seed, 64) if seed else None, first=_day(given.get("first")),
+                  last=_day(given.get("last")), favourites="favourites" in given)
 
 
 def _day(text: str | None) -> datetime.date | None:
@@ -150,13 +150,13 @@ def _day(text: str | None) -> datetime.date | None:
     return day
 
 
-def _number(value: Any) -> int:
-    """Raises InvalidInput for anything but a whole number of the size that the index holds."""
+def _number(value: Any, bits: int = 63) -> int:
+    """Raises InvalidInput for anything but a whole number of so many bits."""
     try:
         number = int(value) if isinstance(value, int | str) else None
     except ValueError:
         number = None
-    if number is None or abs(number) >= 2**63:
+    if number is None or abs(number) >= 2**bits:
         raise InvalidInput(f"{str(value)[:40]!r} is not a whole number.")
     return number
 

@@ -65,18 +65,19 @@ const inpaintPage = (() => {
 	}
 
 	// One that was emptied and left has its last value back; Gradio would take the smallest there is.
-	let entered = "";
-	function onEntering({target}) {
+	const entered = new WeakMap(); // each box's
+	function onEntered({target}) {
 		if (!target.matches?.(BOX) || !target.value) return;
-		if (!target.validity.rangeUnderflow && !target.validity.rangeOverflow) entered = target.value;
+		if (!target.validity.rangeUnderflow && !target.validity.rangeOverflow) entered.set(target, target.value);
 	}
 	function onBlur({target}) {
-		if (target.matches?.(BOX) && !target.value) setNumber(target, entered);
+		if (target.matches?.(BOX) && !target.value && entered.has(target)) setNumber(target, entered.get(target));
 	}
 
 	// Width and height go with a picture that grew on the canvas, and come back when that is undone.
 	function onStep({detail: {canvas, size, step}}) {
 		const boxes = [numberOf(`${canvas}_width`), numberOf(`${canvas}_height`)];
+		if (!boxes.every(Boolean)) return;
 		const held = boxes.map((box) => box.value);
 		const next = step.beside ?? fitSize(size, ...held, Number(boxes[0].max));
 		boxes.forEach((box, i) => setNumber(box, next[i]));
@@ -219,11 +220,12 @@ const inpaintPage = (() => {
 
 	document.addEventListener("keydown", onKey);
 	document.addEventListener("click", onClick, {capture: true});
-	for (const event of ["focus", "input"]) document.addEventListener(event, onEntering, {capture: true});
+	for (const event of ["focus", "change"]) document.addEventListener(event, onEntered, {capture: true});
 	document.addEventListener("blur", onBlur, {capture: true});
 	document.addEventListener("step", onStep);
 	document.addEventListener("dragstart", onDragStart);
-	document.addEventListener("dragend", onDragEnd);
+	// The picture may leave the page while it is dragged, and then no dragend comes.
+	for (const event of ["dragend", "pointerdown", "pointermove"]) document.addEventListener(event, onDragEnd, {capture: true});
 	for (const input of ["input", "change", "click"]) document.addEventListener(input, onInput);
 	document.addEventListener("visibilitychange", () => document.hidden && keepControls());
 	window.addEventListener("pagehide", keepControls);

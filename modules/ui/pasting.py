@@ -17,7 +17,7 @@ from modules.ui.numbers import Number, Slider
 
 SENT = ("prompt", "negative_prompt", "steps", "cfg_scale", "width", "height", "seed")
 MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked area padding", "Masked content",
-             "Soft inpainting enabled"}
+             "Soft inpainting enabled", "Mask noise", "Small masks"}
 MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
                "soft")
 
@@ -69,7 +69,7 @@ def _options(found: Mapping[str, Any], problems: list[str]) -> Options:
             options = options.replaced({name: value})
         except UserError as error:
             label = Options.__dataclass_fields__[name].metadata["label"]
-            problems.append(error.message.replace(name, label))
+            problems.append(error.message.replace(f"option {name} ", f"option {label} "))
     return options
 
 

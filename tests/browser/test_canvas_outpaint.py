@@ -74,10 +74,9 @@ def test_outpainting_keeps_the_old_pixels_and_can_be_undone(painting: Canvas, tm
     assert painting.coverage == 0
 
 
-def test_generate_while_the_extended_picture_is_on_its_way(painting: Canvas) -> None:
+def extend_and_hold(painting: Canvas) -> list[Route]:
+    """Extends the picture of 256 x 192 to the right; the requests for the extended one, which are not answered."""
     page = painting.page
-    set_number(page, "inpaint_steps", 2)
-    set_number(page, "inpaint_denoising_strength", 1)
     for name, value in (("width", 256), ("height", 192)):
         set_number(page, f"inpaint_{name}", value)
     page.locator("#inpaint_outpainting > button").click()
@@ -87,6 +86,24 @@ def test_generate_while_the_extended_picture_is_on_its_way(painting: Canvas) -> 
     page.locator("#inpaint_extend").click()
     expect_size(page, 384, 192)
     assert painting.root.get_attribute("data-image-size") == "256x192"
+    return held
+
+
+def test_another_picture_while_the_extended_one_is_on_its_way(painting: Canvas, tmp_path: Path) -> None:
+    held = extend_and_hold(painting)
+    painting.choose(photo(tmp_path / "other.png", (200, 160)))
+    painting.wait_size(200, 160)
+    for route in held:
+        route.continue_()
+    expect_size(painting.page, 256, 192)
+    assert painting.root.get_attribute("data-image-size") == "200x160"
+
+
+def test_generate_while_the_extended_picture_is_on_its_way(painting: Canvas) -> None:
+    page = painting.page
+    set_number(page, "inpaint_steps", 2)
+    set_number(page, "inpaint_denoising_strength", 1)
+    held = extend_and_hold(painting)
     page.locator("#inpaint_generate").click()
     expect(page.locator("#inpaint_infotext textarea")).to_have_value(re.compile("Size: 384x192"))
     for route in held:

@@ -151,7 +151,8 @@ def axis(label: str) -> Any:
 @pytest.mark.parametrize(("label", "text", "values"), [
     ("Steps", "1-3, 7", [1, 2, 3, 7]), ("Steps", "1-5 (+2)", [1, 3, 5]), ("Steps", "10-5 (-3)", [10, 7]),
     ("Steps", "3-9 [3]", [3, 6, 9]), ("CFG Scale", "0-1 (+0.5)", [0, 0.5, 1]), ("CFG Scale", "1-2 [3]", [1, 1.5, 2]),
-    ("Seed", "-1", [-1]), ("Prompt S/R", 'a, "b, c"', ["a", "b, c"]),
+    ("Seed", "9007199254740993-9007199254740995", [2**53 + 1, 2**53 + 2, 2**53 + 3]), ("Seed", "-1", [-1]),
+    ("Prompt S/R", 'a, "b, c"', ["a", "b, c"]),
     ("Prompt order", "x,y", [["x", "y"], ["y", "x"]])])
 def test_values_are_lists_and_ranges(label: str, text: str, values: list[Any]) -> None:
     assert axis(label).read(text) == values
@@ -231,18 +232,19 @@ def test_outpainting_grows_to_multiples_of_64_and_keeps_what_was_there(engine: E
     assert pixels(made.image)[100:, :80].any(axis=-1).mean() > 0.9, "the new part is painted"
 
 
-@pytest.mark.parametrize("stopped_in", [1, 2])
-def test_an_interrupted_outpainting_keeps_the_sides_that_there_are(engine: Engine, stopped_in: int) -> None:
-    """Stopped while it samples the first or the second of four sides: that side is as far as it came."""
+@pytest.mark.parametrize(("steps", "sides"), [(1, 1), (4, 1), (5, 2)])
+def test_an_interrupted_outpainting_keeps_the_sides_that_there_are(engine: Engine, steps: int, sides: int) -> None:
+    """Stopped while it samples the first side, before the texture of the second, or while it samples that."""
 
     class Stopping(Keeping):
-        steps = 0
+        steps, continuing = 0, False
 
         def check(self) -> None:
-            if self.steps > 4 * (stopped_in - 1):
+            if self.steps >= steps and (steps != 4 or self.continuing):
                 raise Interrupted
 
         def stage(self, text: str) -> None:
+            self.continuing = text == "Continuing the texture"
             self.check()
 
         def step(self, step: int, total: int, preview: Preview) -> None:
@@ -253,7 +255,7 @@ def test_an_interrupted_outpainting_keeps_the_sides_that_there_are(engine: Engin
     request = img2img(init_images=(picture(64, 64),), steps=4, denoising_strength=1.0)
     result = run(engine, request, "Outpainting mk2", job, pixels=64, blur=2, directions=["left", "right", "up", "down"])
     assert result.interrupted
-    assert [made.image.size for made in job.kept] == [(64 * (1 + stopped_in), 64)]
+    assert [made.image.size for made in job.kept] == [(64 * (1 + sides), 64)]
     assert np.array_equal(pixels(job.kept[0].image)[:, 72:120], pixels(picture(64, 64))[:, 8:56])
 
 

@@ -61,7 +61,8 @@ def test_webuis_text_fills_the_controls_and_the_note_says_what_does_not_fit(
     assert (request.options.CLIP_stop_at_last_layers, request.options.eta_noise_seed_delta) == (2, 31337)
     assert request.options.ddim_loop == "webui-1.10"
     assert "other [879db523c3], which is not here" in note
-    for part in ("Face restoration: CodeFormer", "R-ESRGAN 4x+", "CFG Scale: 40 (here 30)", "s_noise", "ENSD: 31337"):
+    for part in ("Face restoration: CodeFormer", "R-ESRGAN 4x+", "CFG Scale: 40 (here 30)", "Sigma noise",
+                 "ENSD: 31337"):
         assert part in note
 
 
@@ -96,6 +97,12 @@ def test_a_mask_outlives_a_text_of_img2img(panels: dict[str, Panel], engine: Eng
     text = infotext.write(request, seed=9, subseed=1, model_name="first", model_hash=None)
     values, _ = pasted(text, panels["inpaint"], engine)
     assert (values["denoising_strength"], values["mask_blur"]) == (0.75, 4)
+
+
+def test_an_inpainting_without_blur_brings_that_back(panels: dict[str, Panel], engine: Engine) -> None:
+    request = resolve(Inpaint(prompt="x", seed=9, init_images=(PICTURE,), mask=MASK, mask_blur_x=0, mask_blur_y=0))
+    text = infotext.write(request, seed=9, subseed=1, model_name="first", model_hash=None)
+    assert pasted(text, panels["inpaint"], engine)[0]["mask_blur"] == 0
 
 
 def test_prompts_steps_and_seed_go_along_with_a_result_and_nothing_else(panels: dict[str, Panel],

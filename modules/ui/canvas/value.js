@@ -43,8 +43,7 @@ async function receive() {
 	const step = value.as_step && state.painting ? new PictureStep(value.size) : null;
 	const file = await fetchFile(value.image);
 	const loaded = await loadPicture(file);
-	if (!loaded && step) step.tell(state.painting.size); // it did not come, and what went first comes back
-	if (!loaded || props.value.image?.path !== value.image.path) return;
+	if (!loaded || props.value.image?.path !== value.image.path) return step?.tell(); // what went first comes back
 	if (step) {
 		const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight, state.painting.history);
 		painting.load(...(await readLayers(value.mask, value.paint)));
