@@ -68,7 +68,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         if item["type"] == "json_invalid":
             found.append(f"The body is not JSON: {item['ctx']['error']} at character {where}")
         elif not where:
-            found.append("The body must be a JSON object")
+            found.append("The body must be a JSON object, sent as application/json")
         else:
             found.append(f"{where}: {item['msg']}")
     return problem(422, "InvalidInput", "; ".join(found[:10]) + ".")
