@@ -10,18 +10,30 @@ from typing import Any
 
 from PIL import ExifTags, Image
 from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as OutOfTime
 
 from modules.jobs import JobQueue
 
 
 def tab(page: Page, name: str) -> None:
-    """Opens a tab of the page; those that a narrow screen has no room for are in a menu."""
+    """Opens a tab of the page; those that a narrow screen has no room for are in a menu.
+
+    Which those are may change while one looks, when Gradio measures the bar: then it is looked for again.
+    """
     shown = page.get_by_role("tab", name=name, exact=True)
-    if not shown.is_visible():
-        page.locator(".overflow-menu > button").first.click()
-        shown = page.locator(".overflow-dropdown").first.get_by_role("button", name=name, exact=True)
-    shown.click()
-    settle(page)
+    menu = page.locator(".overflow-menu > button").first
+    entry = page.locator(".overflow-dropdown").first.get_by_role("button", name=name, exact=True)
+    for _ in range(100):
+        found = next((one for one in (shown, entry, menu) if one.is_visible()), None)
+        try:
+            if found:
+                found.click(timeout=2000)
+            settle(page)
+        except OutOfTime:
+            continue
+        if found in (shown, entry):
+            return
+    raise AssertionError(f"There is no tab {name}.")
 
 
 def settle(page: Page) -> None:
