@@ -29,14 +29,6 @@ PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
 MAX_PIXELS = 64 * 2**20
 
 
-class RefusedPicture(InvalidInput, gr.Error):
-    """A picture or mask that the canvas cannot accept. Gradio shows the sentence as it is."""
-
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        InvalidInput.__init__(self, message, field=field)
-        gr.Error.__init__(self, message, title="", print_exception=False)
-
-
 class CanvasValue(GradioModel):
     """What travels between page and server.
 
@@ -107,7 +99,7 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             image = open_picture(path, self.max_pixels, payload.size)
             mask = decode_mask(payload.mask, image.size) if payload.mask else None
             paint = decode_paint(payload.paint, image.size) if payload.paint else None
-        except RefusedPicture as error:
+        except InvalidInput as error:
             return MaskData(problem=error.message)
         return MaskData(image, mask, paint, path)
 
@@ -120,7 +112,10 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         if value.path is None and value.image is None:
             return CanvasValue()
         path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
-        image = open_picture(path, self.max_pixels)
+        try:
+            image = open_picture(path, self.max_pixels)
+        except InvalidInput as error:  # past every handler of ours
+            raise gr.Error(error.message, title="", print_exception=False) from error
         cached = processing_utils.save_file_to_cache(path, cache_dir=self.GRADIO_CACHE)
         return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size, as_step=value.as_step,
                            mask=encode_mask(value.mask) if value.mask else None,
@@ -140,7 +135,7 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int
     """Reads a picture upright, as RGB or RGBA with its `info`.
 
     `shown_size` is the size in which a browser shows it: browsers differ in whether they obey an orientation tag
-    outside JPEG, and the mask belongs to the picture as it was shown. Raises RefusedPicture.
+    outside JPEG, and the mask belongs to the picture as it was shown. Raises InvalidInput.
     """
     try:
         with warnings.catch_warnings():
@@ -151,26 +146,24 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int
                 upright = ImageOps.exif_transpose(raw)
                 if shown_size is not None and upright.size != shown_size and raw.size == shown_size:
                     upright = raw.copy()
-    except RefusedPicture:  # a ValueError too, because Gradio's Error is one
-        raise
     except Image.DecompressionBombError as error:
-        raise RefusedPicture(f"The picture has more than {max_pixels / 1e6:.0f} million pixels, which is the most.",
+        raise InvalidInput(f"The picture has more than {max_pixels / 1e6:.0f} million pixels, which is the most.",
                              field="image") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise RefusedPicture("This file is not a picture that can be read.", field="image") from error
+        raise InvalidInput("This file is not a picture that can be read.", field="image") from error
     if shown_size is not None and upright.size != shown_size:
-        raise RefusedPicture("The picture has another size than the page says; choose it again.", field="image")
+        raise InvalidInput("The picture has another size than the page says; choose it again.", field="image")
     return to_rgb(upright)
 
 
 def decode_mask(data_url: str, size: tuple[int, int]) -> Image.Image | None:
-    """The mask in a data URL: mode "L", 255 = paint, of `size`; None when it is all 0. Raises RefusedPicture."""
+    """The mask in a data URL: mode "L", 255 = paint, of `size`; None when it is all 0. Raises InvalidInput."""
     grey = _decode_png(data_url, size, "mask", longest=2).convert("L")
     return grey if grey.getbbox() else None
 
 
 def decode_paint(data_url: str, size: tuple[int, int]) -> Image.Image | None:
-    """The colours in a data URL: RGBA of `size`; None when all of it is transparent. Raises RefusedPicture."""
+    """The colours in a data URL: RGBA of `size`; None when all of it is transparent. Raises InvalidInput."""
     colours = _decode_png(data_url, size, "paint", longest=6).convert("RGBA")
     return colours if colours.getchannel("A").getbbox() else None
 
@@ -179,19 +172,17 @@ def _decode_png(data_url: str, size: tuple[int, int], field: str, *, longest: in
     """A layer's PNG, of `size` and at most about `longest` characters a pixel."""
     name = {"mask": "mask", "paint": "colour layer"}[field]
     if not data_url.startswith(PNG_PREFIX) or len(data_url) > 4096 + longest * size[0] * size[1]:
-        raise RefusedPicture(f"The {name} is not a PNG.", field=field)
+        raise InvalidInput(f"The {name} is not a PNG.", field=field)
     try:
         data = base64.b64decode(data_url[len(PNG_PREFIX):], validate=True)
         with Image.open(io.BytesIO(data), formats=("PNG",)) as layer:
             if layer.size != size:
-                raise RefusedPicture(f"The {name} has another size than the picture.", field=field)
+                raise InvalidInput(f"The {name} has another size than the picture.", field=field)
             layer.load()
             return layer
-    except RefusedPicture:  # as above
-        raise
     except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError,
             SyntaxError) as error:
-        raise RefusedPicture(f"The {name} is not a PNG that can be read.", field=field) from error
+        raise InvalidInput(f"The {name} is not a PNG that can be read.", field=field) from error
 
 
 def encode_mask(mask: Image.Image) -> str:
@@ -207,7 +198,7 @@ def _data_url(image: Image.Image) -> str:
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
-        raise RefusedPicture(f"The picture has {size[0]}x{size[1]} pixels; {max_pixels / 1e6:.0f} million is the most.",
+        raise InvalidInput(f"The picture has {size[0]}x{size[1]} pixels; {max_pixels / 1e6:.0f} million is the most.",
                              field="image")
 
 

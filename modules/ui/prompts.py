@@ -57,7 +57,6 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
     prompt, negative, styles = (panel.widgets[name] for name in ("prompt", "negative_prompt", "styles"))
 
     @told
-    @told
     def names() -> Any:
         return gr.update(choices=[style.name for style in load_styles(file)])
 
