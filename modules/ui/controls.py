@@ -80,9 +80,7 @@ class Panel:
     def values(self, arguments: Sequence[Any]) -> dict[str, Any]:
         """An event's arguments, which came in the order of `inputs`, by name. Raises InvalidInput for a number that its
         widget does not allow."""
-        named = dict(zip(self.widgets, arguments, strict=True))
-        numbers.check(self.widgets, named)
-        return named
+        return numbers.by_name(self.widgets, arguments)
 
     @property
     def inputs(self) -> list[Component]:

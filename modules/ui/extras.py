@@ -180,9 +180,7 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
 
     @told
     def submit(many: bool, picture: str | None, files: list[str] | None, *values: Any) -> tuple[Job, list[Made]]:
-        named = dict(zip(tab.chosen, values, strict=True))
-        numbers.check(tab.chosen, named)
-        request = request_of(named)
+        request = request_of(numbers.by_name(tab.chosen, values))
         engine.tools.check(request)
         made: list[Made] = []
 

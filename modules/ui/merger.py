@@ -101,9 +101,7 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
 
     @told
     def submit(*values: Any) -> tuple[Job, list[Path]]:
-        named = dict(zip(chosen, values, strict=True))
-        numbers.check(chosen, named)
-        return start(header, named)
+        return start(header, numbers.by_name(chosen, values))
 
     def run(*values: Any) -> Iterator[dict[Any, Any]]:
         job, made = submit(*values)

@@ -6,7 +6,7 @@ Gradio's refuse a value that is outside their range before any handler of ours i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -29,17 +29,30 @@ class Number(gr.Number, metaclass=WithoutStub):
         return payload if payload is None else self.round_to_precision(payload, self.precision)
 
 
+def by_name(widgets: Mapping[str, Any], arguments: Sequence[Any]) -> dict[str, Any]:
+    """An event's arguments, which came in the order of `widgets`, under their names. Raises as `check`."""
+    named = dict(zip(widgets, arguments, strict=True))
+    check(widgets, named)
+    return named
+
+
 def check(widgets: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Raises InvalidInput with the label of the first of `widgets` whose value, by the same name, it does not allow."""
     for name, widget in widgets.items():
         if not isinstance(widget, Slider | Number) or (isinstance(widget, Number) and values[name] is None):
             continue
         if not _fits(widget, values[name]):
-            raise InvalidInput(f"{widget.label} must be a number between {widget.minimum} and {widget.maximum}.",
-                               field=name)
+            low, high = limits(widget)
+            raise InvalidInput(f"{widget.label} must be a number between {low} and {high}.", field=name)
+
+
+def limits(widget: Slider | Number) -> tuple[float, float]:
+    """(smallest, largest) value; ours all have both."""
+    assert widget.minimum is not None
+    assert widget.maximum is not None
+    return widget.minimum, widget.maximum
 
 
 def _fits(widget: Slider | Number, value: Any) -> bool:
-    assert widget.minimum is not None
-    assert widget.maximum is not None
-    return isinstance(value, int | float) and widget.minimum <= value <= widget.maximum
+    low, high = limits(widget)
+    return isinstance(value, int | float) and low <= value <= high

@@ -92,13 +92,20 @@ const inpaintPage = (() => {
 	// Whether a picture is on its way here, from outside or from this page.
 	const isPicture = (transfer) => Boolean(dragged) || transfer.types.includes("Files");
 
+	const pictureIn = (files) => [...(files ?? [])].find((one) => one.type.startsWith("image/"));
+
+	// What is at an address as a File; an empty one when it is there no more.
+	async function fetchFile(url, name) {
+		const answer = await fetch(url).catch(() => null);
+		const blob = answer?.ok ? await answer.blob().catch(() => new Blob()) : new Blob();
+		return new File([blob], name, {type: blob.type});
+	}
+
 	// The picture that is being dropped, as a promise of its File (an empty one if it is gone); undefined for anything else.
 	function dropped(transfer) {
-		const file = [...transfer.files].find((one) => one.type.startsWith("image/"));
+		const file = pictureIn(transfer.files);
 		if (file || !dragged) return file && Promise.resolve(file);
-		const name = dragged.split("/").pop();
-		const found = fetch(dragged).then((answer) => (answer.ok ? answer.blob() : new Blob())).catch(() => new Blob());
-		return found.then((blob) => new File([blob], name, {type: blob.type}));
+		return fetchFile(dragged, dragged.split("/").pop());
 	}
 
 	// An element with its properties or attributes, and its children.
@@ -232,6 +239,6 @@ const inpaintPage = (() => {
 	window.addEventListener("pagehide", keepTab);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme};
+	return {fitSize, pictureIn, fetchFile, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme};
 })();
 window.inpaintPage = inpaintPage;

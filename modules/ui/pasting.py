@@ -13,7 +13,7 @@ from modules.options import Options
 from modules.styles import load_styles
 from modules.ui import scripts
 from modules.ui.controls import Panel
-from modules.ui.numbers import Number, Slider
+from modules.ui.numbers import Number, Slider, limits
 
 SENT = ("prompt", "negative_prompt", "steps", "cfg_scale", "width", "height", "seed")
 MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked area padding", "Masked content",
@@ -134,9 +134,7 @@ def _check_ranges(values: dict[str, Any], panel: Panel, problems: list[str]) -> 
         widget = panel.widgets.get(name)
         if not isinstance(widget, Slider | Number) or not isinstance(value, int | float):
             continue
-        low, high = widget.minimum, widget.maximum
-        assert low is not None
-        assert high is not None
+        low, high = limits(widget)
         values[name] = min(max(value, low), high)
         if values[name] != value:
             problems.append(f"{widget.label}: {_written(value)} (here {_written(values[name])})")

@@ -3,10 +3,6 @@
 const CHOSEN = {choose: choosePicture, uploadMask, other: selectDifference};
 const chooseFile = (kind) => find(`[data-file="${kind}"]`).click();
 
-function pictureIn(list) {
-	return [...(list || [])].find((file) => file.type.startsWith("image/"));
-}
-
 // White (or opaque, where there is transparency) is what to paint.
 async function uploadMask(file) {
 	const loaded = await loadPicture(file);

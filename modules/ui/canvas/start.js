@@ -83,7 +83,7 @@ function listenToDocument() {
 	on("pointerdown", (event) => !view.contains(event.target) && syncNow(), {capture: true});
 	on("visibilitychange", () => document.hidden && syncNow());
 	on("paste", (event) => {
-		const file = pictureIn(event.clipboardData?.files);
+		const file = inpaintPage.pictureIn(event.clipboardData?.files);
 		if (!file || !root.offsetParent) return;
 		event.preventDefault();
 		choosePicture(file);

@@ -41,7 +41,7 @@ async function receive() {
 		props.value = {...value, mask: layerUrl(state.painting.mask)}; // Generate may be pressed before the picture is here
 	}
 	const step = value.as_step && state.painting ? new PictureStep(value.size) : null;
-	const file = await fetchFile(value.image);
+	const file = await inpaintPage.fetchFile(value.image.url, value.image.orig_name || "picture.png");
 	const loaded = await loadPicture(file);
 	if (!loaded || props.value.image?.path !== value.image.path) return step?.tell(); // what went first comes back
 	if (step) {
@@ -55,13 +55,6 @@ async function receive() {
 		savePicture();
 	}
 	publish();
-}
-
-// Gradio's FileData as a File; an empty one when the server does not have it any more.
-async function fetchFile({url, orig_name: name}) {
-	const answer = await fetch(url).catch(() => null);
-	const blob = answer ? await answer.blob() : new Blob();
-	return new File([blob], name || "picture.png", {type: blob.type});
 }
 
 async function receivePainting(value) {
