@@ -22,7 +22,7 @@ from modules.imaging.faces import Restore
 from modules.imaging.upscale import Upscalers
 from modules.options import Options
 from modules.progress import JobContext
-from modules.request import MAX_SEED, Txt2Img
+from modules.request import Txt2Img, seed_after
 from modules.sampling import registry
 from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner
 from modules.sampling.noise import ImageNoise
@@ -264,13 +264,10 @@ def _fitting(model: SDModel, extra: Tensor | None) -> Tensor | None:
 
 
 def batch_seeds(request: Txt2Img, batch: int) -> tuple[list[int], list[int]]:
-    """(seeds, subseeds) of batch number `batch`. With a variation all share the seed and count the subseed up; the
-    last seed is followed by 0.
-    """
+    """(seeds, subseeds) of batch number `batch`. With a variation all share the seed and count the subseed up."""
     numbers = range(batch * request.batch_size, (batch + 1) * request.batch_size)
     step = 0 if request.subseed_strength else 1
-    return ([(request.seed + step * n) % (MAX_SEED + 1) for n in numbers],
-            [(request.subseed + n) % (MAX_SEED + 1) for n in numbers])
+    return [seed_after(request.seed, step * n) for n in numbers], [seed_after(request.subseed, n) for n in numbers]
 
 
 def latent_shape(size: tuple[int, int]) -> tuple[int, int, int]:

@@ -27,7 +27,7 @@ from modules.imaging.resize import flatten, pad_to_multiple, resize
 from modules.imaging.soft import adaptive_mask
 from modules.imaging.upscale import Upscalers
 from modules.progress import JobContext
-from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img, seed_after
 from modules.sampling.mask import Blend, soft_blend
 from modules.sampling.noise import ImageNoise
 from modules.sampling.registry import SAMPLERS, Sampler
@@ -174,7 +174,7 @@ def _latent_content(request: Img2Img, latent: Tensor, paint: Tensor) -> Tensor:
     content = request.masked_content if isinstance(request, Inpaint) else MaskedContent.ORIGINAL
     if content == MaskedContent.LATENT_NOISE:
         # The same block that sampling will start from, and always that of the first batch, as WebUI does.
-        seeds = [(request.seed + k) % (MAX_SEED + 1) for k in range(request.batch_size)]
+        seeds = [seed_after(request.seed, k) for k in range(request.batch_size)]
         noise = ImageNoise(batches.latent_shape((request.width, request.height)), seeds,
                            source=request.options.randn_source, device=latent.device)
         return latent * (1 - paint) + noise.first() * paint

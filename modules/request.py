@@ -17,9 +17,14 @@ from modules.errors import InvalidInput
 from modules.options import Options
 
 MAX_SEED = 2**64 - 1
-"""What PyTorch's generators and philox take; behind it comes 0."""
+"""What PyTorch's generators and philox take."""
 RANDOM_SEEDS = 2**32
 """One that is drawn is below this, as WebUI's are, and short enough to be written down."""
+
+
+def seed_after(seed: int, count: int) -> int:
+    """The seed that comes `count` seeds later; behind the last one is 0."""
+    return (seed + count) % (MAX_SEED + 1)
 
 
 class ResizeMode(IntEnum):

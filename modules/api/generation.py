@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -23,7 +23,7 @@ from modules.imaging.jpeg import preview_jpeg
 from modules.jobs import Job, JobQueue
 from modules.plugins import Plugins, tab_of
 from modules.request import Inpaint, Txt2Img
-from modules.result import GeneratedImage, Result
+from modules.result import Result
 from modules.settings import Settings, check_count, check_limits
 from modules.styles import load_styles
 
@@ -115,11 +115,12 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
     request = result.request if result else request
     options = request.options
     texts = [one.infotext for one in made]
-    read = infotext.parse(texts[0]) if texts else {}
+    each = [infotext.parse(text) for text in texts]
+    read = each[0] if each else {}
     return {
-        "prompt": request.prompt, "all_prompts": _prompts(made, "Prompt", request),
+        "prompt": request.prompt, "all_prompts": _prompts(each, "Prompt", request),
         "negative_prompt": request.negative_prompt,
-        "all_negative_prompts": _prompts(made, "Negative prompt", request),
+        "all_negative_prompts": _prompts(each, "Negative prompt", request),
         "seed": made[0].seed if made else request.seed, "all_seeds": [one.seed for one in made],
         "subseed": made[0].subseed if made else request.subseed, "all_subseeds": [one.subseed for one in made],
         "subseed_strength": request.subseed_strength, "width": request.width, "height": request.height,
@@ -136,10 +137,10 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
         "is_using_inpainting_conditioning": "Conditional mask weight" in read, "version": infotext.VERSION}
 
 
-def _prompts(made: Sequence[GeneratedImage], key: str, request: Txt2Img) -> list[str]:
-    """The "Prompt" or "Negative prompt" of each picture. A script makes them of others than the request's."""
+def _prompts(each: Sequence[Mapping[str, Any]], key: str, request: Txt2Img) -> list[str]:
+    """The "Prompt" or "Negative prompt" of each picture's text. A script makes them of others than the request's."""
     asked = request.prompt if key == "Prompt" else request.negative_prompt
-    return [infotext.parse(one.infotext)[key] if request.script and one.infotext else asked for one in made]
+    return [read[key] if request.script and "Steps" in read else asked for read in each]
 
 
 def size_warning(request: Txt2Img) -> list[str]:

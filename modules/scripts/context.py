@@ -12,7 +12,7 @@ from PIL import Image
 from modules.errors import Interrupted, InvalidInput, Skipped
 from modules.hooks import NOBODY, Hooks
 from modules.progress import JobContext, Part, Preview
-from modules.request import MAX_SEED, Img2Img, Inpaint, Txt2Img
+from modules.request import Img2Img, Inpaint, Txt2Img, seed_after
 from modules.result import GeneratedImage, Result
 from modules.scripts.available import Available
 from modules.styles import Style
@@ -132,7 +132,7 @@ def check_size(width: int, height: int) -> None:
 
 def later(request: AnyRequest, count: int) -> AnyRequest:
     """`request` with the seed that comes `count` seeds later; behind the last one is 0."""
-    return replace(request, seed=(request.seed + count) % (MAX_SEED + 1))
+    return replace(request, seed=seed_after(request.seed, count))
 
 
 def as_inpaint(request: Img2Img, mask: Image.Image) -> Inpaint:

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from modules.errors import InvalidInput
-from modules.request import MAX_SEED, Txt2Img
+from modules.request import Txt2Img, seed_after
 from modules.result import GeneratedImage
 from modules.scripts.context import Context, later
 from modules.scripts.grid import Label, cell_size, image_grid, with_legend
@@ -53,7 +53,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     made: list[GeneratedImage] = []
     for number, text in enumerate(prompts):
         one = later(request, number if arguments["different_seeds"] else 0)
-        subseed = (one.subseed + number) % (MAX_SEED + 1)
+        subseed = seed_after(one.subseed, number)
         changes: dict[str, Any] = {field: text}
         made += context.generate(replace(one, n_iter=1, batch_size=1, subseed=subseed, **changes)).images
     if not made:
