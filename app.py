@@ -24,9 +24,9 @@ from modules.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from modules.engine import Engine
-    from modules.history import History
-    from modules.jobs import Job, JobQueue
+    from modules.engine.engine import Engine
+    from modules.gallery.history import History
+    from modules.jobs.queue import Job, JobQueue
 
 GRACE_SECONDS = 3
 """How long open connections may take to end when the server stops."""
@@ -84,10 +84,10 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
 
     from modules.api import create_api
-    from modules.engine import Engine
-    from modules.history import History
-    from modules.jobs import JobQueue
-    from modules.saving import Saver
+    from modules.engine.engine import Engine
+    from modules.gallery.history import History
+    from modules.gallery.saving import Saver
+    from modules.jobs.queue import JobQueue
 
     engine = Engine(settings)
     history = History(settings.outputs_dir)
@@ -116,7 +116,7 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
 
     from modules import ui
     from modules.api.history import router
-    from modules.thumbnails import Thumbnails
+    from modules.gallery.thumbnails import Thumbnails
 
     thumbnails = Thumbnails(settings.cache_dir / "thumbnails")
     threading.Thread(target=thumbnails.forget_old, name="thumbnails", daemon=True).start()

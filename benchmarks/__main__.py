@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
-                        help="start, load, memory, vae, steps, cpp, compiled, little, reuse; all when left out")
+                        help="start, load, memory, vae, steps, cpp, compiled, small_masks, reuse; all when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -78,10 +78,10 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
         return compiled.run(chosen.cache, size=chosen.size, calls=chosen.calls, rounds=chosen.rounds)
 
-    def little() -> list[Row]:
-        from benchmarks import little
+    def small_masks() -> list[Row]:
+        from benchmarks import small_masks
 
-        return little.run(chosen.cache, size=chosen.size, picture=chosen.picture)
+        return small_masks.run(chosen.cache, size=chosen.size, picture=chosen.picture)
 
     def reuse() -> list[Row]:
         from benchmarks import reuse
@@ -104,7 +104,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         return rows
 
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
-            "cpp": cpp, "compiled": compiled, "little": little, "reuse": reuse}
+            "cpp": cpp, "compiled": compiled, "small_masks": small_masks, "reuse": reuse}
 
 
 def machine(threads: int) -> str:

@@ -1,4 +1,4 @@
-"""python -m benchmarks compiled: what `--compile` (modules/weights/compiling.py) saves at a step, and what it takes.
+"""python -m benchmarks compiled: what `--compile` (modules/networks/compiled.py) saves at a step, and what it takes.
 
 The same network call, compiled and as it runs without the flag (on the CPU: packed), for the embedded checkpoint and at
 Stable Diffusion 1.5's size; in half precision on a GPU.
@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
-from modules.engine import best_device
+from modules.engine.engine import best_device
+from modules.networks.loader import load_model
+from modules.networks.model import StableDiffusion
 from modules.weights.catalog import CheckpointFile
-from modules.weights.loader import load_model
-from modules.weights.model import StableDiffusion
 
 
 def run(cache: Path, *, size: int, calls: int, rounds: int) -> list[Row]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.checkpoints import checkpoint
-from benchmarks.little import load
+from benchmarks.small_masks import load
 from benchmarks.timing import Row, interleaved, medians
 
 STEPS = 4

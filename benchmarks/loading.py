@@ -81,8 +81,8 @@ def ours(path: Path) -> Callable[[], object]:
     import torch
     import transformers.models.clip  # noqa: F401
 
+    from modules.networks.loader import load_model
     from modules.weights.catalog import CheckpointFile
-    from modules.weights.loader import load_model
 
     file = CheckpointFile(path, path.name)
     return lambda: load_model(file, device=torch.device("cpu"), dtype=torch.float32)
@@ -90,9 +90,9 @@ def ours(path: Path) -> Callable[[], object]:
 
 def warm(path: Path) -> Callable[[], object]:
     """The engine goes back to the checkpoint from a small one; both are in memory."""
-    from modules.engine import Engine
-    from modules.options import Options
-    from modules.progress import Quiet
+    from modules.engine.engine import Engine
+    from modules.request.job_context import NullJob
+    from modules.request.options import Options
     from modules.settings import Settings
 
     folder = Path(tempfile.mkdtemp())
@@ -100,8 +100,8 @@ def warm(path: Path) -> Callable[[], object]:
     engine = Engine(Settings(data_dir=folder, ckpt_dir=path.parent, device="cpu", model_cache=8 * 10**9))
     large, small = Options(sd_model_checkpoint=path.name), Options(sd_model_checkpoint="tiny.safetensors")
     for options in (large, small):
-        engine.load(options, Quiet())
-    return lambda: engine.load(large, Quiet())
+        engine.load(options, NullJob())
+    return lambda: engine.load(large, NullJob())
 
 
 def diffusers(path: Path) -> Callable[[], object]:

@@ -21,10 +21,10 @@ SIZE = 64  # pixels a side
 def run(cache: Path) -> tuple[list[Row], list[float]]:
     """(the row, resident memory in MB after each inpainting)."""
     from benchmarks.steps import scene
-    from modules.engine import Engine
-    from modules.options import Options
-    from modules.progress import Quiet
+    from modules.engine.engine import Engine
     from modules.request import Inpaint
+    from modules.request.job_context import NullJob
+    from modules.request.options import Options
     from modules.settings import Settings
 
     path = checkpoint("tiny", cache).resolve()
@@ -39,7 +39,7 @@ def run(cache: Path) -> tuple[list[Row], list[float]]:
             options = Options(sd_model_checkpoint=("one", "other")[k % 2])
             for seed in range(EACH):
                 engine.generate(Inpaint(prompt=f"a lighthouse {k}", steps=2, width=SIZE, height=SIZE, seed=seed,
-                                        init_images=(picture,), mask=mask, options=options), Quiet())
+                                        init_images=(picture,), mask=mask, options=options), NullJob())
                 used.append(status("VmRSS") / 1e6)
     early, late = used[SETTLED * EACH : 2 * SETTLED * EACH], used[-SETTLED * EACH :]
     return [Row(f"Memory at swaps {SWAPS - SETTLED} to {SWAPS}, {SWAPS * EACH} pictures", statistics.median(late),

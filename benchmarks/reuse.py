@@ -1,4 +1,4 @@
-"""python -m benchmarks reuse: what the step cache (modules/weights/deep.py) saves, and how near the picture stays.
+"""python -m benchmarks reuse: what modules/networks/deepcache.py saves, and how near the picture stays.
 
 The cost is that of one call in so many being whole and the others shallow, Stable Diffusion 1.5's size. The quality is
 the PSNR over the whole picture against the one without cache: twelve that the embedded checkpoint draws.
@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.little import SCENES, load, psnr
+from benchmarks.small_masks import SCENES, load, psnr
 from benchmarks.timing import Row, interleaved, medians
-from modules import processing
-from modules.engine import resolve
-from modules.options import Options
-from modules.progress import Quiet
+from modules.engine.engine import resolve
+from modules.generation import recipes
+from modules.networks.model import StableDiffusion
 from modules.request import Txt2Img
-from modules.weights.model import StableDiffusion
+from modules.request.job_context import NullJob
+from modules.request.options import Options
 
 EVERY = (2, 3, 5)
 SEEDS, SIZE = 12, 128
@@ -60,5 +60,5 @@ def draw(model: StableDiffusion, seed: int, every: int) -> Image.Image:
     """One picture of 20 DDIM steps."""
     request = Txt2Img(prompt=SCENES[seed % len(SCENES)], seed=seed, subseed=0, steps=20, cfg_scale=3.0, width=SIZE,
                       height=SIZE, sampler="DDIM", options=Options(step_cache=every))
-    (picture,) = processing.generate(lambda _: model, resolve(request), Quiet()).pictures
+    (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
     return picture.image

@@ -29,16 +29,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from modules import processing
-from modules.engine import resolve
+from modules.engine.engine import resolve
+from modules.generation import recipes
 from modules.imaging.mask import prepare
 from modules.imaging.overlay import apply_overlay, make_overlay
-from modules.options import Options
-from modules.progress import Quiet
+from modules.networks.loader import load_model
+from modules.networks.model import StableDiffusion
 from modules.request import Inpaint, SoftInpainting, Txt2Img
+from modules.request.job_context import NullJob
+from modules.request.options import Options
 from modules.weights.catalog import Catalog, metadata
-from modules.weights.loader import load_model
-from modules.weights.model import StableDiffusion
 
 HERE = Path(__file__).parent
 CHECKPOINTS = HERE.parent / "models" / "Stable-diffusion"
@@ -76,7 +76,7 @@ def cases(model: StableDiffusion, words: dict[str, list[str]], count: int, mask:
         place = WHERE.get(background, f"on a {background} background")
         request = Txt2Img(prompt=f"a {before} {old} {place}", seed=seed, subseed=0, steps=STEPS, cfg_scale=GUIDANCE,
                           width=SIZE, height=SIZE)
-        (picture,) = processing.generate(lambda _: model, resolve(request), Quiet()).pictures
+        (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
         made.append(Case(picture.image, mask(rng), f"a {after} {new} {place}", 1000 + seed,
                          1.0 if seed % 2 else 0.75))
     return made
@@ -128,7 +128,7 @@ def ways(model: StableDiffusion) -> dict[str, Paint]:
                 prompt=case.prompt, seed=case.seed, subseed=0, steps=STEPS, cfg_scale=GUIDANCE, width=SIZE, height=SIZE,
                 init_images=(case.original,), mask=case.mask, mask_blur_x=blur, mask_blur_y=blur, soft=soft,
                 denoising_strength=case.strength, options=Options().replaced(options))
-            (picture,) = processing.generate(lambda _: model, resolve(request), Quiet()).pictures
+            (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
             return picture.image.convert("RGB")
 
         return paint

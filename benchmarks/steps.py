@@ -20,14 +20,14 @@ from PIL import Image, ImageDraw
 
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
-from modules.engine import Engine
-from modules.jobs import Job, JobQueue
-from modules.options import Options
+from modules.engine.engine import Engine
+from modules.jobs.queue import Job, JobQueue
+from modules.networks.loader import load_model
+from modules.networks.model import StableDiffusion
 from modules.request import Inpaint
+from modules.request.options import Options
 from modules.settings import Settings
 from modules.weights.catalog import CheckpointFile
-from modules.weights.loader import load_model
-from modules.weights.model import StableDiffusion
 
 STEP_TARGETS = {("sd15", 256): 0.68, ("sd15", 512): 0.88}
 LOOP_LIMIT_MS = 2.0

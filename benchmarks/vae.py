@@ -35,9 +35,9 @@ def run(cache: Path, *, size: int, threads: int, rounds: int) -> list[Row]:
 
 def main(kind: str, path: Path, size: int, threads: int) -> None:
     """Decodes noise and prints the figures; the peak is that of the whole process, libraries and model included."""
+    from modules.networks.loader import load_model
+    from modules.networks.tiled_vae import decode
     from modules.weights.catalog import CheckpointFile
-    from modules.weights.loader import load_model
-    from modules.weights.strips import decode
 
     torch.set_num_threads(threads)
     # Only the autoencoder is kept: the rest of the checkpoint would hide it.

@@ -22,15 +22,15 @@ from typing import Any, NoReturn
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from modules import saving
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
+from modules.gallery import saving
 from modules.imaging.modes import to_rgb
-from modules.jobs import Save
-from modules.options import Options
-from modules.progress import Preview
+from modules.jobs.queue import Save
 from modules.request import MASKED_CONTENT, Img2Img, Inpaint, ResizeMode, Txt2Img
-from modules.result import GeneratedImage
+from modules.request.job_context import Preview
+from modules.request.options import Options
+from modules.request.result import GeneratedImage
 from modules.settings import Settings
 
 PROGRAM = "python -m modules.cli"

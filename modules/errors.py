@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modules.characters import storable
+from modules.base.unicode import without_surrogates
 
 OUR_FAULT = "Something went wrong inside the program; the server's log says what."
 """What is said of every error that is none of these."""
@@ -18,7 +18,7 @@ class UserError(Exception):
     status = 400
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
-        self.message = storable(message)
+        self.message = without_surrogates(message)
         super().__init__(self.message)
         self.field = field
 

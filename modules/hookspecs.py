@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from modules.hooks.forms import Controls, Input, Script
+    from modules.hooks.types import GenerationContext
     from modules.request import Txt2Img
-    from modules.result import GeneratedImage
+    from modules.request.result import GeneratedImage
     from modules.sampling.mask import Blend
     from modules.sampling.registry import Sampler
     from modules.sampling.types import Denoiser, SDModel
-    from modules.scripts.context import Context
-    from modules.scripts.script import Controls, Input, Script
 
 PROJECT = "inpaint_webui"
 
@@ -63,7 +63,7 @@ def register_samplers() -> Sequence[Sampler]:  # type: ignore[empty-body]
 
 @hookspec
 def register_scripts() -> Sequence[Script]:  # type: ignore[empty-body]
-    """Scripts besides our own, for the Script dropdown and `script_name`; see `modules.scripts.script.Script`."""
+    """Scripts besides our own, for the Script dropdown and `script_name`; see `modules.hooks.forms.Script`."""
 
 
 @hookspec
@@ -75,7 +75,7 @@ def register_settings() -> Sequence[Input]:  # type: ignore[empty-body]
 def controls(tab: str) -> Controls | None:
     """What the extension adds to a tab ("txt2img", "img2img", "inpaint"), behind a switch with its title.
 
-    `modules.scripts.script.Controls` declares it. From that come the page's widgets, `alwayson_scripts` in the HTTP API
+    `modules.hooks.forms.Controls` declares it. From that come the page's widgets, `alwayson_scripts` in the HTTP API
     ({title: {"args": [switch, then the inputs in their order]}}), its script-info, and the keys of the parameters text.
     A title has the same inputs on every tab.
     """
@@ -123,7 +123,7 @@ def blend_mask(blend: Blend, paint: Tensor, request: Txt2Img, arguments: Values,
 
 @hookspec
 def filter_image(image: Image.Image, seed: int, request: Txt2Img, arguments: Values, settings: Values,
-                 context: Context) -> Image.Image | None:
+                 context: GenerationContext) -> Image.Image | None:
     """A changed picture of the same size (RGB). `seed` is its own.
 
     It comes after decoding and before the original is put back over it: with Only masked it is the cut-out at the size

@@ -13,10 +13,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import pytest
 from fakes import FakeModel, fake_engine, write_checkpoint
+from make_tiny import make_tiny
 
-from modules.engine import Engine
-from modules.jobs import JobQueue
-from modules.saving import Saver
+from modules.engine.engine import Engine
+from modules.gallery.saving import Saver
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -66,6 +67,25 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded pictures are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny-sd15 and tiny-sd15-inpainting."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name in ("tiny-sd15", "tiny-sd15-inpainting"):
+        make_tiny(name, folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(checkpoints: Path) -> Path:
+    return checkpoints / "tiny-sd15.safetensors"
+
+
+@pytest.fixture(scope="session")
+def tiny_inpainting(checkpoints: Path) -> Path:
+    return checkpoints / "tiny-sd15-inpainting.safetensors"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.sampling.types import Box, Predict
 from modules.settings import Settings
 
@@ -118,7 +118,7 @@ class FakeModel:
         """It has no depth."""
         return FakeDeepCache(self)
 
-    def forget(self) -> None:
+    def clear_caches(self) -> None:
         """It keeps nothing."""
 
     def encode_image(self, image: Tensor) -> Tensor:

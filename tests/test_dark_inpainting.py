@@ -16,14 +16,14 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from modules import processing
-from modules.engine import resolve
-from modules.options import Options
-from modules.progress import Quiet
+from modules.engine.engine import resolve
+from modules.generation import recipes
+from modules.networks.loader import load_model
 from modules.request import Inpaint
+from modules.request.job_context import NullJob
+from modules.request.options import Options
 from modules.sampling.types import SDModel
 from modules.weights.catalog import Catalog
-from modules.weights.loader import load_model
 
 CHECKPOINTS = Path(__file__).parent.parent / "models" / "Stable-diffusion"
 SIZE, HOLE = 128, (32, 32, 96, 96)
@@ -44,7 +44,7 @@ def hole_luminance(model: SDModel, sampler: str, loop: str) -> float:
                       height=SIZE, batch_size=SEEDS, init_images=(Image.new("RGB", (SIZE, SIZE)),), mask=mask,
                       mask_blur_x=0, mask_blur_y=0, denoising_strength=1.0, seed=0, subseed=0,
                       options=Options(ddim_loop=loop))
-    outcome = processing.generate(lambda _: model, resolve(request), Quiet())
+    outcome = recipes.generate(lambda _: model, resolve(request), NullJob())
     return float(np.mean([np.asarray(one.image.convert("L").crop(HOLE)).mean() for one in outcome.pictures]))
 
 

@@ -10,7 +10,7 @@ from golden.runner import Case, check, read_cases
 from golden.tiny import tiny_bench
 
 from modules.errors import Interrupted
-from modules.progress import Preview, Quiet
+from modules.request.job_context import NullJob, Preview
 
 OWN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "golden"
@@ -58,7 +58,7 @@ def test_the_full_set_gives_webuis_picture(case: Case) -> None:
     check(case, tiny_bench())
 
 
-class Briefly(Quiet):
+class Briefly(NullJob):
     """A job that is stopped after eight steps."""
 
     def step(self, step: int, total: int, preview: Preview) -> None:

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from modules.imaging.fill import fill
-from modules.options import Options
 from modules.request import Inpaint, MaskedContent
+from modules.request.options import Options
 
 WIDTH, HEIGHT = 96, 64
 PROMPT, NEGATIVE, SCALE = "a red house by the sea", "blurry", 7.0

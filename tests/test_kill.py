@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from modules.history import Filter, History
+from modules.gallery.history import Filter, History
+from modules.gallery.saving import Saver
 from modules.request import Txt2Img
-from modules.result import GeneratedImage
-from modules.saving import Saver
+from modules.request.result import GeneratedImage
 
 ROUNDS = 50
 SIDE = 96
@@ -62,7 +62,7 @@ def check(outputs: Path) -> int:
 def test_fifty_kills(tmp_path: Path) -> None:
     chance = random.Random(20260131)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["modules.history", "modules.saving"])
+    context.set_forkserver_preload(["modules.gallery.history", "modules.gallery.saving"])
     counts, saved = [], 0
     for number in range(ROUNDS):
         outputs = tmp_path / str(number // 10)  # so that checking stays quick, and each folder suffers ten kills

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from modules import infotext
-from modules.engine import resolve
-from modules.options import Options
-from modules.prompt import parse_attention
+from modules.engine.engine import resolve
 from modules.request import MAX_SEED, Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
+from modules.request.options import Options
 from modules.sampling import registry
 from modules.sampling.schedules import AUTOMATIC, SCHEDULES, find_schedule
+from modules.text import infotext
+from modules.text.prompt import parse_attention
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "golden"
 GROUPS = ("core", "classic", "classic-extra", "samplers", "schedules", "prompts", "options", "hires", "odd-size",

@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
     parser.add_argument("--data", type=Path, default=Path("cache/training"))
-    parser.add_argument("--merges", type=Path, default=Path("modules/weights/tokenizer/merges.txt"))
+    parser.add_argument("--merges", type=Path, default=Path("modules/networks/text/tokenizer/merges.txt"))
     parser.add_argument("--seed", type=int, default=7000)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--floor", type=float, default=0.0, help="fail when fewer than this part is right in all")

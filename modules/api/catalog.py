@@ -9,12 +9,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from modules import infotext, picture_text
 from modules.api import pictures
 from modules.api.schema import PngInfoBody
-from modules.engine import Engine
+from modules.engine.engine import Engine
+from modules.imaging.upscale import LATENT_UPSCALERS
 from modules.settings import Settings
-from modules.styles import load_styles
+from modules.text import image_metadata, infotext
+from modules.text.styles import load_styles
 
 EMPTY: dict[str, Any] = {
     "hypernetworks": [], "realesrgan-models": [], "embeddings": {"loaded": {}, "skipped": {}}, "loras": []}
@@ -57,8 +58,6 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
 
     @api.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, str]]:
-        from modules.hires import LATENT_UPSCALERS  # here, because it brings torch and the server must answer before
-
         return [{"name": name} for name in LATENT_UPSCALERS]
 
     @api.get("/prompt-styles")
@@ -99,8 +98,8 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     def png_info(body: PngInfoBody) -> dict[str, Any]:
         image = pictures.open_picture(body.image, "image", settings.max_image_mp * 10**6)
         items = {name: value for name, value in image.info.items() if isinstance(value, str)}
-        items.pop(picture_text.PARAMETERS, None)
-        text = picture_text.read(image)
+        items.pop(image_metadata.PARAMETERS, None)
+        text = image_metadata.read(image)
         return {"info": text, "items": items, "parameters": infotext.parse(text)}
 
     for name, value in EMPTY.items():

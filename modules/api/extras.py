@@ -10,14 +10,14 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from modules import extras
 from modules.api import pictures
 from modules.api.schema import Body, Integer, Number
 from modules.api.waiting import finished
-from modules.engine import Engine
+from modules.engine import postprocessing
+from modules.engine.engine import Engine
+from modules.engine.postprocessing import POSTPROCESSING, Extras
 from modules.errors import UserError
-from modules.extras import POSTPROCESSING, Extras
-from modules.jobs import Job, JobQueue
+from modules.jobs.queue import Job, JobQueue
 from modules.settings import Settings
 
 MOST_PICTURES = 100
@@ -93,7 +93,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
             for number, (field, text) in enumerate(texts.items()):
                 job.batches(number, len(texts))
                 image = pictures.decode(text, field, limit)
-                made = extras.process(image, request, engine.tools, job, max_pixels=limit)
+                made = postprocessing.process(image, request, engine.tools, job, max_pixels=limit)
                 done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text}))
                 words = made.text
 

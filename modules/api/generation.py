@@ -12,20 +12,20 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from modules import infotext
 from modules.api import pictures
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
 from modules.api.scripts import ALWAYS_ON
 from modules.api.waiting import finished
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import NotFound
+from modules.hooks.loading import Extensions
 from modules.imaging.jpeg import preview_jpeg
-from modules.jobs import Job, JobQueue
-from modules.plugins import Plugins, tab_of
+from modules.jobs.queue import Job, JobQueue
 from modules.request import Inpaint, Txt2Img
-from modules.result import Result
+from modules.request.result import Result
 from modules.settings import Settings, check_count, check_limits
-from modules.styles import load_styles
+from modules.text import infotext
+from modules.text.styles import load_styles
 
 LEAST_PROGRESS = 0.01
 """What a job that has just begun reports: clients take 0 for "nothing is running"."""
@@ -52,7 +52,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         check_limits(request, settings)
         if request.script:
             engine.bound_script(request, request.script)
-        engine.plugins.bound(request)
+        engine.extensions.bound(request)
         engine.files_of(request.options)
         return queue.submit(request, job_id=body.force_task_id, save=body.save_images)
 
@@ -60,7 +60,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         job = await finished(await run_in_threadpool(submit, body))
         if not body.override_settings_restore_afterwards:
             await run_in_threadpool(engine.set_options, body.override_settings)
-        return JSONResponse(await run_in_threadpool(answer, body, job, engine.plugins))
+        return JSONResponse(await run_in_threadpool(answer, body, job, engine.extensions))
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
     async def txt2img(body: Txt2ImgBody) -> JSONResponse:
@@ -94,7 +94,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     return api
 
 
-def answer(body: Txt2ImgBody, job: Job, plugins: Plugins) -> dict[str, Any]:
+def answer(body: Txt2ImgBody, job: Job, extensions: Extensions) -> dict[str, Any]:
     """The answer to a finished job, as plain JSON."""
     result, request = job.result, job.request
     assert request is not None
@@ -103,7 +103,7 @@ def answer(body: Txt2ImgBody, job: Job, plugins: Plugins) -> dict[str, Any]:
         for made in result.images:
             images.append(pictures.encode(made.image, made.infotext))
             images += [pictures.encode(extra, made.infotext) for extra in made.extras]
-    known = (*ALWAYS_ON, *(form.title.lower() for form in plugins.controls(tab_of(request)).values()))
+    known = (*ALWAYS_ON, *(form.title.lower() for form in extensions.controls(request.tab).values()))
     warnings = [*(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}

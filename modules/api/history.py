@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import FileResponse, Response
 
-from modules.history import MEDIA_TYPES, History
-from modules.thumbnails import MEDIA_TYPE, Thumbnails
+from modules.gallery.history import MEDIA_TYPES, History
+from modules.gallery.thumbnails import MEDIA_TYPE, Thumbnails
 
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 """A number never means another picture, and a changed file gets a new one."""

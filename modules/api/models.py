@@ -8,9 +8,9 @@ from fastapi import APIRouter
 
 from modules.api.schema import InterrogateBody
 from modules.api.waiting import finished
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import NotFound
-from modules.jobs import JobQueue
+from modules.jobs.queue import JobQueue
 
 
 def router(engine: Engine, queue: JobQueue) -> APIRouter:

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from modules.api.schema import option_values
 from modules.api.waiting import finished
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import NotFound
-from modules.jobs import JobQueue
-from modules.options import Options
+from modules.jobs.queue import JobQueue
+from modules.request.options import Options
 
 KNOWN = frozenset(item.name for item in dataclasses.fields(Options))
 READ_ONLY = frozenset({"sd_checkpoint_hash"})

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from PIL import Image, ImageOps
 
-from modules import saving
 from modules.errors import InvalidInput
+from modules.gallery import saving
 from modules.imaging.modes import to_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")

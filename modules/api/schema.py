@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modules.api import pictures
 from modules.errors import InvalidInput, UserError
-from modules.infotext import Changes, parse, to_changes
-from modules.options import Options
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
-from modules.styles import Style, apply_styles
+from modules.request.options import Options
+from modules.text.infotext import Changes, parse, to_changes
+from modules.text.styles import Style, apply_styles
 
 if TYPE_CHECKING:
     from modules.sampling.registry import Sampler

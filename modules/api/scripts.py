@@ -7,11 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from modules.engine import Engine
-from modules.plugins import TABS
+from modules.engine.engine import Engine
+from modules.hooks.choices import Available
+from modules.hooks.forms import Controls, Input, Script
+from modules.hooks.loading import TABS
 from modules.request import SOFT_LABELS, SoftInpainting
-from modules.scripts.available import Available
-from modules.scripts.script import Controls, Input, Script
 
 SOFT_INPAINTING = "soft inpainting"
 
@@ -41,16 +41,17 @@ def router(engine: Engine) -> APIRouter:
 
     @api.get("/extensions")
     def extensions() -> list[dict[str, Any]]:
-        return [{"name": guest.name, "remote": "", "branch": "", "commit_hash": "", "version": guest.version,
-                 "commit_date": 0, "enabled": guest.loaded, "description": guest.about, "problem": guest.problem}
-                for guest in engine.plugins.guests]
+        return [{"name": extension.name, "remote": "", "branch": "", "commit_hash": "", "version": extension.version,
+                 "commit_date": 0, "enabled": extension.loaded, "description": extension.about,
+                 "problem": extension.problem}
+                for extension in engine.extensions.extensions]
 
     return api
 
 
 def _forms(engine: Engine) -> dict[str, list[Controls]]:
     """What extensions add, for programs: they know no inpaint tab."""
-    of = {tab: engine.plugins.controls(tab) for tab in TABS}
+    of = {tab: engine.extensions.controls(tab) for tab in TABS}
     by_title = {form.title: form for tab in ("img2img", "inpaint") for form in of[tab].values()}
     return {"txt2img": list(of["txt2img"].values()), "img2img": list(by_title.values())}
 

@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from modules.api import catalog, docs, extras, generation, models, options, scripts
 from modules.api.gate import Gate, problem
 from modules.api.schema import in_webui_words
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import OUR_FAULT, UserError
-from modules.infotext import VERSION
-from modules.jobs import JobQueue
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
+from modules.text.infotext import VERSION
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from modules.jobs import Job
+from modules.jobs.queue import Job
 
 
 async def finished(job: Job) -> Job:

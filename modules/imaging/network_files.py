@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from modules.base.files import FileVersion, file_version
 from modules.errors import InvalidInput
-from modules.stamps import Stamp, stamp
 
 Network = Callable[[Image.Image], Image.Image]
 """An RGB picture in, an RGB picture out, larger by the network's own factor."""
@@ -31,7 +31,7 @@ class NetworkFiles:
 
     def __init__(self, folders: Sequence[Path] = (), load: LoadNetwork = _no_network) -> None:
         self._folders, self._load = folders, load
-        self._kept: tuple[tuple[Path, Stamp | None], Network] | None = None
+        self._kept: tuple[tuple[Path, FileVersion | None], Network] | None = None
 
     def files(self) -> dict[str, Path]:
         """The model files by the name that is shown, the file's without its ending, in the order of the names."""
@@ -42,7 +42,7 @@ class NetworkFiles:
 
     def network(self, path: Path) -> Network:
         """What is in that file. Raises CheckpointError."""
-        key = (path, stamp(path))
+        key = (path, file_version(path))
         if self._kept is None or self._kept[0] != key:
             self._kept = None
             self._kept = key, self._load(path)

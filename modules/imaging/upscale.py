@@ -28,6 +28,16 @@ PASSES = 3
 TILE, OVERLAP = 192, 8
 """Side of a tile and width of the seam between two, in pixels of the small picture (WebUI's defaults)."""
 
+LATENT_UPSCALERS: dict[str, tuple[str, bool]] = {
+    "Latent": ("bilinear", False),
+    "Latent (antialiased)": ("bilinear", True),
+    "Latent (bicubic)": ("bicubic", False),
+    "Latent (bicubic antialiased)": ("bicubic", True),
+    "Latent (nearest)": ("nearest", False),
+    "Latent (nearest-exact)": ("nearest-exact", False),
+}
+"""WebUI's latent upscale modes: (torch's interpolation mode, antialiased)."""
+
 
 class Upscalers(NetworkFiles):
     """All upscalers by name: None, Lanczos, Nearest, and the model files."""

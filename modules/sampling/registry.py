@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from modules.errors import InvalidInput
-from modules.sampling import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, unipc
 from modules.sampling.guidance import SigmaDenoiser
 from modules.sampling.schedules import AUTOMATIC, SCHEDULES, NoiseLevels, find_schedule
+from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, unipc
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from modules.errors import InvalidInput
-from modules.options import Options
-from modules.sampling import ddim, registry
+from modules.request.options import Options
+from modules.sampling import registry
 from modules.sampling.guidance import GuidedDenoiser
-from modules.sampling.little import LittlePainted, little_painted
 from modules.sampling.mask import (
     BeforeStep,
     Blend,
@@ -27,6 +26,8 @@ from modules.sampling.mask import (
 )
 from modules.sampling.noise import BrownianTree, ImageNoise
 from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
+from modules.sampling.small_masks import WindowedDenoiser, windowed_denoiser
+from modules.sampling.solvers import ddim
 from modules.sampling.types import Denoiser
 
 MOST_STEPS = 10_000  # of a whole schedule, most of which is left out
@@ -49,7 +50,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Source:
+class InitLatent:
     """A picture to start from. `latent` (B, 4, h, w); `paint` (1, 1, h, w) in [0, 1] or None for all of it.
 
     `strength` 0..1 says how far back into noise to go; `noise_multiplier` scales that noise. `exact_steps` makes
@@ -96,7 +97,7 @@ def as_it_is(denoise: Denoiser) -> Denoiser:
 
 
 def sample(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-           source: Source | None = None, wrap: Wrap = as_it_is) -> Tensor:
+           source: InitLatent | None = None, wrap: Wrap = as_it_is) -> Tensor:
     """The sampled latent, (B, 4, h, w): from pure noise, or from `source` noised to its strength. `wrap` puts something
     around the guided network.
 
@@ -113,7 +114,7 @@ def total_calls(plan: Plan) -> int:
 
 
 def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-                    source: Source | None, wrap: Wrap) -> Tensor:
+                    source: InitLatent | None, wrap: Wrap) -> Tensor:
     """DDIM and its kin: eps over a grid of timesteps, x scaled to unit variance."""
     options, wants = plan.options, plan.sampler.wants
     alphas = denoise.model.alphas_cumprod  # (1000,) in (0, 1)
@@ -126,7 +127,7 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     ask: Callable[[Tensor, Tensor], Any] = _both(denoise, wrap) if "denoise_both" in wants else wrap(denoise)
     before_step: BeforeStep = leave_alone
     eta = options.eta_ddim if plan.eta is None else plan.eta
-    window: LittlePainted | None = None
+    window: WindowedDenoiser | None = None
     if source:
         initial = initial * source.noise_multiplier
         alpha = float(alphas[grid[below]])
@@ -140,7 +141,7 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
                                           source.other_blend)
             # Only then is the kept part known in advance, and the way from one noise level to a later one too.
             if not (fresh or source.other_blend) and "eta" in wants and eta == 0 and ask is denoise:
-                window = little_painted(denoise, options.small_mask, source.paint,
+                window = windowed_denoiser(denoise, options.small_mask, source.paint,
                                         ddim.steps_down(grid, alphas, classic=True), before_step, initial)
                 ask = window or denoise
         elif source.paint is not None:
@@ -169,7 +170,7 @@ def _both(denoise: GuidedDenoiser, wrap: Wrap) -> Callable[[Tensor, Tensor], tup
 
 
 def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-                 source: Source | None, wrap: Wrap) -> Tensor:
+                 source: InitLatent | None, wrap: Wrap) -> Tensor:
     """k-diffusion samplers: x0 over sigmas, the signal's scale left at 1."""
     levels = plan.sampler.levels(denoise.model.alphas_cumprod)
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)

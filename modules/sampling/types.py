@@ -17,14 +17,14 @@ Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class DeepCache(Protocol):
-    """A model that keeps its deep features from one step for the next; see `weights.deep`."""
+    """A model that keeps its deep features from one step for the next; see `networks.deepcache`."""
 
     def step(self, whole: bool) -> Predict:
         """For the asking of one step: `SDModel.predict`, or with what the step before left of it unless `whole`."""
 
 
 class Window(Protocol):
-    """A model on a part of the picture, with the rest remembered; see `weights.window`."""
+    """A model on a part of the picture, with the rest remembered; see `networks.window`."""
 
     @property
     def box(self) -> Box:
@@ -43,7 +43,7 @@ class Window(Protocol):
 
 
 class SDModel(Protocol):
-    """What the engine needs of a Stable Diffusion model. `weights.model` has the real one, `tests/fakes.py` another."""
+    """What the engine needs of a model. `networks.model` has the real one, `tests/fakes.py` one with a known answer."""
 
     @property
     def name(self) -> str:
@@ -86,7 +86,7 @@ class SDModel(Protocol):
     def decode_latent(self, latent: Tensor) -> Tensor:
         """latent (B, 4, h, w) -> image (B, 3, 8h, 8w), about [-1, 1], not clamped."""
 
-    def forget(self) -> None:
+    def clear_caches(self) -> None:
         """Lets go of contexts and latents that it keeps for the next request, because it changes."""
 
     def set_tiling(self, on: bool) -> None:
@@ -95,6 +95,9 @@ class SDModel(Protocol):
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]."""
 
+
+FirstNoise = Callable[[SDModel, Tensor, Tensor], Tensor]
+"""(model, latent to start from (B, C, h, w), random noise of that shape) -> the noise to begin with instead."""
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x, level) -> prediction. level is t (timestep samplers, prediction is eps) or sigma (k-diffusion samplers,

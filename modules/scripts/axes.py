@@ -14,10 +14,10 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from modules.errors import InvalidInput
-from modules.options import Options
+from modules.hooks.choices import Available
 from modules.request import MASKED_CONTENT, RANDOM_SEEDS, Txt2Img
-from modules.scripts.available import Available
-from modules.styles import Style, apply_styles
+from modules.request.options import Options
+from modules.text.styles import Style, apply_styles
 
 MOST_VALUES = 1000
 

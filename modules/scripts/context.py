@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from PIL import Image
 
 from modules.errors import Interrupted, InvalidInput, Skipped
-from modules.hooks import NOBODY, Hooks
-from modules.progress import JobContext, Part, Preview
+from modules.hooks.choices import Available
+from modules.hooks.in_job import Hooks
 from modules.request import Img2Img, Inpaint, Txt2Img, seed_after
-from modules.result import GeneratedImage, Result
-from modules.scripts.available import Available
-from modules.styles import Style
+from modules.request.job_context import JobContext, Preview, SubJob
+from modules.request.result import GeneratedImage, Result
+from modules.text.styles import Style
 
 if TYPE_CHECKING:
-    from modules.batches import FirstNoise
     from modules.imaging.upscale import Upscalers
+    from modules.sampling.types import FirstNoise
 
 AnyRequest = TypeVar("AnyRequest", bound=Txt2Img)
 
@@ -29,7 +29,7 @@ LARGEST = 200 * 10**6
 MOST_BATCHES = 10_000
 
 
-class Machine(Protocol):
+class EngineView(Protocol):
     """What a script's context wants of the engine."""
 
     @property
@@ -41,17 +41,17 @@ class Machine(Protocol):
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any], /) -> str: ...
 
-    def make(self, request: Txt2Img, job: JobContext, /, *, extra: Mapping[str, Any],
-             first_noise: FirstNoise | None, hooks: Hooks) -> Result: ...
+    def generate_one(self, request: Txt2Img, job: JobContext, /, *, extra: Mapping[str, Any],
+                     first_noise: FirstNoise | None, hooks: Hooks) -> Result: ...
 
 
 class Context:
     """A script's view of the job it runs in. Everything that it makes counts as one job: previews, progress over the
     whole, Interrupt and Skip. `hooks` are the extensions that are asked about what it makes."""
 
-    def __init__(self, machine: Machine, job: JobContext, available: Available, styles: Sequence[Style],
-                 hooks: Hooks = NOBODY) -> None:
-        self._machine, self._job, self._hooks = machine, job, hooks
+    def __init__(self, engine: EngineView, job: JobContext, available: Available, styles: Sequence[Style],
+                 hooks: Hooks | None = None) -> None:
+        self._engine, self._job, self._hooks = engine, job, hooks or Hooks()
         self.available, self.styles = available, styles
         self.interrupted = False
         self.warnings: list[str] = []
@@ -59,15 +59,15 @@ class Context:
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """`request` with its seeds drawn and its names spelt out. Raises InvalidInput."""
-        return self._machine.resolve(request)
+        return self._engine.resolve(request)
 
     def check(self, request: Txt2Img) -> None:
         """Raises the UserError that `generate` would begin with."""
-        self._machine.check(request)
+        self._engine.check(request)
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request`, with more keys."""
-        return self._machine.text(request, {**self._hooks.keys(request), **extra})
+        return self._engine.text(request, {**self._hooks.keys(request), **extra})
 
     def enlarge(self, upscaler: str, image: Image.Image, factor: float) -> Image.Image:
         """`image` enlarged by the upscaler of that name. Raises InvalidInput, CheckpointError."""
@@ -76,7 +76,7 @@ class Context:
         def on_tile(done: int, total: int) -> None:
             self.stage(f"Enlarging: {done} of {total}")
 
-        return self._machine.upscalers.find(upscaler, on_tile)(image, factor)
+        return self._engine.upscalers.find(upscaler, on_tile)(image, factor)
 
     def plan(self, batches: int) -> None:
         """Says how many batches there will be in all, before the first. Raises InvalidInput for too many."""
@@ -94,8 +94,8 @@ class Context:
         """
         if self.interrupted:
             return Result((), request, interrupted=True)
-        part = _InnerPart(self._job, self._done, self._total, keep=keep)
-        result = self._machine.make(request, part, extra=extra or {}, first_noise=first_noise, hooks=self._hooks)
+        part = _InnerJob(self._job, self._done, self._total, keep=keep)
+        result = self._engine.generate_one(request, part, extra=extra or {}, first_noise=first_noise, hooks=self._hooks)
         self._done += request.n_iter
         self.interrupted = result.interrupted
         self.warnings += [words for words in result.warnings if words not in self.warnings]
@@ -142,7 +142,7 @@ def as_inpaint(request: Img2Img, mask: Image.Image) -> Inpaint:
     return Inpaint(**{one.name: getattr(request, one.name) for one in fields(request)}, mask=mask)
 
 
-class _InnerPart(Part):
+class _InnerJob(SubJob):
     """The job as one inner request sees it: its batches are some of the whole's."""
 
     def __init__(self, job: JobContext, done: int, total: int, *, keep: bool) -> None:
@@ -156,7 +156,7 @@ class _InnerPart(Part):
         return super().keep(images, request) if self._keep else tuple(images)
 
 
-class Aside(Part):
+class NestedJob(SubJob):
     """A job as an extension sees it that makes something between the job's own steps: it may be stopped, and it names
     what it does, but the job's progress, preview and pictures are not its own."""
 

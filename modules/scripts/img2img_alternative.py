@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from modules.errors import InvalidInput
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.request import Img2Img, Txt2Img
-from modules.result import GeneratedImage
-from modules.scripts.context import Context
-from modules.scripts.script import Arguments, Input, Script
+from modules.request.result import GeneratedImage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modules.sampling.types import SDModel
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """The picture from the noise that was found; its seed is the one after the request's."""
     assert isinstance(request, Img2Img)
     request = _overridden(context.resolve(request), arguments)
@@ -50,15 +50,15 @@ def _overridden(request: Txt2Img, arguments: Arguments) -> Txt2Img:
 
 
 def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, arguments: Arguments,
-           context: Context) -> Tensor:
+           context: GenerationContext) -> Tensor:
     """What sampling begins with: the noise that was found, mixed with new one, less the picture that img2img adds."""
-    from modules import conditioning
+    from modules.generation import conditioning
     from modules.imaging import tensors
     from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
-    from modules.sampling.inversion import find_noise, mixed
     from modules.sampling.registry import resolve
     from modules.sampling.sample import Plan, build_sigmas
     from modules.sampling.schedules import NoiseLevels, ScheduleRange, uniform
+    from modules.sampling.solvers.inversion import find_noise, mixed
 
     if model.in_channels == 9:
         raise InvalidInput("The img2img alternative test wants an ordinary checkpoint, not one for inpainting.")

@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
-from modules.result import GeneratedImage
-from modules.scripts.context import Context, later
+from modules.request.result import GeneratedImage
+from modules.scripts.context import later
 from modules.scripts.grid import image_grid
-from modules.scripts.script import Arguments, Input, Script
 
 CURVES: dict[str, Callable[[float], float]] = {
     "Aggressive": lambda share: math.sin(share * math.pi / 2), "Linear": lambda share: share,
@@ -27,7 +28,7 @@ def strengths(first: float, last: float, loops: int, curve: str) -> list[float]:
     return [first + (last - first) * CURVES[curve](number / (loops - 1)) for number in range(loops)]
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """All pictures of the series and a grid of them. With a Batch count each series begins with the original again, and
     only its last picture is shown. Seeds go on. All have the parameters that make the whole series."""
     assert isinstance(request, Img2Img)

@@ -11,17 +11,18 @@ from dataclasses import replace
 from PIL import Image
 
 from modules.errors import Interrupted
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.imaging.outpaint import Sides
 from modules.imaging.resize import flatten
 from modules.imaging.texture import continue_texture
 from modules.request import Img2Img, MaskedContent, Txt2Img
-from modules.result import GeneratedImage
-from modules.scripts.context import Context, as_inpaint, later
+from modules.request.result import GeneratedImage
+from modules.scripts.context import as_inpaint, later
 from modules.scripts.outpaint import DIRECTIONS, framed, grown_mask, growth
-from modules.scripts.script import Arguments, Input, Script
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """Batch count times batch size grown pictures, each with the next seed; all sides of one have the same."""
     assert isinstance(request, Img2Img)
     request = context.resolve(request)
@@ -49,7 +50,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
 
 
 def _grown(request: Img2Img, image: Image.Image, side: Sides, grow: Sides, arguments: Arguments,
-           context: Context) -> GeneratedImage | None:
+           context: GenerationContext) -> GeneratedImage | None:
     """`image` with one side more; None after an interruption that came before there was anything.
 
     Worked on is the part at that side that is as wide or high as the request asks for.

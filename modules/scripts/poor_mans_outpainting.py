@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.imaging.resize import flatten
 from modules.request import MASKED_CONTENT, Img2Img, Txt2Img
-from modules.result import GeneratedImage
-from modules.scripts.context import Context, as_inpaint, later
+from modules.request.result import GeneratedImage
+from modules.scripts.context import as_inpaint, later
 from modules.scripts.outpaint import DIRECTIONS, framed, grown_mask, growth
-from modules.scripts.script import Arguments, Input, Script
 from modules.scripts.tiles import Tiles
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """One grown picture. Every tile has the next seed; tiles that lie within the old picture stay as they are."""
     assert isinstance(request, Img2Img)
     request = context.resolve(request)

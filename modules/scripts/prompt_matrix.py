@@ -12,11 +12,12 @@ from typing import Any
 from PIL import Image
 
 from modules.errors import InvalidInput
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.request import Txt2Img, seed_after
-from modules.result import GeneratedImage
-from modules.scripts.context import Context, later
+from modules.request.result import GeneratedImage
+from modules.scripts.context import later
 from modules.scripts.grid import Label, cell_size, image_grid, with_legend
-from modules.scripts.script import Arguments, Input, Script
 
 JOINED_BY = {"comma": ", ", "space": " "}
 FIELDS = {"positive": "prompt", "negative": "negative_prompt"}
@@ -43,7 +44,7 @@ def legend(image: Image.Image, cell: tuple[int, int], parts: list[str], margin: 
     return with_legend(image, cell, columns, rows, margin)
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """A grid with its legend, and all pictures."""
     request = context.resolve(request)
     field = FIELDS[arguments["prompt_type"]]

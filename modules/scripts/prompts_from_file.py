@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from modules.errors import InvalidInput
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.request import Txt2Img
-from modules.result import GeneratedImage
-from modules.scripts.context import Context, later
-from modules.scripts.script import Arguments, Input, Script
+from modules.request.result import GeneratedImage
+from modules.scripts.context import later
 
 
 def _flag(text: str) -> bool:
@@ -70,7 +71,7 @@ def apply(request: Txt2Img, line: dict[str, Any], *, at_start: bool) -> Txt2Img:
     return replace(request, options=request.options.replaced(options), **changes)
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """One request a line; empty lines are left out."""
     texts = [line.strip() for line in arguments["lines"].splitlines() if line.strip()]
     lines = [read_line(text) for text in texts]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modules.errors import InvalidInput
+from modules.hooks.forms import Controls, Script
 from modules.request import ScriptCall
 from modules.scripts.img2img_alternative import IMG2IMG_ALTERNATIVE
 from modules.scripts.loopback import LOOPBACK
@@ -14,7 +15,6 @@ from modules.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from modules.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
 from modules.scripts.prompt_matrix import PROMPT_MATRIX
 from modules.scripts.prompts_from_file import PROMPTS_FROM_FILE
-from modules.scripts.script import Controls, Script
 from modules.scripts.sd_upscale import SD_UPSCALE
 from modules.scripts.xyz_plot import XYZ_IMG2IMG, XYZ_TXT2IMG
 

@@ -11,15 +11,16 @@ from dataclasses import replace
 from PIL import Image
 
 from modules.errors import InvalidInput
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.imaging.resize import flatten
 from modules.request import Img2Img, Txt2Img
-from modules.result import GeneratedImage
-from modules.scripts.context import Context, check_size, later
-from modules.scripts.script import Arguments, Input, Script
+from modules.request.result import GeneratedImage
+from modules.scripts.context import check_size, later
 from modules.scripts.tiles import Tiles
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """One enlarged picture for each of Batch count. Tiles of Batch size go through together; every such batch has the
     next seed. After an interruption the tiles that were not reached stay as the upscaler left them."""
     assert isinstance(request, Img2Img)
@@ -51,7 +52,7 @@ def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[Genera
     return results
 
 
-def _enlarged(request: Img2Img, arguments: Arguments, context: Context) -> Image.Image:
+def _enlarged(request: Img2Img, arguments: Arguments, context: GenerationContext) -> Image.Image:
     """The first of the init images, enlarged. Raises InvalidInput when it would be too large."""
     image = flatten(request.init_images[0], request.options.img2img_background_color)
     if arguments["scale"] < 1:

@@ -17,12 +17,13 @@ from typing import Any
 from PIL import Image
 
 from modules.errors import UserError
+from modules.hooks.forms import Arguments, Input, Script
+from modules.hooks.types import GenerationContext
 from modules.request import Img2Img, Txt2Img
-from modules.result import GeneratedImage
+from modules.request.result import GeneratedImage
 from modules.scripts.axes import Axis, axes, find_axis, settled
-from modules.scripts.context import Context, check_size, later
+from modules.scripts.context import check_size, later
 from modules.scripts.grid import Label, cell_size, image_grid, with_legend
-from modules.scripts.script import Arguments, Input, Script
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Scale:
         return line.getvalue().strip()
 
 
-def run(request: Txt2Img, arguments: Arguments, context: Context) -> list[GeneratedImage]:
+def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
     """The sheet, then if asked for a sheet for each z, then if asked for the pictures.
 
     A cell that fails is left empty, unless it is the first. After an interruption the sheet has what there is.
@@ -108,7 +109,8 @@ def _in_order(scales: Sequence[Scale]) -> list[Place]:
     return places
 
 
-def _cell(request: Txt2Img, place: Place, scales: Sequence[Scale], arguments: Arguments, context: Context) -> Txt2Img:
+def _cell(request: Txt2Img, place: Place, scales: Sequence[Scale], arguments: Arguments,
+          context: GenerationContext) -> Txt2Img:
     """The request of one cell. Raises InvalidInput."""
     for scale, number in zip(scales, place, strict=True):
         assert scale.axis.apply is not None
@@ -121,7 +123,7 @@ def _cell(request: Txt2Img, place: Place, scales: Sequence[Scale], arguments: Ar
     return later(request, more) if more and request.seed != -1 else request
 
 
-def _made(cell: Txt2Img, context: Context, *, first: bool) -> tuple[GeneratedImage, ...]:
+def _made(cell: Txt2Img, context: GenerationContext, *, first: bool) -> tuple[GeneratedImage, ...]:
     """The pictures of a cell, none if it fails. Raises what the first one raises."""
     try:
         return context.generate(cell).images

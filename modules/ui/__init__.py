@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 if TYPE_CHECKING:
-    from modules.engine import Engine
-    from modules.history import History
-    from modules.jobs import JobQueue
+    from modules.engine.engine import Engine
+    from modules.gallery.history import History
+    from modules.jobs.queue import JobQueue
     from modules.settings import Settings
 
 __all__ = ["build", "look"]
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "page"
 DELETE_CACHE = (3600, 86400)
 """Every hour, uploads and copies that are older than a day are deleted."""
 
 
 def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
     """The whole page: header and tabs. To be mounted with `look(settings)` as further arguments."""
-    from modules.ui import extensions, extras, img2img, inpaint, merger, pnginfo, txt2img
-    from modules.ui import history as history_tab
-    from modules.ui import settings as settings_tab
-    from modules.ui.controls import SAME, Panel
-    from modules.ui.events import AT_ONCE
-    from modules.ui.header import Header
-    from modules.ui.memory import remember
-    from modules.ui.results import remembered_job
-    from modules.ui.tab import connect_paste, connect_sending
+    from modules.ui.controls.request_panel import SAME, Panel
+    from modules.ui.page.events import AT_ONCE
+    from modules.ui.page.header import Header
+    from modules.ui.page.local_storage import remember
+    from modules.ui.tabs import extensions, extras, img2img, inpaint, merger, pnginfo, txt2img
+    from modules.ui.tabs import history as history_tab
+    from modules.ui.tabs import settings as settings_tab
+    from modules.ui.tabs.results import remembered_job
+    from modules.ui.tabs.tab import connect_paste, connect_sending
 
     makers = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
     demo = gr.Blocks(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
@@ -91,7 +91,7 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
     """What the dropdowns of samplers, schedules, upscalers and models for faces offer. Listing those brings torch, so
     `build` does not do it."""
     from modules.imaging import faces
-    from modules.ui.controls import SAME
+    from modules.ui.controls.request_panel import SAME
 
     here = engine.available
     samplers, schedules = here.samplers(), here.schedules()
@@ -106,9 +106,9 @@ def look(settings: Settings) -> dict[str, Any]:
     """Theme, style and script, as arguments for `gr.mount_gradio_app` and `Blocks.launch`."""
     from starlette.middleware import Middleware
 
-    from modules.ui import language
-    from modules.ui.early import EarlyScript
-    from modules.ui.theme import theme
+    from modules.ui.page import language
+    from modules.ui.page.head_script import EarlyScript
+    from modules.ui.page.theme import theme
 
     chosen = f"inpaintPage.useTheme({settings.theme!r});" if settings.theme else ""
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("gradio.js", "page.js", "prompts.js"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modules.characters import storable
+from modules.base.unicode import without_surrogates
 from modules.errors import NotFound
 from modules.weights.hashes import HashCache
 
@@ -209,7 +209,7 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
                 path = Path(here, name)
                 if name.startswith(".") or not name.lower().endswith(SUFFIXES) or not path.is_file():
                     continue
-                if storable(str(path)) == str(path):
+                if without_surrogates(str(path)) == str(path):
                     yield path.absolute(), path.relative_to(folder).as_posix()
                 else:
                     log.warning("%r is left out: its name is not UTF-8.", str(path))

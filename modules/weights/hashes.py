@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from modules.stamps import stamp
+from modules.base.files import file_version
 
 
 class HashCache:
@@ -26,8 +26,8 @@ class HashCache:
         """The hash if it is cached and still good."""
         try:
             entry = self._entries.get(str(path))
-            now = stamp(path)
-            return str(entry["sha256"]) if entry and now and tuple(entry["stamp"]) == now else None
+            now = file_version(path)
+            return str(entry["sha256"]) if entry and now and tuple(entry["file_version"]) == now else None
         except (KeyError, TypeError):
             return None
 
@@ -39,11 +39,11 @@ class HashCache:
         """
         if known := self.known(path):
             return known
-        now = stamp(path)
+        now = file_version(path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self._lock:
-            self._entries[str(path)] = {"stamp": now, "sha256": digest}
+            self._entries[str(path)] = {"file_version": now, "sha256": digest}
             self._write()
         return digest
 

@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.api import create_api
-from modules.engine import Engine
-from modules.jobs import JobQueue
+from modules.engine.engine import Engine
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 
 ADDRESS = "http://127.0.0.1:7860"

@@ -11,11 +11,11 @@ from fakes import write_checkpoint
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules import picture_text
 from modules.api import create_api
-from modules.engine import Engine
-from modules.jobs import JobQueue
+from modules.engine.engine import Engine
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
+from modules.text import image_metadata
 
 from .conftest import base64_of, info, small
 
@@ -194,4 +194,4 @@ def test_what_programs_ask_first(client: TestClient) -> None:
 
 
 def test_the_png_chunk_has_webuis_name() -> None:
-    assert picture_text.PARAMETERS == "parameters"
+    assert image_metadata.PARAMETERS == "parameters"

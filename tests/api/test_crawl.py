@@ -22,8 +22,8 @@ from schemathesis import GenerationMode
 from schemathesis.python import asgi
 
 from modules.api import create_api
-from modules.jobs import JobQueue
-from modules.saving import Saver
+from modules.gallery.saving import Saver
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 
 from .conftest import ADDRESS, base64_of, small

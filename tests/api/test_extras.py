@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import CheckpointError
 from modules.imaging import upscale
 

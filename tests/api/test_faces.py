@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from modules import infotext
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import CheckpointError
 from modules.imaging import faces
 from modules.imaging.network_files import Network
+from modules.text import infotext
 
 from .conftest import base64_of, info, picture, small
 

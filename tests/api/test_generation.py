@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
-from modules.engine import Engine
-from modules.options import Options
-from modules.progress import Quiet
+from modules.engine.engine import Engine
 from modules.request import Img2Img, Inpaint, MaskedContent
+from modules.request.job_context import NullJob
+from modules.request.options import Options
 from modules.settings import Settings
 
 from .conftest import base64_of, info, picture, small
@@ -179,7 +179,7 @@ def test_two_clients_with_different_options_get_their_own_pictures(client: TestC
 
     def made_by_the_engine(changes: dict[str, Any]) -> bytes:
         request = Txt2ImgBody.model_validate(small(seed=7)).request(Options().replaced(changes), max_pixels=0)
-        return engine.generate(request, Quiet()).images[0].image.tobytes()
+        return engine.generate(request, NullJob()).images[0].image.tobytes()
 
     expected = {json.dumps(changes): made_by_the_engine(changes)
                 for changes in (options(who, number) for who in range(2) for number in range(6))}

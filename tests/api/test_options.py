@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import CheckpointError
-from modules.options import Options
+from modules.request.options import Options
 from modules.settings import Settings
 
 from .conftest import info, small

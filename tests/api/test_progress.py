@@ -12,7 +12,7 @@ from fakes import FakeModel, fake_engine
 from fastapi.testclient import TestClient
 from torch import Tensor
 
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.settings import Settings
 
 from .conftest import info, picture, small

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from modules.api import create_api
-from modules.engine import Engine
-from modules.jobs import JobQueue
-from modules.options import Options
-from modules.progress import Quiet
+from modules.engine.engine import Engine
+from modules.jobs.queue import JobQueue
 from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
+from modules.request.job_context import NullJob
+from modules.request.options import Options
 from modules.settings import Settings
 
 SECONDS = 30
@@ -74,7 +74,7 @@ def api(engine: Engine, queue: JobQueue, settings: Settings) -> Iterator[webuiap
 def engines_own(settings: Settings, request: Txt2Img) -> list[np.ndarray]:
     """What another engine makes of the same request, without any HTTP."""
     other = fake_engine(settings, lambda name: FakeModel(name=name, mean=MEANS[name]))
-    return [np.asarray(made.image) for made in other.generate(request, Quiet()).images]
+    return [np.asarray(made.image) for made in other.generate(request, NullJob()).images]
 
 
 def same(ours: list[Image.Image], expected: list[np.ndarray]) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from modules.ui.canvas import MaskData
+from modules.ui.canvas.canvas import MaskData
 
 Point = tuple[float, float]
 Bits = NDArray[np.bool_]

@@ -25,13 +25,13 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from playwright.sync_api import TimeoutError as OutOfTime
 
 from modules import ui
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import CheckpointError
-from modules.history import History
-from modules.jobs import JobQueue
-from modules.saving import Saver
+from modules.gallery.history import History
+from modules.gallery.saving import Saver
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
-from modules.ui.canvas import MaskCanvas, MaskData
+from modules.ui.canvas.canvas import MaskCanvas, MaskData
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.page_driver import settle, tab
 
@@ -61,7 +61,7 @@ def canvas_app() -> Iterator[CanvasApp]:
         app.received.append(data)
         return str(len(app.received))
 
-    page_script = (Path(ui.__file__).parent / "page.js").read_text("utf-8")
+    page_script = (Path(ui.__file__).parent / "page" / "page.js").read_text("utf-8")
     with gr.Blocks() as demo:
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):

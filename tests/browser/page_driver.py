@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as OutOfTime
 
-from modules.jobs import JobQueue
+from modules.jobs.queue import JobQueue
 
 
 def tab(page: Page, name: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Page, expect
 
-from modules.ui.canvas import MaskData
+from modules.ui.canvas.canvas import MaskData
 from tests.browser.canvas_driver import Canvas, ideal, ideal_stroke, iou, photo
 from tests.browser.conftest import CanvasApp
 

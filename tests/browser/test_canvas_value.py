@@ -13,7 +13,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from modules.errors import InvalidInput
-from modules.ui.canvas import (
+from modules.ui.canvas.canvas import (
     PNG_PREFIX,
     CanvasValue,
     MaskCanvas,

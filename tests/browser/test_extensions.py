@@ -24,9 +24,9 @@ def shoot(page: Page, name: str) -> None:
         page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
-def control(page: Page, guest: str, name: str) -> Locator:
+def control(page: Page, extension: str, name: str) -> Locator:
     """The control called `name` of an extension on the inpaint tab; "title" is its switch."""
-    return page.locator(f'#inpaint_extension_{guest} [data-name="{name}"]')
+    return page.locator(f'#inpaint_extension_{extension} [data-name="{name}"]')
 
 
 def test_mask_tools_shape_what_is_painted_and_come_back_from_the_text(web: Page, tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def changed(picture: Image.Image) -> tuple[int, int]:
 
 
 def test_the_tab_tells_the_truth_and_remembers(web: Page, page_app: PageApp) -> None:
-    plugins = page_app.engine.plugins
+    extensions = page_app.engine.extensions
     neighbours = web.locator('#extension_detailer_settings [data-name="neighbours"] input[type=number]')
-    plugins.set("detailer", "neighbours", 7)
+    extensions.set("detailer", "neighbours", 7)
     tab(web, "Extensions")
     expect(neighbours).to_have_value("7")
     state = web.locator("#extension_broken_state")
@@ -87,7 +87,7 @@ def test_the_tab_tells_the_truth_and_remembers(web: Page, page_app: PageApp) -> 
     open_page(web, page_app.url)
     tab(web, "Extensions")
     expect(neighbours).to_have_value("9")
-    plugins.set("detailer", "neighbours", 8)
+    extensions.set("detailer", "neighbours", 8)
     tab(web, "Settings")
     tab(web, "Extensions")
     expect(neighbours).to_have_value("8")  # so the tab has said what it has to say

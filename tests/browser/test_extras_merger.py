@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from modules.imaging.faces import FaceRestorers
 from modules.imaging.upscale import Upscalers
-from modules.ui.merger import FORMULAS
+from modules.ui.tabs.merger import FORMULAS
 from modules.weights.catalog import CheckpointFile
 from modules.weights.merge import METHODS
 from tests.browser.canvas_driver import Canvas

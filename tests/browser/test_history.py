@@ -22,9 +22,9 @@ from playwright.sync_api import Locator, Page, expect
 
 import app
 from modules.api import create_api
-from modules.history import History
-from modules.jobs import JobQueue
-from modules.saving import Saver, save
+from modules.gallery.history import History
+from modules.gallery.saving import Saver, save
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import Visitors, wait_ready

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules import ui
-from modules.styles import load_styles
-from modules.ui.language import HERE
+from modules.text.styles import load_styles
+from modules.ui.page.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import CHINESE_EXAMPLES, EXAMPLES, PageApp, Visitors, open_page, wait_ready
 from tests.browser.page_driver import generate, set_number, settle
@@ -123,7 +123,7 @@ def test_no_english_is_left(chinese: Page, page_app: PageApp, tmp_path: Path) ->
     engine = page_app.engine
     choices = ui.list_choices(engine)
     own = [*(name for file in engine.catalog.checkpoints() for name in (file.name, file.title)),
-           *(guest.name for guest in engine.plugins.guests),
+           *(extension.name for extension in engine.extensions.extensions),
            *(style.name for style in load_styles(engine.settings.styles_file))]
     names = sorted({*NAMES.split(), *choices["sampler"], *choices["scheduler"], *own} - {"Automatic"},
                    key=len, reverse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from modules.styles import load_styles
+from modules.text.styles import load_styles
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import PageApp, open_page
 from tests.browser.page_driver import generate, set_number, shown_picture, tab, with_text

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from modules.options import Options
-from modules.ui.defaults import KEY, Defaults, remembered
+from modules.request.options import Options
+from modules.ui.controls.defaults import KEY, Defaults, remembered
 from tests.browser.canvas_driver import photo
 from tests.browser.conftest import PageApp, wait_ready
 from tests.browser.page_driver import generate, set_number, settle, shown_picture, tab, wait_result

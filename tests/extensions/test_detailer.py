@@ -12,15 +12,15 @@ import pytest
 from fakes import ASTRONAUT, FakeModel, fake_engine
 from PIL import Image
 
-from modules import infotext
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import Interrupted, Skipped, Stopped
 from modules.imaging import haar
-from modules.options import Options
-from modules.progress import Preview, Quiet
 from modules.request import Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
-from modules.result import Result
+from modules.request.job_context import NullJob, Preview
+from modules.request.options import Options
+from modules.request.result import Result
 from modules.settings import Settings
+from modules.text import infotext
 
 BOXES = [(8, 8, 24, 24), (40, 32, 64, 56)]
 SMALL, LARGE = BOXES
@@ -43,7 +43,7 @@ def request(*arguments: Any, **changes: Any) -> Txt2Img:
 
 
 def made(engine: Engine, what: Txt2Img) -> Result:
-    result = engine.generate(what, Quiet())
+    result = engine.generate(what, NullJob())
     assert result.warnings == ()
     return result
 
@@ -123,7 +123,7 @@ def test_the_model_stays_loaded_and_other_tabs_work(engine: Engine) -> None:
     assert engine.loaded.model.encoded.count("a crowd") >= 3
 
 
-class Pressed(Quiet):
+class Pressed(NullJob):
     """Somebody presses Interrupt, which stays pressed, or Skip, which is heard once, when a stage has begun."""
 
     def __init__(self, stop: type[Stopped], at: str) -> None:
@@ -174,6 +174,6 @@ def test_the_face_detector_finds_the_astronaut() -> None:
 def test_an_opencv_without_detectors_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = fake_engine(settings)
     monkeypatch.delattr(haar.cv2, "CascadeClassifier")
-    result = engine.generate(request("Face"), Quiet())
+    result = engine.generate(request("Face"), NullJob())
     assert len(result.images) == 1
     assert result.warnings[0].startswith("The extension detailer was left out: filter_image: This build of OpenCV")

@@ -10,9 +10,9 @@ from PIL import Image
 from scipy import ndimage
 
 from extensions.masktools import shapes
-from modules.engine import Engine
-from modules.progress import Quiet
+from modules.engine.engine import Engine
 from modules.request import Inpaint, ScriptCall
+from modules.request.job_context import NullJob
 from modules.settings import Settings
 
 Mask = NDArray[np.uint8]
@@ -111,7 +111,7 @@ def painting(*, on: bool, arguments: tuple[object, ...] = (), inset: int = 8) ->
 
 
 def made(engine: Engine, request: Inpaint) -> tuple[Image.Image, str]:
-    result = engine.generate(request, Quiet())
+    result = engine.generate(request, NullJob())
     assert result.warnings == ()
     return result.images[0].image, result.images[0].infotext
 

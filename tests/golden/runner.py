@@ -20,11 +20,11 @@ from PIL import Image
 from torch import Tensor
 
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
-from modules.engine import Engine, LoadModel, load_from_file
-from modules.options import Options
-from modules.progress import JobContext, Quiet
+from modules.engine.engine import Engine, LoadModel, load_from_file
 from modules.request import Txt2Img
-from modules.result import Result
+from modules.request.job_context import JobContext, NullJob
+from modules.request.options import Options
+from modules.request.result import Result
 from modules.settings import Settings
 
 LEVELS = 2
@@ -140,14 +140,14 @@ class Bench:
             model.calls.clear()
             model.decoded.clear()
         with torch.inference_mode():
-            result = self.engine.generate(request, job or Quiet())
+            result = self.engine.generate(request, job or NullJob())
         calls = [call for model in self._models.values() for call in model.calls]
         decoded = [latent for model in self._models.values() for latent in model.decoded]
         return result, calls, torch.stack([latent for latent in decoded if latent.shape == decoded[-1].shape])
 
     def model(self, name: str) -> Any:
         """The model of that checkpoint, with no record kept."""
-        loaded = self.engine.load(Options().replaced({"sd_model_checkpoint": name}), Quiet())
+        loaded = self.engine.load(Options().replaced({"sd_model_checkpoint": name}), NullJob())
         assert isinstance(loaded, Recording)
         return loaded.model
 

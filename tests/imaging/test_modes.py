@@ -12,7 +12,7 @@ from PIL import Image
 from modules import cli
 from modules.api import pictures
 from modules.imaging.modes import to_rgb
-from modules.ui.canvas import open_picture
+from modules.ui.canvas.canvas import open_picture
 
 READERS = {"page": open_picture, "command line": cli.read_picture,
            "API": lambda file: pictures.decode(base64.b64encode(file.read_bytes()).decode(), "image", 10**6)}

@@ -11,11 +11,11 @@ import torch
 from fakes import CHANNELS, FakeModel
 from torch import Tensor
 
-from modules.options import Options
+from modules.request.options import Options
 from modules.sampling import registry
 from modules.sampling.guidance import Guidance, GuidedDenoiser, ScheduledContext
 from modules.sampling.noise import ImageNoise
-from modules.sampling.sample import Plan, Source, sample
+from modules.sampling.sample import InitLatent, Plan, sample
 
 MEAN, STD = 0.2, 0.5
 
@@ -81,7 +81,7 @@ def unguided(images: int) -> Guidance:
 
 
 def run(name: str, steps: int, *, model: FakeModel | None = None, seeds: Sequence[int] = (1,), size: int = 8,
-        schedule: str = "Automatic", eta: float | None = None, source: Source | None = None,
+        schedule: str = "Automatic", eta: float | None = None, source: InitLatent | None = None,
         guidance: Guidance | None = None, report: Callable[..., None] = lambda *_: None, **options: Any) -> Tensor:
     """The latent (B, 4, size, size) of sampler `name` as the engine would run it."""
     sampler, _ = registry.find_sampler(name)

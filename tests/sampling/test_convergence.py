@@ -17,9 +17,10 @@ import torch
 from sampling.analytic import MEAN, STD, Watched, denoise, flow, nothing, run, scaled_flow
 from torch import Tensor
 
-from modules.sampling import ddim, dpm, dpmpp, euler, lms, plms, registry, restart, unipc
-from modules.sampling.lcm import LcmLevels
+from modules.sampling import registry
 from modules.sampling.schedules import timesteps
+from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lms, plms, restart, unipc
+from modules.sampling.solvers.lcm import LcmLevels
 
 X = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 HIGH, LOW = 8.0, 0.05

@@ -13,8 +13,8 @@ import torch
 from sampling.analytic import Watched, denoise, nothing
 from torch import Tensor
 
-from modules.sampling import ddim, dpm, dpmpp, euler, lcm, lms, plms
 from modules.sampling.schedules import NoiseLevels, ScheduleRange, karras, timesteps
+from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
 

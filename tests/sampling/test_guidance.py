@@ -11,8 +11,8 @@ from fakes import FakeDeepCache, FakeModel
 from sampling.analytic import Watched, always, context
 from torch import Tensor
 
-from modules import conditioning
-from modules.options import Options
+from modules.generation import conditioning
+from modules.request.options import Options
 from modules.sampling.guidance import (
     Guidance,
     GuidedDenoiser,
@@ -22,8 +22,8 @@ from modules.sampling.guidance import (
     rescaled,
     stack,
 )
-from modules.sampling.lcm import LcmDenoiser, LcmLevels
 from modules.sampling.schedules import NoiseLevels
+from modules.sampling.solvers.lcm import LcmDenoiser, LcmLevels
 
 T = 501
 

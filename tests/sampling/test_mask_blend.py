@@ -10,7 +10,7 @@ from sampling.analytic import Watched, run
 from torch import Tensor
 
 from modules.sampling.mask import linear_blend
-from modules.sampling.sample import Source
+from modules.sampling.sample import InitLatent
 
 STEPS, SEED, SIZE = 8, 7, 6
 STRENGTH = 0.75  # six of the eight steps lie below the start
@@ -49,7 +49,7 @@ def test_classic_overwrites_x_with_the_noised_original_at_every_step(original: T
                                                                      mask_noise: str) -> None:
     """x = keep * (sqrt(a) * original + sqrt(1 - a) * noise) + paint * x, before every call of the network."""
     model = Watched()
-    result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE, source=Source(original, STRENGTH, paint),
+    result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE, source=InitLatent(original, STRENGTH, paint),
                  ddim_loop="classic", mask_noise=mask_noise)
     keep, drawn = 1 - paint, blocks(7)
     start = model.alphas_cumprod[GRID[6]]
@@ -67,7 +67,7 @@ def test_classic_overwrites_x_with_the_noised_original_at_every_step(original: T
 
 def test_1_10_shows_the_network_the_clean_original_and_goes_on_without_it(original: Tensor, paint: Tensor) -> None:
     model = Watched()
-    result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE, source=Source(original, STRENGTH, paint),
+    result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE, source=InitLatent(original, STRENGTH, paint),
                  ddim_loop="webui-1.10")
     start = model.alphas_cumprod[GRID[6]]
     x = start**0.5 * original + (1 - start) ** 0.5 * blocks(1)[0]
@@ -83,7 +83,7 @@ def test_1_10_shows_the_network_the_clean_original_and_goes_on_without_it(origin
 def test_sigma_samplers_blend_the_clean_original_into_the_answer(original: Tensor, paint: Tensor) -> None:
     """Euler by hand: x0 = keep * original + paint * x0, then x += (x - x0) / sigma * (sigma_next - sigma)."""
     model = Watched()
-    result = run("Euler", STEPS, model=model, seeds=(SEED,), size=SIZE, source=Source(original, STRENGTH, paint))
+    result = run("Euler", STEPS, model=model, seeds=(SEED,), size=SIZE, source=InitLatent(original, STRENGTH, paint))
     sigmas = torch.tensor([14.6146, 6.678, 3.52206, 2.06064, 1.27683, 0.79126, 0.439666, 0.0291675, 0.0])[1:]
     x = original + blocks(1)[0] * sigmas[0]
     for call, (sigma, below) in enumerate(pairwise(sigmas)):
@@ -100,7 +100,7 @@ def test_every_answer_of_a_sigma_sampler_is_blended(name: str, original: Tensor)
     line original + sigma * noise, so the network is never shown anything else than noise after the scale is undone."""
     guesses: list[Tensor] = []
     nothing_painted = torch.zeros(1, 1, SIZE, SIZE)
-    result = run(name, STEPS, seeds=(SEED,), size=SIZE, source=Source(original, STRENGTH, nothing_painted),
+    result = run(name, STEPS, seeds=(SEED,), size=SIZE, source=InitLatent(original, STRENGTH, nothing_painted),
                  report=lambda step, steps, x0: guesses.append(x0))
     assert guesses
     for guess in [*guesses, result]:
@@ -110,7 +110,7 @@ def test_every_answer_of_a_sigma_sampler_is_blended(name: str, original: Tensor)
 def test_classic_with_a_soft_mask_blends_the_clean_original_into_the_answer(original: Tensor, paint: Tensor) -> None:
     model = Watched()
     result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE,
-                 source=Source(original, STRENGTH, paint, soft=linear_blend(paint)))
+                 source=InitLatent(original, STRENGTH, paint, soft=linear_blend(paint)))
     alphas = model.alphas_cumprod
     start = alphas[GRID[6]]
     x = start**0.5 * original + (1 - start) ** 0.5 * blocks(1)[0]
@@ -130,7 +130,7 @@ def test_classic_with_a_soft_mask_blends_the_clean_original_into_the_answer(orig
 @pytest.mark.parametrize("name", ["PLMS", "UniPC", "DDIM CFG++"])
 def test_other_timestep_samplers_see_the_clean_original(name: str, original: Tensor, paint: Tensor) -> None:
     model = Watched()
-    run(name, STEPS, model=model, seeds=(SEED,), size=SIZE, source=Source(original, STRENGTH, paint))
+    run(name, STEPS, model=model, seeds=(SEED,), size=SIZE, source=InitLatent(original, STRENGTH, paint))
     for seen in model.seen:
         torch.testing.assert_close(seen[:1, :, :, 4:], original[:, :, :, 4:])
 
@@ -138,8 +138,8 @@ def test_other_timestep_samplers_see_the_clean_original(name: str, original: Ten
 def test_nothing_writes_into_its_argument(original: Tensor, paint: Tensor) -> None:
     kept, mask = original.clone(), paint.clone()
     for loop in ("classic", "webui-1.10"):
-        run("DDIM", STEPS, seeds=(SEED,), size=SIZE, source=Source(original, 1.0, paint), ddim_loop=loop)
-    run("Euler a", STEPS, seeds=(SEED,), size=SIZE, source=Source(original, 1.0, paint))
+        run("DDIM", STEPS, seeds=(SEED,), size=SIZE, source=InitLatent(original, 1.0, paint), ddim_loop=loop)
+    run("Euler a", STEPS, seeds=(SEED,), size=SIZE, source=InitLatent(original, 1.0, paint))
     assert torch.equal(original, kept)
     assert torch.equal(paint, mask)
 

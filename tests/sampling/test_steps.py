@@ -11,9 +11,9 @@ import torch
 from sampling.analytic import Watched, run
 
 from modules.errors import InvalidInput
-from modules.options import Options
+from modules.request.options import Options
 from modules.sampling import registry
-from modules.sampling.sample import Plan, Source, build_sigmas, total_calls
+from modules.sampling.sample import InitLatent, Plan, build_sigmas, total_calls
 from modules.sampling.schedules import SCHEDULES, NoiseLevels, timesteps
 
 
@@ -21,7 +21,7 @@ def visited(name: str, steps: int, strength: float | None = None, *, exact: bool
             **options: object) -> list[float]:
     """The timestep of each call of the network."""
     model = Watched()
-    source = None if strength is None else Source(torch.zeros(1, 4, 4, 4), strength, exact_steps=exact)
+    source = None if strength is None else InitLatent(torch.zeros(1, 4, 4, 4), strength, exact_steps=exact)
     run(name, steps, model=model, size=4, source=source, **options)
     return [t for t, _ in model.calls]
 
@@ -54,7 +54,7 @@ def test_ddim_from_a_picture(steps: int, strength: float, exact: bool, expected:
 def test_ddim_starts_from_the_level_above_its_first_call() -> None:
     """8 steps at 0.5: the picture is noised to t = 501 and first denoised at 376."""
     model, picture = Watched(), torch.full((1, 4, 4, 4), 3.0)
-    run("DDIM", 8, model=model, size=4, seeds=(5,), source=Source(picture, 0.5))
+    run("DDIM", 8, model=model, size=4, seeds=(5,), source=InitLatent(picture, 0.5))
     a = model.alphas_cumprod[501]
     noise = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(5))
     torch.testing.assert_close(model.seen[0][0], a**0.5 * 3.0 + (1 - a) ** 0.5 * noise, rtol=1e-5, atol=1e-5)

@@ -13,21 +13,21 @@ import pytest
 from fakes import FakeModel, fake_engine
 from PIL import Image
 
-from modules import infotext
-from modules.engine import Engine
+from modules.engine.engine import Engine
 from modules.errors import BadResult, Interrupted, InvalidInput, NotFound
-from modules.jobs import JobQueue
-from modules.progress import Preview, Quiet
+from modules.hooks.forms import Script
+from modules.jobs.queue import JobQueue
 from modules.request import Img2Img, ScriptCall, Txt2Img
-from modules.result import GeneratedImage, Result
+from modules.request.job_context import NullJob, Preview
+from modules.request.result import GeneratedImage, Result
 from modules.scripts.axes import AXES, axes
 from modules.scripts.loopback import strengths
 from modules.scripts.prompt_matrix import combinations
 from modules.scripts.prompts_from_file import read_line
 from modules.scripts.registry import BUILT_IN
-from modules.scripts.script import Script
 from modules.scripts.tiles import Tiles
 from modules.settings import Settings
+from modules.text import infotext
 
 PLOT: dict[str, Any] = dict.fromkeys(("x_type", "y_type", "z_type"), "Nothing") | dict.fromkeys(
     ("x_values", "y_values", "z_values"), "")
@@ -50,7 +50,7 @@ def script(title: str, *, of_img2img: bool) -> Script:
     return next(one for one in BUILT_IN if one.title == title and (one.img2img if of_img2img else one.txt2img))
 
 
-class Keeping(Quiet):
+class Keeping(NullJob):
     """Notes what a job is given and told."""
 
     def __init__(self) -> None:
@@ -65,10 +65,10 @@ class Keeping(Quiet):
         self.told.append((done, total))
 
 
-def run(engine: Engine, request: Txt2Img, title: str, job: Quiet | None = None, **arguments: Any) -> Result:
+def run(engine: Engine, request: Txt2Img, title: str, job: NullJob | None = None, **arguments: Any) -> Result:
     found = script(title, of_img2img=isinstance(request, Img2Img))
     given = tuple(arguments.get(one.name, one.default) for one in found.inputs)
-    return engine.generate(replace(request, script=ScriptCall(title, given)), job or Quiet())
+    return engine.generate(replace(request, script=ScriptCall(title, given)), job or NullJob())
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_every_cell_is_what_its_own_request_gives(engine: Engine) -> None:
     for number, (checkpoint, steps, prompt) in numbered:
         alone = txt2img(prompt=prompt, steps=steps)
         alone = replace(alone, options=alone.options.replaced({"sd_model_checkpoint": checkpoint}))
-        expected = engine.generate(alone, Quiet()).images[0]
+        expected = engine.generate(alone, NullJob()).images[0]
         assert cells[number].infotext == expected.infotext
         left, top = number // 4 * 128 + number % 2 * 64, number // 2 % 2 * 64
         assert np.array_equal(pixels(sheet.image.crop((left, top, left + 64, top + 64))), pixels(expected.image))
@@ -102,21 +102,21 @@ def test_a_sheets_parameters_make_it_again(engine: Engine) -> None:
     changes = infotext.to_changes(infotext.parse(sheet.infotext), scripts=engine.scripts)
     assert not changes.unsupported
     fields = {name: value for name, value in changes.fields.items() if name in Txt2Img.__dataclass_fields__}
-    again = engine.generate(Txt2Img(**fields), Quiet()).images[0]
+    again = engine.generate(Txt2Img(**fields), NullJob()).images[0]
     assert again.infotext == sheet.infotext
     assert np.array_equal(pixels(again.image), pixels(sheet.image))
 
 
 def test_a_cell_that_fails_is_left_empty_unless_it_is_the_first(engine: Engine,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    make = engine.make
+    make = engine.generate_one
 
     def failing(request: Txt2Img, job: Any, **more: Any) -> Result:
         if request.steps == 3:
             raise BadResult("It is not a number.")
         return make(request, job, **more)
 
-    monkeypatch.setattr(engine, "make", failing)
+    monkeypatch.setattr(engine, "generate_one", failing)
     plot = PLOT | {"x_type": "Steps", "draw_legend": False}
     result = run(engine, txt2img(), "X/Y/Z plot", **plot | {"x_values": "2,3,4"})
     assert result.warnings == ("It is not a number.",)
@@ -210,7 +210,7 @@ def test_loopback_goes_on_from_each_picture(engine: Engine) -> None:
     assert strengths(0.8, 0.2, 3, "Linear") == pytest.approx([0.8, 0.5, 0.2])
     assert strengths(0.8, 0.2, 1, "Lazy") == [0.8]
     grid, first, second = run(engine, img2img(denoising_strength=0.8), "Loopback", final=0.2).images
-    expected = engine.generate(img2img(init_images=(first.image,), seed=8, denoising_strength=0.2), Quiet()).images[0]
+    expected = engine.generate(img2img(init_images=(first.image,), seed=8, denoising_strength=0.2), NullJob()).images[0]
     assert np.array_equal(pixels(second.image), pixels(expected.image))
     assert np.array_equal(pixels(grid.image), np.hstack([pixels(first.image), pixels(second.image)]))
 
@@ -271,7 +271,7 @@ def test_the_alternative_finds_the_noise_that_gives_the_picture_back(engine: Eng
                steps=100, adjust=True).images[0]
     assert "Steps: 100, Sampler: Euler" in made.infotext
     error = np.abs(pixels(made.image) - pixels(blocks)).mean()
-    other = engine.generate(img2img(init_images=(blocks,), cfg_scale=1, denoising_strength=1.0), Quiet()).images[0]
+    other = engine.generate(img2img(init_images=(blocks,), cfg_scale=1, denoising_strength=1.0), NullJob()).images[0]
     assert error < 0.1 * np.abs(pixels(other.image) - pixels(blocks)).mean()
 
 
@@ -304,11 +304,11 @@ def test_tiles_cover_a_picture_and_join_to_it() -> None:
 
 def test_an_unknown_script_is_refused_in_webuis_words(engine: Engine) -> None:
     with pytest.raises(InvalidInput, match=r"^Script 'No such' not found$"):
-        engine.generate(txt2img(script=ScriptCall("No such")), Quiet())
+        engine.generate(txt2img(script=ScriptCall("No such")), NullJob())
     with pytest.raises(InvalidInput):
         run(engine, txt2img(), "X/Y/Z plot", x_type=99)
     with pytest.raises(InvalidInput, match="takes 4 arguments"):
-        engine.generate(txt2img(script=ScriptCall("prompts from file or textbox", (1,) * 5)), Quiet())
+        engine.generate(txt2img(script=ScriptCall("prompts from file or textbox", (1,) * 5)), NullJob())
 
 
 def test_grids_have_their_own_folder(queue: JobQueue, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file  # noqa: E402
 from sample import ddim  # noqa: E402
 
 CHECKPOINT = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
-MERGES = ROOT / "modules/weights/tokenizer/merges.txt"
+MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
 TEXT = "cond_stage_model.transformer."
 
 

@@ -18,7 +18,7 @@ import scenes  # noqa: E402
 from model import SCALE, Autoencoder, Sizes, TextEncoder, UNet  # noqa: E402
 from tokens import Tokenizer  # noqa: E402
 
-MERGES = ROOT / "modules/weights/tokenizer/merges.txt"
+MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
 CHECKPOINT = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
 
 

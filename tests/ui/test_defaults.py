@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from modules.config import Config
+from modules.base.config import Config
 from modules.errors import InvalidInput
 from modules.settings import Settings
-from modules.ui.defaults import KEY, Defaults, entries, remembered
+from modules.ui.controls.defaults import KEY, Defaults, entries, remembered
 
 
 @pytest.mark.parametrize(("kept", "named"), [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.ui.language import HERE
+from modules.ui.page.language import HERE
 
 PROJECT = Path(__file__).parents[2]
 TABLES = sorted((HERE / "languages").glob("*.json"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modules.errors import InvalidInput
-from modules.ui.numbers import Number, Slider, check
+from modules.ui.controls.numbers import Number, Slider, check
 
 WIDTH = Slider(64, 2048, value=512, label="Width")
 SEED = Number(-1, label="Seed", precision=0, minimum=-1, maximum=99)

@@ -8,18 +8,19 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from modules import infotext
-from modules.engine import Engine, resolve
+from modules.engine.engine import Engine, resolve
 from modules.errors import InvalidInput
-from modules.jobs import JobQueue
-from modules.options import Options
+from modules.jobs.queue import JobQueue
 from modules.request import Img2Img, Inpaint, MaskedContent, SoftInpainting, Txt2Img
-from modules.styles import Style, save_style
-from modules.ui import controls, inpaint, txt2img
-from modules.ui.canvas import MaskData
-from modules.ui.controls import Panel
-from modules.ui.header import Header
-from modules.ui.pasting import is_parameters, paste, send_along
+from modules.request.options import Options
+from modules.text import infotext
+from modules.text.styles import Style, save_style
+from modules.ui.canvas.canvas import MaskData
+from modules.ui.controls import request_panel
+from modules.ui.controls.pasting import is_parameters, paste, send_along
+from modules.ui.controls.request_panel import Panel
+from modules.ui.page.header import Header
+from modules.ui.tabs import inpaint, txt2img
 
 WEBUI = """a lighthouse, oil on canvas
 Negative prompt: photo
@@ -52,7 +53,7 @@ def test_webuis_text_fills_the_controls_and_the_note_says_what_does_not_fit(
         panels: dict[str, Panel], engine: Engine) -> None:
     save_style(engine.settings.styles_file, Style("oil", "oil on canvas", "photo"))
     values, note = pasted(WEBUI, panels["txt2img"], engine)
-    request = controls.to_txt2img(values, engine.options)
+    request = request_panel.to_txt2img(values, engine.options)
     assert (request.prompt, request.negative_prompt, values["styles"]) == ("a lighthouse", "", ["oil"])
     assert (request.sampler, request.scheduler, request.steps) == ("DPM++ 2M", "Karras", 7)
     assert (request.width, request.height, request.seed, request.denoising_strength) == (640, 512, 4242, 0.55)
@@ -80,7 +81,7 @@ def test_what_the_page_made_and_pastes_is_the_same_request(panels: dict[str, Pan
     text = infotext.write(first, seed=5, subseed=6, model_name="first", model_hash=None, extra={
         "Refiner": "second.safetensors", "Refiner switch at": 0.4})
     values, note = pasted(text, panels["inpaint"], engine)
-    assert controls.to_inpaint(values, MaskData(PICTURE, MASK), engine.options) == first
+    assert request_panel.to_inpaint(values, MaskData(PICTURE, MASK), engine.options) == first
     assert "Not taken over" not in note
 
 
@@ -136,7 +137,7 @@ def test_what_is_no_parameters_text() -> None:
 
 
 def test_only_known_settings_can_be_overridden() -> None:
-    assert controls.overridden(["ENSD: 31337", "UniPC order:2 "]) == {"eta_noise_seed_delta": "31337",
+    assert request_panel.overridden(["ENSD: 31337", "UniPC order:2 "]) == {"eta_noise_seed_delta": "31337",
                                                                       "uni_pc_order": "2"}
     with pytest.raises(InvalidInput, match="Wonder"):
-        controls.overridden(["Wonder: 3"])
+        request_panel.overridden(["Wonder: 3"])

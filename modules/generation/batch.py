@@ -1,0 +1,271 @@
+"""From a prepared start to pictures: for each batch noise, guidance, sampling, the second pass, decoding, paste back.
+
+It knows one kind of request from another only by its `Prepared`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
+from modules.generation import conditioning, hires
+from modules.hooks.in_job import Hooks
+from modules.imaging import tensors
+from modules.imaging.faces import Restore
+from modules.imaging.upscale import Upscalers
+from modules.request import Txt2Img, seed_after
+from modules.request.job_context import JobContext
+from modules.request.options import Options
+from modules.sampling import registry
+from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner
+from modules.sampling.noise import ImageNoise
+from modules.sampling.sample import InitLatent, Plan, sample, total_calls
+from modules.sampling.types import FirstNoise, SDModel
+
+Models = Callable[[Options], SDModel]
+"""The model that options name, loaded if need be. Raises NotFound, CheckpointError."""
+
+OnBatch = Callable[[Sequence["Picture"], bool], None]
+"""Told of each finished batch: its pictures, and whether a refiner took over."""
+
+Finish = Callable[[Image.Image, int, Tensor], tuple[Image.Image, ...]]
+"""(decoded picture, its number in the batch, its latent (4, h, w)) -> the result, then its extras."""
+
+
+NO_MODELS = Upscalers()
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a recipe prepares once and every batch shares.
+
+    `source` is None for txt2img. `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x.
+    `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
+    are, `hooks` the extensions, and `restore` restores faces.
+    """
+
+    source: InitLatent | None
+    extra_channels: Tensor | None
+    finish: Finish
+    warnings: tuple[str, ...] = ()
+    first_noise: FirstNoise | None = None
+    upscalers: Upscalers = NO_MODELS
+    samplers: Sequence[registry.Sampler] = registry.SAMPLERS
+    hooks: Hooks = field(default_factory=Hooks)
+    restore: Restore | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One result. `extras` are the mask and the composite, when the options ask for them."""
+
+    image: Image.Image
+    seed: int
+    subseed: int
+    extras: tuple[Image.Image, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All results of one request, and what the person should be told about them. `refined`: a refiner took over.
+
+    `work` is the network's work as a share of what it would be without savings.
+    """
+
+    pictures: tuple[Picture, ...]
+    warnings: tuple[str, ...] = ()
+    interrupted: bool = False
+    refined: bool = False
+    work: float = 1.0
+
+
+def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_batch: OnBatch) -> Outcome:
+    """Batch count times one batch; stops where the job says so, keeping the newest guess of the batch it was in."""
+    pictures: list[Picture] = []
+    interrupted = refined = False
+    work = 1.0
+    for number in range(request.n_iter):
+        job.batches(number, request.n_iter)
+        batch = _Batch(models, request, start, number, job)
+        try:
+            job.check()
+            latent: Tensor | None = batch.sample()
+        except Stopped as stop:
+            interrupted = isinstance(stop, Interrupted)
+            latent = batch.newest
+        if latent is not None:
+            made = batch.finish(latent)
+            on_batch(made, batch.refined)
+            pictures += made
+        refined, work = refined or batch.refined, batch.work
+        if interrupted:
+            break
+    warnings = (*start.warnings, *conditioning.left_out(request))
+    return Outcome(tuple(pictures), warnings, interrupted, refined, work)
+
+
+class _Batch:
+    """One batch on its way: the model and plan change with the pass, `newest` is the latest guess of the latent."""
+
+    def __init__(self, models: Models, request: Txt2Img, start: Prepared, number: int, job: JobContext) -> None:
+        self.models, self.request, self.start, self.job = models, request, start, job
+        self.seeds, self.subseeds = batch_seeds(request, number)
+        self.model = models(request.options)
+        self.size: hires.Size = (request.width, request.height)
+        self.newest: Tensor | None = None
+        self.refined = False
+        self.work = 1.0
+
+    def sample(self) -> Tensor:
+        """The latent of the finished pictures, (B, 4, h, w)."""
+        request = self.request
+        plan = self._plan(request.sampler, request.scheduler, request.steps)
+        # With hires fix the refiner works in the pass that the option names, without in the only one.
+        refine = not request.enable_hr or request.options.hires_fix_refiner_pass != "second pass"
+        latent = self._pass(plan, plan, self.start.source, self.start.extra_channels, refine=refine)
+        return self._second_pass(plan, latent) if request.enable_hr else latent
+
+    def finish(self, latent: Tensor) -> list[Picture]:
+        """Decoded, faces restored, changed by extensions, pasted back, with seeds. Raises BadResult on NaN or
+        infinity."""
+        pictures = []
+        for k, image in enumerate(self._decode(latent)):
+            if self.start.restore:
+                self.job.stage("Restoring faces")
+                image = self.start.restore(image)
+            image = self.start.hooks.filter_image(image, self.seeds[k], self.request)
+            result, *extras = self.start.finish(image, k, latent[k])
+            pictures.append(Picture(result, self.seeds[k], self.subseeds[k], tuple(extras)))
+        return pictures
+
+    def _second_pass(self, first: Plan, latent: Tensor) -> Tensor:
+        """Hires fix: the latent enlarged, noised to the strength and sampled again."""
+        request = self.request
+        self.job.stage("Enlarging")
+        if request.hr_checkpoint:
+            self.model = self.models(dataclasses.replace(request.options, sd_model_checkpoint=request.hr_checkpoint))
+        elif request.refiner_checkpoint:
+            self.model = self.models(request.options)
+        latent = hires.enlarge(self.model, latent, request, self._decode, self.start.upscalers, self.job)
+        self.size = hires.hires_size(request).cut
+        self.newest = latent
+        plan = self._plan(request.hr_sampler or request.sampler, request.hr_scheduler or request.scheduler,
+                          request.hr_second_pass_steps or request.steps)
+        source = InitLatent(latent, request.denoising_strength, exact_steps=True)
+        extra = None
+        if self.model.in_channels == 9:
+            pixels = torch.cat([self.model.decode_latent(one[None]) for one in latent])
+            hole = torch.ones(1, 1, *pixels.shape[2:], device=pixels.device)
+            extra = extra_channels(self.model, pixels, hole, weight=request.options.inpainting_mask_weight)
+        return self._pass(first, plan, source, extra, second=True,
+                          refine=request.options.hires_fix_refiner_pass != "first pass")
+
+    def _plan(self, sampler_name: str, scheduler: str, steps: int) -> Plan:
+        sampler, schedule = registry.resolve(sampler_name, scheduler, self.start.samplers)
+        return Plan(sampler, schedule, steps, self.request.eta, self.request.options)
+
+    def _pass(self, first: Plan, plan: Plan, source: InitLatent | None, extra: Tensor | None, *, refine: bool,
+              second: bool = False) -> Tensor:
+        """One run of the sampler of `plan`; `first` is the first pass's, by which prompt schedules count."""
+        request, options = self.request, self.request.options
+        resize_from = (4, request.seed_resize_from_h // 8, request.seed_resize_from_w // 8)
+        noise = ImageNoise(latent_shape(self.size), self.seeds, subseeds=self.subseeds,
+                           subseed_strength=request.subseed_strength,
+                           resize_from=resize_from if all(resize_from) else None,
+                           seed_delta=options.eta_noise_seed_delta, source=options.randn_source,
+                           device=self.model.device)
+        self.job.stage("Reading the prompt")
+        prompt = request.hr_prompt or request.prompt if second else request.prompt
+        negative = request.hr_negative_prompt or request.negative_prompt if second else request.negative_prompt
+
+        def guidance(model: SDModel) -> Guidance:
+            return conditioning.encode(
+                model, prompt, negative, images=len(self.seeds), calls=total_calls(first),
+                hires_calls=total_calls(plan) if second else None, options=options,
+                scale=request.cfg_scale / plan.sampler.scale_divisor, extra_channels=_fitting(model, extra))
+
+        denoise = GuidedDenoiser(self.model, guidance(self.model), self._refiner(plan, guidance) if refine else None,
+                                 options.step_cache)
+        if self.start.first_noise and source and not second:
+            noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
+        _, height, width = latent_shape(self.size)
+        self.job.stage("Compiling the network for this size" if self.model.compiles((width, height)) else "Sampling")
+
+        def report(step: int, steps: int, x0: Tensor) -> None:
+            self.model = denoise.model
+            self.newest = source.blend_end(x0) if source else x0
+            self.job.step(step, steps, lambda: tensors.to_image(denoise.model.preview(x0[0]) * 2 - 1))
+
+        latent = sample(denoise, noise, plan, report, self._with_other_blend(source),
+                        lambda inner: self.start.hooks.denoiser(inner, request))
+        self.model, self.work = denoise.model, denoise.work
+        return latent
+
+    def _with_other_blend(self, source: InitLatent | None) -> InitLatent | None:
+        """`source` with the mask blend that extensions want, if they want another."""
+        if source is None or source.paint is None:
+            return source
+        usual = source.blend()
+        other = self.start.hooks.blend(usual, source.paint, self.request)
+        return source if other is usual else dataclasses.replace(source, other_blend=other)
+
+    def _refiner(self, plan: Plan, guidance: Callable[[SDModel], Guidance]) -> Refiner | None:
+        request, options = self.request, self.request.options
+        if not request.refiner_checkpoint:
+            return None
+
+        def load() -> tuple[SDModel, Guidance]:
+            before = self.model
+            model = self.models(dataclasses.replace(options, sd_model_checkpoint=request.refiner_checkpoint))
+            self.refined = self.refined or model is not before
+            return model, guidance(model)
+
+        calls = total_calls(plan) if options.refiner_switch_by_sample_steps else None
+        return Refiner(load, request.refiner_switch_at, calls)
+
+    def _decode(self, latent: Tensor) -> list[Image.Image]:
+        """Latents to RGB pictures of the present size. Raises BadResult on NaN or infinity."""
+        pixels = torch.cat([self.model.decode_latent(one[None]).cpu() for one in latent])
+        if not bool(torch.isfinite(pixels).all()):
+            raise BadResult("The model gave a picture that is not a number (NaN), so nothing was saved; "
+                            "another VAE may help, or --no-half on a GPU.")
+        return [tensors.to_image(one).crop((0, 0, *self.size)) for one in pixels]
+
+
+def extra_channels(model: SDModel, pixels: Tensor, hole: Tensor, *, weight: float) -> Tensor:
+    """An inpainting checkpoint's five channels: the mask, and the picture encoded with its hole greyed by `weight`.
+
+    pixels (B, 3, H, W) in [-1, 1], hole (1, 1, H, W) in [0, 1] -> (B, 5, H/8, W/8).
+    """
+    masked = torch.lerp(pixels, pixels * (1 - hole), weight)
+    latent = torch.cat([model.encode_image(picture[None].to(model.device)) for picture in masked])
+    small = F.interpolate(hole.to(latent.device), size=latent.shape[2:])
+    return torch.cat([small.expand(len(latent), -1, -1, -1), latent], dim=1)
+
+
+def _fitting(model: SDModel, extra: Tensor | None) -> Tensor | None:
+    """`extra` if `model` reads it. Raises InvalidInput when an inpainting checkpoint would have to go without."""
+    if model.in_channels == 4:
+        return None
+    if extra is None:
+        raise InvalidInput(f"{model.name} is an inpainting checkpoint and cannot refine an ordinary one's picture.",
+                           field="refiner_checkpoint")
+    return extra
+
+
+def batch_seeds(request: Txt2Img, batch: int) -> tuple[list[int], list[int]]:
+    """(seeds, subseeds) of batch number `batch`. With a variation all share the seed and count the subseed up."""
+    numbers = range(batch * request.batch_size, (batch + 1) * request.batch_size)
+    step = 0 if request.subseed_strength else 1
+    return [seed_after(request.seed, step * n) for n in numbers], [seed_after(request.subseed, n) for n in numbers]
+
+
+def latent_shape(size: tuple[int, int]) -> tuple[int, int, int]:
+    """(4, h, w) of the latent for a picture of `size` (width, height), rounded up to multiples of 8."""
+    return 4, -(-size[1] // 8), -(-size[0] // 8)

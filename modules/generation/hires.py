@@ -1,0 +1,74 @@
+"""Hires fix between its two passes: how large the second one is, and the first one's latent enlarged to that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from modules.imaging import tensors
+from modules.imaging.upscale import LATENT_UPSCALERS, Upscalers
+from modules.request import Txt2Img
+from modules.request.job_context import JobContext
+from modules.sampling.types import SDModel
+
+Size = tuple[int, int]
+
+@dataclass(frozen=True)
+class HiresSize:
+    """Both in pixels, (width, height): what the picture is enlarged to, and what is left of it after cutting."""
+
+    enlarged: Size
+    cut: Size
+
+
+def hires_size(request: Txt2Img) -> HiresSize:
+    """The second pass's size: by scale, by one side, or to cover a box whose overhang is cut off."""
+    width, height, x, y = request.width, request.height, request.hr_resize_x, request.hr_resize_y
+    if not x and not y:
+        size = int(width * request.hr_scale), int(height * request.hr_scale)
+        return HiresSize(_eighths(size), _eighths(size))
+    if not x or not y:
+        size = (x, x * height // width) if x else (y * width // height, y)
+        return HiresSize(_eighths(size), _eighths(size))
+    wide = width / height < x / y
+    return HiresSize(_eighths((x, x * height // width) if wide else (y * width // height, y)), _eighths((x, y)))
+
+
+def check_upscaler(name: str, upscalers: Upscalers) -> None:
+    """Raises InvalidInput when neither latents nor pixels have an upscaler of that name."""
+    if name not in LATENT_UPSCALERS:
+        upscalers.check(name, "hr_upscaler")
+
+
+def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[Tensor], list[Image.Image]],
+            upscalers: Upscalers, job: JobContext) -> Tensor:
+    """latent (B, 4, h, w) of the first pass -> (B, 4, h', w') for the second, through pixels unless in the latent."""
+    size = hires_size(request)
+    width, height = size.enlarged
+    if request.hr_upscaler in LATENT_UPSCALERS:
+        mode, antialias = LATENT_UPSCALERS[request.hr_upscaler]
+        larger = F.interpolate(latent, size=(height // 8, width // 8), mode=mode, antialias=antialias)
+    else:
+        def tell(done: int, total: int) -> None:
+            job.stage(f"Enlarging: {done / total:.0%}")
+            job.check()
+
+        pixels = tensors.to_tensor([upscalers.to_size(request.hr_upscaler, image, size.enlarged, tell)
+                                    for image in decode(latent)])
+        larger = torch.cat([model.encode_image(one[None].to(model.device)) for one in pixels])
+    return _cut_middle(larger, size.cut)
+
+
+def _cut_middle(latent: Tensor, size: Size) -> Tensor:
+    over_y, over_x = latent.shape[2] - size[1] // 8, latent.shape[3] - size[0] // 8
+    top, left = max(over_y, 0) // 2, max(over_x, 0) // 2
+    return latent[:, :, top : top + size[1] // 8, left : left + size[0] // 8]
+
+
+def _eighths(size: Size) -> Size:
+    return max(size[0] // 8 * 8, 8), max(size[1] // 8 * 8, 8)

@@ -1,0 +1,265 @@
+"""txt2img, img2img and inpaint: three recipes over the floors below. Each makes all the pictures of one request.
+
+The requests that come here are resolved (no -1 seeds). Latents are (B, 4, h, w), h and w an eighth of the working size,
+which is the request's size rounded up to multiples of 8; what was added is cut off again at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from modules.generation import batch
+from modules.generation.batch import Finish, Prepared
+from modules.hooks.in_job import Hooks
+from modules.imaging import tensors
+from modules.imaging.colour import match_colours
+from modules.imaging.faces import Restore
+from modules.imaging.fill import fill
+from modules.imaging.mask import CropRegion, crop_region, prepare, to_luminance
+from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
+from modules.imaging.resize import flatten, pad_to_multiple, resize
+from modules.imaging.soft import adaptive_mask
+from modules.imaging.upscale import Upscalers
+from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img, seed_after
+from modules.request.job_context import JobContext
+from modules.sampling.mask import Blend, soft_blend
+from modules.sampling.noise import ImageNoise
+from modules.sampling.registry import SAMPLERS, Sampler
+from modules.sampling.sample import InitLatent
+from modules.sampling.types import FirstNoise, SDModel
+
+Size = tuple[int, int]
+
+
+def generate(models: batch.Models, request: Txt2Img, job: JobContext,
+             on_batch: batch.OnBatch = lambda pictures, refined: None,
+             first_noise: FirstNoise | None = None,
+             upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
+             hooks: Hooks | None = None, restore: Restore | None = None) -> batch.Outcome:
+    """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
+    `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions, `restore` restores faces.
+
+    Raises InvalidInput, NotFound, CheckpointError, BadResult.
+    """
+    hooks = hooks or Hooks()
+    with hooks.patched(models, request) as models:
+        prepared = replace(_prepare(models(request.options), request, job), first_noise=first_noise,
+                           upscalers=upscalers, samplers=samplers, hooks=hooks, restore=restore)
+        return batch.run(models, request, prepared, job, on_batch)
+
+
+def _prepare(model: SDModel, request: Txt2Img, job: JobContext) -> Prepared:
+    """By the recipe for such a request."""
+    if isinstance(request, Inpaint):
+        return inpaint(model, request, job)
+    if isinstance(request, Img2Img):
+        return img2img(model, request, job)
+    return txt2img(model, request)
+
+
+def txt2img(model: SDModel, request: Txt2Img) -> Prepared:
+    """Nothing to start from. An inpainting checkpoint is told that all of a grey picture is to be painted."""
+    extra = None
+    if model.in_channels == 9:
+        width, height = working_size(request)
+        grey = torch.zeros(request.batch_size, 3, height, width)
+        extra = batch.extra_channels(model, grey, torch.ones(1, 1, height, width), weight=1.0)
+    return Prepared(None, extra, lambda image, k, latent: (image,))
+
+
+def img2img(model: SDModel, request: Img2Img, job: JobContext) -> Prepared:
+    """The whole picture, fitted and encoded."""
+    job.stage("Encoding the picture")
+    images = [_fit(flatten(image, request.options.img2img_background_color), request)
+              for image in request.init_images]
+    return _prepare_whole(model, request, images)
+
+
+def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
+    """Only the white part of the mask is made anew."""
+    options, size = request.options, (request.width, request.height)
+    # 1. The mask as painted becomes the effective one: luminance, turned round, blurred.
+    mask = prepare(request.mask, invert=request.mask_invert, blur_x=request.mask_blur_x, blur_y=request.mask_blur_y,
+                   hard=request.mask_round)
+    originals = [flatten(image, options.img2img_background_color) for image in request.init_images]
+    # 2. Only masked: the surroundings of the mask are cut out and worked on at full size.
+    region = None
+    if request.only_masked:
+        mask = _of_size(mask, originals[0].size)
+        region = crop_region(mask, request.only_masked_padding, size)
+        if region is None:
+            prepared = img2img(model, _without_mask(request), job)
+            return replace(prepared, warnings=("The mask is empty, so the whole picture was made anew.",))
+    # 3. Picture and mask are brought to the working size, and the overlay that restores the rest is cut.
+    if region:
+        overlay_mask = mask
+        overlays = [make_overlay(image, _of_size(mask, image.size)) for image in originals]
+        mask = resize(ResizeMode.RESIZE_AND_FILL, mask.crop(region.box), size).convert("L")
+        images = [resize(ResizeMode.RESIZE_AND_FILL, image.crop(region.box), size) for image in originals]
+    else:
+        mask = resize(_pixel_mode(request), mask, size).convert("L")
+        images = [_fit(image, request) for image in originals]
+        # Doubling the mask makes its blurred rim fully new, so that no ghost of the original shows through.
+        overlay_mask = mask.point(lambda value: min(value * 2, 255))
+        overlays = [_whole_overlay(request, image, overlay_mask) for image in images]
+        originals = [resize(ResizeMode.JUST_RESIZE, image, size) for image in images]
+    # 4. Masked content: every mode but "original" fills the hole with the colours around it first.
+    latent_mask = to_luminance(request.latent_mask, hard=request.mask_round) if request.latent_mask else mask
+    if request.masked_content != MaskedContent.ORIGINAL:
+        images = [fill(image, _of_size(latent_mask, image.size)) for image in images]
+    # 5. Encode, and bring the mask to the latent's size.
+    job.stage("Encoding the picture")
+    prepared = _prepare_whole(model, request, images, mask, latent_mask)
+    warnings: tuple[str, ...] = () if mask.getbbox() else ("The mask is empty, so nothing was painted.",)
+    if request.misplaced:
+        warnings += ("As in WebUI 1.10, a latent upscale lays the unresized picture's corner over the result; "
+                     "the classic loop keeps everything in its place.",)
+    paste_back = _paste_back(request, overlays, overlay_mask, region)
+    if request.soft and prepared.source:
+        paste_back = _paste_back_softly(request, prepared.source, originals, region)
+
+    def finish(image: Image.Image, k: int, latent: Tensor) -> tuple[Image.Image, ...]:
+        corrected, *_ = prepared.finish(image, k, latent)
+        return paste_back(corrected, k, latent)
+
+    return replace(prepared, finish=finish, warnings=warnings)
+
+
+def _prepare_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image],
+                 mask: Image.Image | None = None, latent_mask: Image.Image | None = None) -> Prepared:
+    """Encodes `images` into what sampling starts from. Both masks have the request's size: what an inpainting
+    checkpoint is shown, and what is sampled anew."""
+    width, height = working_size(request)
+    latent_size = (width // 8, height // 8)
+    hard = request.mask_round and not request.soft if isinstance(request, Inpaint) else True
+    # One by one: before a latent upscale the pictures have their own sizes.
+    pixels = [tensors.to_tensor([pad_to_multiple(image)]) for image in images]
+    encoded = [model.encode_image(one.to(model.device)) for one in pixels]
+    if request.resize_mode == ResizeMode.LATENT_UPSCALE:
+        encoded = [F.interpolate(one, size=latent_size[::-1], mode="bilinear") for one in encoded]
+    latent = torch.cat(encoded).repeat(request.batch_size // len(images), 1, 1, 1)
+    paint = None
+    if mask is not None and latent_mask is not None:
+        mask = pad_to_multiple(mask)
+        paint = tensors.latent_mask(pad_to_multiple(latent_mask), latent_size, hard=hard).to(latent.device)
+        latent = _latent_content(request, latent, paint)
+    extra = None
+    if model.in_channels == 9:
+        hole = tensors.pixel_mask(mask, hard=hard) if mask else torch.ones(1, 1, height, width)
+        shown = [batch.extra_channels(model, one, F.interpolate(hole, size=one.shape[2:]),
+                                        weight=request.options.inpainting_mask_weight) for one in pixels]
+        extra = torch.cat([F.interpolate(one, size=latent.shape[2:]) for one in shown])
+        extra = extra.repeat(request.batch_size // len(images), 1, 1, 1)
+    multiplier = request.initial_noise_multiplier
+    source = InitLatent(latent, request.denoising_strength, paint,
+                    request.options.initial_noise_multiplier if multiplier is None else multiplier,
+                    request.options.img2img_fix_steps, _soft(request, paint))
+    return Prepared(source, extra, _correct_colours(request, images))
+
+
+def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish:
+    """The finish of img2img: the colours of the k-th original, when the option asks for them."""
+    if not request.options.img2img_color_correction:
+        return lambda image, k, latent: (image,)
+    return lambda image, k, latent: (match_colours(image, targets[k % len(targets)]),)
+
+
+def _latent_content(request: Img2Img, latent: Tensor, paint: Tensor) -> Tensor:
+    """Masked content "latent noise" and "latent nothing": what the hole holds in the latent."""
+    content = request.masked_content if isinstance(request, Inpaint) else MaskedContent.ORIGINAL
+    if content == MaskedContent.LATENT_NOISE:
+        # The same block that sampling will start from, and always that of the first batch, as WebUI does.
+        seeds = [seed_after(request.seed, k) for k in range(request.batch_size)]
+        noise = ImageNoise(batch.latent_shape((request.width, request.height)), seeds,
+                           source=request.options.randn_source, device=latent.device)
+        return latent * (1 - paint) + noise.first() * paint
+    if content == MaskedContent.LATENT_NOTHING:
+        return latent * (1 - paint)
+    return latent
+
+
+def _paste_back(request: Inpaint, overlays: Sequence[Image.Image], mask: Image.Image,
+                region: CropRegion | None) -> Finish:
+    """The finish of inpainting: the original over the result, and the extras that the options ask for."""
+    options = request.options
+
+    def finish(image: Image.Image, k: int, latent: Tensor) -> tuple[Image.Image, ...]:
+        overlay = overlays[k % len(overlays)]
+        whole = uncrop(image, region, overlay.size) if region else image.convert("RGBA")
+        result = [apply_overlay(image, overlay, region) if options.overlay_inpaint else image]
+        if options.return_mask:
+            result.append(mask.convert("RGB"))
+        if options.return_mask_composite:
+            clear = Image.new("RGBa", whole.size)
+            result.append(Image.composite(whole.convert("RGBa"), clear, _of_size(mask, whole.size)).convert("RGBA"))
+        return tuple(result)
+
+    return finish
+
+
+def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence[Image.Image],
+                       region: CropRegion | None) -> Finish:
+    """The finish of soft inpainting: the same with a mask made from how far each picture's latent has moved."""
+    soft, paint = request.soft, source.paint
+    assert soft is not None
+    assert paint is not None
+
+    def finish(image: Image.Image, k: int, latent: Tensor) -> tuple[Image.Image, ...]:
+        mask = adaptive_mask(source.latent[k], latent, paint[0, 0], soft, (request.width, request.height))
+        original = originals[k % len(originals)]
+        if region:
+            mask = uncrop(mask, region, original.size).convert("RGB").convert("L")
+        return _paste_back(request, [make_overlay(original, mask)], mask, region)(image, 0, latent)
+
+    return finish
+
+
+def _soft(request: Img2Img, paint: Tensor | None) -> Blend | None:
+    soft = request.soft if isinstance(request, Inpaint) else None
+    if soft is None or paint is None:
+        return None
+    return soft_blend(paint, power=soft.power, scale=soft.scale, detail=soft.detail)
+
+
+def working_size(request: Txt2Img) -> Size:
+    """(width, height) rounded up to multiples of 8."""
+    return request.width + -request.width % 8, request.height + -request.height % 8
+
+
+def _pixel_mode(request: Inpaint) -> ResizeMode:
+    """The resize mode for the mask: a latent upscale stretches it."""
+    if request.misplaced:
+        return ResizeMode.RESIZE_AND_FILL
+    latent = request.resize_mode == ResizeMode.LATENT_UPSCALE
+    return ResizeMode.JUST_RESIZE if latent else request.resize_mode
+
+
+def _whole_overlay(request: Inpaint, image: Image.Image, mask: Image.Image) -> Image.Image:
+    """The overlay for a result of the whole picture: `image` as `_fit` left it, at the size of `mask` and cut by it.
+
+    Where WebUI 1.10 misplaces it (`Inpaint.misplaced`), the mask is fitted into the picture's own size instead.
+    """
+    if request.misplaced:
+        return make_overlay(image, resize(ResizeMode.RESIZE_AND_FILL, mask, image.size).convert("L"))
+    return make_overlay(resize(ResizeMode.JUST_RESIZE, image, mask.size), mask)
+
+
+def _fit(image: Image.Image, request: Img2Img) -> Image.Image:
+    """RGB `image` at the request's size, or as it is when its latent will be resized instead."""
+    if request.resize_mode == ResizeMode.LATENT_UPSCALE:
+        return image
+    return resize(request.resize_mode, image, (request.width, request.height))
+
+
+def _of_size(mask: Image.Image, size: Size) -> Image.Image:
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.LANCZOS)
+
+
+def _without_mask(request: Inpaint) -> Img2Img:
+    return Img2Img(**{item.name: getattr(request, item.name) for item in fields(Img2Img)})

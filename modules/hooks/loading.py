@@ -1,0 +1,252 @@
+"""Extensions: what lies in `extensions/`, loaded once when the program starts. See `modules.hookspecs`.
+
+One that cannot be loaded is skipped and says why; switching one on or off takes effect at the next start. They come
+from those folders only: nothing that a browser or a program sends can add one.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from modules import hookspecs
+from modules.base.config import Config
+from modules.errors import NotFound, UserError
+from modules.request import Txt2Img
+
+if TYPE_CHECKING:
+    from modules.hooks.choices import Available
+    from modules.hooks.forms import Controls, Input, Script
+    from modules.sampling.registry import Sampler
+
+log = logging.getLogger(__name__)
+
+TABS = ("txt2img", "img2img", "inpaint")
+DISABLED = "disabled_extensions"
+"""The entry of config.json that lists those which are switched off (WebUI's name)."""
+
+
+class InvalidExtension(Exception):
+    """An extension that cannot be used, or a hook's answer; its text says why."""
+
+
+@dataclass(eq=False)
+class Extension:
+    """One extension. `loaded`: it takes part in this run. `problem` says in words what went wrong last, if anything."""
+
+    name: str
+    folder: Path
+    about: str = ""
+    version: str = ""
+    loaded: bool = False
+    problem: str = ""
+    settings: tuple[Input, ...] = ()
+
+    def fail(self, hook: str, error: BaseException) -> str:
+        """Remembers what went wrong in `hook`, and returns it in words; the log has the traceback."""
+        self.problem = f"{hook}: {in_words(error)}"
+        log.warning("Extension %s: %s", self.name, self.problem,
+                    exc_info=None if isinstance(error, (UserError, InvalidExtension)) else error)
+        return self.problem
+
+
+def in_words(error: BaseException) -> str:
+    """One line about `error`."""
+    if isinstance(error, UserError):
+        return error.message
+    text = (str(error).strip().splitlines() or [""])[-1][:300]
+    if isinstance(error, InvalidExtension):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One extension's function for one hook."""
+
+    extension: Extension
+    function: Callable[..., Any]
+    wants: tuple[str, ...]
+
+    def __call__(self, values: Mapping[str, Any]) -> Any:
+        """Its answer to those of `values` that it names. Raises whatever it raises."""
+        return self.function(*(values[name] for name in self.wants))
+
+
+@dataclass
+class Extensions:
+    """The extensions in `folders`, by name; of two with the same name the later folder's counts."""
+
+    folders: Sequence[Path]
+    config: Config
+    available: Callable[[], Available]
+    extensions: tuple[Extension, ...] = field(init=False)
+    _manager: pluggy.PluginManager = field(init=False, repr=False)
+    _controls: dict[str, dict[str, Controls]] = field(init=False, repr=False)
+    _samplers: tuple[Sampler, ...] | None = field(default=None, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self.extensions = tuple(_found(self.folders))
+        for extension in reversed(self.extensions):  # pluggy asks the last one first
+            if self.enabled(extension.name):
+                self._load(extension)
+        for extension, inputs in self._collect("register_settings"):
+            extension.settings = tuple(inputs)
+        self._controls = {tab: {extension.name: form for extension, form in self._collect("controls", tab=tab)}
+                          for tab in TABS}
+
+    def extension(self, name: str) -> Extension:
+        """The extension of that name. Raises NotFound."""
+        for extension in self.extensions:
+            if extension.name == name:
+                return extension
+        raise NotFound(f"There is no extension called {name!r}.")
+
+    def enabled(self, name: str) -> bool:
+        """Whether the extension is to be loaded at the next start."""
+        disabled = self.config.values().get(DISABLED)
+        return not isinstance(disabled, list) or name not in disabled
+
+    def enable(self, name: str, on: bool) -> None:
+        """Switches an extension on or off for the next start. Raises NotFound."""
+        self.extension(name)
+        with self._lock:
+            disabled = self.config.values().get(DISABLED)
+            others = [one for one in disabled if one != name] if isinstance(disabled, list) else []
+            self.config.update({DISABLED: others if on else [*others, name]})
+
+    def controls(self, tab: str) -> dict[str, Controls]:
+        """What extensions add to a tab, by the extension's name."""
+        return self._controls[tab]
+
+    def bound(self, request: Txt2Img) -> dict[str, tuple[Controls, dict[str, Any]]]:
+        """By extension the controls that are on in `request`, and their values. Unknown titles are passed over.
+
+        Raises InvalidInput.
+        """
+        calls = {call.title.lower(): call for call in request.always_on}
+        return {name: (form, form.bind(calls[form.title.lower()].arguments, self.available()))
+                for name, form in self.controls(request.tab).items() if form.title.lower() in calls}
+
+    def forms(self) -> tuple[Controls, ...]:
+        """All controls, one a title."""
+        return tuple({form.title.lower(): form for tab in TABS for form in self._controls[tab].values()}.values())
+
+    def scripts(self) -> list[Script]:
+        """The scripts that extensions add."""
+        return [script for _, scripts in self._collect("register_scripts") for script in scripts]
+
+    def samplers(self) -> tuple[Sampler, ...]:
+        """The samplers that extensions add; asked for once."""
+        if self._samplers is None:
+            self._samplers = tuple(one for _, found in self._collect("register_samplers") for one in found)
+        return self._samplers
+
+    def settings(self, extension: Extension) -> dict[str, Any]:
+        """The values of an extension's settings by name; one that does not fit any more is as it was at first."""
+        remembered = self.config.values()
+        values = {}
+        for one in extension.settings:
+            try:
+                values[one.name] = one.read(remembered.get(f"{extension.name}_{one.name}"), self.available())
+            except UserError:
+                values[one.name] = one.default
+        return values
+
+    def set(self, name: str, setting: str, value: Any) -> None:
+        """Remembers a setting, in force from the next job. Raises NotFound, InvalidInput."""
+        extension = self.extension(name)
+        for one in extension.settings:
+            if one.name == setting:
+                self.config.update({f"{name}_{setting}": one.read(value, self.available())})
+                return
+        raise NotFound(f"The extension {name} has no setting called {setting!r}.")
+
+    def hooks(self, name: str) -> Iterator[Hook]:
+        """The functions for one hook, in the order in which they are asked."""
+        for hook in reversed(getattr(self._manager.hook, name).get_hookimpls()):
+            yield Hook(self.extension(hook.plugin_name), hook.function, tuple(hook.argnames))
+
+    def _collect(self, name: str, **values: Any) -> Iterator[tuple[Extension, Any]]:
+        """What the extensions answer to a hook; one that raises is passed over."""
+        for hook in self.hooks(name):
+            try:
+                answer = hook(values)
+                answer = answer if name == "controls" or answer is None else tuple(answer)
+            except Exception as error:
+                hook.extension.fail(name, error)
+            else:
+                if answer is not None:
+                    yield hook.extension, answer
+
+    def _load(self, extension: Extension) -> None:
+        try:
+            module = _import(extension)
+            extension.version = str(getattr(module, "__version__", ""))
+            self._manager.register(module, extension.name)
+            callers = self._manager.get_hookcallers(module) or []
+            unknown = [caller.name for caller in callers if not caller.has_spec()]
+            if unknown:
+                raise InvalidExtension(f"there is no hook called {', '.join(unknown)}")
+            if not callers:
+                raise InvalidExtension("it has no hook")
+        except (Exception, SystemExit) as error:
+            if self._manager.has_plugin(extension.name):
+                self._manager.unregister(name=extension.name)
+            extension.fail("It was not loaded", error)
+        else:
+            extension.loaded = True
+
+
+def _found(folders: Sequence[Path]) -> Iterator[Extension]:
+    """The sub-folders that could be extensions, by name."""
+    found = {path.name: path for folder in folders if folder.is_dir() for path in folder.iterdir()
+             if path.is_dir() and path.name[0] not in "._"}
+    for name, folder in sorted(found.items()):
+        yield Extension(name, folder, _about(folder / "__init__.py"))
+
+
+def _about(file: Path) -> str:
+    """The first line of the docstring, without running anything."""
+    try:
+        text = ast.get_docstring(ast.parse(file.read_bytes())) or ""
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return ""
+    return text.strip().partition("\n")[0]
+
+
+def _import(extension: Extension) -> ModuleType:
+    """The extension as the module `extensions.<name>`. Raises whatever its code raises."""
+    file = extension.folder / "__init__.py"
+    if not file.is_file():
+        raise InvalidExtension("it has no __init__.py (extensions of AUTOMATIC1111's WebUI do not run here)")
+    name = f"extensions.{extension.name}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(file):
+        return loaded
+    for stale in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
+        del sys.modules[stale]
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(extension.folder)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

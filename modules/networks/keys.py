@@ -1,0 +1,123 @@
+"""Tensor names: Stable Diffusion's original layout (ldm) to the names of diffusers' and transformers' modules."""
+
+from __future__ import annotations
+
+from modules.networks.detect import TEXT, UNET, VAE, UNetShape, VaeShape
+
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_UNET_ENDS = {
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "input_blocks.0.0": "conv_in",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+}
+_VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+
+
+def unet_key(key: str, shape: UNetShape) -> str | None:
+    """diffusers' name of a UNet tensor whose ldm name (after `model.diffusion_model.`) is `key`; None if unknown."""
+    owner, _, leaf = key.rpartition(".")
+    if owner in _UNET_ENDS:
+        return f"{_UNET_ENDS[owner]}.{leaf}"
+    parts = key.split(".")
+    try:
+        if parts[0] == "middle_block":
+            index = int(parts[1])
+            if index == 1:
+                return _join("mid_block.attentions.0", parts[2:])
+            return _resnet(f"mid_block.resnets.{index // 2}", parts[2:])
+        block, index = int(parts[1]), int(parts[2])
+    except (IndexError, ValueError):
+        return None
+    if parts[0] == "input_blocks":
+        return _input_block(block, index, parts[3:], shape)
+    if parts[0] == "output_blocks":
+        return _output_block(block, index, parts[3:], shape)
+    return None
+
+
+def vae_key(key: str, shape: VaeShape) -> str | None:
+    """diffusers' name of an autoencoder tensor whose ldm name (after `first_stage_model.`) is `key`."""
+    parts = key.split(".")
+    if parts[0] in ("quant_conv", "post_quant_conv"):
+        return key
+    if parts[0] not in ("encoder", "decoder") or len(parts) < 3:
+        return None
+    half, kind, rest = parts[0], parts[1], parts[2:]
+    if kind == "norm_out":
+        return _join(f"{half}.conv_norm_out", rest)
+    if kind in ("conv_in", "conv_out"):
+        return key
+    if kind == "mid":
+        return _vae_middle(half, rest)
+    if kind in ("down", "up") and len(rest) > 2 and rest[0].isdecimal():
+        level = int(rest[0]) if kind == "down" else len(shape.channels) - 1 - int(rest[0])
+        where = f"{half}.{kind}_blocks.{level}"
+        if rest[1] == "block":
+            return _vae_resnet(f"{where}.resnets.{rest[2]}", rest[3:])
+        if rest[1] in ("downsample", "upsample"):
+            return _join(f"{where}.{rest[1]}rs.0", rest[2:])
+    return None
+
+
+def module_key(key: str, unet: UNetShape, vae: VaeShape) -> tuple[str, str] | None:
+    """("unet" | "vae" | "text", name inside that module) of a checkpoint's tensor; None for what is not needed.
+
+    Not needed are schedule buffers, position numbers, training averages (`model_ema.`) and a VAE's discriminator.
+    """
+    if key.startswith(UNET):
+        return "unet", unet_key(key.removeprefix(UNET), unet) or key
+    if key.startswith(VAE) and not key.startswith((VAE + "loss.", VAE + "model_ema.")):
+        return "vae", vae_key(key.removeprefix(VAE), vae) or key
+    if key.startswith(TEXT + "text_model.") and not key.endswith("position_ids"):
+        return "text", key.removeprefix(TEXT + "text_model.")
+    return None
+
+
+def _input_block(block: int, index: int, rest: list[str], shape: UNetShape) -> str | None:
+    level, layer = divmod(block - 1, shape.blocks + 1)
+    where = f"down_blocks.{level}"
+    if rest[:1] == ["op"]:
+        return _join(f"{where}.downsamplers.0.conv", rest[1:])
+    if index == 1:
+        return _join(f"{where}.attentions.{layer}", rest)
+    return _resnet(f"{where}.resnets.{layer}", rest)
+
+
+def _output_block(block: int, index: int, rest: list[str], shape: UNetShape) -> str | None:
+    level, layer = divmod(block, shape.blocks + 1)
+    where = f"up_blocks.{level}"
+    if rest[:1] == ["conv"]:
+        return _join(f"{where}.upsamplers.0.conv", rest[1:])
+    if index == 1:
+        return _join(f"{where}.attentions.{layer}", rest)
+    return _resnet(f"{where}.resnets.{layer}", rest)
+
+
+def _vae_middle(half: str, rest: list[str]) -> str | None:
+    if rest[0] in ("block_1", "block_2"):
+        return _vae_resnet(f"{half}.mid_block.resnets.{int(rest[0][-1]) - 1}", rest[1:])
+    if rest[0] == "attn_1" and len(rest) > 1 and rest[1] in _VAE_ATTENTION:
+        return _join(f"{half}.mid_block.attentions.0.{_VAE_ATTENTION[rest[1]]}", rest[2:])
+    return None
+
+
+def _vae_resnet(where: str, rest: list[str]) -> str:
+    return _join(where, ["conv_shortcut" if part == "nin_shortcut" else part for part in rest])
+
+
+def _resnet(where: str, rest: list[str]) -> str | None:
+    name = _RESNET.get(".".join(rest[:-1]))
+    return f"{where}.{name}.{rest[-1]}" if name else None
+
+
+def _join(where: str, rest: list[str]) -> str:
+    return ".".join([where, *rest])

@@ -1,0 +1,76 @@
+"""Words to context: parse the weights, cut into chunks, run CLIP on each, apply the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from modules.errors import InvalidInput
+from modules.networks.text.chunks import Chunk, chunk, old_chunk
+from modules.networks.text.clip_tokenizer import Encode, bracket_weights
+from modules.text.prompt import parse_attention
+
+EMPHASIS = ("Original", "No norm", "Ignore", "None", "Old")  # Old: WebUI's use_old_emphasis_implementation
+
+
+class TextEncoder:
+    """CLIP's text model and its tokenizer."""
+
+    def __init__(self, clip: nn.Module, encode: Encode, device: torch.device) -> None:
+        self.clip = clip
+        self.device = device
+        self._encode = encode
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
+        """Context for texts without schedules and AND. Shape (texts, 77 * chunks, channels), float32.
+
+        All texts get as many chunks as the longest; the others are filled up with empty chunks.
+
+        Args:
+            clip_skip: 1 for the last layer, 2 for the one before ...; the final norm is applied in every case.
+            emphasis: one of `EMPHASIS`.
+            comma_backtrack: see `chunks.chunk`.
+
+        Raises:
+            InvalidInput: an unknown emphasis, or more layers to skip than there are.
+        """
+        if emphasis not in EMPHASIS:
+            known = ", ".join(EMPHASIS)
+            raise InvalidInput(f'There is no emphasis mode "{emphasis}"; there are {known}.', field="emphasis")
+        lines = [self._chunks(text, emphasis, comma_backtrack) for text in texts]
+        longest = max(len(line) for line in lines)
+        columns = [[line[i] if i < len(line) else Chunk() for line in lines] for i in range(longest)]
+        return torch.cat([self._encode_column(column, clip_skip, emphasis) for column in columns], dim=1)
+
+    def _chunks(self, text: str, emphasis: str, comma_backtrack: int) -> list[Chunk]:
+        if emphasis == "Old":
+            return [old_chunk(text, self._encode, bracket_weights())]
+        parts = [(text, 1.0)] if emphasis == "None" else parse_attention(text)
+        return chunk(parts, self._encode, comma_backtrack)
+
+    def _encode_column(self, column: Sequence[Chunk], clip_skip: int, emphasis: str) -> Tensor:
+        """One chunk of each text. Shape (texts, 77, channels)."""
+        padded = [chunk.padded() for chunk in column]
+        z = self._run_clip(torch.tensor([tokens for tokens, _ in padded], device=self.device), clip_skip)
+        if emphasis in ("Ignore", "None"):
+            return z
+        weights = torch.tensor([weights for _, weights in padded], device=self.device)
+        weighted = z * weights[:, :, None]
+        if emphasis == "No norm":
+            return weighted
+        return weighted * (z.mean() / weighted.mean())
+
+    def _run_clip(self, tokens: Tensor, clip_skip: int) -> Tensor:
+        clip = cast(Any, self.clip)
+        if clip_skip <= 1:
+            return cast(Tensor, clip(input_ids=tokens).last_hidden_state)
+        layers = clip.config.num_hidden_layers
+        if clip_skip > layers:
+            message = f"Clip skip is {clip_skip}, but this checkpoint's text encoder has only {layers} layers."
+            raise InvalidInput(message, field="CLIP_stop_at_last_layers")
+        hidden = clip(input_ids=tokens, output_hidden_states=True).hidden_states
+        return cast(Tensor, clip.final_layer_norm(hidden[-clip_skip]))

@@ -1,0 +1,138 @@
+"""The UNet: diffusers' network built from a shape, with WebUI's way of joining sizes that do not divide by 8, and with
+parts of our own that compute the same numbers and touch memory less often."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modules.networks.detect import UNetShape
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+
+class Upsample(nn.Module):
+    """Doubles the size, then convolves, then cuts or stretches to the skip connection's size.
+
+    diffusers resizes to the skip's size before the convolution and gets other numbers (WebUI:
+    `sd_hijack_unet.TorchHijackForUnet.cat`).
+    """
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, output_size: tuple[int, int] | None = None) -> Tensor:
+        """x (B, C, h, w) -> (B, C, 2h, 2w); or (B, C, *output_size), which diffusers passes for odd sizes."""
+        x = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        if output_size is None or tuple(x.shape[-2:]) == tuple(output_size):
+            return x
+        return F.interpolate(x, size=tuple(output_size), mode="nearest")
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a connection past them, told of the time between them (Ho et al. 2020, appendix B).
+
+    diffusers' block without its copies, choices and divisions by 1.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.norm1, self.conv1, self.time_emb_proj = block.norm1, block.conv1, block.time_emb_proj
+        self.norm2, self.conv2, self.conv_shortcut = block.norm2, block.conv2, block.conv_shortcut
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, temb: Tensor) -> Tensor:
+        """x (B, C, h, w), temb (B, T), the time's embedding -> (B, C', h, w)."""
+        hidden = self.conv1(F.silu(self.norm1(x), inplace=True))  # (B, C', h, w)
+        hidden += self.time_emb_proj(F.silu(temb))[:, :, None, None]
+        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
+        hidden += x if self.conv_shortcut is None else self.conv_shortcut(x)
+        return cast(Tensor, hidden)
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the cells of a picture, beside a connection past them (Rombach et al. 2022, appendix E).
+
+    diffusers' block, which leaves channels last in memory, as the convolutions give and want them.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.norm, self.proj_in, self.proj_out = block.norm, block.proj_in, block.proj_out
+        self.transformer_blocks = block.transformer_blocks
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
+        """x (B, C, h, w), context (B, tokens, context channels) -> (B, C, h, w), alone in a tuple."""
+        height = x.shape[2]
+        cells = self.proj_in(self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (B, h * w, C)
+        for block in self.transformer_blocks:
+            cells = block(cells, encoder_hidden_states=encoder_hidden_states)
+        hidden = self.proj_out(cells.unflatten(1, (height, -1)).permute(0, 3, 1, 2))
+        hidden += x
+        return (hidden,)
+
+
+class GatedLinear(nn.Module):
+    """A linear layer of twice the width, one half multiplied by the GELU of the other (GEGLU, Shazeer 2020).
+
+    It takes some rows at a time, so that the double width stays in the processor's cache. For whole pictures diffusers'
+    layer writes it to memory and reads it again for each of the operations. It is as many rows each time, the last time
+    with some of those before where they do not divide: a packed weight's order depends on their number.
+    """
+
+    MOST_ROWS = 512
+
+    def __init__(self, proj: nn.Linear) -> None:
+        super().__init__()
+        self.proj = proj
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, tokens, C) -> (B, tokens, C'), C' half of the layer's width."""
+        tokens = x.flatten(0, -2)
+        result = x.new_empty(len(tokens), self.proj.out_features // 2)
+        times = math.ceil(len(tokens) / self.MOST_ROWS) if x.device.type == "cpu" else 1
+        rows = math.ceil(len(tokens) / times)
+        for start in range(0, len(tokens), rows):
+            part = slice(min(start, len(tokens) - rows), start + rows)
+            value, gate = self.proj(tokens[part]).chunk(2, dim=-1)
+            torch.mul(value, F.gelu(gate), out=result[part])
+        return result.view(*x.shape[:-1], -1)
+
+
+def build_unet(shape: UNetShape) -> UNet2DConditionModel:
+    """The network without weights; call it under `torch.device("meta")`."""
+    from diffusers.models.attention import FeedForward
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    down = ["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in shape.attention]
+    up = ["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(shape.attention)]
+    unet = UNet2DConditionModel(
+        in_channels=shape.in_channels,
+        out_channels=4,
+        block_out_channels=shape.channels,
+        layers_per_block=shape.blocks,
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        transformer_layers_per_block=shape.transformer_layers,
+        cross_attention_dim=shape.context_channels,
+        attention_head_dim=shape.heads,  # diffusers' name for the number of heads
+        norm_num_groups=shape.norm_groups,
+    )
+    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+        block.resnets = nn.ModuleList(Residual(resnet) for resnet in block.resnets)
+        if hasattr(block, "attentions"):
+            block.attentions = nn.ModuleList(SpatialTransformer(attention) for attention in block.attentions)
+        if getattr(block, "upsamplers", None) is not None:
+            block.upsamplers = nn.ModuleList(Upsample(sampler.conv) for sampler in block.upsamplers)
+    for layer in unet.modules():
+        if isinstance(layer, FeedForward):
+            layer.net[0] = GatedLinear(cast(nn.Linear, layer.net[0].proj))
+    return cast("UNet2DConditionModel", unet)

@@ -1,0 +1,157 @@
+"""Small masks: classic DDIM inpainting whose network works on a window around the mask at most steps.
+
+The mask blend fixes the kept part of x at every step in advance: the original with its initial noise, at the noise
+level of the step. So the network's activations there are computed at a few steps, the keyframes, on the whole picture,
+and interpolated between them. A keyframe is computed before the walk reaches it: its kept part is known, and its
+painted part is guessed by one long DDIM step from the present x. Steps between keyframes may reuse the deep features of
+the step before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from modules.sampling.guidance import GuidedDenoiser
+from modules.sampling.mask import BeforeStep
+from modules.sampling.solvers.ddim import TimeStep
+from modules.sampling.types import Box, Window, per_image
+
+MARGIN = 2
+"""Cells of context around the painted ones."""
+SHALLOW = 0.4
+"""The work of a step without the network's deep levels, as a share."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How a run saves. More whole passes keep closer to the dense picture (benchmarks/README.md)."""
+
+    keyframes: int
+    """Whole passes."""
+    reuse: int
+    """Of so many steps inside the window one computes the network's deep levels anew."""
+    worth_it: float
+    """The share of the dense work above which the run stays dense."""
+
+
+AUTO = Budget(keyframes=4, reuse=1, worth_it=0.7)
+STRONG = Budget(keyframes=3, reuse=2, worth_it=0.75)
+TINY = Budget(keyframes=2, reuse=3, worth_it=0.75)
+TINY_AREA = 0.0125
+"""Up to this share of the cells, strong takes them for a speck, which the rest of the picture hardly feels."""
+
+
+def budget_for(mode: str, paint: Tensor) -> Budget:
+    """What the option `small_mask`, auto or strong, means for paint (1, 1, h, w)."""
+    if mode == "auto":
+        return AUTO
+    return TINY if float(paint.mean()) <= TINY_AREA else STRONG
+
+
+def painted_box(paint: Tensor) -> Box | None:
+    """The cells of paint (1, 1, h, w) above 0, with a margin; None where there are none."""
+    rows, columns = paint[0, 0].amax(1).nonzero(), paint[0, 0].amax(0).nonzero()
+    if not len(rows):
+        return None
+    height, width = paint.shape[2:]
+    return (max(int(columns[0]) - MARGIN, 0), max(int(rows[0]) - MARGIN, 0),
+            min(int(columns[-1]) + 1 + MARGIN, width), min(int(rows[-1]) + 1 + MARGIN, height))
+
+
+def keyframes(steps: int, count: int) -> list[int]:
+    """`count` of the steps 0 to steps - 1: the first, and others evenly spread, so that half a gap is left behind the
+    last. There what it left is held: near the end the picture changes little."""
+    return [int(i * steps / (count - 0.5)) for i in range(count)]
+
+
+def work_share(window: Box, size: tuple[int, int], steps: int, how: Budget) -> float:
+    """The network's work as a share of the dense run's, going by the number of cells."""
+    area = (window[2] - window[0]) * (window[3] - window[1]) / (size[0] * size[1])
+    deep = math.ceil((steps - 1) / how.reuse)
+    return (how.keyframes + area * (deep + (steps - 1 - deep) * SHALLOW)) / steps
+
+
+class WindowedDenoiser:
+    """A `GuidedDenoiser` for the steps of one run, at most of which the network sees the window only.
+
+    Outside the window its answer is the noise that is in x there.
+    """
+
+    def __init__(self, denoise: GuidedDenoiser, window: Window, steps: Sequence[TimeStep], how: Budget,
+                 before_step: BeforeStep, noise: Tensor) -> None:
+        """`before_step` blends the original in, whose noise is `noise` (B, 4, h, w)."""
+        self._denoise, self._window, self._steps = denoise, window, steps
+        self._keyframes, self._reuse = keyframes(len(steps), how.keyframes), how.reuse
+        self._before_step, self._noise = before_step, noise
+        self._before: list[Any] = []  # what the keyframe before left, for each pass of a guided call
+        self._after: list[Any] = []  # and the keyframe ahead
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (B, 4, h, w), t (B,) -> eps (B, 4, h, w)."""
+        number = self._denoise.next_call(t)
+        if number == 0:
+            eps, self._after = self._whole(x, t, 0)
+        else:
+            eps = self._inside(x, t, number)
+        if number in self._keyframes:
+            self._before = self._after
+            if number != self._keyframes[-1]:
+                self._after = self._look_ahead(x, eps, number)
+        return eps
+
+    def close(self) -> None:
+        """Gives the window's memory back."""
+        self._window.close()
+
+    def _look_ahead(self, x: Tensor, eps: Tensor, number: int) -> list[Any]:
+        """What the next keyframe leaves, its painted part guessed by one long step from step `number`."""
+        ahead = self._keyframes[self._keyframes.index(number) + 1]
+        here, there = self._steps[number], self._steps[ahead]
+        guess, _ = TimeStep(here.t, there.t, here.alpha_bar, there.alpha_bar).move(x, eps)
+        guess = self._before_step(guess, there.alpha_bar)
+        return self._whole(guess, per_image(guess, there.t), ahead)[1]
+
+    def _whole(self, x: Tensor, t: Tensor, call: int) -> tuple[Tensor, list[Any]]:
+        left: list[Any] = []
+
+        def predict(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+            eps, memory = self._window.whole(x, t, context)
+            left.append(memory)
+            return eps
+
+        return self._denoise.guided(x, t, call, predict), left
+
+    def _inside(self, x: Tensor, t: Tensor, number: int) -> Tensor:
+        last = max(keyframe for keyframe in self._keyframes if keyframe < number)
+        following = next((keyframe for keyframe in self._keyframes if keyframe >= number), None)
+        share = (number - last) / (following - last) if following else 0.0
+        predict = self._window.inside(self._before, self._after, share, deep=(number - 1) % self._reuse == 0)
+        left, top, right, bottom = self._window.box
+        eps = self._noise.clone()
+        eps[:, :, top:bottom, left:right] = self._denoise.guided(x, t, number, predict)
+        return eps
+
+
+def windowed_denoiser(denoise: GuidedDenoiser, mode: str, paint: Tensor, steps: Sequence[TimeStep],
+                   before_step: BeforeStep, noise: Tensor) -> WindowedDenoiser | None:
+    """A denoiser for `steps` that saves, or None where it would not pay. paint (1, 1, h, w), noise (B, 4, h, w)."""
+    if mode == "off" or denoise.refining:
+        return None
+    box, size = painted_box(paint), (paint.shape[3], paint.shape[2])
+    how = budget_for(mode, paint)
+    if box is None or len(steps) <= how.keyframes:
+        return None
+    window = denoise.model.window(box, size)
+    if window is None:
+        return None
+    share = work_share(window.box, size, len(steps), how)
+    if share > how.worth_it:
+        window.close()
+        return None
+    denoise.work = share
+    return WindowedDenoiser(denoise, window, steps, how, before_step, noise)

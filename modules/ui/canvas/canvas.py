@@ -1,0 +1,211 @@
+"""The mask canvas: a picture, what is painted over it, and tools for that. Built on gr.HTML, without a build step."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio import processing_utils
+from gradio.data_classes import FileData, GradioModel
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from modules.errors import InvalidInput
+from modules.imaging.modes import to_rgb
+from modules.ui.page.component import WithoutStub
+
+ASSETS = Path(__file__).parent
+SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "screen", "colours", "selecting",
+           "strokes", "commands", "pictures", "files", "value", "memory", "start")
+"""The parts of the page's script. Gradio runs them as the body of one function with `element`, `props`, `upload` and
+`watch`, so they share their names."""
+PNG_PREFIX = "data:image/png;base64,"
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
+MAX_PIXELS = 64 * 2**20
+
+
+class CanvasValue(GradioModel):
+    """What travels between page and server.
+
+    `mask` (grey) and `paint` (RGBA) are PNGs as data URLs; `size` is the (width, height) in which the page shows the
+    picture; `loading` says that it is still on its way to the server. `as_step` goes to the page only: Undo there
+    brings back what it showed before.
+    """
+
+    image: FileData | None = None
+    mask: str | None = None
+    paint: str | None = None
+    size: tuple[int, int] | None = None
+    loading: bool = False
+    as_step: bool = False
+
+
+@dataclass(frozen=True)
+class MaskData:
+    """A picture and what is painted over it.
+
+    `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; `paint` holds colours, RGBA of
+    the same size, alpha 0 where there are none. Both are None where nothing is painted.
+    `path` is the uploaded file. `loading` says that there is a picture on the page which the server does not have yet,
+    `problem` why there is one that cannot be used. `as_step` makes a value sent to the page a step for Undo.
+    """
+
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    paint: Image.Image | None = None
+    path: Path | None = None
+    loading: bool = False
+    problem: str = ""
+    as_step: bool = False
+
+    def chosen(self) -> Image.Image:
+        """`image`. Raises InvalidInput when it is not there."""
+        if self.loading:
+            raise InvalidInput("The picture is still being uploaded; try again in a moment.", field="init_images")
+        if self.image is None:
+            raise InvalidInput(self.problem or "Choose a picture first.", field="init_images")
+        return self.image
+
+
+class MaskCanvas(gr.HTML, metaclass=WithoutStub):
+    """Shows a picture and lets people paint a mask on it. Its value in Python is a `MaskData`.
+
+    `canvas_id` is the name under which the browser remembers picture and painting over a reload. On a `sketch` one
+    only colours are painted.
+    """
+
+    data_model = CanvasValue
+
+    def __init__(self, value: MaskData | Image.Image | Path | None = None, *, canvas_id: str = "canvas",
+                 sketch: bool = False, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
+        self.max_pixels = max_pixels
+        super().__init__(
+            value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
+            js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
+            sketch=str(sketch).lower(), **kwargs)
+
+    def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
+        """Picture and mask from the page, or what is wrong with them: the small previews ask for a picture too, and
+        only who wants to make something of it is to be told."""
+        if payload is None or payload.image is None:
+            return MaskData(loading=payload is not None and payload.loading)
+        path = Path(payload.image.path)
+        try:
+            image = open_picture(path, self.max_pixels, payload.size)
+            mask = decode_mask(payload.mask, image.size) if payload.mask else None
+            paint = decode_paint(payload.paint, image.size) if payload.paint else None
+        except InvalidInput as error:
+            return MaskData(problem=error.message)
+        return MaskData(image, mask, paint, path)
+
+    def postprocess(self, value: MaskData | Image.Image | Path | None) -> CanvasValue:  # type: ignore[override]
+        """What the page is to show. A Path must come from our own code, never from a client: its file is published."""
+        if value is None:
+            return CanvasValue()
+        if not isinstance(value, MaskData):
+            value = MaskData(image=value) if isinstance(value, Image.Image) else MaskData(path=value)
+        if value.path is None and value.image is None:
+            return CanvasValue()
+        path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
+        try:
+            image = open_picture(path, self.max_pixels)
+        except InvalidInput as error:  # past every handler of ours
+            raise gr.Error(error.message, title="", print_exception=False) from error
+        cached = processing_utils.save_file_to_cache(path, cache_dir=self.GRADIO_CACHE)
+        return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size, as_step=value.as_step,
+                           mask=encode_mask(value.mask) if value.mask else None,
+                           paint=_data_url(value.paint.convert("RGBA")) if value.paint else None)
+
+    def api_info(self) -> dict[str, Any]:
+        return CanvasValue.model_json_schema()
+
+    def example_payload(self) -> Any:
+        return CanvasValue().model_dump()
+
+    def example_value(self) -> Any:
+        return None
+
+
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int, int] | None = None) -> Image.Image:
+    """Reads a picture upright, as RGB or RGBA with its `info`.
+
+    `shown_size` is the size in which a browser shows it: browsers differ in whether they obey an orientation tag
+    outside JPEG, and the mask belongs to the picture as it was shown. Raises InvalidInput.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=PICTURE_FORMATS) as raw:
+                _check_pixels(raw.size, max_pixels)
+                raw.load()
+                upright = ImageOps.exif_transpose(raw)
+                if shown_size is not None and upright.size != shown_size and raw.size == shown_size:
+                    upright = raw.copy()
+    except Image.DecompressionBombError as error:
+        raise InvalidInput(f"The picture has more than {max_pixels / 1e6:.0f} million pixels, which is the most.",
+                             field="image") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InvalidInput("This file is not a picture that can be read.", field="image") from error
+    if shown_size is not None and upright.size != shown_size:
+        raise InvalidInput("The picture has another size than the page says; choose it again.", field="image")
+    return to_rgb(upright)
+
+
+def decode_mask(data_url: str, size: tuple[int, int]) -> Image.Image | None:
+    """The mask in a data URL: mode "L", 255 = paint, of `size`; None when it is all 0. Raises InvalidInput."""
+    grey = _decode_png(data_url, size, "mask", longest=2).convert("L")
+    return grey if grey.getbbox() else None
+
+
+def decode_paint(data_url: str, size: tuple[int, int]) -> Image.Image | None:
+    """The colours in a data URL: RGBA of `size`; None when all of it is transparent. Raises InvalidInput."""
+    colours = _decode_png(data_url, size, "paint", longest=6).convert("RGBA")
+    return colours if colours.getchannel("A").getbbox() else None
+
+
+def _decode_png(data_url: str, size: tuple[int, int], field: str, *, longest: int) -> Image.Image:
+    """A layer's PNG, of `size` and at most about `longest` characters a pixel."""
+    name = {"mask": "mask", "paint": "colour layer"}[field]
+    if not data_url.startswith(PNG_PREFIX) or len(data_url) > 4096 + longest * size[0] * size[1]:
+        raise InvalidInput(f"The {name} is not a PNG.", field=field)
+    try:
+        data = base64.b64decode(data_url[len(PNG_PREFIX):], validate=True)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as layer:
+            if layer.size != size:
+                raise InvalidInput(f"The {name} has another size than the picture.", field=field)
+            layer.load()
+            return layer
+    except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError,
+            SyntaxError) as error:
+        raise InvalidInput(f"The {name} is not a PNG that can be read.", field=field) from error
+
+
+def encode_mask(mask: Image.Image) -> str:
+    """A mask as the data URL that the page reads."""
+    return _data_url(mask.convert("L"))
+
+
+def _data_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return PNG_PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise InvalidInput(f"The picture has {size[0]}x{size[1]} pixels; {max_pixels / 1e6:.0f} million is the most.",
+                             field="image")
+
+
+def _save_picture(image: Image.Image | None, folder: str) -> Path:
+    assert image is not None
+    return Path(processing_utils.save_pil_to_cache(image, cache_dir=folder, format="png"))
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")

@@ -1,0 +1,84 @@
+"""What the controls of the tabs begin with. It is remembered in `config.json` under `ui_defaults`, by the names of the
+controls; the options that have a control too begin with what is in force."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from modules.base.config import Config
+from modules.errors import InvalidInput
+from modules.request import MASKED_CONTENT
+from modules.request.options import Options, Table, option
+from modules.settings import Settings
+from modules.ui.controls.request_panel import AREAS, RESIZE_MODES, Panel
+
+log = logging.getLogger(__name__)
+
+KEY = "ui_defaults"
+LARGEST = {"width": "max_size", "height": "max_size", "n_iter": "max_count", "batch_size": "max_batch"}
+"""Controls that a flag limits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults(Table):
+    """The controls of every tab that has them."""
+
+    tab: str = option("inpaint", "Tab at the start", choices=("txt2img", "img2img", "inpaint"))
+    sampler: str = option("DDIM", "Sampling method")
+    scheduler: str = option("Automatic", "Schedule type")
+    steps: int = option(20, "Sampling steps", low=1, high=150)
+    cfg_scale: float = option(7.0, "CFG Scale", "7 follows what the checkpoint is made for.", low=1, high=30)
+    width: int = option(512, "Width", "512 follows the size that the checkpoint is made for.", low=64, high=8192)
+    height: int = option(512, "Height", "512 follows the size that the checkpoint is made for.", low=64, high=8192)
+    n_iter: int = option(1, "Batch count", low=1, high=1000)
+    batch_size: int = option(1, "Batch size", low=1, high=8)
+    denoising_strength: float = option(0.75, "Denoising strength", "In img2img and inpaint.", low=0, high=1)
+    hr_denoising_strength: float = option(0.7, "Denoising strength of Hires. fix", low=0, high=1)
+    resize_mode: str = option("Just resize", "Resize mode", choices=tuple(RESIZE_MODES))
+    mask_blur: int = option(4, "Mask blur", "In pixels.", low=0, high=64)
+    masked_content: str = option("original", "Masked content", choices=tuple(MASKED_CONTENT))
+    only_masked: str = option("Whole picture", "Inpaint area", choices=tuple(AREAS))
+    only_masked_padding: int = option(32, "Only masked padding, pixels", low=0, high=256)
+    negative_prompt: str = option("", "Negative prompt", "What you never want to see.")
+
+
+def remembered(config: Config, settings: Settings) -> Defaults:
+    """The defaults in force: those of the file that fit, and for the others those of the program."""
+    defaults = Defaults()
+    for name, value in _kept(config).items():
+        try:
+            defaults = checked(defaults.replaced({name: value}), settings)
+        except InvalidInput as error:
+            log.warning("%s of %s: %s", KEY, settings.config_file.name, error.message)
+    return defaults
+
+
+def entries(config: Config, settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file is to say under `KEY` after `changes`. Raises InvalidInput naming the control that does not fit."""
+    defaults = checked(remembered(config, settings).replaced(changes), settings)
+    return {**_kept(config), **{name: value for name, value in asdict(defaults).items() if name in changes}}
+
+
+def checked(defaults: Defaults, settings: Settings) -> Defaults:
+    """`defaults`, if the flags allow them. Raises InvalidInput."""
+    for name, flag in LARGEST.items():
+        value, largest = getattr(defaults, name), getattr(settings, flag)
+        if value > max(largest, getattr(Defaults(), name)):
+            raise InvalidInput(f"The option {name} is at most {largest}, not {value}.", field=name)
+    return defaults
+
+
+def starts(panel: Panel, options: Options, defaults: Defaults) -> dict[str, Any]:
+    """The values that the panel's widgets begin with, for those that a setting speaks of."""
+    values = {item.name: getattr(table, item.name) for table in (options, defaults) for item in fields(table)}
+    if not panel.from_picture:
+        values["denoising_strength"] = defaults.hr_denoising_strength
+    return {name: values[name] for name in panel.widgets if name in values}
+
+
+def _kept(config: Config) -> dict[str, Any]:
+    kept = config.values().get(KEY)
+    return kept if isinstance(kept, dict) else {}

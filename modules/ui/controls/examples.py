@@ -1,0 +1,34 @@
+"""A strip of example prompts and known words that go into the prompt when clicked."""
+
+from __future__ import annotations
+
+import gradio as gr
+from gradio.components import Component
+
+from modules.ui.page.events import AT_ONCE
+
+TEMPLATE = """<div class="examples" data-count="{{value.length}}">
+{{#each value}}<button type="button" lang="{{this.language}}" data-kind="{{this.kind}}">
+{{this.text}}</button>{{/each}}</div>"""
+
+ON_LOAD = """element.addEventListener("click", (event) => {
+    const example = event.target.closest("button");
+    if (example) trigger("click", {text: example.textContent.trim(), kind: example.dataset.kind});
+});"""
+
+
+def examples(tab: str) -> gr.HTML:
+    """The strip, empty and invisible until it has a value: a list of {kind: "example" or "word",
+    language, text}. The style shows those in the language of the page."""
+    return gr.HTML([], html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False,
+                   elem_id=f"{tab}_examples", elem_classes="examples-strip")
+
+
+def connect(strip: gr.HTML, prompt: Component) -> None:
+    """Wires the clicks."""
+    strip.click(pick, prompt, prompt, **AT_ONCE)
+
+
+def pick(prompt: str, event: gr.EventData) -> str:
+    """The prompt after a click: an example replaces it, a word is added."""
+    return f"{prompt} {event.text}".strip() if event.kind == "word" else str(event.text)

@@ -1,0 +1,174 @@
+"""A parameters text into a tab's controls, and in words what of it cannot be had here."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from modules.engine.engine import Engine
+from modules.errors import NotFound, UserError
+from modules.request.options import Options
+from modules.text import infotext
+from modules.text.styles import load_styles
+from modules.ui.controls import scripts
+from modules.ui.controls.numbers import Number, Slider, limits
+from modules.ui.controls.request_panel import Panel
+
+SENT = ("prompt", "negative_prompt", "steps", "cfg_scale", "width", "height", "seed")
+MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked area padding", "Masked content",
+             "Soft inpainting enabled", "Mask noise", "Small masks"}
+MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
+               "soft")
+
+
+def is_parameters(text: str | None) -> bool:
+    """Whether `text` has the line of keys and values that makes it a parameters text."""
+    return "Steps" in infotext.parse(text or "")
+
+
+def send_along(text: str, panel: Panel, *, locked: bool) -> list[Any]:
+    """An update for each of the panel's widgets with what goes along with a result, as in WebUI: prompts, steps, CFG
+    scale, size and seed. The rest of the panel stays as it was. Raises InvalidInput as `paste`."""
+    parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
+    fields = infotext.to_changes(parameters).fields
+    values = {name: fields[name] for name in SENT if name in fields} | {"styles": parameters.get("Styles array", [])}
+    _check_ranges(values, panel, [])
+    return panel.updates(values, locked=locked)
+
+
+def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[list[Any], str]:
+    """(an update for each of the panel's widgets, a note in HTML about what is not taken over).
+
+    The checkpoint stays what it is; the note names the text's. Styles that the prompts contain are chosen instead of
+    written out. Raises InvalidInput when the file of styles cannot be read.
+    """
+    parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
+    changes = infotext.to_changes(parameters, scripts=engine.scripts)
+    fields, problems = dict(changes.fields), list(changes.unsupported)
+    if not infotext.pairs(text).keys() & MASK_KEYS:  # it says nothing of a mask
+        fields = {name: value for name, value in fields.items() if name not in MASK_FIELDS}
+    fields["styles"] = parameters.get("Styles array", [])
+    _check_sampler(fields, problems, engine)
+    _check_upscaler(fields, problems, engine)
+    _check_checkpoints(fields, problems, engine)
+    options = _check_faces(_options(changes.options, problems), problems, engine)
+    fields["overrides"] = [f"{key}: {getattr(options, name)}" for key, name in infotext.OPTION_KEYS.items()
+                           if name not in panel.widgets and getattr(options, name) != getattr(engine.options, name)]
+    values = fields | {name: getattr(options, name) for name in changes.options}
+    values |= scripts.choices_of(changes.fields["script"], changes.fields["always_on"], panel, engine)
+    _check_ranges(values, panel, problems)
+    return panel.updates(values, locked=locked), _note(parameters, problems, fields["overrides"], engine)
+
+
+def _options(found: Mapping[str, Any], problems: list[str]) -> Options:
+    """The text's strings as options; those that do not fit are left out and named as the page names them."""
+    options = Options()
+    for name, value in found.items():
+        try:
+            options = options.replaced({name: value})
+        except UserError as error:
+            label = Options.__dataclass_fields__[name].metadata["label"]
+            problems.append(error.message.replace(f"option {name} ", f"option {label} "))
+    return options
+
+
+def _check_sampler(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
+    """Sampler and schedule by our names ("DPM++ 2M Karras" is two); those that we lack stay what they are."""
+    from modules.sampling import registry
+
+    for sampler, scheduler, usual in (("sampler", "scheduler", "DDIM"), ("hr_sampler", "hr_scheduler", "")):
+        try:
+            found, schedule = registry.resolve(fields.get(sampler) or "DDIM", fields.get(scheduler) or "",
+                                               engine.samplers)
+        except UserError as error:
+            problems.append(error.message)
+            fields.pop(sampler, None)
+            fields.pop(scheduler, None)
+            continue
+        if fields.get(sampler):
+            fields[sampler] = found.name
+            fields[scheduler] = schedule if fields.get(scheduler) or usual or schedule != "Automatic" else ""
+
+
+def _check_upscaler(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
+    from modules.generation.hires import check_upscaler
+
+    if not fields["enable_hr"] or "hr_upscaler" not in fields:
+        return
+    try:
+        check_upscaler(fields["hr_upscaler"], engine.upscalers)
+    except UserError as error:
+        problems.append(error.message)
+        del fields["hr_upscaler"]
+
+
+def _check_checkpoints(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
+    """Hires checkpoint and refiner as the dropdowns name them."""
+    for name, label in (("hr_checkpoint", "Hires checkpoint"), ("refiner_checkpoint", "Refiner")):
+        if not fields.get(name):
+            continue
+        try:
+            fields[name] = engine.catalog.find(fields[name]).filename
+        except NotFound:
+            problems.append(f"{label}: {fields[name]}")
+            fields[name] = ""
+
+
+def _check_faces(options: Options, problems: list[str], engine: Engine) -> Options:
+    """Without face restoration where its model is not here."""
+    if not options.face_restoration:
+        return options.replaced({"face_restoration_model": engine.options.face_restoration_model})
+    try:
+        return options.replaced({"face_restoration_model":
+                                 engine.restorers.full_name(options.face_restoration_model)})
+    except UserError:
+        problems.append(f"Face restoration: {options.face_restoration_model}")
+        return options.replaced({"face_restoration": False,
+                                 "face_restoration_model": engine.options.face_restoration_model})
+
+
+def _check_ranges(values: dict[str, Any], panel: Panel, problems: list[str]) -> None:
+    """Controls of numbers refuse what lies outside them, so such a value becomes the nearest, and is named."""
+    for name, value in values.items():
+        widget = panel.widgets.get(name)
+        if not isinstance(widget, Slider | Number) or not isinstance(value, int | float):
+            continue
+        low, high = limits(widget)
+        values[name] = min(max(value, low), high)
+        if values[name] != value:
+            problems.append(f"{widget.label}: {_written(value)} (here {_written(values[name])})")
+
+
+def _written(number: float) -> str:
+    """7 for 7.0; a seed with all its digits."""
+    return f"{number:g}" if isinstance(number, float) else str(number)
+
+
+def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[str], engine: Engine) -> str:
+    """What a person should know after pasting; empty when all of the text is in force."""
+    sentences = [_checkpoint_hint(parameters, engine)]
+    if problems:
+        sentences.append("Not taken over: " + " · ".join(problems))
+    if overrides:
+        sentences.append("Under Advanced, Override settings: " + "; ".join(overrides) + ".")
+    paragraphs = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences if sentence)
+    return f'<div class="pasted" role="status">{paragraphs}</div>' if paragraphs else ""
+
+
+def _checkpoint_hint(parameters: Mapping[str, Any], engine: Engine) -> str:
+    """Names the checkpoint of the text when another one is in use."""
+    name, digits = parameters.get("Model"), parameters.get("Model hash")
+    if not name and not digits:
+        return ""
+    wanted = " ".join(part for part in (name, f"[{digits}]" if digits else "") if part)
+    try:
+        used = engine.files_of(engine.options)[0]
+    except NotFound:
+        used = None
+    if used and (used.shorthash == digits if used.shorthash and digits else used.name == name):
+        return ""
+    for file in engine.catalog.checkpoints():
+        if file.shorthash == digits if file.shorthash and digits else file.name == name:
+            return f"Made with the checkpoint {wanted}: to use it, choose {file.filename} at the top."
+    return f"Made with the checkpoint {wanted}, which is not here; the one at the top is used."

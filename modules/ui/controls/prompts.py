@@ -1,0 +1,101 @@
+"""The prompt boxes of a tab and what belongs to them: token counters and styles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from modules.text.styles import Style, apply_styles, load_styles, save_style
+from modules.ui.controls.request_panel import Panel, tool_button
+from modules.ui.controls.token_counter import counted, counter
+from modules.ui.page.events import AT_ONCE, QUIET
+from modules.ui.page.messages import told
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The widgets that are no part of a request."""
+
+    counters: tuple[gr.HTML, gr.HTML]
+    apply: gr.Button
+    edit: gr.Button
+    refresh: gr.Button
+    saving: gr.Row
+    style_name: gr.Textbox
+    save: gr.Button
+
+
+def draw(panel: Panel) -> Prompts:
+    """Prompt and negative prompt, each with its counter, and the styles under them."""
+    with gr.Column(elem_classes="prompt-box"):
+        panel.add("prompt", gr.Textbox(label="Prompt", lines=3, max_lines=8, elem_id=panel.elem_id("prompt"),
+                                       placeholder="What you want to see (Ctrl+Enter generates)"))
+        positive = counter(panel.elem_id("token_counter"))
+    with gr.Column(elem_classes="prompt-box"):
+        panel.add("negative_prompt", gr.Textbox(label="Negative prompt", lines=1, max_lines=6,
+                                                elem_id=panel.elem_id("neg_prompt"),
+                                                placeholder="What you don't want to see"))
+        negative = counter(panel.elem_id("negative_token_counter"))
+    with gr.Row(elem_classes="tight styles-row"):
+        panel.add("styles", gr.Dropdown([], value=[], label="Styles", multiselect=True, allow_custom_value=True,
+                                        elem_id=panel.elem_id("styles"), min_width=120, elem_classes="inline"))
+        apply = tool_button("apply", "Apply the chosen styles to the prompts", panel.elem_id("style_apply"))
+        edit = tool_button("save", "Save the prompts as a style", panel.elem_id("style_create"))
+        refresh = tool_button("refresh", "Look for new styles", panel.elem_id("style_refresh"))
+    with gr.Row(elem_classes="tight style-save", visible=False) as saving:
+        name = gr.Textbox(label="Style name", min_width=120, max_lines=1, elem_id=panel.elem_id("style_name"),
+                          elem_classes="inline")
+        save = gr.Button("Save", size="sm", scale=0, min_width=70, elem_id=panel.elem_id("style_save"))
+    return Prompts((positive, negative), apply, edit, refresh, saving, name, save)
+
+
+def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
+    """Wires counters and styles."""
+    file = panel.settings.styles_file
+    prompt, negative, styles = (panel.widgets[name] for name in ("prompt", "negative_prompt", "styles"))
+
+    @told
+    def names() -> Any:
+        return gr.update(choices=[style.name for style in load_styles(file)])
+
+    @told
+    def count(prompt: str, negative: str, chosen: list[str], steps: float) -> list[dict[str, Any]]:
+        texts = apply_styles(chosen or [], load_styles(file) if chosen else (), prompt or "", negative or "")
+        return [counted(text, steps, positive=positive) for text, positive in zip(texts, (True, False), strict=True)]
+
+    @told
+    def apply(chosen: list[str], prompt: str, negative: str) -> tuple[str, str, list[str]]:
+        return *apply_styles(chosen or [], load_styles(file), prompt or "", negative or ""), []
+
+    @told
+    def save(name: str, prompt: str, negative: str) -> tuple[Any, Any, str]:
+        save_style(file, Style((name or "").strip(), prompt or "", negative or ""))
+        gr.Info(f"The style {name.strip()} is saved.", title="")
+        return names(), gr.update(visible=False), ""
+
+    demo.load(names, None, styles, **QUIET)
+    gr.on([prompt.change, negative.change, styles.change], count, [prompt, negative, styles, panel.widgets["steps"]],
+          list(prompts.counters), trigger_mode="always_last", **AT_ONCE)
+    prompts.refresh.click(names, None, styles, **QUIET)
+    prompts.apply.click(apply, [styles, prompt, negative], [prompt, negative, styles], **QUIET)
+    prompts.edit.click(lambda: gr.update(visible=True), None, prompts.saving, **AT_ONCE)
+    gr.on([prompts.save.click, prompts.style_name.submit], save, [prompts.style_name, prompt, negative],
+          [styles, prompts.saving, prompts.style_name], concurrency_limit=1, concurrency_id="styles", **QUIET)
+
+
+def styled(values: dict[str, Any], panel: Panel) -> dict[str, Any]:
+    """A panel's values with the chosen styles merged into its prompts, those of hires fix too where they have any.
+
+    Raises InvalidInput when the file of styles cannot be read.
+    """
+    chosen = values.get("styles")
+    if not chosen:
+        return values
+    styles = load_styles(panel.settings.styles_file)
+    for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
+        if prompt == "prompt" or values.get(prompt) or values.get(negative):
+            texts = apply_styles(chosen, styles, values[prompt] or "", values[negative] or "")
+            values = values | dict(zip((prompt, negative), texts, strict=True))
+    return values

@@ -1,0 +1,75 @@
+"""Small pictures of what soft inpainting's blend paints at the beginning, in the middle and at the end of the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from modules.imaging.mask import prepare
+from modules.ui.canvas.canvas import MaskData
+from modules.ui.controls.content_previews import SIZE
+from modules.ui.tabs.progress_view import data_url
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACCENT = (37, 99, 235)
+MOMENTS = ("start", "middle", "end")
+
+
+def soft_html(picture: MaskData, levels: list[float], *, invert: bool, blur: int, size: tuple[int, int], power: float,
+              scale: float) -> str:
+    """The picture at the first, middle and last of `levels`, blue where it is painted, the fainter the more is kept.
+
+    `size` (width, height) is what the sampler works on; the whole picture is shown. Empty without picture or mask.
+    """
+    if picture.image is None or picture.mask is None:
+        return ""
+    mask = prepare(picture.mask, invert=invert, blur_x=blur, blur_y=blur, hard=False)
+    small = picture.image.convert("RGB")
+    small.thumbnail((SIZE, SIZE))
+    figures = "".join(
+        f'<figure><img src="{data_url(tinted(small, cells))}" alt=""><figcaption>{moment}</figcaption></figure>'
+        for moment, cells in zip(MOMENTS, shares(mask, levels, size, power, scale), strict=True))
+    return f'<div class="starts soft-view" aria-label="What is painted when">{figures}</div>'
+
+
+def shares(mask: Image.Image, levels: list[float], size: tuple[int, int], power: float, scale: float) -> list[Tensor]:
+    """The share of each latent cell that is painted, (h, w) in [0, 1], at the first, middle and last level.
+
+    The formula is `sampling.mask.soft_blend`'s; the mask is brought to the latent's size as for sampling.
+    """
+    from modules.imaging.tensors import latent_mask
+
+    paint = latent_mask(mask, (max(size[0] // 8, 1), max(size[1] // 8, 1)), hard=False)[0, 0]
+    return [paint ** (level**power * scale) for level in (levels[0], levels[len(levels) // 2], levels[-1])]
+
+
+def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float, ddim_loop: str) -> list[float]:
+    """What the blend is told of each step's noise, descending: sigmas; timesteps where WebUI 1.10's loop is followed.
+
+    Raises InvalidInput for an unknown sampler or schedule.
+    """
+    import torch
+
+    from modules.networks.model import cumulative_alphas
+    from modules.sampling import registry
+    from modules.sampling.sample import InitLatent, Plan, build_sigmas
+    from modules.sampling.schedules import NoiseLevels, timesteps
+
+    alphas = cumulative_alphas()
+    sampler, schedule = registry.resolve(sampler_name, scheduler)
+    asked, below = InitLatent(torch.empty(0), strength).steps(max(steps, 1))
+    if sampler.timesteps:
+        grid = timesteps(asked)[: below + 1][::-1]
+        classic = "before_step" in sampler.wants and ddim_loop == "classic"
+        return NoiseLevels(alphas).sigmas[grid].tolist() if classic else [float(t) for t in grid]
+    sigmas = build_sigmas(Plan(sampler, schedule, steps), sampler.levels(alphas), asked)
+    return [float(sigma) for sigma in sigmas[asked - below - 1 : -1]]
+
+
+def tinted(image: Image.Image, share: Tensor) -> Image.Image:
+    """`image` under a blue veil that is as dense as `share` (h, w) says, each cell a block."""
+    veil = Image.fromarray((share.clamp(0, 1) * 200).byte().numpy()).resize(image.size, Image.Resampling.NEAREST)
+    return Image.composite(Image.new("RGB", image.size, ACCENT), image, veil)

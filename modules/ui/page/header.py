@@ -1,0 +1,227 @@
+"""The bar above the tabs: which checkpoint, which VAE, and what the model is doing.
+
+A swap is a job like any other. The model in use stays until the new one is whole; when loading fails the dropdown goes
+back and one sentence says why.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from modules.engine.engine import Engine
+from modules.errors import NotFound, UserError
+from modules.jobs.queue import JobQueue
+from modules.request.options import Options
+from modules.ui.controls.request_panel import tool_button
+from modules.ui.page import language
+from modules.ui.page.events import AT_ONCE, LIVE
+from modules.ui.page.messages import tell, told
+from modules.weights.catalog import CheckpointFile, metadata
+
+POLL_SECONDS = 0.5
+USUAL_SIZE = 512
+USUAL_GUIDANCE = 7
+MOST_CHIPS = 60
+
+
+@dataclass
+class Header:
+    """Its widgets, and what they act on."""
+
+    engine: Engine
+    queue: JobQueue
+    checkpoint: gr.Dropdown
+    vae: gr.Dropdown
+    status: gr.HTML
+
+    @classmethod
+    def build(cls, engine: Engine, queue: JobQueue) -> tuple[Header, gr.Button]:
+        """The bar, and its refresh button."""
+        with gr.Row(elem_classes="header tight", elem_id="header"):
+            gr.HTML('<h1>Inpaint <span>WebUI</span></h1>', elem_classes="brand", js_on_load=None)
+            checkpoint = gr.Dropdown(label="Checkpoint", elem_id="setting_sd_model_checkpoint", min_width=220, scale=3,
+                                     allow_custom_value=True, elem_classes="inline")
+            vae = gr.Dropdown(label="VAE", elem_id="setting_sd_vae", min_width=140, scale=1, allow_custom_value=True,
+                              elem_classes="inline")
+            refresh = tool_button("refresh", "Look for new files", "refresh_sd_model_checkpoint")
+            status = gr.HTML(elem_classes="model-status", elem_id="model_status", js_on_load=None,
+                             apply_default_css=False)
+            language.switch()
+        return cls(engine, queue, checkpoint, vae, status), refresh
+
+    def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],
+                sliders: list[tuple[str, Any]], others: list[tuple[Any, str]], started: Any) -> Any:
+        """Wires the bar; the event after which the page may bring its own values back.
+
+        The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and
+        `sliders` what follows the checkpoint as long as nobody has moved it, each with its name in `Hints.starts`;
+        `others` are further dropdowns of checkpoints, each with its first entry. After the event `started` the tabs
+        have the values that they begin with.
+        """
+        both = [self.checkpoint, self.vae]
+        all_lists = [*both, *(widget for widget, _ in others)]
+        in_force = gr.State(Hints().starts)
+
+        def lists() -> list[Any]:
+            names = [(file.title, file.filename) for file in self.engine.catalog.checkpoints()]
+            return [*self.choices(), *(gr.update(choices=[(first, first), *names]) for _, first in others)]
+
+        @told
+        def look_again() -> list[Any]:
+            self.engine.catalog.refresh()
+            return lists()
+
+        def follow_checkpoint(shown: dict[str, float], *values: float) -> list[Any]:
+            hints = self.hints()
+            return [hints.starts, *(gr.update(value=hints.chips) for _ in strips),
+                    *(hints.starts[name] if value == shown[name] else gr.skip()
+                      for (name, _), value in zip(sliders, values, strict=True))]
+
+        widgets = [widget for _, widget in sliders]
+        hinted: list[Any] = [follow_checkpoint, [in_force, *widgets], [in_force, *strips, *widgets]]
+        demo.load(lists, None, all_lists, **AT_ONCE)
+        followed = started.then(*hinted, **AT_ONCE)
+        demo.load(self.follow, None, self.status, **LIVE)
+        gr.on(refreshing, look_again, None, all_lists, **LIVE)
+        for widget in both:
+            widget.select(self.swap, both, [*both, self.status], **LIVE).then(*hinted, **AT_ONCE)
+        return followed
+
+    def options(self, checkpoint: str | None, vae: str | None) -> Options:
+        """The options in force with what the dropdowns say, so that a request uses what its sender saw."""
+        return self.engine.options.replaced({"sd_model_checkpoint": checkpoint or None, "sd_vae": vae or None})
+
+    def choices(self) -> tuple[Any, Any]:
+        """Both dropdowns with what there is, showing what is in force."""
+        catalog = self.engine.catalog
+        checkpoint, vae = self._in_force()
+        return (gr.update(choices=[(file.title, file.filename) for file in catalog.checkpoints()], value=checkpoint),
+                gr.update(choices=["Automatic", "None", *(file.name for file in catalog.vaes())], value=vae))
+
+    def swap(self, checkpoint: str, vae: str) -> Iterator[dict[Any, Any]]:
+        """Loads what the dropdowns say, telling how far it is."""
+        try:
+            options = self.options(checkpoint, vae)
+            job = self.queue.submit_load(options)
+        except UserError as error:
+            tell(error.message)
+            yield self._back()
+            return
+        while not job.wait(POLL_SECONDS):
+            yield {self.status: status_html(job.stage_text if job.position == 0 else "Waiting for the running job",
+                                            busy=True)}
+        if job.error is not None:
+            kept = self.engine.model_name
+            tell(job.error.message + (f" {kept} stays in use." if kept else ""))
+            yield self._back()
+            return
+        self.engine.set_options({"sd_model_checkpoint": options.sd_model_checkpoint, "sd_vae": options.sd_vae})
+        yield {self.status: self.idle()}
+
+    def follow(self) -> Iterator[str]:
+        """After the page has loaded: what is being loaded now, then what is in use."""
+        while (job := self.queue.current) is not None and job.request is None:
+            yield status_html(job.stage_text, busy=True)
+            job.wait(POLL_SECONDS)
+        yield self.idle()
+
+    def hints(self) -> Hints:
+        """What the checkpoint in force says of itself."""
+        try:
+            return hints_of(self.engine.files_of(self.engine.options)[0])
+        except NotFound:
+            return Hints()
+
+    def _back(self) -> dict[Any, Any]:
+        checkpoint, vae = self._in_force()
+        return {self.checkpoint: checkpoint, self.vae: vae, self.status: self.idle()}
+
+    def _in_force(self) -> tuple[str | None, str]:
+        try:
+            checkpoint, vae = self.engine.files_of(self.engine.options)
+        except NotFound:
+            return None, "Automatic"
+        chosen = self.engine.options.sd_vae
+        return checkpoint.filename if checkpoint else None, vae.name if vae and chosen != "Automatic" else chosen
+
+    def idle(self) -> str:
+        """What is in use, or why nothing is."""
+        if self.engine.loaded:
+            return status_html(f"{self.engine.loaded.checkpoint.name} is ready")
+        if self.engine.catalog.checkpoints():
+            return status_html("Loads with the first picture")
+        return status_html("No checkpoint yet: put one into models/Stable-diffusion")
+
+
+def status_html(text: str, *, busy: bool = False) -> str:
+    """The words at the end of the bar, with a light that moves while something is loading."""
+    return f'<span class="{"busy" if busy else "idle"}" role="status">{html.escape(text)}</span>'
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Prompts that a checkpoint draws well and words that it knows, in one language."""
+
+    examples: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a checkpoint's metadata says for the page: what prompts may say, by language as HTML names it, and the size
+    and CFG scale that suit it."""
+
+    prompts: Mapping[str, Vocabulary] = field(default_factory=dict)
+    size: int = USUAL_SIZE
+    guidance: int = USUAL_GUIDANCE
+
+    @property
+    def starts(self) -> dict[str, float]:
+        """Where the sliders of that name start."""
+        return {"width": self.size, "height": self.size, "cfg_scale": self.guidance}
+
+    @property
+    def chips(self) -> list[dict[str, str]]:
+        """The strip under the prompt: examples replace the prompt, words are added to it."""
+        return [{"kind": kind, "language": language, "text": text} for language, known in self.prompts.items()
+                for kind, texts in (("example", known.examples), ("word", known.words)) for text in texts]
+
+
+def hints_of(checkpoint: CheckpointFile | None) -> Hints:
+    """The hints in the metadata keys `words`, `native_size`, `guidance`.
+
+    `words` is JSON: lists by name, "examples" among them, and perhaps "zh": an object of Chinese words by their English
+    ones, with a list "examples" too.
+    """
+    found = metadata(checkpoint.path) if checkpoint else {}
+    try:
+        words = json.loads(found.get("words", "{}"))
+    except (ValueError, RecursionError):
+        words = {}
+    if not isinstance(words, dict):
+        words = {"words": words}
+    prompts = {"en": _vocabulary(words)}
+    if isinstance(words.get("zh"), dict):
+        prompts["zh"] = _vocabulary(words["zh"])
+    return Hints(prompts, _number(found.get("native_size", ""), 64, 2048, USUAL_SIZE),
+                 _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE))
+
+
+def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:
+    """What is text in `words`, whose values are texts or lists of such."""
+    texts = {name: [text for text in (value if isinstance(value, list) else [value])
+                    if isinstance(text, str) and text.strip()] for name, value in words.items()}
+    examples = texts.pop("examples", [])
+    known = dict.fromkeys(text for some in texts.values() for text in some)
+    return Vocabulary(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS])
+
+
+def _number(text: str, low: int, high: int, usual: int) -> int:
+    """The whole number in `text` if it lies in low..high, else the usual one."""
+    return int(text) if text.isascii() and text.isdigit() and low <= int(text[:9]) <= high else usual

@@ -1,0 +1,112 @@
+"""Batch: many uploaded files, one after another, with the settings of the tab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from modules.errors import InvalidInput
+from modules.imaging.mask import to_luminance
+from modules.jobs.queue import Job, Task
+from modules.request import Txt2Img
+from modules.ui.canvas.canvas import MaskData, open_picture
+from modules.ui.controls import scripts
+from modules.ui.controls.prompts import styled
+from modules.ui.controls.request_panel import Panel
+from modules.ui.page.events import QUIET
+from modules.ui.page.header import Header
+from modules.ui.tabs.tab import MakeRequest, Tab
+
+MOST_FILES = 500
+
+
+@dataclass
+class Batch:
+    """The fold with the files and the button. To be drawn below the canvas, and connected when the tab is whole."""
+
+    panel: Panel
+    widgets: dict[str, Any] = field(default_factory=dict)
+
+    def draw(self, *, masks: bool = False) -> None:
+        """Draws the fold where it is called; with a place for `masks` on the inpaint tab."""
+        name = self.panel.elem_id
+        with gr.Accordion("Batch", open=False, elem_classes="fold", elem_id=name("batch")):
+            files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath", height=140,
+                            elem_id=name("batch_files"))
+            folder = gr.UploadButton("Add a folder", file_count="directory", type="filepath", size="sm",
+                                     elem_id=name("batch_folder"))
+            if masks:
+                self.widgets["masks"] = gr.File(
+                    label="Masks of the same names (without one, the painted mask is used)", file_count="multiple",
+                    file_types=["image"], type="filepath", height=140, elem_id=name("batch_masks"))
+            button = gr.Button("Generate batch", size="sm", elem_id=name("batch_generate"))
+        self.widgets |= {"files": files, "folder": folder, "button": button}
+
+    def connect(self, tab: Tab, header: Header, make_request: MakeRequest) -> None:
+        """Wires the fold: the files become one job of the queue, which the tab's results watch."""
+        files, folder = self.widgets["files"], self.widgets["folder"]
+        folder.upload(lambda old, new: [*(old or []), *pictures_of(new)], [files, folder], files, **QUIET)
+        masks = [self.widgets["masks"]] if "masks" in self.widgets else []
+        inputs = [files, *masks, tab.canvas, header.checkpoint, header.vae, *self.panel.inputs]
+
+        def submit(*arguments: Any) -> Job:
+            chosen, *rest = arguments
+            mask_files, rest = (rest[0], rest[1:]) if masks else (None, rest)
+            canvas, checkpoint, vae, *values = rest
+            if canvas.problem and masks and not mask_files:
+                raise InvalidInput(canvas.problem)
+            named, options = styled(self.panel.values(values), self.panel), header.options(checkpoint, vae)
+
+            def request_of(picture: MaskData) -> Txt2Img:
+                return scripts.with_script(make_request(named, picture, options), named, self.panel, header.engine)
+
+            return header.queue.submit_tasks(self.tasks(
+                chosen or [], mask_files or [], canvas.mask, request_of, needs_mask=bool(masks)),
+                save=options.samples_save)
+
+        tab.results.watch_click(self.widgets["button"], submit, inputs, header)
+
+    def tasks(self, files: Sequence[str], mask_files: Sequence[str], painted: Image.Image | None,
+              make_request: Callable[[MaskData], Txt2Img], *, needs_mask: bool) -> list[Task]:
+        """One task a file, in the order of their names; a file is opened when its turn comes. Raises InvalidInput."""
+        if not files:
+            raise InvalidInput("Choose the pictures of the batch first.")
+        if len(files) > MOST_FILES:
+            raise InvalidInput(f"These are {len(files)} files; {MOST_FILES} are the most for one batch.")
+        by_stem = {Path(file).stem: Path(file) for file in mask_files}
+
+        def request_of(file: Path) -> Txt2Img:
+            image = self._open(file)
+            mask = None
+            if needs_mask:
+                other = by_stem.get(file.stem)
+                mask = to_luminance(self._open(other), hard=False) if other else painted
+                mask = fitting_mask(mask, image.size)
+            return make_request(MaskData(image=image, mask=mask))
+
+        return [Task(file.name, _later(request_of, file)) for file in sorted(map(Path, files), key=lambda it: it.name)]
+
+    def _open(self, file: Path) -> Image.Image:
+        return open_picture(file, self.panel.settings.max_image_mp * 10**6)
+
+
+def fitting_mask(mask: Image.Image | None, size: tuple[int, int]) -> Image.Image:
+    """The L mask stretched to a picture's `size`. Raises InvalidInput when there is none."""
+    if mask is None:
+        raise InvalidInput("There is no mask for it: paint one on the canvas, or add a mask file of the same name.")
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def pictures_of(files: Sequence[str] | None) -> list[str]:
+    """Those of a folder's files that are called as pictures are."""
+    known = Image.registered_extensions()
+    return [file for file in files or [] if Path(file).suffix.lower() in known]
+
+
+def _later(request_of: Callable[[Path], Txt2Img], file: Path) -> Callable[[], Txt2Img]:
+    return lambda: request_of(file)

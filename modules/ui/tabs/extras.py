@@ -1,0 +1,283 @@
+"""The Extras tab: finished pictures made larger, and faces restored, one or many, as one job of the queue.
+
+Every picture is saved as soon as it is done, whoever watches; what one of many files lacks is said, and the others go
+on.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from modules.engine import postprocessing
+from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
+from modules.errors import InvalidInput, NotFound
+from modules.gallery import saving
+from modules.imaging.upscale import RESAMPLING
+from modules.jobs.queue import Job
+from modules.settings import Settings
+from modules.ui.canvas.canvas import MaskData, open_picture
+from modules.ui.controls import numbers
+from modules.ui.controls.numbers import Slider
+from modules.ui.controls.request_panel import tool_button
+from modules.ui.page.component import Image
+from modules.ui.page.events import AT_ONCE, LIVE, QUIET
+from modules.ui.page.header import Header
+from modules.ui.page.messages import told
+from modules.ui.tabs.progress_view import Watched
+from modules.ui.tabs.tab import Source, Target, connect_send, picture_of, show
+
+MOST_FILES = 500
+FOLDER = "extras-images"
+SCALES = ("Scale by", "Scale to")
+TARGETS = ("img2img", "inpaint")
+NEEDED = ("spandrel", "torchvision")
+
+MORE_UPSCALERS = ("More upscalers (ESRGAN, SwinIR, DAT and others) are files, .safetensors or .pth: put them into "
+                  "models/ESRGAN and press the round arrow.")
+NOT_INSTALLED = ("Upscalers from files need two libraries that are not installed here: pip install spandrel "
+                 "torchvision, where torchvision must be one made for the installed torch.")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished picture: the file that it came from, the one it was saved in, its source's parameters text, and what
+    was done in words."""
+
+    source: Path
+    path: Path
+    parameters: str
+    words: str
+
+
+@dataclass(frozen=True)
+class ExtrasTab:
+    """The tab's widgets. `chosen` are those of the request by name; `many` says that the batch's side is open."""
+
+    header: Header
+    sources: gr.Tabs
+    many: gr.State
+    picture: gr.Image
+    files: gr.File
+    chosen: dict[str, Any]
+    faces: gr.Column
+    refresh: gr.Button
+    note: gr.HTML
+    watched: Watched
+    gallery: gr.Gallery
+    made: gr.State
+    selected: gr.State
+    buttons: dict[str, gr.Button]
+    compared: gr.ImageSlider
+    words: gr.HTML
+    parameters: gr.Textbox
+
+    def connect_send(self, button: gr.Button, source: Source, inputs: list[Any], tabs: gr.Tabs) -> None:
+        """Wires `button` to put the picture that `source` makes of `inputs` here, and to show it."""
+
+        @told
+        def send(*arguments: Any) -> list[Any]:
+            picture, _ = source(*arguments)
+            return [False, picture.path or picture.image]
+
+        shown = show("single", show("extras", button.click, tabs).then, self.sources)
+        shown.then(send, inputs, [self.many, self.picture], **QUIET)
+
+
+def build(header: Header) -> ExtrasTab:
+    """Draws the tab where it is called."""
+    with gr.Row(elem_classes="bench two"):
+        with gr.Column(elem_classes="area-prompt", min_width=300):
+            with gr.Tabs(selected="single", elem_id="extras_sources") as sources:
+                with gr.Tab("Single Image", id="single") as single:
+                    picture = Image(label="Source", format="png", height=280, sources=["upload", "clipboard"],
+                                    buttons=["fullscreen"], elem_id="extras_image")
+                with gr.Tab("Batch Process", id="batch") as batch:
+                    files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath",
+                                    height=280, elem_id="extras_files")
+            with gr.Row(elem_classes="tight go-row"):
+                generate = gr.Button("Generate", variant="primary", size="lg", elem_id="extras_generate",
+                                     elem_classes="go")
+                interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id="extras_interrupt",
+                                      visible=False, elem_classes="interrupt")
+        with gr.Column(elem_classes="area-results", min_width=300):
+            with gr.Column(elem_classes="show"):
+                gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
+                                     height="auto", preview=True, buttons=["download", "fullscreen"],
+                                     interactive=False, elem_id="extras_gallery", elem_classes="gallery")
+                stage = gr.HTML("", elem_id="extras_stage", elem_classes="stage", js_on_load=None,
+                                apply_default_css=False)
+            with gr.Row(elem_classes="tight send-row"):
+                buttons = {name: gr.Button(f"Send to {name}", size="sm", interactive=False, min_width=90,
+                                           elem_id=f"extras_send_to_{name}") for name in TARGETS}
+            words = gr.HTML("", elem_id="extras_words", elem_classes="quiet", js_on_load=None, apply_default_css=False)
+            parameters = gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
+                                    elem_id="extras_parameters", elem_classes="infotext")
+            compared = gr.ImageSlider(label="Before and after", format="png", visible=False, interactive=False,
+                                      buttons=["fullscreen"], max_height=560, elem_id="extras_compared")
+        with gr.Column(elem_classes="area-settings", min_width=300):
+            chosen, refresh, note = _scaling()
+            with gr.Column(visible=False, elem_classes="tight", elem_id="extras_faces") as faces:
+                chosen |= _face_restoration()
+    many = gr.State(False)
+    single.select(lambda: False, None, many, **AT_ONCE)
+    batch.select(lambda: True, None, many, **AT_ONCE)
+    return ExtrasTab(header, sources, many, picture, files, chosen, faces, refresh, note,
+                     Watched(generate, interrupt, gr.State(""), stage), gallery, gr.State([]), gr.State(0), buttons,
+                     compared, words, parameters)
+
+
+def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
+    """How large, and by which upscalers: the widgets by name, the refresh button, and a place for a note."""
+    mode = gr.Radio(list(SCALES), value=SCALES[0], label="Resize mode", elem_id="extras_mode", elem_classes="compact")
+    factor = Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor")
+    width, height = (Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
+                            elem_id=f"extras_{name}") for name in ("width", "height"))
+    crop = gr.Checkbox(True, label="Crop to fit", visible=False, elem_id="extras_crop")
+    with gr.Row(elem_classes="tight with-buttons"):
+        with gr.Column(min_width=0):
+            upscaler = gr.Dropdown(list(RESAMPLING), label="Upscaler 1", value="Lanczos", elem_id="extras_upscaler")
+        refresh = tool_button("refresh", "Look for new files", "extras_refresh")
+    note = gr.HTML("", elem_id="extras_note", elem_classes="quiet", js_on_load=None, apply_default_css=False)
+    second = gr.Dropdown(["None", *RESAMPLING], label="Upscaler 2", value="None", elem_id="extras_upscaler_2")
+    visibility = Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
+                        elem_id="extras_visibility")
+    mode.change(lambda chosen: [gr.update(visible=chosen == scale) for scale in (SCALES[0], *[SCALES[1]] * 3)], mode,
+                [factor, width, height, crop], **AT_ONCE)
+    second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **AT_ONCE)
+    widgets = {"mode": mode, "factor": factor, "width": width, "height": height, "crop": crop, "upscaler": upscaler,
+               "second_upscaler": second, "visibility": visibility}
+    return widgets, refresh, note
+
+
+def _face_restoration() -> dict[str, Any]:
+    """By which model, and how much of it shows."""
+    restorer = gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer")
+    shown = Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
+                   elem_id="extras_restorer_visibility")
+    restorer.change(lambda name: gr.update(visible=name != "None"), restorer, shown, **AT_ONCE)
+    return {"restorer": restorer, "restorer_visibility": shown}
+
+
+def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, demo: gr.Blocks,
+            saved: Callable[[Path], object] = lambda path: None) -> None:
+    """Wires the tab. `saved` is told of each new file."""
+    header = tab.header
+    engine = header.engine
+    lists = [*(tab.chosen[name] for name in ("upscaler", "second_upscaler", "restorer")), tab.faces, tab.note]
+    shown: list[Any] = [tab.made, tab.selected, tab.words, tab.parameters, tab.compared]
+
+    def fill() -> list[Any]:
+        names, restorers = engine.upscalers.names(), engine.restorers.names()
+        first = names if restorers else names[1:]
+        return [*(gr.update(choices=choices) for choices in (first, names, ["None", *restorers])),
+                gr.update(visible=bool(restorers)), note_html(engine.upscalers.files())]
+
+    @told
+    def submit(many: bool, picture: str | None, files: list[str] | None, *values: Any) -> tuple[Job, list[Made]]:
+        request = request_of(numbers.by_name(tab.chosen, values))
+        engine.tools.check(request)
+        made: list[Made] = []
+
+        def finished(one: Made) -> None:
+            made.append(one)
+            saved(one.path)
+
+        sources = chosen_files((files if many else [picture] if picture else None) or [])
+        return header.queue.submit_work(worker(engine.settings, engine.tools, request, sources, finished)), made
+
+    def run(*arguments: Any) -> Iterator[dict[Any, Any]]:
+        job, made = submit(*arguments)
+
+        def finished() -> tuple[list[str], dict[Any, Any]]:
+            if not made:
+                return [], {}
+            changes: dict[Any, Any] = dict(zip(shown, [made, 0, *about(made[0])], strict=True))
+            changes[tab.gallery] = gr.update(value=[one.path for one in made], selected_index=0, preview=True)
+            return [], changes | {button: gr.update(interactive=True) for button in tab.buttons.values()}
+
+        yield from tab.watched.follow(job, finished)
+
+    def select(made: list[Made], event: gr.SelectData) -> list[Any]:
+        index = event.index if isinstance(event.index, int) and event.index < len(made) else 0
+        return [index, *about(made[index])] if made else [gr.skip()] * 4
+
+    def source(made: list[Made], index: int) -> tuple[MaskData, str]:
+        if not made:
+            raise NotFound("There is no picture to send yet.")
+        return picture_of(made[index].path), made[index].parameters
+
+    demo.load(fill, None, lists, **AT_ONCE)
+    tab.refresh.click(fill, None, lists, **AT_ONCE)
+    tab.watched.start.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
+                            [*tab.watched.outputs, tab.gallery, *shown, *tab.buttons.values()],
+                            trigger_mode="always_last", **LIVE)  # it is there again before this has ended
+    tab.watched.connect(header.queue)
+    tab.gallery.select(select, tab.made, shown[1:], **AT_ONCE)
+    for name, button in tab.buttons.items():
+        connect_send(button, source, [tab.made, tab.selected], tabs_by_name[name], tabs, header)
+
+
+def request_of(values: dict[str, Any]) -> Extras:
+    """What the widgets say. Raises InvalidInput."""
+    size = (int(values["width"]), int(values["height"])) if values["mode"] == SCALES[1] else None
+    restorer = values["restorer"] or "None"
+    return Extras(upscaler=values["upscaler"] or "None", factor=values["factor"], size=size, crop=bool(values["crop"]),
+                  second_upscaler=values["second_upscaler"] or "None", visibility=values["visibility"],
+                  faces=() if restorer == "None" else ((restorer, values["restorer_visibility"]),))
+
+
+def chosen_files(files: Sequence[str]) -> list[Path]:
+    """The files in the order of their names. Raises InvalidInput when there are none, or too many."""
+    if not files:
+        raise InvalidInput("Choose a picture first.")
+    if len(files) > MOST_FILES:
+        raise InvalidInput(f"These are {len(files)} files; {MOST_FILES} are the most for one batch.")
+    return sorted(map(Path, files), key=lambda file: file.name)
+
+
+def worker(settings: Settings, tools: Tools, request: Extras, sources: Sequence[Path],
+           finished: Callable[[Made], object]) -> Callable[[Job], None]:
+    """What the queue is to do: each file opened when its turn comes, enlarged, saved, and handed to `finished`."""
+    limit = settings.max_image_mp * 10**6
+
+    def enlarge(source: Path, job: Job) -> Made:
+        image = open_picture(source, limit)
+        result = postprocessing.process(image, request, tools, job, max_pixels=limit)
+        path = saving.save(result.image, result.parameters, settings.outputs_dir / FOLDER,
+                           texts={POSTPROCESSING: result.text})
+        sizes = [f"{size[0]} x {size[1]}" for size in (image.size, result.image.size)]
+        return Made(source, path, result.parameters, f"{' → '.join(sizes)}. {result.text}")
+
+    def work(job: Job) -> None:
+        problems = []
+        for number, source in enumerate(sources):
+            job.batches(number, len(sources))
+            job.check()
+            try:
+                finished(enlarge(source, job))
+            except InvalidInput as error:
+                problems.append(f"{source.name}: {error.message}" if len(sources) > 1 else error.message)
+        if problems:
+            raise InvalidInput(" ".join(problems))
+
+    return work
+
+
+def about(made: Made) -> list[Any]:
+    """What is said of a finished picture: what was done, its parameters, and its source beside it."""
+    return [f"<p>{html.escape(made.words)}</p>", made.parameters,
+            gr.update(value=(made.source, made.path), visible=True)]
+
+
+def note_html(files: dict[str, Path]) -> str:
+    """How to have more upscalers, unless there are some that can be used."""
+    missing = any(importlib.util.find_spec(name) is None for name in NEEDED)
+    sentences = [*([] if files else [MORE_UPSCALERS]), *([NOT_INSTALLED] if missing else [])]
+    return f"<p>{html.escape(' '.join(sentences))}</p>" if sentences else ""

@@ -1,0 +1,172 @@
+"""The History tab: every picture that was made, to be searched, looked at, compared, sent to another tab, or deleted.
+
+The tab draws itself (its parts are in `history/`) and asks the functions of `answers`. Pictures come from the two
+routes of `modules.api.history`, by their numbers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from modules.errors import InvalidInput, NotFound
+from modules.gallery.history import Filter, History, Picture
+from modules.text import infotext
+from modules.ui.canvas.canvas import MaskData
+from modules.ui.page.header import Header
+from modules.ui.page.messages import answered
+from modules.ui.tabs.pnginfo import TARGETS, details_html
+from modules.ui.tabs.tab import Target, connect_send, picture_of
+
+ASSETS = Path(__file__).parent / "history_view"
+SCRIPTS = ("words", "icons", "elements", "grid", "choosing", "big", "versus", "start")
+"""The parts of the tab's script; they share their names, as those of the canvas do."""
+
+LOOK_SECONDS = 2.0
+MOST_PICTURES = 600
+TITLE_LENGTH = 200
+
+Question = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class HistoryTab:
+    """The tab's widgets. The value of `view` is the number of the picture that is to be sent."""
+
+    history: History
+    view: gr.HTML
+    buttons: dict[str, gr.Button]
+
+
+def build(history: History, root_path: str) -> HistoryTab:
+    """Draws the tab where it is called. `root_path` is the path under which the page is served, "" or "/sd"."""
+    view = gr.HTML(0, html_template=_asset("view.html"), css_template=_asset("style.css"),
+                   js_on_load="".join(_asset(f"{name}.js") for name in SCRIPTS), apply_default_css=False,
+                   server_functions=answers(history, root_path), elem_id="history_view")
+    buttons = {name: gr.Button(f"Send to {name}", visible="hidden", elem_id=f"history_send_to_{name}")
+               for name in TARGETS}
+    return HistoryTab(history, view, buttons)
+
+
+def connect(tab: HistoryTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
+    """Wires the buttons that send."""
+
+    def source(number: Any) -> tuple[MaskData, str]:
+        picture = tab.history.get(_number(number))
+        return picture_of(tab.history.file(picture.id)), picture.text
+
+    for name, button in tab.buttons.items():
+        connect_send(button, source, [tab.view], tabs_by_name[name], tabs, header)
+
+
+def answers(history: History, root_path: str) -> list[Callable[[Any], Answer]]:
+    """What the page may ask, each with one JSON object. A problem is answered with {"problem": one sentence}."""
+
+    def find(question: Question) -> Answer:
+        wanted = _filter(question.get("filter"))
+        limit = min(max(_number(question.get("limit")), 1), MOST_PICTURES)
+        after = question.get("after")
+        now = state()  # before the pictures: what is found meanwhile will be looked for again
+        pictures = history.page(wanted, (_number(after[0]), _number(after[1])) if after else None, limit)
+        found = {"pictures": [_shown(picture, root_path) for picture in pictures],
+                 # As text, because a number of nanoseconds is more than JavaScript counts to.
+                 "cursor": list(map(str, pictures[-1].cursor)) if len(pictures) == limit else None}
+        if after:
+            return found
+        return found | now | {"count": history.count(wanted), "models": history.models(),
+                                  "samplers": history.samplers()}
+
+    def look(question: Question) -> Answer:
+        history.look()
+        history.wait(LOOK_SECONDS)
+        return state()
+
+    def details(question: Question) -> Answer:
+        return {"details": [_details(history.get(number)) for number in _numbers(question)]}
+
+    def like(question: Question) -> Answer:
+        history.set_favourite(_number(question.get("id")), question.get("favourite") is True)
+        return {}
+
+    def trash(question: Question) -> Answer:
+        return {"count": history.trash(_numbers(question))} | state()
+
+    def undo(question: Question) -> Answer:
+        return {"count": history.undo()} | state()
+
+    def rebuild(question: Question) -> Answer:
+        history.rebuild()
+        return state()
+
+    def state() -> Answer:
+        status = history.status
+        return {"version": status.version, "looking": status.looking, "done": status.done, "total": status.total,
+                "can_undo": history.can_undo()}
+
+    return [answered(function) for function in (find, look, details, like, trash, undo, rebuild)]
+
+
+def _shown(picture: Picture, root_path: str) -> Answer:
+    """A picture as its tile wants it; `created` in milliseconds."""
+    return {"id": picture.id, "name": picture.path.rpartition("/")[2], "created": picture.created // 10**6,
+            "width": picture.width, "height": picture.height, "favourite": picture.favourite,
+            "prompt": picture.prompt[:TITLE_LENGTH], "url": f"{root_path}/history/pictures/{picture.id}",
+            "thumbnail": f"{root_path}/history/thumbnails/{picture.id}"}
+
+
+def _details(picture: Picture) -> Answer:
+    found = infotext.parse(picture.text)
+    prompts = [[key, found[key]] for key in ("Prompt", "Negative prompt") if found[key]]
+    shown = details_html(picture.text) or f'<p translate="no">{html.escape(picture.text)}</p>'
+    return {"text": picture.text, "html": shown,
+            "pairs": [*prompts, *map(list, infotext.pairs(picture.text).items())]}
+
+
+# --- what the page sends, checked
+
+def _filter(value: Any) -> Filter:
+    given = {key: text for key, text in value.items() if isinstance(text, str)} if isinstance(value, dict) else {}
+    seed = given.get("seed", "").strip()
+    return Filter(words=given.get("words", "")[:500], model=given.get("model", ""), sampler=given.get("sampler", ""),
+                  seed=_number(seed, 64) if seed else None, first=_day(given.get("first")),
+                  last=_day(given.get("last")), favourites="favourites" in given)
+
+
+def _day(text: str | None) -> datetime.date | None:
+    """Raises InvalidInput for a day that no file is of."""
+    try:
+        day = datetime.date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not a day.") from error
+    if day is not None and not 1970 <= day.year <= 2200:
+        raise InvalidInput(f"The year {day.year} is not between 1970 and 2200.")
+    return day
+
+
+def _number(value: Any, bits: int = 63) -> int:
+    """Raises InvalidInput for anything but a whole number of so many bits."""
+    try:
+        number = int(value) if isinstance(value, int | str) else None
+    except ValueError:
+        number = None
+    if number is None or abs(number) >= 2**bits:
+        raise InvalidInput(f"{str(value)[:40]!r} is not a whole number.")
+    return number
+
+
+def _numbers(question: Question) -> list[int]:
+    numbers = question.get("ids")
+    if not isinstance(numbers, list) or not numbers:
+        raise NotFound("No picture is chosen.")
+    return [_number(number) for number in numbers]
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")

@@ -1,0 +1,122 @@
+"""What the page shows of any job while it runs and when it is over: preview, progress, words."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from PIL import Image
+
+from modules.imaging.jpeg import preview_jpeg
+from modules.jobs.queue import Job, JobQueue
+from modules.ui.page.events import AT_ONCE
+from modules.ui.page.messages import tell
+
+FRAME_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a tab shows of a job that is not asked for by a request: its start button, Interrupt, and its stage."""
+
+    start: gr.Button
+    interrupt: gr.Button
+    job_id: gr.State
+    stage: gr.HTML
+
+    @property
+    def outputs(self) -> list[Component]:
+        """What `follow` changes."""
+        return [self.start, self.interrupt, self.job_id, self.stage]
+
+    def connect(self, queue: JobQueue) -> None:
+        """Wires Interrupt."""
+        order(self.interrupt, queue.interrupt, self.job_id)
+
+    def follow(self, job: Job, finished: Callable[[], tuple[list[str], dict[Any, Any]]]) -> Iterator[dict[Any, Any]]:
+        """Until the job is over, what has changed; then what `finished` says and changes, all at once.
+
+        An error is said instead of its sentences.
+        """
+        yield self._buttons(running=True) | {self.job_id: job.id}
+        for frame in frames(job):
+            yield {self.stage: frame}
+        if job.error:
+            tell(job.error.message)
+        sentences, changes = finished()
+        said = summary_html(job, [job.error.message] if job.error else sentences)
+        yield self._buttons(running=False) | {self.stage: said} | changes
+
+    def _buttons(self, *, running: bool) -> dict[Any, Any]:
+        return {self.start: gr.update(visible=not running), self.interrupt: gr.update(visible=running)}
+
+
+def order(button: gr.Button, act: Callable[[str], object], job_id: gr.State | gr.BrowserState) -> None:
+    """Wires a button to what it does to the running job; how that went is seen on the stage."""
+
+    def click(running: str) -> None:
+        act(running)
+
+    button.click(click, job_id, None, **AT_ONCE)
+
+
+def frames(job: Job) -> Iterator[str]:
+    """Until the job is over, a few times a second at most, how far it is."""
+    picture = ""
+    version, preview_version = -1, 0
+    while not job.over:
+        if job.preview_version != preview_version:
+            preview_version = job.preview_version
+            picture = data_url(job.preview()) or picture
+        yield stage_html(job, picture)
+        frame_end = time.monotonic() + FRAME_SECONDS
+        version = job.wait_change(version, timeout=1.0)
+        job.wait(max(0.0, frame_end - time.monotonic()))
+
+
+def stage_html(job: Job, picture: str) -> str:
+    """The running or waiting job: preview, bar, words."""
+    image = f'<img src="{picture}" alt="Preview">' if picture else '<div class="blank"></div>'
+    return (f'<div class="live" data-state="{job.state}">{image}<div class="bar"><i style="width:{job.progress:.1%}">'
+            f'</i></div><p role="status">{html.escape(progress_words(job))}</p></div>')
+
+
+def progress_words(job: Job) -> str:
+    """What the job is doing, in words: its place in the queue, its stage, or its step and the time that is left."""
+    if job.state == "queued":
+        before = "1 job is" if job.position == 1 else f"{job.position} jobs are"
+        return f"Waiting: {before} before this one."
+    if not job.sampling_step:
+        return f"{job.stage_text}…"
+    words = [f"{job.progress:.0%}", f"step {job.sampling_step} of {job.sampling_steps}"]
+    if job.batch_count > 1:
+        words.append(f"batch {min(job.batch + 1, job.batch_count)} of {job.batch_count}")
+    if job.eta is not None:
+        words.append(f"{duration(job.eta)} left")
+    return " · ".join(words)
+
+
+def summary_html(job: Job, sentences: list[str]) -> str:
+    """What there is to say when it is over: nothing, usually."""
+    if job.state == "interrupted":
+        sentences = ["Interrupted.", *sentences]
+    if not sentences:
+        return ""
+    kind = "failed" if job.state == "failed" else "note"
+    return f'<p class="said {kind}" role="status">{html.escape(" ".join(sentences))}</p>'
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words: "7 s", "2 min 5 s"."""
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def data_url(image: Image.Image | None) -> str:
+    """A preview inside its URL."""
+    return f"data:image/jpeg;base64,{preview_jpeg(image)}" if image else ""

@@ -1,0 +1,202 @@
+"""What the tabs have in common: their columns, Generate, reading parameters, and sending them on with a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import gradio as gr
+from PIL import Image
+
+from modules.errors import InvalidInput, NotFound
+from modules.request import Txt2Img
+from modules.request.options import Options
+from modules.text import image_metadata
+from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
+from modules.ui.controls import examples, prompts, request_panel, scripts, sections
+from modules.ui.controls.pasting import is_parameters, paste, send_along
+from modules.ui.controls.prompts import Prompts, styled
+from modules.ui.controls.request_panel import Panel, tool_button
+from modules.ui.page.events import QUIET
+from modules.ui.page.header import Header
+from modules.ui.page.messages import told
+from modules.ui.tabs.results import Results, Shown, generate_buttons, results
+
+MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Txt2Img]
+"""(the panel's values by name, the canvas's value, the options in force) -> the request. Raises InvalidInput."""
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab: its widgets, its results, its strip of examples, and where its picture goes (txt2img has none).
+
+    `paste` reads parameters, `dropped` is the unseen file input for a picture that is dropped on the prompt, and `note`
+    says what of a text is not taken over.
+    """
+
+    panel: Panel
+    prompts: Prompts
+    results: Results
+    examples: gr.HTML
+    canvas: MaskCanvas | None
+    paste: gr.Button
+    dropped: gr.File
+    note: gr.HTML
+
+    @property
+    def name(self) -> str:
+        """ "txt2img", "img2img" or "inpaint"."""
+        return self.panel.tab
+
+
+Source = Callable[..., tuple[MaskData, str]]
+"""Makes a picture and its parameters text of an event's inputs. Raises UserError."""
+
+
+class Receiver(Protocol):
+    """A tab of another kind that a picture can be sent to."""
+
+    def connect_send(self, button: gr.Button, source: Source, inputs: list[Any], tabs: gr.Tabs) -> None:
+        """Wires `button` to put what `source` makes of `inputs` into the tab and to show it."""
+
+
+Target = Tab | Receiver
+
+
+def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
+         picture: Callable[[Panel], MaskCanvas] | None = None) -> Tab:
+    """Draws a tab where it is called. `picture` draws the canvas and what belongs under it."""
+    last_seed = gr.State(None)
+    canvas = None
+    with gr.Row(elem_classes="bench" if picture else "bench two"):
+        if picture:
+            with gr.Column(elem_classes="area-canvas", min_width=300):
+                canvas = picture(panel)
+        with gr.Column(elem_classes="area-prompt", min_width=300):
+            prompt_tools = prompts.draw(panel)
+            strip = examples.examples(panel.tab)
+            with gr.Row(elem_classes="tight go-row"):
+                buttons = generate_buttons(panel.tab)
+                paste_button = tool_button(
+                    "paste", "Read the parameters from the prompt, the clipboard or the last picture",
+                    panel.elem_id("paste"))
+            note = gr.HTML("", elem_id=panel.elem_id("paste_note"), elem_classes="paste-note", js_on_load=None,
+                           apply_default_css=False)
+            dropped = gr.File(label="Picture with parameters", type="filepath", visible="hidden",
+                              elem_id=panel.elem_id("dropped"))
+        with gr.Column(elem_classes="area-results", min_width=300):
+            shown = results(header.queue, panel.tab, buttons, last_seed, job_id)
+        with gr.Column(elem_classes="area-settings", min_width=300):
+            request_panel.sampling(panel)
+            request_panel.size_and_batch(panel, canvas=canvas)
+            request_panel.seeds(panel, last_seed)
+            if canvas is None:
+                sections.hires_fix(panel)
+            sections.refiner(panel)
+            soft_view = sections.soft_inpainting(panel) if panel.masked else None
+            request_panel.advanced(panel, header.engine.options)
+            scripts.draw(panel, header.engine)
+    examples.connect(strip, panel.widgets["prompt"])
+    if soft_view and canvas:
+        sections.connect_soft_view(panel, canvas, soft_view)
+    return Tab(panel, prompt_tools, shown, strip, canvas, paste_button, dropped, note)
+
+
+def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
+    """Wires Generate: it submits what `make_request` makes of the tab's widgets."""
+    pictures = [tab.canvas] if tab.canvas else []
+
+    def request_of(*arguments: Any) -> Txt2Img:
+        picture = arguments[0] if pictures else MaskData()
+        checkpoint, vae, *values = arguments[len(pictures):]
+        named = styled(tab.panel.values(values), tab.panel)
+        request = make_request(named, picture, header.options(checkpoint, vae))
+        return scripts.with_script(request, named, tab.panel, header.engine)
+
+    tab.results.connect(demo, request_of, [*pictures, header.checkpoint, header.vae, *tab.panel.inputs], header)
+    prompts.connect(tab.prompts, tab.panel, demo)
+
+
+def connect_paste(tab: Tab, header: Header) -> None:
+    """Wires the button that reads parameters, and pictures that are dropped on the prompt."""
+
+    @told
+    def read(text: str, locked: bool, last: str = "") -> list[Any]:
+        if not is_parameters(text):
+            raise NotFound("There is no parameters text in the prompt or the clipboard, and no picture made here yet."
+                           if not (text or "").strip() else "What is in the prompt is no parameters text.")
+        updates, note = paste(text, tab.panel, header.engine, locked=locked)
+        return [*updates, note]
+
+    @told
+    def read_dropped(file: str | None, locked: bool) -> list[Any]:
+        text = image_metadata.read(open_picture(Path(file or ""), tab.panel.settings.max_image_mp * 10**6))
+        if not is_parameters(text):
+            raise InvalidInput("This picture has no parameters in it.")
+        return [None, *read(text, locked)]
+
+    locked, outputs = tab.panel.widgets["seed_locked"], [*tab.panel.inputs, tab.note]
+    tab.paste.click(read, [tab.panel.widgets["prompt"], locked, tab.results.infotext], outputs, **QUIET,
+                    js="async (prompt, locked, last) => [await inpaintPage.parameters(prompt, last), locked, last]")
+    tab.dropped.upload(read_dropped, [tab.dropped, locked], [tab.dropped, *outputs], **QUIET)
+
+
+def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
+    """Wires the "send to" buttons of `sender`: the shown picture and its parameters."""
+
+    for name, button in sender.results.send_buttons.items():
+        connect_send(button, selected_picture, [sender.results.shown, sender.results.selected], tabs_by_name[name],
+                     tabs, header, whole=False)
+
+
+def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
+    """The picture that is chosen in a gallery, and its parameters text. Raises NotFound when there is none."""
+    if not shown:
+        raise NotFound("There is no picture to send yet.")
+    one = shown[min(index, len(shown) - 1)]
+    return picture_of(one.image), one.infotext
+
+
+def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: Target, tabs: gr.Tabs,
+                 header: Header, *, whole: bool = True) -> None:
+    """Wires `button` to put what `source` makes of `inputs`, a picture and its parameters text, into `target`: all that
+    the text says, or else what goes along with a result."""
+    if not isinstance(target, Tab):
+        target.connect_send(button, source, inputs, tabs)
+        return
+    canvas = [target.canvas] if target.canvas else []
+
+    @told
+    def send(locked: bool, *arguments: Any) -> list[Any]:
+        picture, text = source(*arguments)
+        updates, note = ([gr.skip()] * len(target.panel.inputs), "")
+        if is_parameters(text) and whole:
+            updates, note = paste(text, target.panel, header.engine, locked=locked)
+        elif is_parameters(text):
+            updates = send_along(text, target.panel, locked=locked)
+        return [*([picture] if canvas else []), *updates, note]
+
+    # The tab is shown first: a widget that is filled before its tab was ever open loses everything but its value.
+    show(target.name, button.click, tabs).then(
+        send, [target.panel.widgets["seed_locked"], *inputs], [*canvas, *target.panel.inputs, target.note], **QUIET)
+
+
+def show(name: str, event: Any, tabs: gr.Tabs) -> Any:
+    """Wires `event`, such as `button.click`, to show the tab `name`.
+
+    By a script in the page: after a server's event that has tabs as its output, Gradio's page goes through all that is
+    in them, at that event and at each one after it.
+    """
+    return event(None, None, tabs, js=f"() => ({{selected: {json.dumps(name)}, __type__: 'update'}})", **QUIET)
+
+
+def picture_of(image: Image.Image | Path) -> MaskData:
+    """A result as the canvas takes it. Raises NotFound when its file has been deleted."""
+    if isinstance(image, Path):
+        if not image.is_file():
+            raise NotFound(f"The file {image.name} is no longer there.")
+        return MaskData(path=image)
+    return MaskData(image=image)

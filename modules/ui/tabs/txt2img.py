@@ -1,0 +1,20 @@
+"""The txt2img tab: a picture from words."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from modules.ui.controls import request_panel
+from modules.ui.controls.request_panel import Panel
+from modules.ui.page.header import Header
+from modules.ui.tabs.tab import Tab, connect_generate, draw
+
+
+def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
+    """Draws the tab where it is called."""
+    return draw(header, panel, job_id)
+
+
+def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
+    """Wires Generate."""
+    connect_generate(tab, header, demo, lambda values, picture, options: request_panel.to_txt2img(values, options))

@@ -1,0 +1,57 @@
+"""Deep features used again: whole passes are plain ones, shallow ones compute the outermost level only."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from modules.networks.deepcache import UNetDeepCache
+from modules.networks.model import StableDiffusion
+
+
+def inputs(model: StableDiffusion, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    context = model.encode_prompts(["a red apple", ""], clip_skip=1, emphasis="Original", comma_backtrack=20)
+    return torch.randn(2, 4, *size, generator=draw), torch.tensor([500, 500]), context
+
+
+@pytest.mark.parametrize("size", [(16, 16), (9, 13)])
+def test_nothing_is_lost_while_nothing_changes(sd_model: StableDiffusion, size: tuple[int, int]) -> None:
+    asked = inputs(sd_model, size)
+    dense = sd_model.predict(*asked)
+    cache = UNetDeepCache(sd_model.unet)
+    for whole in (True, False, False):
+        assert torch.equal(cache.step(whole)(*asked), dense)
+    assert torch.equal(sd_model.predict(*asked), dense)
+
+
+def test_a_shallow_pass_goes_through_the_outermost_level(sd_model: StableDiffusion) -> None:
+    """With another x it gives another answer, nearer to the dense one than the old answer is."""
+    x, t, context = inputs(sd_model, (16, 16))
+    other = x + 0.3 * inputs(sd_model, (16, 16), seed=1)[0]
+    before, dense = sd_model.predict(x, t, context), sd_model.predict(other, t, context)
+    cache = UNetDeepCache(sd_model.unet)
+    cache.step(True)(x, t, context)
+    deep: list[object] = []
+    hooks = [block.register_forward_hook(lambda *args: deep.append(args)) for block in (
+        *sd_model.unet.down_blocks[1].resnets, *sd_model.unet.mid_block.resnets, *sd_model.unet.up_blocks[-2].resnets)]
+    shallow = cache.step(False)(other, t, context)
+    for hook in hooks:
+        hook.remove()
+    assert not deep
+    assert 0 < float((shallow - dense).norm()) < float((before - dense).norm())
+
+
+def test_each_asking_has_its_own_features(sd_model: StableDiffusion) -> None:
+    """cond and uncond apart, as when they are of different length; and what does not fit is computed whole."""
+    x, t, context = inputs(sd_model, (8, 8))
+    apart = [(x[:1], t[:1], context[:1]), (x[1:], t[1:], context[1:])]
+    cache = UNetDeepCache(sd_model.unet)
+    whole = cache.step(True)
+    first = [whole(*one) for one in apart]
+    shallow = cache.step(False)
+    for one, dense in zip(apart, first, strict=True):
+        assert torch.equal(shallow(*one), dense)
+    together = cache.step(False)
+    torch.testing.assert_close(together(x, t, context), sd_model.predict(x, t, context))

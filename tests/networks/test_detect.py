@@ -1,0 +1,150 @@
+"""What is read from shapes alone, and the sentence for each kind of file that is not Stable Diffusion 1.x."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from make_tiny import SHAPES
+
+from modules.errors import CheckpointError
+from modules.networks.detect import TextShape, UNetShape, VaeShape, detect, detect_vae, with_text_model, with_vae_prefix
+
+Shapes = dict[str, tuple[int, ...]]
+UNET = "model.diffusion_model."
+
+
+def shapes_of(name: str) -> Shapes:
+    return {key: tuple(shape) for key, shape in json.loads((SHAPES / f"{name}.json").read_text()).items()}
+
+
+@pytest.fixture
+def shapes() -> Shapes:
+    return shapes_of("tiny-sd15")
+
+
+def test_the_tiny_checkpoint(shapes: Shapes) -> None:
+    found = detect(shapes, {}, "x")
+    assert found.unet == UNetShape(4, (32, 64, 128, 128), (True, True, True, False), 2, 1, 64, 8, 32)
+    assert found.vae == VaeShape((32, 64, 64, 64), 2, 32)
+    assert found.text == TextShape(12, 64, 256, 49408, 77, 1)
+
+
+def test_an_inpainting_checkpoint_and_another_vae() -> None:
+    found = detect(shapes_of("tiny-sd15-inpainting"), {}, "x")
+    assert found.unet.in_channels == 9
+    assert found.vae == VaeShape((64, 64, 64, 128), 2, 32)
+
+
+def test_metadata_says_what_shapes_cannot(shapes: Shapes) -> None:
+    metadata = {"unet_heads": "4", "unet_norm_groups": "16", "vae_norm_groups": "8", "text_heads": "2", "format": "pt"}
+    found = detect(shapes, metadata, "x")
+    assert (found.unet.heads, found.unet.norm_groups, found.vae.norm_groups, found.text.heads) == (4, 16, 8, 2)
+
+
+@pytest.mark.parametrize("value", ["0", "-8", "8.0", "eight", "", "99999999999", "３"])
+@pytest.mark.parametrize("key", ["unet_heads", "unet_norm_groups", "vae_norm_groups", "text_heads"])
+def test_metadata_that_is_no_whole_number_is_refused(shapes: Shapes, key: str, value: str) -> None:
+    with pytest.raises(CheckpointError, match=f"x.safetensors says {key}"):
+        detect(shapes, {key: value}, "x.safetensors")
+
+
+@pytest.mark.parametrize("key", ["unet_heads", "unet_norm_groups", "vae_norm_groups", "text_heads"])
+def test_metadata_has_to_divide_the_widths(shapes: Shapes, key: str) -> None:
+    with pytest.raises(CheckpointError, match=f"{key} = 24 does not divide"):
+        detect(shapes, {key: "24"}, "x")
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("conditioner.embedders.0.transformer.text_model.embeddings.position_ids", "an SDXL checkpoint"),
+        ("model.diffusion_model.label_emb.0.0.weight", "an SDXL checkpoint"),
+        ("cond_stage_model.model.transformer.resblocks.0.ln_1.weight", "a Stable Diffusion 2.x checkpoint"),
+        ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "a Flux checkpoint"),
+        ("double_blocks.0.img_attn.qkv.weight", "a Flux checkpoint"),
+        ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "a Stable Diffusion 3 checkpoint"),
+        ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "a LoRA file"),
+        ("unet.down_blocks.0.attentions.0.proj_in.lora_A.weight", "a LoRA file"),
+        ("down_blocks.0.attentions.0.norm.weight", "diffusers' own layout"),
+        ("decoder.up_blocks.0.resnets.0.norm1.weight", "diffusers' own layout"),
+        ("control_model.input_hint_block.0.weight", "a ControlNet file"),
+        ("emb_params", "a textual inversion embedding"),
+        ("encoder.down.0.block.0.conv1.weight", "a VAE file"),
+        ("first_stage_model.encoder.conv_in.weight", "a VAE file"),
+        ("some.other.network.weight", "does not look like a Stable Diffusion checkpoint"),
+    ],
+)
+def test_other_families_are_named(key: str, words: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(words)) as raised:
+        detect({key: (1, 1)}, {}, "file.safetensors")
+    assert raised.value.message.startswith("file.safetensors")
+    assert raised.value.message.count(".safetensors") == 1
+
+
+def test_missing_parts_are_named(shapes: Shapes) -> None:
+    without = {key: shape for key, shape in shapes.items() if not key.startswith(("first_stage", "cond_stage"))}
+    with pytest.raises(CheckpointError, match=r"no autoencoder \(VAE\) and no text encoder"):
+        detect(without, {}, "x")
+
+
+def test_channels_that_this_program_does_not_know(shapes: Shapes) -> None:
+    shapes[UNET + "input_blocks.0.0.weight"] = (32, 8, 3, 3)
+    with pytest.raises(CheckpointError, match="8 input channels"):
+        detect(shapes, {}, "x")
+
+
+@pytest.mark.parametrize("bad", [(), (32,), None])
+def test_a_weight_that_is_missing_or_flat_is_named(shapes: Shapes, bad: tuple[int, ...] | None) -> None:
+    key = UNET + "middle_block.1.proj_in.weight"
+    if bad is None:
+        del shapes[key]
+    else:
+        shapes[key] = bad
+    with pytest.raises(CheckpointError, match=re.escape(key)):
+        detect(shapes, {}, "x")
+
+
+def test_parts_that_do_not_fit_together(shapes: Shapes) -> None:
+    shapes[UNET + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"] = (128, 768)
+    with pytest.raises(CheckpointError, match="gives 64 channels and its UNet reads 768"):
+        detect(shapes, {}, "x")
+
+
+def test_a_block_number_out_of_order_is_refused(shapes: Shapes) -> None:
+    shapes[UNET + "input_blocks.987654321.0.x"] = (1,)
+    with pytest.raises(CheckpointError, match="not numbered"):
+        detect(shapes, {}, "x")
+
+
+TINY = shapes_of("tiny-sd15")
+SMALL = st.lists(st.integers(0, 130), max_size=4).map(tuple)
+
+
+KEYS = st.sampled_from(sorted(TINY))
+
+
+@given(st.dictionaries(KEYS, SMALL, max_size=4), st.sets(KEYS, max_size=3))
+def test_damaged_shapes_give_a_sentence_or_a_model(changed: Shapes, missing: set[str]) -> None:
+    shapes = {key: changed.get(key, shape) for key, shape in TINY.items() if key not in missing}
+    try:
+        detect(shapes, {}, "x.safetensors")
+    except CheckpointError as error:
+        assert error.message.startswith("x.safetensors")  # noqa: PT017
+
+
+def test_a_vae_of_another_scale(shapes: Shapes) -> None:
+    three = {key: shape for key, shape in shapes.items() if ".down.3." not in key}
+    with pytest.raises(CheckpointError, match="3 levels"):
+        detect_vae(three, {}, "x")
+
+
+def test_older_names() -> None:
+    prefix = "cond_stage_model.transformer."
+    assert with_text_model(prefix + "encoder.layers.0.x") == prefix + "text_model.encoder.layers.0.x"
+    assert with_text_model(prefix + "text_model.encoder.x") == prefix + "text_model.encoder.x"
+    assert with_vae_prefix("encoder.x") == "first_stage_model.encoder.x"
+    assert with_vae_prefix("first_stage_model.encoder.x") == "first_stage_model.encoder.x"
