@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
 import app
+from modules.settings import Settings
 
 
 def test_old_uploads_are_forgotten_and_new_ones_kept(tmp_path: Path) -> None:
@@ -27,3 +30,25 @@ def test_a_wrong_flag_ends_the_program_with_a_sentence(argv: list[str], monkeypa
     monkeypatch.setattr("sys.argv", ["app.py", *argv])
     assert app.main() == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_answers_leave_at_once() -> None:
+    """Without TCP_NODELAY an answer in two packets waits 40 ms for the client's acknowledgement of the first."""
+    found: list[int] = []
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            found.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def connect() -> None:
+        with app.listen(Settings(port=0)) as listener:
+            server = await asyncio.get_running_loop().create_server(Protocol, sock=listener)
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            await reader.read()
+            writer.close()
+            server.close()
+
+    asyncio.run(connect())
+    assert len(found) == 1
+    assert found[0] != 0
