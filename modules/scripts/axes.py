@@ -66,7 +66,7 @@ class Axis:
 
     def _range(self, item: str) -> list[float]:
         """A number; first-last; first-last (+step); first-last [count]. Ends are included."""
-        found = _RANGE.fullmatch(item)
+        found = _RANGE.fullmatch(item) if len(item) <= LONGEST_RANGE else None
         try:
             if found is None:
                 return [int(item) if self.kind == "int" else float(item)]
@@ -89,6 +89,8 @@ class Axis:
 
 
 _NUMBER = r"([+-]?\s*\d+(?:\.\d*)?)"
+LONGEST_RANGE = 200
+"""Characters; reading many spaces takes cubic time."""
 _RANGE = re.compile(rf"\s*{_NUMBER}\s*-\s*{_NUMBER}\s*(?:\(\s*([+-]\d+(?:\.\d*)?)\s*\)|\[\s*(\d+)\s*\])?\s*")
 
 

@@ -22,6 +22,8 @@ VAE_SUFFIXES = tuple(".vae" + suffix for suffix in SUFFIXES)
 MAX_HEADER = 100_000_000  # bytes; what the safetensors format allows
 
 _TITLE = re.compile(r"(?P<name>.*?)\s*\[(?P<digits>[0-9a-f]*)\]?")
+LONGEST_TITLE = 1000
+"""What is behind it in a title is not read: looking for a hash in spaces takes quadratic time."""
 _HASH = re.compile(r"[0-9a-f]{10}|[0-9a-f]{64}")
 
 
@@ -143,7 +145,7 @@ class Catalog:
         Raises:
             NotFound: nothing fits.
         """
-        wanted = text.strip().lower()
+        wanted = text[:LONGEST_TITLE].strip().lower()
         title = _TITLE.fullmatch(wanted)
         for attempt in (wanted, *(title.group("name", "digits") if title else ())):
             exact = [file for file in self._checkpoints if attempt in file.aliases()]

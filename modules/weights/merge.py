@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import re2
 import torch
 from torch import Tensor
 
@@ -37,7 +38,8 @@ class Recipe:
 
     "Weighted sum": (1 - m) A + m B. "Add difference": A + m (B - C). "Multiply": |A|^(1-m) |B|^m with A's sign, the
     weighted geometric mean, and the weighted sum where A and B have different signs. "No interpolation": A.
-    `half` saves float32 as float16. `discard` is a regular expression: weights whose names it finds are left out.
+    `half` saves float32 as float16. `discard` is a regular expression in RE2's syntax, which has no backtracking:
+    weights whose names it finds are left out.
     """
 
     a: CheckpointFile
@@ -64,10 +66,7 @@ class Recipe:
             raise InvalidInput(f"{self.name!r} cannot be a file's name here.", field="name")
         if len(self.discard) > 200:
             raise InvalidInput("The pattern of discarded weights is too long.", field="discard")
-        try:
-            re.compile(self.discard)
-        except re.error as error:
-            raise InvalidInput(f"The pattern of discarded weights cannot be read: {error}.", field="discard") from error
+        _discarded(self.discard)
 
     @property
     def files(self) -> list[CheckpointFile]:
@@ -122,9 +121,10 @@ def merge(recipe: Recipe, folder: Path, sha256: Callable[[CheckpointFile], str],
 def _plan(recipe: Recipe, files: list[TensorFile], vae: TensorFile | None) -> Iterator[_Key]:
     """All tensors of the result, in A's order. Raises InvalidInput where shapes don't fit."""
     first, *others = files
+    discarded = _discarded(recipe.discard)
     baked = {} if vae is None else {f"{_VAE}{key.removeprefix(_VAE)}": key for key in vae.shapes}
     for key in first.shapes:
-        if recipe.discard and re.search(recipe.discard, key):
+        if discarded(key):
             continue
         merged = bool(others) and "model" in key and key != _SKIPPED and key in others[0].shapes
         if vae is not None and key in baked and key.startswith(_VAE):
@@ -135,6 +135,20 @@ def _plan(recipe: Recipe, files: list[TensorFile], vae: TensorFile | None) -> It
             make = _reader(first, key)
         halved = recipe.half and (merged or key in baked or not others)
         yield _Key(key, make, halved)
+
+
+def _discarded(pattern: str) -> Callable[[str], bool]:
+    """Whether `pattern` finds a name, in linear time. Raises InvalidInput for one that RE2 cannot read."""
+    if not pattern:
+        return lambda name: False
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else error
+        raise InvalidInput(f"The pattern of discarded weights cannot be read: {reason}.", field="discard") from error
+    return lambda name: compiled.search(name) is not None
 
 
 def _reader(file: TensorFile, key: str) -> Callable[[str], Tensor]:
