@@ -7,19 +7,17 @@ that was pointed at this machine is refused), a request that changes something m
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import ipaddress
 import logging
+import math
 import socket
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modules.api.passwords import Passwords
 from modules.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,7 +45,8 @@ NAMES_LOGGED = 20
 
 
 class Gate:
-    """ASGI middleware. Refuses with 421 (host), 401 (password), 403 (origin), 413 (body); adds headers to the rest."""
+    """ASGI middleware. Refuses with 421 (host), 401 (password), 429 (too many wrong ones), 403 (origin), 413 (body); adds
+    headers to the rest."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -56,6 +55,7 @@ class Gate:
             self._hosts |= {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}
         self._any_address = settings.listen
         self._passwords = settings.passwords
+        self._door = Passwords(settings.passwords)
         self._body_limit = settings.max_body_mb * 2**20
         self._prefix = settings.root_path
         self._origins = frozenset(settings.cors_allow_origins)
@@ -95,14 +95,24 @@ class Gate:
         if not self._passwords and not self._is_our_host(host):
             self._log_name(host)
             return problem(421, "WrongHost", "This server does not answer under that name; --allow-host adds one.")
-        if self._passwords and not asks_first and not is_authorised(headers.get("authorization", ""), self._passwords):
-            return problem(401, "Unauthorised", "A user name and a password are needed.",
-                           {"www-authenticate": 'Basic realm="Inpaint WebUI", charset="UTF-8"'})
+        if self._passwords and not asks_first and (refusal := self._wrong_password(scope, headers)):
+            return refusal
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS or asks_first
         if changes and not allowed and not is_same_origin(headers, host):
             return problem(403, "WrongOrigin",
                            "This request comes from another web site; --cors-allow-origins lets one in.")
         return None
+
+    def _wrong_password(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        address, header = (scope.get("client") or ("",))[0], headers.get("authorization", "")
+        wait = self._door.wait(address, header)
+        if wait:
+            return problem(429, "TooManyTries", f"Too many wrong passwords came from {address}: try again in "
+                           f"{math.ceil(wait)} seconds.", {"retry-after": str(math.ceil(wait))})
+        if self._door.open(address, header):
+            return None
+        return problem(401, "Unauthorised", "A user name and a password are needed.",
+                       {"www-authenticate": 'Basic realm="Inpaint WebUI", charset="UTF-8"'})
 
     def _allows_origin(self, origin: str | None) -> bool:
         return origin is not None and ("*" in self._origins or origin in self._origins)
@@ -229,25 +239,15 @@ def problem(status: int, name: str, sentence: str, headers: dict[str, str] | Non
     return JSONResponse({"error": name, "detail": sentence, "errors": sentence, "body": ""}, status, headers)
 
 
-def is_authorised(header: str, passwords: Iterable[tuple[str, str]]) -> bool:
-    """Whether an Authorization header holds one of the pairs. Takes as long for a wrong one as for a right one."""
-    scheme, _, text = header.partition(" ")
-    try:
-        given = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        given = b""
-    right = False
-    for user, password in passwords:
-        right |= hmac.compare_digest(given, f"{user}:{password}".encode())
-    return right and scheme.lower() == "basic"
-
-
 def is_same_origin(headers: Headers, host: str) -> bool:
     """Whether a browser sends this from our own page, or a program that is no browser sends it."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")
-    return origin is None or (origin != "null" and urlsplit(origin).netloc.lower() == host.lower())
+    try:
+        return origin is None or (origin != "null" and urlsplit(origin).netloc.lower() == host.lower())
+    except ValueError:  # as http://[::1
+        return False
 
 
 def _is_address(name: str) -> bool:

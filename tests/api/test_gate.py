@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modules.api.gate import NAMES_LOGGED, Gate
+from modules.api.passwords import FORGET_SECONDS, FREE_TRIES, Passwords
 from modules.errors import InvalidInput
 from modules.settings import Settings
 
@@ -67,7 +68,8 @@ def test_a_listening_server_answers_to_addresses_but_not_to_any_name() -> None:
     ({}, 200), ({"origin": "http://127.0.0.1:7860"}, 200), ({"origin": "https://127.0.0.1:7860"}, 200),
     ({"sec-fetch-site": "same-origin"}, 200), ({"sec-fetch-site": "none"}, 200),
     ({"origin": "http://evil.example"}, 403), ({"origin": "http://127.0.0.1:8080"}, 403),
-    ({"origin": "http://localhost:7860"}, 403), ({"origin": "null"}, 403), ({"origin": ""}, 403),
+    ({"origin": "http://localhost:7860"}, 403), ({"origin": "http://[::1"}, 403),
+    ({"origin": "null"}, 403), ({"origin": ""}, 403),
     ({"sec-fetch-site": "cross-site"}, 403), ({"sec-fetch-site": "same-site"}, 403)])
 def test_other_origins_may_look_but_not_change(headers: dict[str, str], status: int) -> None:
     assert client_of().post("/x", headers=headers).status_code == status
@@ -161,7 +163,7 @@ def test_any_of_the_passwords_opens_everything(user: str, password: str) -> None
 
 
 @pytest.mark.parametrize("header", [
-    "", "Basic", "Basic ", "Basic !!!", "Bearer YW5uOm9uZQ==", "Basic " + base64.b64encode(b"ann:two").decode(),
+    "", "Basic", "Basic ", "Basic !!!", "Digest YW5uOm9uZQ==", "Basic " + base64.b64encode(b"ann:two").decode(),
     "Basic " + base64.b64encode(b"ann:one ").decode(), "Basic " + base64.b64encode(b"ann").decode(),
     "Basic " + base64.b64encode(b":").decode(), "Basic " + base64.b64encode(b"cy:l\xe4ng").decode()])
 def test_without_the_right_password_nothing_opens(header: str) -> None:
@@ -232,3 +234,39 @@ def test_the_path_of_a_proxy_is_taken_off() -> None:
     assert client.get("/sd/sdapi/v1/options").json() == "sdapi/v1/options"
     assert client.get("/sd").json() == ""
     assert client.get("/sdapi/v1/options").json() == "sdapi/v1/options"
+
+
+def basic(text: str) -> dict[str, str]:
+    return {"authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+
+def test_wrong_passwords_are_slowed_down_and_a_right_one_from_before_is_not() -> None:
+    client = client_of(api_auth=(("ann", "one"), ("bob", "two")))
+    assert client.get("/x", headers=basic("ann:one")).status_code == 200
+    tries = [client.get("/x", headers=basic(f"ann:{number}")).status_code for number in range(FREE_TRIES + 1)]
+    assert tries == [401] * FREE_TRIES + [429]
+    assert client.get("/x", headers=basic("bob:two")).status_code == 429, "else a guess would come through at any rate"
+    assert client.get("/x", headers=basic("ann:one")).status_code == 200
+    assert int(client.get("/x").headers["retry-after"]) >= 1
+
+
+def test_the_wait_doubles_and_ends() -> None:
+    now = 0.0
+    door = Passwords((("ann", "one"),), clock=lambda: now)
+    waits = []
+    for _ in range(FREE_TRIES + 8):
+        now += door.wait("1.2.3.4", "Basic x")
+        assert door.wait("1.2.3.4", "Basic x") == 0
+        assert not door.open("1.2.3.4", "Basic x")
+        waits.append(door.wait("1.2.3.4", "Basic x"))
+    assert waits[FREE_TRIES - 2:] == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert door.wait("5.6.7.8", "Basic x") == 0, "others do not wait"
+    now += FORGET_SECONDS + 61
+    assert not door.open("1.2.3.4", "Basic x")
+    assert door.wait("1.2.3.4", "Basic x") == 0, "old tries are forgotten"
+
+
+def test_a_key_of_openais_kind_is_user_and_password() -> None:
+    client = client_of(api_auth=(("ann", "one"),))
+    assert client.get("/x", headers={"authorization": "Bearer ann:one"}).status_code == 200
+    assert client.get("/x", headers={"authorization": "Bearer one"}).status_code == 401
