@@ -18,6 +18,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from modules.base.files import sweep
 from modules.errors import UserError
 from modules.settings import Settings
 
@@ -68,6 +69,9 @@ def stay_offline(settings: Settings) -> None:
     """Tells the libraries, before they are imported, to ask nobody and to keep their files with ours."""
     uploads = settings.cache_dir / "gradio"
     forget_old(uploads)
+    for folder in {settings.data_dir, settings.config_file.parent, settings.styles_file.parent, settings.cache_dir,
+                   *settings.checkpoint_dirs}:
+        sweep(folder, time.time())
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
                    "GRADIO_TEMP_DIR": str(uploads)}
 
@@ -85,6 +89,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
 
     from modules.api import create_api
+    from modules.api.connections import Connection, connection_limit
     from modules.engine.engine import Engine
     from modules.gallery.history import History
     from modules.gallery.saving import Saver
@@ -105,8 +110,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     if settings.autolaunch and not settings.nowebui:
         webbrowser.open(url)
     try:
+        Connection.limit = connection_limit()
         uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
-                                      server_header=False)).run(sockets=[listener])
+                                      http=Connection, server_header=False)).run(sockets=[listener])
     finally:
         queue.close()
 

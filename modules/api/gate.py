@@ -45,8 +45,8 @@ NAMES_LOGGED = 20
 
 
 class Gate:
-    """ASGI middleware. Refuses with 421 (host), 401 (password), 429 (too many wrong ones), 403 (origin), 413 (body); adds
-    headers to the rest."""
+    """ASGI middleware. Refuses with 421 (host), 401 (password), 429 (too many wrong ones), 403 (origin), 413 (body);
+    adds headers to the rest."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modules.base.files import write_whole
 from modules.errors import InvalidInput
 
 log = logging.getLogger(__name__)
@@ -70,15 +71,7 @@ class Config:
 
     def _write(self, content: bytes) -> None:
         """The whole file or the old one, whatever happens meanwhile."""
-        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}.tmp")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._file)
+            write_whole(self._file, content)
         except OSError as error:
             log.warning("%s cannot be written: %s.", self._file, error.strerror or error)
-            with contextlib.suppress(OSError):
-                temporary.unlink()

@@ -17,10 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import psutil
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from modules.base.files import is_leftover as is_leftover
+from modules.base.files import temporary_name
 from modules.base.unicode import without_surrogates
 from modules.errors import StorageFull, UserError
 from modules.request import Img2Img, Txt2Img
@@ -29,10 +30,6 @@ from modules.text.image_metadata import PARAMETERS
 if TYPE_CHECKING:
     from modules.request.result import GeneratedImage
 
-LONGEST_SAVE = 3600
-"""Seconds after which a temporary file is nobody's, whoever has its maker's number now."""
-
-_TEMPORARY = re.compile(r"\.(\d{1,9})-[0-9a-f]+\.tmp")
 _COUNTER = re.compile(r"(?:[a-z_]+-)?(\d{5,9})[-.]")
 _NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -76,7 +73,7 @@ def save_as(image: Image.Image, infotext: str, path: Path) -> None:
 @contextlib.contextmanager
 def _written(image: Image.Image, info: PngInfo, directory: Path) -> Iterator[Path]:
     """A hidden file in `directory` that holds the whole picture and is on the disk; to be moved to its name."""
-    temporary = directory / f".{os.getpid()}-{id(image):x}.tmp"
+    temporary = temporary_name(directory / "picture")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -119,20 +116,6 @@ def put(file: Path, path: Path) -> None:
             raise
         path.touch(exist_ok=False)  # FAT and the like: take the name first, then rename over it
         os.replace(file, path)
-
-
-def is_leftover(name: str, modified: float, began: float) -> bool:
-    """Whether `name` is a temporary file of a program that is gone: one that was killed while it saved.
-
-    `modified` is the file's time and `began` the time when this program began, both in seconds since 1970.
-    """
-    found = _TEMPORARY.fullmatch(name)
-    if found is None:
-        return False
-    maker = int(found[1])
-    if maker == os.getpid():  # ours, or of an earlier program with our number, as in a container
-        return modified < began - 1
-    return not psutil.pid_exists(maker) or modified < began - LONGEST_SAVE
 
 
 def next_number(directory: Path) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import threading
 import time
 import warnings
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from modules.base.files import sweep, write_whole
 from modules.errors import NotFound
 
 SIDE = 320
@@ -45,17 +45,15 @@ class Thumbnails:
         return data
 
     def forget_old(self) -> None:
-        """Removes thumbnails that were made long ago."""
+        """Removes thumbnails that were made long ago, and what programs that were killed left."""
+        sweep(self._folder, time.time())
         for file in self._folder.glob("*.webp"):
             with contextlib.suppress(OSError):
                 if time.time() - file.stat().st_mtime > KEPT_SECONDS:
                     file.unlink()
 
     def _keep(self, kept: Path, data: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        temporary.write_bytes(data)
-        os.replace(temporary, kept)
+        write_whole(kept, data)
 
 
 def _digest(text: str) -> str:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
+import locale
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modules.base.files import FileVersion, file_version, only_writer, write_whole
 from modules.errors import InvalidInput
 
+log = logging.getLogger(__name__)
+
 LONGEST_NAME, LONGEST_TEXT = 200, 100_000  # Python's reader refuses fields of more than 131,072 characters
+
+_reported: dict[Path, FileVersion | None] = {}
+"""Which version of a file that cannot be read was reported."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +33,47 @@ class Style:
 def load_styles(file: Path) -> tuple[Style, ...]:
     """The styles of a CSV file, in its order; none when there is no such file. Names that begin with # are comments.
 
-    Raises InvalidInput when the file cannot be read as such a table.
+    A file that cannot be read as such a table has none, and the log names it, once for each of its versions.
     """
-    return tuple(style for style in _read(file) if not style.name.startswith("#"))
+    try:
+        return tuple(style for style in _read(file) if not style.name.startswith("#"))
+    except InvalidInput as error:
+        version = file_version(file)
+        if _reported.get(file, ()) != version:
+            _reported[file] = version
+            log.warning("%s It is left as it is, and there are no styles.", error.message)
+        return ()
 
 
 def _read(file: Path) -> list[Style]:
-    """All rows that have a name, comments too."""
-    if not file.is_file():
-        return []
+    """All rows that have a name, comments too. Raises InvalidInput."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as rows:
-            return [Style(row["name"], row.get("prompt") or "", row.get("negative_prompt") or "")
-                     for row in csv.DictReader(rows, skipinitialspace=True) if row.get("name")]
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"The styles in {file.name} cannot be read: the file is not UTF-8 text.") from error
+        text = _decoded(file.read_bytes())
+        # Excel's delimiter, by country
+        delimiter = ";" if text.partition("\n")[0].lower().startswith(("name;", '"name";')) else ","
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        if text.strip() and "name" not in (rows.fieldnames or ()):
+            raise csv.Error('the first line has no column "name"')
+        return [Style(row["name"], row.get("prompt") or "", row.get("negative_prompt") or "")
+                for row in rows if row.get("name")]
+    except FileNotFoundError:
+        return []
     except (OSError, csv.Error) as error:
         raise InvalidInput(f"The styles in {file.name} cannot be read: {error}.") from error
+
+
+def _decoded(content: bytes) -> str:
+    """Text in UTF-8, or as Excel saves it: UTF-16 with its mark, or this computer's code page."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig", locale.getencoding(), "cp1252"]
+    for encoding in encodings:
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return content.decode("latin-1")
 
 
 def save_style(file: Path, style: Style) -> None:
@@ -53,24 +85,28 @@ def save_style(file: Path, style: Style) -> None:
         raise InvalidInput("A style needs a short name that does not begin with #.", field="styles")
     if max(len(style.prompt), len(style.negative_prompt)) > LONGEST_TEXT:
         raise InvalidInput("The prompt is too long for a style.", field="styles")
-    rows = {row.name: row for row in _read(file)} | {style.name: style}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8-sig", newline="") as table:
+        with only_writer(file):
+            rows = {row.name: row for row in _read(file)} | {style.name: style}
+            table = io.StringIO(newline="")
             writer = csv.writer(table)
             writer.writerow(("name", "prompt", "negative_prompt"))
             writer.writerows((row.name, row.prompt, row.negative_prompt) for row in rows.values())
-        os.replace(temporary, file)
+            write_whole(file, table.getvalue().encode("utf-8-sig"))
     except (OSError, UnicodeEncodeError) as error:
-        temporary.unlink(missing_ok=True)
         raise InvalidInput(f"The style could not be written to {file.name}: {error}.") from error
 
 
 def apply_styles(names: Sequence[str], styles: Sequence[Style], prompt: str, negative: str) -> tuple[str, str]:
-    """(prompt, negative prompt) with the named styles merged in, one after the other; unknown names do nothing."""
+    """(prompt, negative prompt) with the named styles merged in, one after the other; unknown names do nothing.
+
+    Raises InvalidInput when a text becomes longer than `LONGEST_TEXT`.
+    """
     known = {style.name: style for style in styles}
     for style in (known[name] for name in names if name in known):
         prompt, negative = _merge(style.prompt, prompt), _merge(style.negative_prompt, negative)
+        if max(len(prompt), len(negative)) > LONGEST_TEXT:
+            raise InvalidInput(f"The styles make the prompt longer than {LONGEST_TEXT} characters.", field="styles")
     return prompt, negative
 
 

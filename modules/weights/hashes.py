@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
-from modules.base.files import file_version
+from modules.base.files import file_version, write_whole
 
 
 class HashCache:
@@ -50,11 +49,8 @@ class HashCache:
     def _write(self) -> None:
         if self._cache_file is None:
             return
-        temporary = self._cache_file.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            self._cache_file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self._entries, indent=1), encoding="utf-8")
-            temporary.replace(self._cache_file)
+            write_whole(self._cache_file, json.dumps(self._entries, indent=1).encode())
 
 
 def _read(cache_file: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import re2
 import torch
 from torch import Tensor
 
+from modules.base.files import temporary_name
 from modules.errors import CheckpointError, InvalidInput, StorageFull
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.tensors import SAFETENSORS_NAMES, TensorFile, read_tensors
@@ -240,7 +241,7 @@ def _write(path: Path, keys: list[_Key], metadata: Mapping[str, str], on_progres
                             "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

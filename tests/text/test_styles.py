@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,42 @@ def test_what_cannot_be_kept_is_refused_and_changes_nothing(tmp_path: Path, styl
 def test_applying_goes_in_order_and_leaves_unknown_names_out() -> None:
     styles = (Style("wrap", "fine {prompt}", "{prompt}, bad"), Style("add", "sharp", ""))
     assert apply_styles(["add", "nobody", "wrap"], styles, "dog ", "cat") == ("fine dog, sharp", "cat, bad")
+
+
+TABLE = "name,prompt,negative_prompt\r\nÖl,dicke Farbe,Foto\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_tables_are_read_as_excel_saves_them(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    file = tmp_path / "styles.csv"
+    file.write_bytes(TABLE.replace(",", delimiter).encode(encoding))
+    assert load_styles(file) == (Style("Öl", "dicke Farbe", "Foto"),)
+    save_style(file, Style("neu", "a"))
+    assert load_styles(file) == (Style("Öl", "dicke Farbe", "Foto"), Style("neu", "a"))
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00\x00", b'name,prompt\n"' + b"a" * 200_000])
+def test_a_broken_file_is_named_once_and_left_alone(tmp_path: Path, content: bytes,
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "styles.csv"
+    file.write_bytes(content)
+    assert load_styles(file) == load_styles(file) == ()
+    assert len([text for text in caplog.messages if "styles.csv" in text]) == 1
+    with pytest.raises(InvalidInput, match=r"styles\.csv"):
+        save_style(file, Style("a", "1"))
+    assert file.read_bytes() == content
+
+
+def test_styles_that_are_saved_at_once_are_all_there(tmp_path: Path) -> None:
+    file = tmp_path / "styles.csv"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: save_style(file, Style(f"s{number}", "x" * 1000)), range(60)))
+    assert {style.name for style in load_styles(file)} == {f"s{number}" for number in range(60)}
+
+
+def test_styles_that_grow_without_end_are_refused() -> None:
+    doubling = Style("twice", "{prompt}{prompt}")
+    assert apply_styles(["twice"] * 3, [doubling], "dog", "")[0] == "dog" * 8
+    with pytest.raises(InvalidInput, match="100000"):
+        apply_styles(["twice"] * 60, [doubling], "dog", "")
