@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.passwords import Passwords
+from modules.base.unicode import without_surrogates
 from modules.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -236,6 +237,7 @@ def _with_headers(send: Send, path: str, cors: dict[str, str]) -> Send:
 
 def problem(status: int, name: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error in WebUI's shape."""
+    sentence = without_surrogates(sentence)
     return JSONResponse({"error": name, "detail": sentence, "errors": sentence, "body": ""}, status, headers)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modules.api import pictures
+from modules.api.json_values import check_answerable
 from modules.errors import InvalidInput, UserError
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
 from modules.request.options import Options
@@ -40,7 +41,10 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, data: Any) -> Any:
-        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            return data
+        check_answerable(data)
+        return {name: value for name, value in data.items() if value is not None}
 
 
 class Txt2ImgBody(Body):

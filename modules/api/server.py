@@ -67,6 +67,8 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         where = ".".join(str(part) for part in item["loc"][1:])
         if item["type"] == "json_invalid":
             found.append(f"The body is not JSON: {item['ctx']['error']} at character {where}")
+        elif item["type"] == "value_error" and not where:
+            found.append(str(item["ctx"]["error"]))
         elif not where:
             found.append("The body must be a JSON object, sent as application/json")
         else:
