@@ -241,8 +241,15 @@ def _parser(table: type[Settings]) -> _Parser:
     return parser
 
 
+LONGEST_PROMPT = 100_000
+"""Characters of a prompt, after styles and scripts have changed it."""
+
+
 def check_limits(request: Txt2Img, settings: Settings) -> None:
     """Raises InvalidInput naming WebUI's field when `request` asks for more than `settings` allow."""
+    for name in ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"):
+        if len(getattr(request, name)) > LONGEST_PROMPT:
+            raise InvalidInput(f"{name} has more than {LONGEST_PROMPT} characters, styles included.", field=name)
     _at_most(request.width, settings.max_size, "width", "--max-size")
     _at_most(request.height, settings.max_size, "height", "--max-size")
     _at_most(request.steps, settings.max_steps, "steps", "--max-steps")

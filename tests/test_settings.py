@@ -116,3 +116,11 @@ def test_the_limits_themselves_are_allowed_and_can_be_moved() -> None:
     check_limits(Txt2Img(enable_hr=True, width=1024, height=1024, batch_size=4), Settings())
     check_limits(Txt2Img(hr_scale=16), Settings())
     check_limits(Txt2Img(steps=500), replace(Settings(), max_steps=500))
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"])
+def test_prompts_have_a_limit_whatever_made_them_long(name: str) -> None:
+    check_limits(Txt2Img(**{name: "x" * 100_000}), Settings())
+    with pytest.raises(InvalidInput, match="100000") as error:
+        check_limits(Txt2Img(**{name: "x" * 100_001}), Settings())
+    assert error.value.field == name

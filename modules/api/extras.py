@@ -97,7 +97,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                 done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text}))
                 words = made.text
 
-        await finished(queue.submit_work(work))
+        await finished(queue.submit_work(work, nbytes=sum(map(len, texts.values()))))
         if len(done) < len(texts):
             raise WasInterrupted("The pictures were not finished, because somebody interrupted it.")
         return done, f"<p>{html.escape(words)}</p>"

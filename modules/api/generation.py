@@ -50,11 +50,13 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
                                styles=load_styles(settings.styles_file), samplers=engine.samplers)
         check_limits(request, settings)
+        pictures.check_pixels(request, settings.max_image_mp * 10**6)
         if request.script:
             engine.bound_script(request, request.script)
         engine.extensions.bound(request)
         engine.files_of(request.options)
-        return queue.submit(request, job_id=body.force_task_id, save=body.save_images)
+        return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
+                            unpack=pictures.unpacked_request)
 
     async def generate(body: Txt2ImgBody) -> JSONResponse:
         job = await finished(await run_in_threadpool(submit, body))
@@ -147,8 +149,9 @@ def size_warning(request: Txt2Img) -> list[str]:
     """Says so when the mask's size is not the picture's."""
     if not isinstance(request, Inpaint) or request.mask.size == request.init_images[0].size:
         return []
-    return [f"The mask ({request.mask.width}x{request.mask.height}) was resized to fit the picture "
-            f"({request.init_images[0].width}x{request.init_images[0].height})."]
+    mask, image = pictures.turned_size(request.mask), pictures.turned_size(request.init_images[0])
+    return [] if mask == image else [f"The mask ({mask[0]}x{mask[1]}) was resized to fit the picture "
+                                     f"({image[0]}x{image[1]})."]
 
 
 def script_warnings(body: Txt2ImgBody, known: Collection[str]) -> list[str]:

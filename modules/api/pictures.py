@@ -4,26 +4,60 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import io
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from modules.errors import InvalidInput
 from modules.gallery import saving
 from modules.imaging.modes import to_rgb
+from modules.request import Img2Img, Inpaint, Txt2Img
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
 
 
 def decode(text: str, field: str, max_pixels: int) -> Image.Image:
     """The picture in `text`, turned as its EXIF says; RGB or RGBA. Raises InvalidInput naming `field`."""
-    image = open_picture(text, field, max_pixels)
+    return unpacked(open_picture(text, field, max_pixels), field)
+
+
+def unpacked(image: Image.Image, field: str) -> Image.Image:
+    """What `open_picture` gave, turned as its EXIF says; RGB or RGBA. That one stays packed. Raises InvalidInput."""
+    assert isinstance(image, ImageFile.ImageFile)
+    assert isinstance(image.fp, io.BytesIO)
     try:
-        return to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(image.fp.getbuffer()), formats=FORMATS) as again:
+            return to_rgb(ImageOps.exif_transpose(again))
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
         raise InvalidInput(f"{field} is not a picture that can be read.", field=field) from error
+
+
+def unpacked_request(request: Txt2Img) -> Txt2Img:
+    """`request` with the pictures of `open_picture` unpacked. Raises InvalidInput naming WebUI's field."""
+    if not isinstance(request, Img2Img):
+        return request
+    changes: dict[str, Any] = {"init_images": tuple(unpacked(image, "init_images") for image in request.init_images)}
+    if isinstance(request, Inpaint):
+        changes["mask"] = unpacked(request.mask, "mask")
+    return dataclasses.replace(request, **changes)
+
+
+def check_pixels(request: Txt2Img, max_pixels: int) -> None:
+    """Raises InvalidInput for pictures that have more than twice `max_pixels` together."""
+    images = [] if not isinstance(request, Img2Img) else list(request.init_images)
+    images += [request.mask] if isinstance(request, Inpaint) else []
+    if sum(image.width * image.height for image in images) > 2 * max_pixels:
+        raise InvalidInput(f"The pictures of one request have more than {2 * max_pixels} pixels together (twice "
+                           "--max-image-mp).", field="init_images")
+
+
+def turned_size(image: Image.Image) -> tuple[int, int]:
+    """The size of what `open_picture` gave, turned as its EXIF says. (Pillow unpacks a PNG to look for that.)"""
+    return unpacked(image, "init_images").size
 
 
 def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:

@@ -192,17 +192,20 @@ class Img2ImgBody(Txt2ImgBody):
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
                 samplers: Sequence[Sampler] | None = None) -> Img2Img:
-        """The request that this body asks for. Raises UserError naming the field; 404 without init images (WebUI)."""
+        """The request that this body asks for, its pictures packed still (`pictures.unpacked_request`).
+
+        Raises UserError naming the field; 404 without init images (WebUI).
+        """
         if not self.init_images:
             raise NoInitImage("There is no init image: init_images is empty.", field="init_images")
         common = self.common(options, styles, samplers)
         common |= {
-            "init_images": tuple(pictures.decode(text, "init_images", max_pixels) for text in self.init_images),
+            "init_images": tuple(pictures.open_picture(text, "init_images", max_pixels) for text in self.init_images),
             "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False,
             "initial_noise_multiplier": self.initial_noise_multiplier}
         mask = self.mask or self.latent_mask
         values = common if not mask else common | {
-            "mask": pictures.decode(mask, "mask" if self.mask else "latent_mask", max_pixels),
+            "mask": pictures.open_picture(mask, "mask" if self.mask else "latent_mask", max_pixels),
             "mask_invert": bool(self.inpainting_mask_invert), "mask_round": self.mask_round,
             "mask_blur_x": self.mask_blur_x if self.mask_blur is None else self.mask_blur,
             "mask_blur_y": self.mask_blur_y if self.mask_blur is None else self.mask_blur,

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import dataclasses
 import datetime
+import io
 import logging
 import threading
 import time
@@ -22,7 +23,7 @@ from typing import Literal, Protocol
 from PIL import Image
 
 from modules.errors import OUR_FAULT, Interrupted, InvalidInput, Skipped, Stopped, UserError
-from modules.request import Img2Img, Txt2Img
+from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.request.job_context import JobContext, Preview, SubJob
 from modules.request.options import Options
 from modules.request.result import GeneratedImage, Result
@@ -34,6 +35,8 @@ Clock = Callable[[], float]
 
 KEPT_JOBS = 50
 KEPT_BYTES = 512 * 2**20
+WAITING_BYTES = 512 * 2**20
+"""How much the pictures of all jobs that wait may take."""
 PREVIEW_SECONDS = 0.2
 
 
@@ -80,13 +83,13 @@ class Task:
 class Job:
     """One piece of work and all that can be known of it. Every method may be called from any thread.
 
-    `request` is None for work without one (a checkpoint swap, extras). `position` is 0 for the running job, 1 for the
-    next, and 0 when it is over.
+    `request` is None for work without one (a checkpoint swap, extras), which holds `nbytes`. `position` is 0 for the
+    running job, 1 for the next, and 0 when it is over.
     `version` counts changes; `wait_change` waits for the next. Is a `progress.JobContext` for the engine.
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
-                 save: Save | None = None, clock: Clock = time.monotonic) -> None:
+                 save: Save | None = None, nbytes: int = 0, clock: Clock = time.monotonic) -> None:
         self.id, self.request = job_id, request
         self.created = datetime.datetime.now()
         self.state: State = "queued"
@@ -102,6 +105,7 @@ class Job:
         self.interrupted = self.skipped = False
         self.kept: list[GeneratedImage] = []
         self._work, self._save, self._clock = work, save, clock
+        self._nbytes = nbytes
         self._changed = threading.Condition()
         self._first_step: tuple[float, float] | None = None
         self._render: Preview | None = None
@@ -240,9 +244,10 @@ class Job:
     def bytes_held(self) -> int:
         """About how much memory its pictures take."""
         pictures = list(self.request.init_images) if isinstance(self.request, Img2Img) else []
+        pictures += [self.request.mask] if isinstance(self.request, Inpaint) else []
         if self.result is not None:
             pictures += [picture for made in self.result.images for picture in (made.image, *made.extras)]
-        return sum(picture.width * picture.height * len(picture.getbands()) for picture in pictures)
+        return sum(map(_bytes_of, pictures), 0 if self.over else self._nbytes)
 
     def _progress(self) -> float:
         if self.over:
@@ -257,6 +262,14 @@ class Job:
             yield
             self.version += 1
             self._changed.notify_all()
+
+
+def _bytes_of(picture: Image.Image) -> int:
+    """About how much memory it takes: less while it is packed."""
+    packed = getattr(picture, "fp", None)
+    if isinstance(packed, io.BytesIO):
+        return packed.getbuffer().nbytes
+    return picture.width * picture.height * len(picture.getbands())
 
 
 class JobQueue:
@@ -276,14 +289,23 @@ class JobQueue:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None) -> Job:
+    def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None,
+               unpack: Callable[[Txt2Img], Txt2Img] | None = None) -> Job:
         """Puts a request at the end of the queue. Its pictures are saved if `save` says so, or else its options.
 
-        Raises QueueFull, or InvalidInput for an id that is in use.
+        A request whose pictures are packed needs `unpack`, which is called when its turn comes; before and after that
+        the packed ones are held. Raises QueueFull, or InvalidInput for an id that is in use.
         """
         save = request.options.samples_save if save is None else save
-        return self._add(Job(job_id or uuid.uuid4().hex, lambda job: self._engine.generate(request, job),
-                             request=request, save=self._save if save else None, clock=self._clock))
+
+        def work(job: Job) -> Result:
+            if unpack is None:
+                return self._engine.generate(request, job)
+            result = self._engine.generate(unpack(request), job)
+            return dataclasses.replace(result, request=_with_pictures_of(request, result.request))
+
+        return self._add(Job(job_id or uuid.uuid4().hex, work, request=request, save=self._save if save else None,
+                             clock=self._clock))
 
     def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True) -> Job:
         """Has all `tasks` done as one job. One that fails is named in the result's warnings and the others go on.
@@ -302,12 +324,12 @@ class JobQueue:
 
         return self.submit_work(load)
 
-    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None) -> Job:
+    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None, nbytes: int = 0) -> Job:
         """Has the worker do `work` when its turn comes: anything that needs the model or the device for itself.
 
-        Raises as `submit`.
+        `nbytes` is what it holds meanwhile. Raises as `submit`.
         """
-        return self._add(Job(job_id or uuid.uuid4().hex, work, clock=self._clock))
+        return self._add(Job(job_id or uuid.uuid4().hex, work, nbytes=nbytes, clock=self._clock))
 
     def get(self, job_id: str) -> Job | None:
         """The job of that id, unless it never was or is long over."""
@@ -360,6 +382,8 @@ class JobQueue:
         with self._lock:
             if self._closed or len(self._waiting) >= self._limit:
                 raise QueueFull("The server is stopping." if self._closed else "The queue is full: try again later.")
+            if self._waiting and sum(one.bytes_held() for one in (*self._waiting, job)) > WAITING_BYTES:
+                raise QueueFull("The jobs that wait hold as many pictures as fit: try again later.")
             old = self._jobs.get(job.id)
             if old is not None and not old.over:
                 raise InvalidInput(f"A job called {job.id!r} is in the queue already.", field="force_task_id")
@@ -410,6 +434,16 @@ class JobQueue:
             oldest = over.pop(0)
             held -= oldest.bytes_held()
             del self._jobs[oldest.id]
+
+
+def _with_pictures_of(packed: Txt2Img, request: Txt2Img) -> Txt2Img:
+    """`request`, which was carried out, with the packed pictures that it came with."""
+    if not isinstance(packed, Img2Img) or not isinstance(request, Img2Img):
+        return request
+    request = dataclasses.replace(request, init_images=packed.init_images)
+    if isinstance(packed, Inpaint) and isinstance(request, Inpaint):
+        return dataclasses.replace(request, mask=packed.mask)
+    return request
 
 
 class _TaskPart(SubJob):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from modules.api.pictures import unpacked_request
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
 from modules.engine.engine import Engine
+from modules.jobs.queue import Job, JobQueue
 from modules.request import Img2Img, Inpaint, MaskedContent
 from modules.request.job_context import NullJob
 from modules.request.options import Options
@@ -107,7 +111,7 @@ def test_a_photo_is_turned_as_its_exif_says(client: TestClient) -> None:
     image.save(buffer, "JPEG", exif=exif)
     import base64
     body = Img2ImgBody(init_images=[base64.b64encode(buffer.getvalue()).decode()])
-    assert body.request(Options(), max_pixels=10**6).init_images[0].size == (8, 16)
+    assert unpacked_request(body.request(Options(), max_pixels=10**6)).init_images[0].size == (8, 16)
 
 
 def test_inpainting_changes_the_mask_only(client: TestClient, photo: Image.Image, mask: Image.Image) -> None:
@@ -309,6 +313,48 @@ def test_a_picture_that_unpacks_to_too_much_is_refused_unread(client: TestClient
     answer = client.post(IMG2IMG, json=small(init_images=[base64_of(Image.new("1", (9000, 9000)))]))
     assert answer.status_code == 422
     assert "9000 x 9000" in answer.json()["detail"]
+
+
+def test_the_pictures_of_one_request_have_a_limit_together(client: TestClient) -> None:
+    large = base64_of(Image.new("1", (8000, 7000)))
+    answer = client.post(IMG2IMG, json=small(init_images=[large] * 3))
+    assert answer.status_code == 422
+    assert "together" in answer.json()["detail"]
+
+
+def test_pictures_are_unpacked_when_their_job_begins_and_let_go_after_it(
+        client: TestClient, queue: JobQueue, photo: Image.Image, mask: Image.Image,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five requests of 650 KB must not hold 5 GB while they wait, nor the result of one afterwards."""
+    loaded, entered, go_on = [], threading.Event(), threading.Event()
+    load = PngImagePlugin.PngImageFile.load
+
+    def counted(image: PngImagePlugin.PngImageFile) -> Any:
+        loaded.append(image.size)
+        return load(image)
+
+    def busy(job: Job) -> None:
+        entered.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", counted)
+    queue.submit_work(busy)
+    assert entered.wait(60)
+    with ThreadPoolExecutor() as pool:
+        sent = [pool.submit(client.post, IMG2IMG, json=inpaint_body(photo, mask, force_task_id=str(number)))
+                for number in range(3)]
+        while len(queue.pending()) < 3:
+            time.sleep(0.01)
+        assert loaded == []
+        go_on.set()
+        assert [answer.result().status_code for answer in sent] == [200] * 3
+    assert len(loaded) >= 6
+    job = queue.get("1")
+    assert job is not None
+    for request in (job.request, job.result.request if job.result else None):
+        assert isinstance(request, Inpaint)
+        assert all(isinstance(image, PngImagePlugin.PngImageFile) and image.fp for image in
+                   (request.mask, *request.init_images)), "packed still"
 
 
 def test_img2img_without_a_picture_is_webuis_404(client: TestClient) -> None:

@@ -472,6 +472,19 @@ def test_held_bytes_count_pictures_that_came_in() -> None:
     assert job.bytes_held() == 400
 
 
+def test_waiting_jobs_hold_bounded_memory(queue: JobQueue, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "WAITING_BYTES", 1000)
+    submit(queue, "gate")
+    assert gate.entered.wait(SECONDS)
+    large = Img2Img(init_images=(Image.new("RGB", (16, 16)),))
+    queue.submit(large)
+    with pytest.raises(QueueFull, match="pictures"):
+        queue.submit(large)
+    submit(queue, "a")
+    with pytest.raises(QueueFull, match="pictures"):
+        queue.submit_work(lambda job: None, nbytes=500)
+
+
 def test_closing_cancels_what_waits_and_takes_nothing_more(queue: JobQueue, gate: Gate) -> None:
     running, waiting = submit(queue, "gate"), submit(queue, "a")
     assert gate.entered.wait(SECONDS)
