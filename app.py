@@ -23,14 +23,20 @@ from modules.errors import UserError
 from modules.settings import Settings
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from fastapi import FastAPI
+    from uvicorn import Server
 
     from modules.engine.engine import Engine
     from modules.gallery.history import History
     from modules.jobs.queue import Job, JobQueue
 
-GRACE_SECONDS = 3
+GRACE_SECONDS = 1
 """How long open connections may take to end when the server stops."""
+
+STOP_SECONDS = 2.5
+"""How long after a signal the program ends, whatever is still being done."""
 
 UPLOAD_SECONDS = 24 * 60 * 60
 """How long uploads of a server that did not stop cleanly are kept."""
@@ -47,9 +53,20 @@ def main() -> int:
     except UserError as error:
         print(f"app.py: {error.message}", file=sys.stderr)
         return 2
+    except Terminated:
+        return 0
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def command() -> NoReturn:
+    """The program. It ends without waiting for its threads: one inside a step of the network could not be stopped."""
+    status = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -103,18 +120,37 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     if not settings.nowebui:
         api = mount_page(api, engine, queue, settings, history)
     warm_up(engine, queue)
-    # Uvicorn raises the signal again once it has stopped; SystemExit lets `finally` run.
-    signal.signal(signal.SIGTERM, stop)
+    # Uvicorn raises the signal again once it has stopped.
+    signal.signal(signal.SIGTERM, terminate)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}{settings.root_path}"
     print(f"Running on local URL:  {url}", flush=True)
     if settings.autolaunch and not settings.nowebui:
         webbrowser.open(url)
     try:
         Connection.limit = connection_limit()
-        uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
-                                      http=Connection, server_header=False)).run(sockets=[listener])
+        server = uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
+                                               http=Connection, server_header=False))
+        stop_jobs_first(server, queue)
+        server.run(sockets=[listener])
     finally:
-        queue.close()
+        queue.stop()
+        queue.close(1.0)  # it may be writing a finished picture
+
+
+def stop_jobs_first(server: Server, queue: JobQueue) -> None:
+    """On a signal the clients that wait for jobs are answered first, and the program ends soon in any case."""
+    end_connections = server.handle_exit
+
+    def end_jobs() -> None:
+        queue.stop()
+        time.sleep(STOP_SECONDS)
+        os._exit(0)
+
+    def handle_exit(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=end_jobs, name="stop", daemon=True).start()
+        end_connections(number, frame)
+
+    server.handle_exit = handle_exit  # type: ignore[assignment, method-assign]
 
 
 def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings, history: History) -> FastAPI:
@@ -150,10 +186,14 @@ def warm_up(engine: Engine, queue: JobQueue) -> None:
         queue.submit_work(hash_checkpoint)
 
 
-def stop(*_: object) -> NoReturn:
+class Terminated(BaseException):
+    """Somebody told the program to end."""
+
+
+def terminate(*_: object) -> NoReturn:
     """Ends the program as an exit does, not as a kill does."""
-    sys.exit(0)
+    raise Terminated
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

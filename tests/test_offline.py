@@ -181,8 +181,20 @@ def test_a_body_over_the_limit_gets_an_answer(server: Server) -> None:
 
 
 def test_it_stops_when_it_is_told_to_and_has_asked_nobody(server: Server) -> None:
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(SECONDS) == 0
+    """In the middle of a job of many minutes: who waits for it is told, and what is finished is whole."""
+    outputs = server.data_dir / "outputs"
+    before = len(list(outputs.rglob("*.png")))
+    with ThreadPoolExecutor() as pool:
+        body = {"prompt": "dog", "width": 256, "height": 256, "steps": 20, "n_iter": 100, "save_images": True}
+        waiting = [pool.submit(server.post, "/sdapi/v1/txt2img", body) for _ in range(2)]
+        while len(list(outputs.rglob("*.png"))) < before + 2:
+            assert not waiting[0].done()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert [answer.result().status_code for answer in waiting] == [503, 503]
+    for file in outputs.rglob("*.png"):
+        with Image.open(file) as image:
+            image.load()
     log = (server.data_dir / "log.txt").read_text()
     assert "Traceback" not in log, log
     assert not server.refusals.exists(), server.refusals.read_text()

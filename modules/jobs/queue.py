@@ -46,6 +46,12 @@ class QueueFull(UserError):
     status = 503
 
 
+class ServerStopping(UserError):
+    """The program ends before the job does."""
+
+    status = 503
+
+
 class OutOfMemory(UserError):
     """The picture does not fit into memory."""
 
@@ -232,8 +238,10 @@ class Job:
         return self._work(self)
 
     def finish(self, state: State, result: Result | None = None, error: UserError | None = None) -> None:
-        """It is over. The preview and the work are let go, for they hold latents and models."""
+        """It is over, unless it was before. The preview and the work are let go: they hold latents and models."""
         with self._change():
+            if self.over:
+                return
             self.state, self.position, self.result, self.error = state, 0, result, error
             self.stage_text = error.message if error else state.capitalize()
             self._render, self._work, self.kept = None, lambda job: None, []
@@ -368,6 +376,21 @@ class JobQueue:
                 return False
             job.skip()
             return True
+
+    def stop(self) -> None:
+        """Takes nothing more, and all jobs are over at once: with ServerStopping, and the pictures finished so far.
+
+        The worker may still be in the middle of a step; nobody waits for it.
+        """
+        with self._lock:
+            self._closed = True
+            running = [self._current] if self._current else []
+            for job in (*running, *self._waiting):
+                job.interrupt()
+                kept = Result(tuple(job.kept), job.request) if job.kept and job.request else None
+                job.finish("failed", kept, ServerStopping("The server is stopping."))
+            self._waiting.clear()
+            self._lock.notify_all()
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Takes nothing more, cancels what waits, interrupts what runs, and waits `timeout` seconds for it."""

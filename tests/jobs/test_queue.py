@@ -496,6 +496,34 @@ def test_closing_cancels_what_waits_and_takes_nothing_more(queue: JobQueue, gate
         submit(queue, "a")
 
 
+def test_stopping_answers_everybody_at_once_and_keeps_what_is_finished(queue: JobQueue, scripted: ScriptedEngine,
+                                                                       saved: list[str]) -> None:
+    """While the worker is inside a step that nothing can end."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(request: Txt2Img, job: JobContext) -> Result:
+        job.keep(result(request).images, request)
+        entered.set()
+        assert go_on.wait(SECONDS)
+        return result(request)
+
+    scripted.scripts["slow"] = slow
+    running, waiting = submit(queue, "slow"), submit(queue, "a")
+    assert entered.wait(SECONDS)
+    queue.stop()
+    for job in (running, waiting):
+        assert job.finished.done()
+        assert (job.state, type(job.error), job.error.status) == ("failed", jobs.ServerStopping, 503)
+    assert [made.path for made in running.result.images] == [Path("/saved/0.png")]
+    assert saved == ["seed 0"]
+    with pytest.raises(QueueFull):
+        submit(queue, "b")
+    go_on.set()
+    queue.close(SECONDS)
+    assert running.state == "failed", "the worker comes too late"
+    assert scripted.prompts == ["slow"]
+
+
 def test_tasks_are_one_job_and_a_bad_one_is_named(queue: JobQueue, scripted: ScriptedEngine) -> None:
     def fail(request: Txt2Img, job: JobContext) -> Result:
         raise BadResult("The network gave NaN.")
