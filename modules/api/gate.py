@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import math
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.passwords import Passwords
 from modules.base.unicode import without_surrogates
+from modules.errors import UserError
 from modules.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Gate:
         self._passwords = settings.passwords
         self._door = Passwords(settings.passwords)
         self._body_limit = settings.max_body_mb * 2**20
+        self._outputs = settings.outputs_dir.resolve()
         self._prefix = settings.root_path
         self._origins = frozenset(settings.cors_allow_origins)
         self._refused_names: set[str] = set()
@@ -70,6 +73,8 @@ class Gate:
         headers = Headers(scope=scope)
         allowed = self._allows_origin(headers.get("origin"))
         refusal = self._refusal(scope, headers, allowed=allowed)
+        if refusal is None and self._is_hidden(scope["path"]):
+            refusal = problem(404, "NotFound", "There is no such file.")
         if scope["type"] == "websocket":
             if refusal is not None:
                 return await send({"type": "websocket.close", "code": 1008})
@@ -103,6 +108,18 @@ class Gate:
             return problem(403, "WrongOrigin",
                            "This request comes from another web site; --cors-allow-origins lets one in.")
         return None
+
+    def _is_hidden(self, path: str) -> bool:
+        """Whether a file of the outputs is asked for that is no picture: the history's index, its bin, half a save."""
+        _, found, name = path.partition("/file")
+        if not found or not path.startswith(FILE_PATHS):
+            return False
+        try:
+            files = (Path(name[1:]).resolve(), Path("/", name[1:]).resolve())
+            return any(part.startswith(".") for file in files if file.is_relative_to(self._outputs)
+                       for part in file.relative_to(self._outputs).parts)
+        except (OSError, ValueError, RuntimeError):  # no path, or links in a circle
+            return True
 
     def _wrong_password(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         address, header = (scope.get("client") or ("",))[0], headers.get("authorization", "")
@@ -237,8 +254,17 @@ def _with_headers(send: Send, path: str, cors: dict[str, str]) -> Send:
 
 def problem(status: int, name: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error in WebUI's shape."""
+    return JSONResponse(_shape(name, sentence), status, headers)
+
+
+def refusal(error: UserError) -> dict[str, str]:
+    """`error` in WebUI's shape."""
+    return _shape(type(error).__name__, error.message)
+
+
+def _shape(name: str, sentence: str) -> dict[str, str]:
     sentence = without_surrogates(sentence)
-    return JSONResponse({"error": name, "detail": sentence, "errors": sentence, "body": ""}, status, headers)
+    return {"error": name, "detail": sentence, "errors": sentence, "body": ""}
 
 
 def is_same_origin(headers: Headers, host: str) -> bool:

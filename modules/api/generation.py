@@ -13,11 +13,12 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
+from modules.api.gate import refusal
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
 from modules.api.scripts import ALWAYS_ON
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
-from modules.errors import NotFound
+from modules.errors import NotFound, UserError
 from modules.hooks.loading import Extensions
 from modules.imaging.jpeg import preview_jpeg
 from modules.jobs.queue import Job, JobQueue
@@ -59,7 +60,15 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                             unpack=pictures.unpacked_request)
 
     async def generate(body: Txt2ImgBody) -> JSONResponse:
-        job = await finished(await run_in_threadpool(submit, body))
+        job = await run_in_threadpool(submit, body)
+        try:
+            await finished(job)
+        except UserError as error:
+            if error.status != 507 or not job.result:
+                raise
+            # The picture is not on the disk: who asked for it shall have it at least.
+            made = await run_in_threadpool(answer, body, job, engine.extensions)
+            return JSONResponse({**refusal(error), **made}, error.status)
         if not body.override_settings_restore_afterwards:
             await run_in_threadpool(engine.set_options, body.override_settings)
         return JSONResponse(await run_in_threadpool(answer, body, job, engine.extensions))

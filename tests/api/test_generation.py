@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +158,17 @@ def test_pictures_are_sent_and_saved_as_asked(client: TestClient, settings: Sett
     client.post(TXT2IMG, json=small(save_images=True))
     (path,) = settings.outputs_dir.rglob("*.png")
     assert path.name == "00000-1.png"
+
+
+def test_a_full_disk_still_gives_the_picture(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    answer = client.post(TXT2IMG, json=small(save_images=True))
+    assert answer.status_code == 507
+    assert "disk is full" in answer.json()["detail"]
+    assert picture(answer.json()["images"][0]).info["parameters"] == json.loads(answer.json()["info"])["infotexts"][0]
 
 
 def test_override_settings_hold_for_one_job(client: TestClient, engine: Engine) -> None:
