@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from modules.base.files import sweep
+from modules.base.log import to_console
 from modules.errors import UserError
 from modules.settings import Settings
 
@@ -44,7 +45,7 @@ UPLOAD_SECONDS = 24 * 60 * 60
 
 def main() -> int:
     """Runs the server until it is stopped; the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    to_console()
     try:
         settings = Settings.from_argv(sys.argv[1:])
         listener = listen(settings)
@@ -129,7 +130,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     try:
         Connection.limit = connection_limit()
         server = uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
-                                               http=Connection, server_header=False))
+                                               http=Connection, server_header=False, log_config=None))
         stop_jobs_first(server, queue)
         server.run(sockets=[listener])
     finally:

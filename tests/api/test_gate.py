@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,6 +192,20 @@ def test_every_answer_has_the_security_headers() -> None:
 def test_files_are_shown_but_never_run() -> None:
     assert "sandbox" in client_of().get("/gradio_api/file=/outputs/x.svg").headers["content-security-policy"]
     assert "sandbox" not in client_of().get("/").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(("name", "status"), [
+    ("day/00001.png", 200), (".history.sqlite3", 404), (".history.sqlite3-wal", 404), (".trash/a.png", 404),
+    ("day/../.trash/a.png", 404), ("day/.a.host.1-1.part", 404), ("link", 404), ("../.elsewhere/a.png", 200)])
+@pytest.mark.parametrize("prefix", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
+def test_of_the_outputs_only_what_is_not_hidden_is_served(tmp_path: Path, prefix: str, name: str, status: int) -> None:
+    """Gradio is told to serve the folder of the outputs, and all that is in it."""
+    outputs = tmp_path / ".data" / "outputs"  # a hidden folder above it means nothing
+    outputs.mkdir(parents=True)
+    (outputs / "link").symlink_to(outputs / ".history.sqlite3")
+    client = client_of(outputs_dir=outputs)
+    path = str(outputs / name).replace(".", "%2E")
+    assert client.get(prefix + path.removeprefix("/" if prefix.endswith("/") else "")).status_code == status
 
 
 MB = 2**20
