@@ -161,12 +161,14 @@ class Gate:
             await refusal(scope, receive, send)
             return
         body = _CountedBody(receive, self._body_limit)
-        answer = _UnlessTooLarge(send, body)
+        answer = _UnlessTooLarge(_Answer(send), body)
         try:
             await self._app(scope, body, answer)
-        except Exception:
-            if not body.too_large:
+        except Exception as error:
+            if not body.too_large and not await answer.inner.blame_client(error, scope, receive):
                 raise
+        else:
+            await answer.inner.release()
         if body.too_large and not answer.started:
             if not body.ended:
                 await _drain(receive, self._body_limit * DRAIN_TIMES)
@@ -195,15 +197,48 @@ class _CountedBody:
 class _UnlessTooLarge:
     """A `send` that keeps the application's answer back when the body was too large: the gate answers then."""
 
-    def __init__(self, send: Send, body: _CountedBody) -> None:
-        self._send, self._body = send, body
+    def __init__(self, inner: _Answer, body: _CountedBody) -> None:
+        self.inner, self._body = inner, body
         self.started = False
 
     async def __call__(self, message: Message) -> None:
         if self._body.too_large and not self.started:
             return
         self.started = True
-        await self._send(message)
+        await self.inner(message)
+
+
+class _Answer:
+    """A `send` that keeps an answer 500 back until it is known whose fault that is.
+
+    Gradio, which is mounted behind the API, answers 500 and raises again where a body is not what its page sends. An
+    error of ours comes without an answer: that is made outside the gate.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._held: list[Message] = []
+
+    async def __call__(self, message: Message) -> None:
+        if message.get("status") == 500 or self._held:
+            self._held.append(message)
+        else:
+            await self._send(message)
+
+    async def release(self) -> None:
+        """Sends what was kept back."""
+        for message in self._held:
+            await self._send(message)
+
+    async def blame_client(self, error: Exception, scope: Scope, receive: Receive) -> bool:
+        """Answers 422 instead and logs one line, if the mounted application answered 500 to what it cannot read."""
+        if not self._held or isinstance(error, (OSError, MemoryError)):
+            await self.release()
+            return False
+        log.warning("%s %s was not understood: %s: %s", scope["method"], scope["path"][:200], type(error).__name__,
+                    str(error)[:200])
+        await problem(422, "InvalidInput", "The page's server could not read this request.")(scope, receive, self._send)
+        return True
 
 
 async def _drain(receive: Receive, limit: int) -> None:

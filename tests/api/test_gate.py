@@ -244,6 +244,28 @@ def test_an_application_that_ignores_the_missing_rest_still_gets_413() -> None:
     assert TestClient(app, base_url="http://localhost").post("/", content=chunks(2)).status_code == 413
 
 
+@pytest.mark.parametrize(("error", "status"), [
+    (KeyError("fn_index"), 422), (TypeError("x"), 422), (OSError("no space"), 500), (MemoryError(), 500)])
+def test_what_a_mounted_application_cannot_read_is_the_clients_fault(error: Exception, status: int,
+                                                                     caplog: pytest.LogCaptureFixture) -> None:
+    inner, outer = FastAPI(), FastAPI()
+
+    @inner.post("/x")
+    async def fail() -> None:
+        raise error
+
+    @outer.post("/ours")
+    async def fail_too() -> None:
+        raise error
+
+    outer.mount("/", inner)
+    outer.add_middleware(Gate, settings=Settings())
+    client = TestClient(outer, base_url="http://127.0.0.1:7860", raise_server_exceptions=False)
+    assert client.post("/x").status_code == status
+    assert len([text for text in caplog.messages if "not understood" in text]) == (status == 422)
+    assert client.post("/ours").status_code == 500, "an error of ours stays one"
+
+
 def test_the_path_of_a_proxy_is_taken_off() -> None:
     client = client_of(subpath="sd")
     assert client.get("/sd/sdapi/v1/options").json() == "sdapi/v1/options"
