@@ -29,7 +29,7 @@ from modules.networks.text.clip import TextEncoder
 from modules.networks.text.clip_tokenizer import load_tokenizer
 from modules.networks.unet import build_unet
 from modules.weights.catalog import CheckpointFile, VaeFile
-from modules.weights.tensors import TensorFile, read_tensors
+from modules.weights.tensors import TensorFile, check_room, read_tensors
 
 if TYPE_CHECKING:
     from modules.networks.model import StableDiffusion
@@ -210,6 +210,8 @@ def _fill(
     on_progress: OnProgress,
 ) -> None:
     total = sum(p.numel() for module in modules.values() for p in module.parameters())
+    needed = sum(p.numel() * dtypes[kind].itemsize for kind, module in modules.items() for p in module.parameters())
+    check_room(next(iter(sources.values())).file.name, str(device), needed)
     done = 0
     for kind, module in modules.items():
         state: dict[str, Tensor] = {}

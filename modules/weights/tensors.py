@@ -14,10 +14,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import psutil
 import safetensors
 import torch
 from torch import Tensor
 
+from modules.base.free_memory import free_memory
 from modules.errors import CheckpointError
 
 WINDOW = 2**21  # bytes read at a time: few enough to stay in the processor's cache
@@ -141,12 +143,42 @@ def _open_pickle(path: Path, start: bytes) -> TensorFile:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds a {type(content).__name__}, not a set of tensors.")
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    _refuse_claims(path.name, tensors)
 
     def read(key: str, into: Tensor) -> None:
         into.copy_(tensors[key].reshape(into.shape))
 
     return TensorFile(path.name, {key: tuple(value.shape) for key, value in tensors.items()},
                       {key: value.dtype for key, value in tensors.items()}, {}, read)
+
+
+MOST_SHARING = 4
+"""A pickle's tensors may hold so many times the numbers that it stores: some of them are stored once for two names."""
+
+
+def _refuse_claims(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError for tensors that hold more numbers than are stored: copying one would take any memory."""
+    stored: dict[int, int] = {}
+    claimed = 0
+    for key, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise CheckpointError(f"{name} holds a tensor of a kind that is not read here: {key}.")
+        storage = tensor.untyped_storage()
+        stored[storage.data_ptr()] = storage.nbytes()
+        claimed += tensor.nbytes
+        if tensor.nbytes > storage.nbytes():
+            raise CheckpointError(f"{name} is damaged or a trap: {key} is {' x '.join(map(str, tensor.shape))} and "
+                                  f"only {storage.nbytes()} bytes of it are there.")
+    if claimed > MOST_SHARING * sum(stored.values()):
+        raise CheckpointError(f"{name} is damaged or a trap: its tensors share what is stored too often.")
+
+
+def check_room(name: str, device: str, nbytes: int) -> None:
+    """Raises CheckpointError when `nbytes` of weights do not fit into what is free on `device`, swap space included."""
+    swap = 0 if device.startswith("cuda") else psutil.swap_memory().free
+    free = free_memory(device) + swap
+    if nbytes > free:
+        raise CheckpointError(f"{name} needs {nbytes / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free.")
 
 
 def _unsafe(name: str, message: str) -> str:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from modules.errors import CheckpointError
 from modules.weights import tensors
-from modules.weights.tensors import TensorFile, read_tensors
+from modules.weights.tensors import TensorFile, check_room, read_tensors
 
 ran: list[str] = []
 
@@ -141,3 +141,36 @@ def test_code_in_a_pickle_is_named_and_does_not_run(tmp_path: Path, new_format: 
 def test_a_pickle_of_something_else(tmp_path: Path) -> None:
     torch.save([torch.ones(1)], tmp_path / "x.pt")
     assert "holds a list, not a set of tensors" in refusal(tmp_path / "x.pt")
+
+
+def trap(kind: str) -> dict[str, torch.Tensor]:
+    """Pickles of a few bytes that hold, or would hold, gigabytes."""
+    one = torch.ones(1)
+    return {"stride 0": {"a": one.expand(2**16, 2**12)},
+            "sharing": {f"x{number}": SHARED for number in range(10)},
+            "sparse": {"a": torch.sparse_coo_tensor(torch.zeros(2, 1).long(), one, (2**16, 2**16))},
+            "meta": {"a": torch.empty(2**16, 2**16, device="meta")}}[kind]
+
+
+SHARED = torch.ones(100)
+
+
+@pytest.mark.parametrize("kind", ["stride 0", "sharing", "sparse", "meta"])
+def test_more_numbers_than_are_stored_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "small.pt"
+    torch.save(trap(kind), path)
+    assert path.stat().st_size < 2**16
+    refusal(path)
+
+
+def test_weights_that_are_stored_once_for_two_names_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "tied.pt"
+    torch.save({"a": SHARED, "b": SHARED, "part": SHARED[:10], "none": torch.zeros(0)}, path)
+    with read_tensors(path) as file:
+        assert file.shapes == {"a": (100,), "b": (100,), "part": (10,), "none": (0,)}
+
+
+def test_weights_larger_than_the_free_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_room("model", "cpu", 2**20)
+    with pytest.raises(CheckpointError, match=r"model needs 1000000\.0 GB"):
+        check_room("model", "cpu", 10**15)
