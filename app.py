@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from modules.base.files import sweep
 from modules.base.log import to_console
+from modules.base.optional import check_torchvision
 from modules.errors import UserError
 from modules.settings import Settings
 
@@ -50,6 +51,7 @@ def main() -> int:
         settings = Settings.from_argv(sys.argv[1:])
         listener = listen(settings)
         stay_offline(settings)
+        check_torchvision()
         serve(settings, listener)
     except UserError as error:
         print(f"app.py: {error.message}", file=sys.stderr)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from modules.base.optional import install_line
 from modules.errors import CheckpointError
 from modules.imaging import tensors
 from modules.imaging.network_files import Network
-from modules.weights.tensors import read_tensors
+from modules.weights.tensors import check_room, read_tensors
 
 FACES = "FaceSR"
 """What spandrel calls the purpose of networks for faces."""
@@ -49,7 +51,7 @@ def _built(path: Path) -> Any:
         import spandrel
     except Exception as error:  # a torchvision made for another torch raises RuntimeError
         raise CheckpointError(f"{path.name} needs the library spandrel and a torchvision made for this torch, which "
-                              f"could not be imported: {error}.") from error
+                              f"could not be imported: {error}. {install_line()} installs them.") from error
     weights = _tensors(path)
     try:
         model = spandrel.ModelLoader().load_from_state_dict(weights)
@@ -80,6 +82,7 @@ def _restored(model: Any, image: Image.Image) -> Image.Image:
 def _tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of the file in float32, out of the wrappings that trainers put around them."""
     with read_tensors(path) as file:
+        check_room(path.name, "cpu", sum(4 * math.prod(shape) for shape in file.shapes.values()))
         state = {}
         for key, shape in file.shapes.items():
             state[key] = torch.empty(shape, dtype=torch.float32)

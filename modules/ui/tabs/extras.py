@@ -15,6 +15,7 @@ from typing import Any
 
 import gradio as gr
 
+from modules.base.optional import install_line
 from modules.engine import postprocessing
 from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
 from modules.errors import InvalidInput, NotFound
@@ -41,8 +42,7 @@ NEEDED = ("spandrel", "torchvision")
 
 MORE_UPSCALERS = ("More upscalers (ESRGAN, SwinIR, DAT and others) are files, .safetensors or .pth: put them into "
                   "models/ESRGAN and press the round arrow.")
-NOT_INSTALLED = ("Upscalers from files need two libraries that are not installed here: pip install spandrel "
-                 "torchvision, where torchvision must be one made for the installed torch.")
+NOT_INSTALLED = "Upscalers from files need two libraries that are not installed here:"
 
 
 @dataclass(frozen=True)
@@ -279,5 +279,5 @@ def about(made: Made) -> list[Any]:
 def note_html(files: dict[str, Path]) -> str:
     """How to have more upscalers, unless there are some that can be used."""
     missing = any(importlib.util.find_spec(name) is None for name in NEEDED)
-    sentences = [*([] if files else [MORE_UPSCALERS]), *([NOT_INSTALLED] if missing else [])]
+    sentences = [*([] if files else [MORE_UPSCALERS]), *([NOT_INSTALLED, install_line()] if missing else [])]
     return f"<p>{html.escape(' '.join(sentences))}</p>" if sentences else ""
