@@ -11,6 +11,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
+from modules.api.loose import LooseInt, LooseStr
 from modules.api.schema import Body, Integer, Number
 from modules.api.waiting import finished
 from modules.engine import postprocessing
@@ -32,7 +33,7 @@ class WasInterrupted(UserError):
 class ExtrasBody(Body):
     """What both endpoints take."""
 
-    resize_mode: Annotated[int, Field(ge=0, le=1)] = 0
+    resize_mode: Annotated[LooseInt, Field(ge=0, le=1)] = 0
     show_extras_results: bool = True
     gfpgan_visibility: Number = 0
     codeformer_visibility: Number = 0
@@ -41,8 +42,8 @@ class ExtrasBody(Body):
     upscaling_resize_w: Integer = 512
     upscaling_resize_h: Integer = 512
     upscaling_crop: bool = True
-    upscaler_1: str = "None"
-    upscaler_2: str = "None"
+    upscaler_1: LooseStr = "None"
+    upscaler_2: LooseStr = "None"
     extras_upscaler_2_visibility: Number = 0
     upscale_first: bool = False
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,7 +70,7 @@ class Gate:
         """Lets a request through, or answers it."""
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
-        scope = self._without_prefix(scope)
+        scope = _as_one_path(self._without_prefix(scope))
         headers = Headers(scope=scope)
         allowed = self._allows_origin(headers.get("origin"))
         refusal = self._refusal(scope, headers, allowed=allowed)
@@ -100,7 +101,8 @@ class Gate:
         # A foreign name is a trick to get at what needs no password: a browser sends none that is for another name.
         if not self._passwords and not self._is_our_host(host):
             self._log_name(host)
-            return problem(421, "WrongHost", "This server does not answer under that name; --allow-host adds one.")
+            return problem(421, "WrongHost", "This server does not answer under that name; it does when it is started "
+                           f"with --allow-host {_name_or_word(host)}")
         if self._passwords and not asks_first and (refusal := self._wrong_password(scope, headers)):
             return refusal
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS or asks_first
@@ -139,16 +141,16 @@ class Gate:
         """Whoever runs the server is told once of each name, for programs often do not show the answer."""
         if len(self._refused_names) < NAMES_LOGGED and host not in self._refused_names:
             self._refused_names.add(host)
-            log.warning("A request for the host %r was refused; --allow-host lets a name in.", host[:100])
+            log.warning("A request for the host %r was refused; --allow-host %s lets it in.", host[:100],
+                        _name_or_word(host))
 
     def _is_our_host(self, header: str) -> bool:
-        try:
-            name = (urlsplit(f"//{header}").hostname or "").rstrip(".")
-        except ValueError:
-            return False
+        name = _host_name(header)
         if name in self._hosts:
             return True
-        return self._any_address and _is_address(name)  # rebinding needs a name: an address is always meant
+        # Rebinding needs a name that its owner can point anywhere: no address, and none of a local network.
+        return self._any_address and (_is_address(name) or (_is_name(name) and "." not in name)
+                                      or name == "host.docker.internal")
 
     async def _with_limited_body(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Counts the body as it comes, whatever its header says, and answers 413 once it is too large."""
@@ -173,6 +175,18 @@ class Gate:
             if not body.ended:
                 await _drain(receive, self._body_limit * DRAIN_TIMES)
             await refusal(scope, receive, send)
+
+
+PROGRAMS = ("/sdapi/", "/internal/", "/v1/")
+"""How paths that programs ask for begin."""
+
+
+def _as_one_path(scope: Scope) -> Scope:
+    """A program's path without slashes too many, before or behind: WebUI redirects those, and clients rely on it."""
+    path = f"/{scope['path'].strip('/')}" if scope["path"].startswith("//") else scope["path"].rstrip("/")
+    if path == scope["path"] or not path.startswith(PROGRAMS):
+        return scope
+    return dict(scope, path=path, raw_path=None)
 
 
 class _CountedBody:
@@ -311,6 +325,24 @@ def is_same_origin(headers: Headers, host: str) -> bool:
         return origin is None or (origin != "null" and urlsplit(origin).netloc.lower() == host.lower())
     except ValueError:  # as http://[::1
         return False
+
+
+def _host_name(header: str) -> str:
+    """The name in a Host header, in small letters; empty when there is none."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _name_or_word(header: str) -> str:
+    """What to type behind --allow-host."""
+    name = _host_name(header)[:100]
+    return name if _is_name(name) else "NAME"
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?", text) is not None
 
 
 def _is_address(name: str) -> bool:

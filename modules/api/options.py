@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from modules.api.schema import option_values
+from modules.api.schema import as_webui_means, option_values
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.errors import NotFound
@@ -33,6 +33,7 @@ def router(engine: Engine, queue: JobQueue) -> APIRouter:
 
     @api.post("/sdapi/v1/options")
     async def set_options(changes: dict[str, Any]) -> None:
+        changes = as_webui_means(changes)
         ours = {name: value for name, value in changes.items() if name in KNOWN}
         options = await run_in_threadpool(engine.options.replaced, ours)
         if await run_in_threadpool(_other_model, engine, options):

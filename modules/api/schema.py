@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modules.api import pictures
 from modules.api.json_values import check_answerable
+from modules.api.loose import LooseDict, LooseInt, LooseStr
 from modules.errors import InvalidInput, UserError
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
 from modules.request.options import Options
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from modules.sampling.registry import Sampler
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Integer = Annotated[int, Field(ge=-(2**64), le=2**64)]
-Text = Annotated[str, Field(max_length=100_000)]
+Integer = Annotated[LooseInt, Field(ge=-(2**64), le=2**64)]
+Text = Annotated[LooseStr, Field(max_length=100_000)]
 
 
 class UnknownSampler(UserError):
@@ -52,15 +53,15 @@ class Txt2ImgBody(Body):
 
     prompt: Text = ""
     negative_prompt: Text = ""
-    styles: list[str] = []
+    styles: list[LooseStr] = []
     seed: Integer = -1
     subseed: Integer = -1
     subseed_strength: Number = 0
     seed_resize_from_h: Integer = -1
     seed_resize_from_w: Integer = -1
-    sampler_name: str | None = None
-    sampler_index: str = "Euler"
-    scheduler: str | None = None
+    sampler_name: LooseStr | None = None
+    sampler_index: LooseStr = "Euler"
+    scheduler: LooseStr | None = None
     batch_size: Integer = 1
     n_iter: Integer = 1
     steps: Integer = 50
@@ -81,25 +82,25 @@ class Txt2ImgBody(Body):
     firstphase_width: Integer = 0
     firstphase_height: Integer = 0
     hr_scale: Number = 2.0
-    hr_upscaler: str | None = None
+    hr_upscaler: LooseStr | None = None
     hr_second_pass_steps: Integer = 0
     hr_resize_x: Integer = 0
     hr_resize_y: Integer = 0
-    hr_checkpoint_name: str | None = None
-    hr_sampler_name: str | None = None
-    hr_scheduler: str | None = None
+    hr_checkpoint_name: LooseStr | None = None
+    hr_sampler_name: LooseStr | None = None
+    hr_scheduler: LooseStr | None = None
     hr_prompt: Text = ""
     hr_negative_prompt: Text = ""
-    refiner_checkpoint: str | None = None
+    refiner_checkpoint: LooseStr | None = None
     refiner_switch_at: Number | None = None
-    alwayson_scripts: dict[str, Any] = {}
-    script_name: Annotated[str, Field(max_length=200)] | None = None
+    alwayson_scripts: LooseDict = {}
+    script_name: Annotated[LooseStr, Field(max_length=200)] | None = None
     script_args: list[Any] = []
-    override_settings: dict[str, Any] = {}
+    override_settings: LooseDict = {}
     override_settings_restore_afterwards: bool = True
     send_images: bool = True
     save_images: bool = False
-    force_task_id: Annotated[str, Field(max_length=200)] | None = None
+    force_task_id: Annotated[LooseStr, Field(max_length=200)] | None = None
     infotext: Text | None = None
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
@@ -112,7 +113,7 @@ class Txt2ImgBody(Body):
         """What txt2img and img2img share, as arguments of a request."""
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
         sampler, scheduler = self._sampler(changes, samplers)
-        overrides = {**changes.options, **self.override_settings}
+        overrides = as_webui_means({**changes.options, **self.override_settings})
         fields = {"tiling": self.tiling, "face_restoration": self.restore_faces, "s_churn": self.s_churn,
                   "s_tmin": self.s_tmin, "s_tmax": self.s_tmax, "s_noise": self.s_noise}
         for option, value in fields.items():
@@ -176,16 +177,16 @@ class Img2ImgBody(Txt2ImgBody):
     """POST /sdapi/v1/img2img. Unlike the page it begins with "fill" and "Only masked", as WebUI's API does."""
 
     init_images: list[str] = []
-    resize_mode: Annotated[int, Field(ge=0, le=3)] = 0
+    resize_mode: Annotated[LooseInt, Field(ge=0, le=3)] = 0
     mask: str | None = None
     mask_blur: Integer | None = None
     mask_blur_x: Integer = 4
     mask_blur_y: Integer = 4
     mask_round: bool = True
-    inpainting_fill: Annotated[int, Field(ge=0, le=3)] = 0
+    inpainting_fill: Annotated[LooseInt, Field(ge=0, le=3)] = 0
     inpaint_full_res: bool = True
     inpaint_full_res_padding: Integer = 0
-    inpainting_mask_invert: Annotated[int, Field(ge=0, le=1)] = 0
+    inpainting_mask_invert: Annotated[LooseInt, Field(ge=0, le=1)] = 0
     initial_noise_multiplier: Number | None = None
     latent_mask: str | None = None
     include_init_images: bool = False
@@ -272,7 +273,7 @@ class InterrogateBody(Body):
     """POST /sdapi/v1/interrogate."""
 
     image: str = ""
-    model: Annotated[str, Field(max_length=200)] = "clip"
+    model: Annotated[LooseStr, Field(max_length=200)] = "clip"
 
 
 class ProgressBody(Body):
@@ -296,6 +297,12 @@ def in_webui_words(error: UserError) -> UserError:
         error.message = error.message.replace(str(error.field), webui)
         error.field = webui
     return error
+
+
+def as_webui_means(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with the values that WebUI takes for others: clip skip 0 is 1."""
+    clip_skip = "CLIP_stop_at_last_layers"
+    return {**options, **({clip_skip: 1} if options.get(clip_skip) in (0, "0") else {})}
 
 
 def option_values(options: Options) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def router(engine: Engine) -> APIRouter:
     @api.get("/extensions")
     def extensions() -> list[dict[str, Any]]:
         return [{"name": extension.name, "remote": "", "branch": "", "commit_hash": "", "version": extension.version,
-                 "commit_date": 0, "enabled": extension.loaded, "description": extension.about,
+                 "commit_date": "", "enabled": extension.loaded, "description": extension.about,
                  "problem": extension.problem}
                 for extension in engine.extensions.extensions]
 

@@ -19,10 +19,13 @@ from modules.errors import InvalidInput
 
 
 def option(default: Any, label: str, help: str = "", *, choices: tuple[str, ...] = (), low: float | None = None,
-           high: float | None = None, colour: bool = False) -> Any:
-    """A field of a `Table`: what it says on the screen, and which values fit. `help` is what the label does not say."""
+           high: float | None = None, most: float | None = None, colour: bool = False) -> Any:
+    """A field of a `Table`: what it says on the screen, and which values fit. `help` is what the label does not say.
+
+    `low` and `high` are the ends on the screen; programs may go up to `most`, where that is more.
+    """
     return field(default=default, metadata={"label": label, "help": help, "choices": choices, "low": low, "high": high,
-                                            "colour": colour})
+                                            "most": high if most is None else most, "colour": colour})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +76,14 @@ class Options(Table):
     ddim_loop: str = option("classic", "DDIM loop",
                             "classic (until WebUI 1.5.2) noises the original at each step, webui-1.10 does not.",
                             choices=("classic", "webui-1.10"))
-    s_churn: float = option(0.0, "Sigma churn", "Noise that Euler, Heun and DPM2 add and take away.", low=0, high=100)
-    s_tmin: float = option(0.0, "Sigma tmin", "The noise level below which there is no churn.", low=0, high=10)
+    s_churn: float = option(0.0, "Sigma churn", "Noise that Euler, Heun and DPM2 add and take away.", low=0, high=100,
+                            most=1e9)
+    s_tmin: float = option(0.0, "Sigma tmin", "The noise level below which there is no churn.", low=0, high=10,
+                           most=1e9)
     s_tmax: float = option(0.0, "Sigma tmax", "The noise level above which there is no churn; 0 means no limit.", low=0,
-                           high=999)
-    s_noise: float = option(1.0, "Sigma noise", "Strength of the noise that churn adds.", low=0, high=1.1)
+                           high=999, most=1e12)
+    s_noise: float = option(1.0, "Sigma noise", "Strength of the noise that churn adds.", low=0, high=1.1,
+                            most=1000)
     sigma_min: float = option(0.0, "Sigma min", "Smallest noise level of the schedule; 0 takes the model's.", low=0,
                               high=2)
     sigma_max: float = option(0.0, "Sigma max", "Largest noise level of the schedule; 0 takes the model's.", low=0,
@@ -164,7 +170,7 @@ def _fit(item: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def _check(item: dataclasses.Field[Any], value: Any) -> None:
-    choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["high"]
+    choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["most"]
     if choices and value not in choices:
         raise InvalidInput(f"The option {item.name} is one of {', '.join(choices)}, not {value!r}.", field=item.name)
     if item.metadata["colour"]:

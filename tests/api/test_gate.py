@@ -60,9 +60,19 @@ def test_a_name_can_be_allowed() -> None:
 
 def test_a_listening_server_answers_to_addresses_but_not_to_any_name() -> None:
     client = client_of(listen=True)
-    assert client.get("/x", headers={"host": "192.168.1.5:7860"}).status_code == 200
-    assert client.get("/x", headers={"host": socket.gethostname()}).status_code == 200
-    assert client.get("/x", headers={"host": "evil.example"}).status_code == 421
+    for host in ("192.168.1.5:7860", socket.gethostname(), "nas:7860", "stable_diffusion", "host.docker.internal:7860"):
+        assert client.get("/x", headers={"host": host}).status_code == 200
+    for host in ("evil.example", "host.docker.internal.evil.example", "a b", ".", ""):
+        assert client.get("/x", headers={"host": host}).status_code == 421
+    assert "--allow-host evil.example" in client.get("/x", headers={"host": "evil.example:80"}).json()["detail"]
+
+
+@pytest.mark.parametrize(("path", "seen"), [
+    ("/sdapi/v1/options/", "sdapi/v1/options"), ("//sdapi/v1/options", "sdapi/v1/options"),
+    ("//sdapi/v1/options//", "sdapi/v1/options"), ("/internal/ping/", "internal/ping"), ("/v1/models/", "v1/models"),
+    ("/other/", "other/"), ("/sdapi/v1/options", "sdapi/v1/options")])
+def test_slashes_too_many_change_nothing_for_programs(path: str, seen: str) -> None:
+    assert client_of().get(f"http://127.0.0.1:7860{path}").json() == seen
 
 
 @pytest.mark.parametrize(("headers", "status"), [
