@@ -111,6 +111,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     from modules.api import create_api
     from modules.api.connections import Connection, connection_limit
     from modules.engine.engine import Engine
+    from modules.gallery.formats import Format
     from modules.gallery.history import History
     from modules.gallery.saving import Saver
     from modules.jobs.queue import JobQueue
@@ -118,7 +119,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     engine = Engine(settings)
     history = History(settings.outputs_dir)
     history.look()
-    queue = JobQueue(engine, Saver(settings.outputs_dir, history.add), limit=settings.max_queue)
+    saver = Saver(settings.outputs_dir, history.add, lambda: Format.of(engine.config.values()))
+    queue = JobQueue(engine, saver, limit=settings.max_queue)
     api = create_api(engine, queue, settings)
     if not settings.nowebui:
         api = mount_page(api, engine, queue, settings, history)

@@ -50,7 +50,7 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
         files = engine.upscalers.files()
         return [{"name": name, "model_name": name if name in files else None,
                  "model_path": str(files[name]) if name in files else None, "model_url": None, "scale": UPSCALE}
-                for name in engine.upscalers.names()]
+                for name in engine.upscalers.names_for_programs()]
 
     @api.get("/face-restorers")
     def face_restorers() -> list[dict[str, Any]]:

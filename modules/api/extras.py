@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -16,10 +18,13 @@ from modules.api.schema import Body, Integer, Number
 from modules.api.waiting import finished
 from modules.engine import postprocessing
 from modules.engine.engine import Engine
-from modules.engine.postprocessing import POSTPROCESSING, Extras
-from modules.errors import UserError
+from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
+from modules.errors import InvalidInput, UserError
+from modules.gallery.formats import Format
 from modules.jobs.queue import Job, JobQueue
 from modules.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MOST_PICTURES = 100
 
@@ -77,14 +82,30 @@ class BatchBody(ExtrasBody):
     imageList: list[FileBody] = Field(max_length=MOST_PICTURES)
 
 
+def with_what_is_here(request: Extras, tools: Tools) -> tuple[Extras, list[str]]:
+    """`request` without the restorers of faces that are not here, and a sentence for each thing that is not done as
+    asked."""
+    faces, warnings = [], []
+    for name, visibility in request.faces:
+        try:
+            tools.restorers.full_name(name)
+            faces.append((name, visibility))
+        except InvalidInput as error:
+            warnings.append(error.message)
+    stand_ins = (tools.upscalers.stand_in(name) for name in (request.upscaler, request.second_upscaler))
+    warnings += [sentence for sentence in stand_ins if sentence]
+    return dataclasses.replace(request, faces=tuple(faces)), warnings
+
+
 def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     """The two endpoints. The queue's worker does the work, for upscalers may need the device."""
     api = APIRouter(prefix="/sdapi/v1")
     limit = settings.max_image_mp * 10**6
 
-    async def processed(request: Extras, texts: Mapping[str, str]) -> tuple[list[str], str]:
+    async def processed(request: Extras, texts: Mapping[str, str]) -> tuple[list[str], dict[str, Any]]:
         """Pictures as base64, by the names of their fields, to pictures as base64, one at a time in memory; and what
-        was done, as HTML."""
+        was done, as HTML. What is not here is left out or done by something else, with a warning, as in WebUI."""
+        request, warnings = await run_in_threadpool(with_what_is_here, request, engine.tools)
         await run_in_threadpool(engine.tools.check, request)
         done: list[str] = []
         words = ""
@@ -95,23 +116,26 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                 job.batches(number, len(texts))
                 image = pictures.decode(text, field, limit)
                 made = postprocessing.process(image, request, engine.tools, job, max_pixels=limit)
-                done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text}))
+                done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text},
+                                            Format.of(engine.config.values())))
                 words = made.text
 
         await finished(queue.submit_work(work, nbytes=sum(map(len, texts.values()))))
         if len(done) < len(texts):
             raise WasInterrupted("The pictures were not finished, because somebody interrupted it.")
-        return done, f"<p>{html.escape(words)}</p>"
+        for warning in warnings:
+            log.warning("Extras: %s", warning)
+        return done, {"html_info": f"<p>{html.escape(words)}</p>", "warnings": warnings}
 
     @api.post("/extra-single-image")
     async def extra_single_image(body: SingleBody) -> dict[str, Any]:
-        (image,), words = await processed(body.extras(), {"image": body.image})
-        return {"html_info": words, "image": image}
+        (image,), told = await processed(body.extras(), {"image": body.image})
+        return {**told, "image": image}
 
     @api.post("/extra-batch-images")
     async def extra_batch_images(body: BatchBody) -> dict[str, Any]:
         texts = {f"imageList.{number}.data": file.data for number, file in enumerate(body.imageList)}
-        images, words = await processed(body.extras(), texts)
-        return {"html_info": words, "images": images}
+        images, told = await processed(body.extras(), texts)
+        return {**told, "images": images}
 
     return api

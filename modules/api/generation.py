@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -14,12 +16,12 @@ from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
 from modules.api.gate import refusal
-from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
+from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody, as_webui_means
 from modules.api.scripts import ALWAYS_ON
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
-from modules.hooks.loading import Extensions
+from modules.gallery.formats import Format
 from modules.imaging.jpeg import preview_jpeg
 from modules.jobs.queue import Job, JobQueue
 from modules.request import Inpaint, Txt2Img
@@ -28,8 +30,14 @@ from modules.settings import Settings, check_count, check_limits
 from modules.text import infotext
 from modules.text.styles import load_styles
 
+log = logging.getLogger(__name__)
+
 LEAST_PROGRESS = 0.01
 """What a job that has just begun reports: clients take 0 for "nothing is running"."""
+
+
+MODELS = {"sd_model_checkpoint": "checkpoint", "sd_vae": "VAE"}
+"""Options that name files."""
 
 
 class Answer(BaseModel):
@@ -45,11 +53,12 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     """The endpoints that make pictures or say how far they are."""
     api = APIRouter()
 
-    def submit(body: Txt2ImgBody) -> Job:
+    def submit(body: Txt2ImgBody) -> tuple[Job, list[str]]:
         if isinstance(body, Img2ImgBody):
             check_count(len(body.init_images), settings)  # before they are unpacked
         request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
                                styles=load_styles(settings.styles_file), samplers=engine.samplers)
+        request, warnings = with_what_is_here(request, engine)
         check_limits(request, settings)
         pictures.check_pixels(request, settings.max_image_mp * 10**6)
         if request.script:
@@ -57,21 +66,23 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         engine.extensions.bound(request)
         engine.files_of(request.options)
         return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
-                            unpack=pictures.unpacked_request)
+                            unpack=pictures.unpacked_request), warnings
 
     async def generate(body: Txt2ImgBody) -> JSONResponse:
-        job = await run_in_threadpool(submit, body)
+        job, warnings = await run_in_threadpool(submit, body)
         try:
             await finished(job)
         except UserError as error:
             if error.status != 507 or not job.result:
                 raise
             # The picture is not on the disk: who asked for it shall have it at least.
-            made = await run_in_threadpool(answer, body, job, engine.extensions)
+            made = await run_in_threadpool(answer, body, job, engine, warnings)
             return JSONResponse({**refusal(error), **made}, error.status)
-        if not body.override_settings_restore_afterwards:
-            await run_in_threadpool(engine.set_options, body.override_settings)
-        return JSONResponse(await run_in_threadpool(answer, body, job, engine.extensions))
+        if not body.override_settings_restore_afterwards and job.request is not None:
+            here = {name: value for name, value in as_webui_means(body.override_settings).items()
+                    if name not in MODELS or getattr(job.request.options, name) == value}
+            await run_in_threadpool(engine.set_options, here)
+        return JSONResponse(await run_in_threadpool(answer, body, job, engine, warnings))
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
     async def txt2img(body: Txt2ImgBody) -> JSONResponse:
@@ -105,17 +116,38 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     return api
 
 
-def answer(body: Txt2ImgBody, job: Job, extensions: Extensions) -> dict[str, Any]:
-    """The answer to a finished job, as plain JSON."""
+def with_what_is_here(request: Txt2Img, engine: Engine) -> tuple[Txt2Img, list[str]]:
+    """`request` with the checkpoint and the VAE in use where it names others that are not here, and a sentence for each
+    thing that something else stands in for. (WebUI goes on so; POST /options refuses them.)
+    """
+    warnings = []
+    for name, what in MODELS.items():
+        asked, in_use = getattr(request.options, name), getattr(engine.options, name)
+        try:
+            engine.files_of(engine.options.replaced({name: asked}))
+        except NotFound as error:
+            if asked == in_use:
+                raise
+            warnings.append(f"{error.message} The {what} in use was taken.")
+            request = dataclasses.replace(request, options=request.options.replaced({name: in_use}))
+    if request.enable_hr and (sentence := engine.upscalers.stand_in(request.hr_upscaler)):
+        warnings.append(sentence)
+    return request, warnings
+
+
+def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -> dict[str, Any]:
+    """The answer to a finished job, as plain JSON; `before` are warnings from before it. All go to the log too."""
     result, request = job.result, job.request
     assert request is not None
     images: list[str] = []
+    form = Format.of(engine.config.values())
     if result is not None and body.send_images:
         for made in result.images:
-            images.append(pictures.encode(made.image, made.infotext))
-            images += [pictures.encode(extra, made.infotext) for extra in made.extras]
-    known = (*ALWAYS_ON, *(form.title.lower() for form in extensions.controls(request.tab).values()))
-    warnings = [*(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
+            images += [pictures.encode(picture, made.infotext, form=form) for picture in (made.image, *made.extras)]
+    known = (*ALWAYS_ON, *(one.title.lower() for one in engine.extensions.controls(request.tab).values()))
+    warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
+    for warning in warnings:
+        log.warning("Job %s: %s", job.id, warning)
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}
 

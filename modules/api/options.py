@@ -13,14 +13,15 @@ from modules.api.schema import as_webui_means, option_values
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.errors import NotFound
+from modules.gallery.formats import DEFAULTS
 from modules.jobs.queue import JobQueue
 from modules.request.options import Options
 
 KNOWN = frozenset(item.name for item in dataclasses.fields(Options))
 READ_ONLY = frozenset({"sd_checkpoint_hash"})
-FOREIGN = {"samples_format": "png", "send_seed": True, "live_previews_enable": True,
+FOREIGN = DEFAULTS | {"send_seed": True, "live_previews_enable": True,
            "show_progress_every_n_steps": 1, "save_mask": False, "return_grid": False}
-"""Options of WebUI's that programs look for and nothing here obeys."""
+"""Options of WebUI's that programs look for. Nothing here obeys them but the formats."""
 
 
 def router(engine: Engine, queue: JobQueue) -> APIRouter:

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageFile, ImageOps
 
 from modules.errors import InvalidInput
-from modules.gallery import saving
+from modules.gallery.formats import PNG, Format
 from modules.imaging.modes import to_rgb
 from modules.request import Img2Img, Inpaint, Txt2Img
 
@@ -82,8 +82,7 @@ def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
     return image
 
 
-def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = MappingProxyType({})) -> str:
-    """`image` as a PNG in base64, with its parameters text inside, and more `texts` by the names of their chunks."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=saving.png_info(infotext, texts), compress_level=1)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = MappingProxyType({}),
+           form: Format = PNG) -> str:
+    """`image` in base64, with its parameters text inside, and in a PNG more `texts` by the names of their chunks."""
+    return base64.b64encode(form.fitting(image).encode(image, infotext, texts, compress_level=1)).decode("ascii")

@@ -1,4 +1,4 @@
-"""Pictures on disk: WebUI's folders and file names, the parameters text inside the PNG, and never half a file.
+"""Pictures on disk: WebUI's folders and file names, the parameters text inside the file, and never half a file.
 
 outputs/txt2img-images/2026-01-31/00000-1234.png: a counter that goes on from what is there, and the seed. Grids are in
 outputs/txt2img-grids, and their names begin with what they are: grid-00000-1234.png. What the Extras tab makes has no
@@ -18,14 +18,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from modules.base.files import is_leftover as is_leftover
 from modules.base.files import temporary_name
-from modules.base.unicode import without_surrogates
 from modules.errors import StorageFull, UserError
+from modules.gallery.formats import PNG, Format
 from modules.request import Img2Img, Txt2Img
-from modules.text.image_metadata import PARAMETERS
 
 if TYPE_CHECKING:
     from modules.request.result import GeneratedImage
@@ -41,43 +39,31 @@ class CannotSave(UserError):
     status = 507
 
 
-def png_info(infotext: str, texts: Mapping[str, str] = _NO_TEXTS) -> PngInfo:
-    """The PNG text chunks for `infotext` and more `texts` by their names: Latin-1 where it can be, UTF-8 otherwise.
-
-    What is no character (half a surrogate pair) is a question mark there.
-    """
-    info = PngInfo()
-    if infotext:
-        info.add_text(PARAMETERS, without_surrogates(infotext))
-    for name, text in texts.items():
-        info.add_text(name, text)
-    return info
-
-
 def save(image: Image.Image, infotext: str, directory: Path, *, seed: int | None = None, prefix: str = "",
-         texts: Mapping[str, str] = _NO_TEXTS) -> Path:
-    """Writes `image` as a PNG under the next free number in `directory`, behind `prefix`; its path.
+         texts: Mapping[str, str] = _NO_TEXTS, form: Format = PNG) -> Path:
+    """Writes `image` in the format `form` under the next free number in `directory`, behind `prefix`; its path.
 
     `texts` are further text chunks by name. Raises StorageFull or CannotSave, and leaves nothing behind then.
     """
-    with _written(image, png_info(infotext, texts), directory) as temporary:
-        return _claim_name(temporary, directory, seed, prefix)
+    form = form.fitting(image)
+    with _written(form.encode(image, infotext, texts), directory) as temporary:
+        return _claim_name(temporary, directory, seed, prefix, form.suffix)
 
 
 def save_as(image: Image.Image, infotext: str, path: Path) -> None:
     """Writes `image` as a PNG over `path`. Raises StorageFull or CannotSave, changing nothing then."""
-    with _written(image, png_info(infotext), path.parent) as temporary:
+    with _written(PNG.encode(image, infotext), path.parent) as temporary:
         os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def _written(image: Image.Image, info: PngInfo, directory: Path) -> Iterator[Path]:
+def _written(content: bytes, directory: Path) -> Iterator[Path]:
     """A hidden file in `directory` that holds the whole picture and is on the disk; to be moved to its name."""
     temporary = temporary_name(directory / "picture")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            image.save(file, "PNG", pnginfo=info)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         yield temporary
@@ -90,11 +76,11 @@ def _written(image: Image.Image, info: PngInfo, directory: Path) -> Iterator[Pat
             temporary.unlink()
 
 
-def _claim_name(temporary: Path, directory: Path, seed: int | None, prefix: str) -> Path:
+def _claim_name(temporary: Path, directory: Path, seed: int | None, prefix: str, suffix: str) -> Path:
     """Gives the finished file the first free number."""
     number = next_number(directory)
     while True:
-        path = directory / f"{prefix}{number:05}{'' if seed is None else f'-{seed}'}.png"
+        path = directory / f"{prefix}{number:05}{'' if seed is None else f'-{seed}'}{suffix}"
         try:
             put(temporary, path)
             return path
@@ -125,14 +111,17 @@ def next_number(directory: Path) -> int:
 
 
 class Saver:
-    """Saves what the queue has finished, in the folder of its kind and day, and tells `saved` of each file."""
+    """Saves what the queue has finished, in the folder of its kind and day and the present `form`at; tells `saved` of
+    each file."""
 
-    def __init__(self, outputs: Path, saved: Callable[[Path], object] = lambda path: None) -> None:
-        self._outputs, self._saved = outputs, saved
+    def __init__(self, outputs: Path, saved: Callable[[Path], object] = lambda path: None,
+                 form: Callable[[], Format] = Format) -> None:
+        self._outputs, self._saved, self._form = outputs, saved, form
 
     def __call__(self, made: GeneratedImage, request: Txt2Img) -> Path:
         kind = f"{'img2img' if isinstance(request, Img2Img) else 'txt2img'}-{'grids' if made.grid else 'images'}"
         directory = self._outputs / kind / datetime.date.today().isoformat()
-        path = save(made.image, made.infotext, directory, seed=made.seed, prefix=f"{made.grid}-" if made.grid else "")
+        path = save(made.image, made.infotext, directory, seed=made.seed, prefix=f"{made.grid}-" if made.grid else "",
+                    form=self._form())
         self._saved(path)
         return path

@@ -24,6 +24,14 @@ RESAMPLING = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.N
 FOLDERS = ("ESRGAN", "RealESRGAN", "SwinIR", "DAT", "ScuNET", "HAT")
 """Where WebUI looks for upscalers, in the folder of models."""
 
+USUAL = {"ESRGAN_4x": "ESRGAN_4x", "R-ESRGAN 4x+": "RealESRGAN_x4plus",
+         "R-ESRGAN 4x+ Anime6B": "RealESRGAN_x4plus_anime_6B", "SwinIR_4x": "SwinIR_4x", "LDSR": "LDSR",
+         "ScuNET": "ScuNET"}
+"""Upscalers that WebUI always lists and programs ask for, and the names of the files that they come in."""
+
+STAND_IN = "Lanczos"
+"""What enlarges where such a file is not here."""
+
 PASSES = 3
 TILE, OVERLAP = 192, 8
 """Side of a tile and width of the seam between two, in pixels of the small picture (WebUI's defaults)."""
@@ -46,14 +54,37 @@ class Upscalers(NetworkFiles):
         """Every name, in WebUI's order."""
         return ["None", *RESAMPLING, *self.files()]
 
+    def names_for_programs(self) -> list[str]:
+        """The same, and those that WebUI always has."""
+        names = self.names()
+        return [*names[:3], *(name for name in USUAL if name not in names), *names[3:]]
+
+    def stand_in(self, name: str) -> str | None:
+        """A sentence where something else enlarges in the place of `name`."""
+        known = self._usual(name)
+        if known is None or self._file_of(known):
+            return None
+        return f"{known} was done by {STAND_IN}: there is no {USUAL[known]} in models/ESRGAN."
+
+    def _usual(self, name: str) -> str | None:
+        """How WebUI writes one of `USUAL`; None for other names and for files that are called so."""
+        there = any(name.lower() == file.lower() for file in self.files())
+        return None if there else next((known for known in USUAL if known.lower() == name.lower()), None)
+
+    def _file_of(self, usual: str) -> str | None:
+        """The usual file's name, where it is here."""
+        return next((file for file in self.files() if file.lower() == USUAL[usual].lower()), None)
+
     def check(self, name: str, field: str) -> None:
         """Raises InvalidInput, naming the request's `field`, when there is no upscaler of that name."""
-        if name.lower() not in (known.lower() for known in self.names()):
+        if name.lower() not in (known.lower() for known in self.names_for_programs()):
             raise InvalidInput(f"There is no upscaler called {name!r}.", field=field)
 
     def find(self, name: str, on_tile: OnTile = lambda done, total: None) -> Upscale:
         """The upscaler of that name, whatever the case. Raises InvalidInput when there is none, CheckpointError."""
         self.check(name, "upscaler")
+        if usual := self._usual(name):
+            name = self._file_of(usual) or STAND_IN
         known = next(known for known in self.names() if known.lower() == name.lower())
         if known == "None":
             return lambda image, factor: image

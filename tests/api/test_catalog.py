@@ -137,13 +137,14 @@ def test_upscalers_are_listed_with_the_model_files(client: TestClient, settings:
     def names() -> list[str]:
         return [upscaler["name"] for upscaler in client.get("/sdapi/v1/upscalers").json()]
 
-    assert names() == ["None", "Lanczos", "Nearest"]
+    usual = ["ESRGAN_4x", "R-ESRGAN 4x+", "R-ESRGAN 4x+ Anime6B", "SwinIR_4x", "LDSR", "ScuNET"]
+    assert names() == ["None", "Lanczos", "Nearest", *usual]
     folder = settings.models_dir / "ESRGAN"
     folder.mkdir()
     (folder / "4x-photo.pth").write_bytes(b"weights")
     (folder / "notes.txt").write_bytes(b"not weights")
-    assert names() == ["None", "Lanczos", "Nearest", "4x-photo"]
-    assert client.get("/sdapi/v1/upscalers").json()[3]["model_path"] == str(folder / "4x-photo.pth")
+    assert names() == ["None", "Lanczos", "Nearest", *usual, "4x-photo"]
+    assert client.get("/sdapi/v1/upscalers").json()[-1]["model_path"] == str(folder / "4x-photo.pth")
 
 
 def test_latent_upscale_modes_are_webuis(client: TestClient) -> None:

@@ -86,7 +86,18 @@ def test_a_batch_gives_each_picture_in_order(client: TestClient, photo: Image.Im
     first, second = map(picture, answer["images"])
     assert np.array_equal(first, photo.resize((128, 96), Image.Resampling.NEAREST))
     assert np.array_equal(second, other.resize((96, 128), Image.Resampling.NEAREST))
-    assert client.post(BATCH, json={"imageList": []}).json() == {"html_info": "<p></p>", "images": []}
+    assert client.post(BATCH, json={"imageList": []}).json() == {
+        "html_info": "<p></p>", "images": [], "warnings": []}
+
+
+@pytest.mark.parametrize("upscaler", ["R-ESRGAN 4x+", "swinir_4x", "LDSR"])
+def test_what_webui_always_has_is_done_by_something_else_and_said(client: TestClient, photo: Image.Image,
+                                                                  upscaler: str) -> None:
+    body = {"image": base64_of(photo), "upscaler_1": upscaler, "codeformer_visibility": 1, "gfpgan_visibility": 0.5}
+    answer = client.post(SINGLE, json=body).json()
+    assert np.array_equal(picture(answer["image"]), photo.resize((128, 96), Image.Resampling.LANCZOS))
+    assert len(answer["warnings"]) == 3
+    assert all(any(name in text for text in answer["warnings"]) for name in ("'CodeFormer'", "'GFPGAN'", "by Lanczos"))
 
 
 @pytest.mark.parametrize(("changes", "named"), [
@@ -94,8 +105,7 @@ def test_a_batch_gives_each_picture_in_order(client: TestClient, photo: Image.Im
     ({"upscaling_resize": -2}, "upscaling_resize"), ({"upscaling_resize": 17}, "upscaling_resize"),
     ({"upscaling_resize": "x"}, "upscaling_resize"), ({"resize_mode": 2}, "resize_mode"),
     ({"resize_mode": 1, "upscaling_resize_w": 0}, "size"), ({"resize_mode": 1, "upscaling_resize_w": 10**9}, "pixels"),
-    ({"extras_upscaler_2_visibility": 2}, "visibility"), ({"gfpgan_visibility": 1}, "GFPGAN"),
-    ({"codeformer_visibility": 1}, "CodeFormer"), ({"gfpgan_visibility": 2}, "visibility of GFPGAN"),
+    ({"extras_upscaler_2_visibility": 2}, "visibility"), ({"gfpgan_visibility": 2}, "visibility of GFPGAN"),
     ({"image": "x"}, "image"), ({"image": "http://127.0.0.1/x.png"}, "image")])
 def test_what_cannot_be_done_is_refused_by_name(client: TestClient, photo: Image.Image, changes: dict[str, Any],
                                                 named: str) -> None:

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin
@@ -23,6 +24,7 @@ from modules.request import Img2Img, Inpaint, MaskedContent
 from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.settings import Settings
+from modules.text import image_metadata
 
 from .conftest import base64_of, info, picture, small
 
@@ -178,6 +180,40 @@ def test_override_settings_hold_for_one_job(client: TestClient, engine: Engine) 
     told = info(client.post(TXT2IMG, json=small()))
     assert (told["sd_model_name"], told["clip_skip"]) == ("first", 1)
     assert engine.options == Options()
+
+
+@pytest.mark.parametrize(("name", "value"), [("sd_model_checkpoint", "deliberate_v2"), ("sd_vae", "kl-f8-anime2.ckpt")])
+def test_files_that_are_not_here_leave_the_ones_in_use(client: TestClient, engine: Engine, name: str, value: str,
+                                                       caplog: pytest.LogCaptureFixture) -> None:
+    """As in WebUI, whose clients name checkpoints of their makers. Only POST /options refuses them."""
+    plain = client.post(TXT2IMG, json=small()).json()["images"]
+    body = small(override_settings={name: value, "eta_ddim": 0.5}, override_settings_restore_afterwards=False)
+    answer = client.post(TXT2IMG, json=body)
+    assert answer.json()["images"] == plain
+    (warning,) = answer.json()["warnings"]
+    assert value in warning
+    assert any(warning in message for message in caplog.messages)
+    assert (getattr(engine.options, name), engine.options.eta_ddim) == (getattr(Options(), name), 0.5)
+    assert client.post("/sdapi/v1/options", json={name: value}).status_code == 404
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP"),
+                                               ("tga", "PNG"), (None, "PNG")])
+def test_pictures_are_sent_in_the_format_that_the_options_name(client: TestClient, wanted: str | None,
+                                                               found: str) -> None:
+    client.post("/sdapi/v1/options", json={"samples_format": wanted})
+    answer = client.post(TXT2IMG, json=small(prompt="狗 a dog"))
+    image = picture(answer.json()["images"][0])
+    assert image.format == found
+    assert image_metadata.read(image) == info(answer)["infotexts"][0]
+
+
+def test_an_upscaler_that_webui_always_has_does_for_hires_fix(client: TestClient) -> None:
+    hires = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.5}
+    lanczos = client.post(TXT2IMG, json=small(hr_upscaler="Lanczos", **hires)).json()
+    stood_in = client.post(TXT2IMG, json=small(hr_upscaler="R-ESRGAN 4x+", **hires)).json()
+    assert np.array_equal(picture(lanczos["images"][0]), picture(stood_in["images"][0]))
+    assert "R-ESRGAN 4x+ was done by Lanczos" in stood_in["warnings"][0]
 
 
 def test_each_checkpoint_gives_its_own_picture(client: TestClient) -> None:

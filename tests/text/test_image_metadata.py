@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image
 
-from modules.gallery.saving import png_info
+from modules.gallery.formats import png_info
 from modules.text.image_metadata import read
 
 TEXT = 'a dog, 犬, "quoted"\nNegative prompt: blurry\nSteps: 5, Sampler: DDIM, Seed: 1'
