@@ -53,23 +53,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     """The endpoints that make pictures or say how far they are."""
     api = APIRouter()
 
-    def submit(body: Txt2ImgBody) -> tuple[Job, list[str]]:
-        if isinstance(body, Img2ImgBody):
-            check_count(len(body.init_images), settings)  # before they are unpacked
-        request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
-                               styles=load_styles(settings.styles_file), samplers=engine.samplers)
-        request, warnings = with_what_is_here(request, engine)
-        check_limits(request, settings)
-        pictures.check_pixels(request, settings.max_image_mp * 10**6)
-        if request.script:
-            engine.bound_script(request, request.script)
-        engine.extensions.bound(request)
-        engine.files_of(request.options)
-        return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
-                            unpack=pictures.unpacked_request), warnings
-
     async def generate(body: Txt2ImgBody) -> JSONResponse:
-        job, warnings = await run_in_threadpool(submit, body)
+        job, warnings = await run_in_threadpool(submit, body, engine, queue, settings)
         try:
             await finished(job)
         except UserError as error:
@@ -82,7 +67,10 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
             here = {name: value for name, value in as_webui_means(body.override_settings).items()
                     if name not in MODELS or getattr(job.request.options, name) == value}
             await run_in_threadpool(engine.set_options, here)
-        return JSONResponse(await run_in_threadpool(answer, body, job, engine, warnings))
+        made = await run_in_threadpool(answer, body, job, engine, warnings)
+        for warning in made["warnings"]:
+            log.warning("Job %s: %s", job.id, warning)
+        return JSONResponse(made)
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
     async def txt2img(body: Txt2ImgBody) -> JSONResponse:
@@ -116,6 +104,24 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     return api
 
 
+def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Settings) -> tuple[Job, list[str]]:
+    """The job of what `body` asks for, and a sentence for each thing that something else stands in for. Raises
+    UserError."""
+    if isinstance(body, Img2ImgBody):
+        check_count(len(body.init_images), settings)  # before they are unpacked
+    request = body.request(engine.options, max_pixels=settings.max_image_mp * 10**6,
+                           styles=load_styles(settings.styles_file), samplers=engine.samplers)
+    request, warnings = with_what_is_here(request, engine)
+    check_limits(request, settings)
+    pictures.check_pixels(request, settings.max_image_mp * 10**6)
+    if request.script:
+        engine.bound_script(request, request.script)
+    engine.extensions.bound(request)
+    engine.files_of(request.options)
+    return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
+                        unpack=pictures.unpacked_request), warnings
+
+
 def with_what_is_here(request: Txt2Img, engine: Engine) -> tuple[Txt2Img, list[str]]:
     """`request` with the checkpoint and the VAE in use where it names others that are not here, and a sentence for each
     thing that something else stands in for. (WebUI goes on so; POST /options refuses them.)
@@ -136,7 +142,7 @@ def with_what_is_here(request: Txt2Img, engine: Engine) -> tuple[Txt2Img, list[s
 
 
 def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -> dict[str, Any]:
-    """The answer to a finished job, as plain JSON; `before` are warnings from before it. All go to the log too."""
+    """The answer to a finished job, as plain JSON; `before` are warnings from before it."""
     result, request = job.result, job.request
     assert request is not None
     images: list[str] = []
@@ -146,8 +152,6 @@ def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -
             images += [pictures.encode(picture, made.infotext, form=form) for picture in (made.image, *made.extras)]
     known = (*ALWAYS_ON, *(one.title.lower() for one in engine.extensions.controls(request.tab).values()))
     warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
-    for warning in warnings:
-        log.warning("Job %s: %s", job.id, warning)
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}
 

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modules.api import pictures
 from modules.api.json_values import check_answerable
@@ -297,6 +297,14 @@ def in_webui_words(error: UserError) -> UserError:
         error.message = error.message.replace(str(error.field), webui)
         error.field = webui
     return error
+
+
+def first_problem(error: ValidationError) -> InvalidInput:
+    """What is wrong with a body that was not checked by FastAPI."""
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    message = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+    return InvalidInput(f"{name}: {message}." if name else f"{message}.", field=name or None)
 
 
 def as_webui_means(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from modules.api import catalog, docs, extras, generation, models, options, scripts
+from modules.api import catalog, docs, extras, generation, internal, jobs, models, openai_images, options, scripts
 from modules.api.gate import Gate, problem
 from modules.api.schema import in_webui_words
 from modules.engine.engine import Engine
@@ -34,9 +34,13 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(models.router(engine, queue))
     app.include_router(scripts.router(engine))
     app.include_router(extras.router(engine, queue, settings))
+    app.include_router(internal.router(engine, queue, settings))
+    app.include_router(openai_images.router(engine, queue, settings))
+    app.include_router(jobs.router(engine, queue, settings))
     app.add_api_route("/docs", lambda: HTMLResponse(docs.page(app.openapi())), include_in_schema=False)
-    app.add_api_route("/sdapi/{path:path}", _no_endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-                      include_in_schema=False)
+    for room in ("sdapi", "internal", "v1"):
+        app.add_api_route(f"/{room}/{{path:path}}", _no_endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                          include_in_schema=False)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -57,6 +61,10 @@ async def _no_endpoint(request: Request) -> JSONResponse:
 async def _user_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
     error = in_webui_words(error)
+    if request.url.path.startswith("/v1/images/"):
+        kind = "server_error" if error.status >= 500 else "invalid_request_error"
+        told = {"message": error.message, "type": kind, "param": error.field, "code": type(error).__name__}
+        return JSONResponse({"error": told, "detail": error.message}, error.status)
     return problem(error.status, type(error).__name__, error.message)
 
 
