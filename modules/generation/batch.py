@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from modules.base.stopping import asking
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
 from modules.generation import conditioning, hires
 from modules.hooks.in_job import Hooks
@@ -40,6 +42,12 @@ Finish = Callable[[Image.Image, int, Tensor], tuple[Image.Image, ...]]
 
 
 NO_MODELS = Upscalers()
+
+SLOW_PIXELS = 2**20
+"""A batch of more takes a CPU ten seconds and longer to decode."""
+
+ROUGH = "It was interrupted, so the picture is drawn roughly, without the decoder."
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -90,23 +98,32 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
     pictures: list[Picture] = []
     interrupted = refined = False
     work = 1.0
+    rough: tuple[str, ...] = ()
     for number in range(request.n_iter):
         job.batches(number, request.n_iter)
         batch = _Batch(models, request, start, number, job)
         try:
             job.check()
-            latent: Tensor | None = batch.sample()
+            with asking(job.check):
+                latent: Tensor | None = batch.sample()
         except Stopped as stop:
             interrupted = isinstance(stop, Interrupted)
             latent = batch.newest
         if latent is not None:
-            made = batch.finish(latent)
+            try:
+                with asking(job.check) if not interrupted else nullcontext():
+                    made = batch.finish(latent, rough=interrupted and batch.decodes_slowly)
+            except Stopped as stop:
+                interrupted = isinstance(stop, Interrupted)
+                made = batch.finish(latent, rough=True)
             on_batch(made, batch.refined)
             pictures += made
         refined, work = refined or batch.refined, batch.work
+        if batch.rough:
+            rough = (ROUGH,)
         if interrupted:
             break
-    warnings = (*start.warnings, *conditioning.left_out(request))
+    warnings = (*start.warnings, *conditioning.left_out(request), *rough)
     return Outcome(tuple(pictures), warnings, interrupted, refined, work)
 
 
@@ -121,6 +138,12 @@ class _Batch:
         self.newest: Tensor | None = None
         self.refined = False
         self.work = 1.0
+        self.rough = False
+
+    @property
+    def decodes_slowly(self) -> bool:
+        """Whether the decoder takes longer than somebody who interrupts wants to wait."""
+        return self.model.device.type == "cpu" and self.size[0] * self.size[1] * len(self.seeds) > SLOW_PIXELS
 
     def sample(self) -> Tensor:
         """The latent of the finished pictures, (B, 4, h, w)."""
@@ -131,11 +154,12 @@ class _Batch:
         latent = self._pass(plan, plan, self.start.source, self.start.extra_channels, refine=refine)
         return self._second_pass(plan, latent) if request.enable_hr else latent
 
-    def finish(self, latent: Tensor) -> list[Picture]:
-        """Decoded, faces restored, changed by extensions, pasted back, with seeds. Raises BadResult on NaN or
-        infinity."""
+    def finish(self, latent: Tensor, *, rough: bool = False) -> list[Picture]:
+        """Decoded, or `rough`ly as previews are, then faces restored, changed by extensions, pasted back, with seeds.
+        Raises BadResult on NaN or infinity."""
         pictures = []
-        for k, image in enumerate(self._decode(latent)):
+        self.rough = rough
+        for k, image in enumerate(self._like_previews(latent) if rough else self._decode(latent)):
             if self.start.restore:
                 self.job.stage("Restoring faces")
                 image = self.start.restore(image)
@@ -228,6 +252,12 @@ class _Batch:
 
         calls = total_calls(plan) if options.refiner_switch_by_sample_steps else None
         return Refiner(load, request.refiner_switch_at, calls)
+
+    def _like_previews(self, latent: Tensor) -> list[Image.Image]:
+        """The same without the decoder, in milliseconds."""
+        height, width = 8 * latent.shape[2], 8 * latent.shape[3]
+        small = [tensors.to_image(self.model.preview(one) * 2 - 1) for one in latent]
+        return [one.resize((width, height), Image.Resampling.BICUBIC).crop((0, 0, *self.size)) for one in small]
 
     def _decode(self, latent: Tensor) -> list[Image.Image]:
         """Latents to RGB pictures of the present size. Raises BadResult on NaN or infinity."""

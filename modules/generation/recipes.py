@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from modules.base.stopping import asking
 from modules.generation import batch
 from modules.generation.batch import Finish, Prepared
 from modules.hooks.in_job import Hooks
@@ -49,8 +50,11 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
     """
     hooks = hooks or Hooks()
     with hooks.patched(models, request) as models:
-        prepared = replace(_prepare(models(request.options), request, job), first_noise=first_noise,
-                           upscalers=upscalers, samplers=samplers, hooks=hooks, restore=restore)
+        model = models(request.options)
+        with asking(job.check):
+            prepared = _prepare(model, request, job)
+        prepared = replace(prepared, first_noise=first_noise, upscalers=upscalers, samplers=samplers, hooks=hooks,
+                           restore=restore)
         return batch.run(models, request, prepared, job, on_batch)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.base.free_memory import free_memory
+from modules.base.stopping import may_go_on
 from modules.networks import tiled_vae
 from modules.networks.compiled import CompiledUNet
 from modules.networks.deepcache import UNetDeepCache
@@ -43,6 +44,9 @@ class StableDiffusion:
         self.name = name
         self.unet = unet
         self.vae = vae
+        for module in vae.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_pre_hook(lambda *_: may_go_on())
         self.text = text
         self.device = device
         self.dtype = dtype

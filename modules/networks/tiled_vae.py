@@ -7,13 +7,15 @@ too large to be kept is computed anew when it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from modules.base.stopping import may_go_on
 
 STRIP = 2**16  # cells of a strip
 LEAST_ROWS = 8  # rows of a strip; no layer, and no two together, reach further than these
@@ -90,6 +92,12 @@ class LazyTensor:
         step = max(STRIP // self.width, LEAST_ROWS)
         return [(a, min(a + step, self.height)) for a in range(0, self.height, step)]
 
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """`spans`, asking before each whether to go on."""
+        for span in self.spans():
+            may_go_on()
+            yield span
+
 
 def kept(parts: list[Tensor]) -> LazyTensor:
     """A field that is in memory; all parts but the last have as many rows as the first."""
@@ -131,7 +139,7 @@ def doubled(x: LazyTensor) -> LazyTensor:
 def activated(x: LazyTensor, norm: nn.GroupNorm) -> LazyTensor:
     """SiLU of the group norm of x. Its statistics are taken over all of x, now."""
     count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for a, b in x.spans():
+    for a, b in x.parts():
         part = x.rows(a, b).float().reshape(norm.num_groups, -1)
         variance, mean = (value.cpu().double() for value in torch.var_mean(part, dim=1, correction=0))
         count += part.shape[1]
@@ -154,7 +162,7 @@ def resnet(x: LazyTensor, block: nn.Module) -> LazyTensor:
         x = keep(x)
     h = convolved(activated(x, layer.norm1), layer.conv1)
     if is_small(h):
-        h = kept([h.rows(a, b) for a, b in h.spans()])
+        h = kept([h.rows(a, b) for a, b in h.parts()])
     h = convolved(activated(h, layer.norm2), layer.conv2)
     shortcut = x if layer.conv_shortcut is None else convolved(x, layer.conv_shortcut)
     return keep(LazyTensor(h.channels, h.height, h.width, lambda a, b: h.rows(a, b) + shortcut.rows(a, b), x.source))
@@ -168,7 +176,7 @@ def is_small(x: LazyTensor) -> bool:
 def keep(x: LazyTensor) -> LazyTensor:
     """x in memory; what it is computed from is let go as soon as nothing below needs it."""
     made = []
-    for a, b in x.spans():
+    for a, b in x.parts():
         made.append(x.rows(a, b))
         x.source.forget((b - LEAST_ROWS) / x.height)
     x.source.clear()
@@ -177,4 +185,4 @@ def keep(x: LazyTensor) -> LazyTensor:
 
 def whole(x: LazyTensor) -> Tensor:
     """All rows of x, (1, channels, height, width)."""
-    return torch.cat([x.rows(a, b) for a, b in x.spans()], dim=2)
+    return torch.cat([x.rows(a, b) for a, b in x.parts()], dim=2)

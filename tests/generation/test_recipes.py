@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from modules.base.stopping import may_go_on
 from modules.engine.engine import Engine
 from modules.errors import BadResult, Interrupted, InvalidInput, Skipped
+from modules.generation import batch
 from modules.imaging.mask import prepare
 from modules.imaging.resize import resize
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
@@ -429,6 +431,43 @@ def test_the_partial_picture_is_the_last_guess(engine: Engine) -> None:
     finished, = made(engine, request)
     assert np.abs(pixels(image) - 153).max() < 15
     assert np.abs(pixels(finished) - 153).max() > 50
+
+
+class StoppedInTheDecoder(FakeModel):
+    """Asks on its way through the decoder, as the real one does."""
+
+    def decode_latent(self, latent: torch.Tensor) -> torch.Tensor:
+        may_go_on()
+        return super().decode_latent(latent)
+
+
+@pytest.mark.parametrize("how", ["while sampling", "while decoding"])
+def test_an_interrupted_picture_that_decodes_slowly_is_drawn_as_previews_are(
+        settings: Settings, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    class Late(NullJob):
+        """Interrupted at the first step, or once all steps are done."""
+
+        over = False
+
+        def check(self) -> None:
+            if self.over:
+                raise Interrupted
+
+        def step(self, step: int, total: int, preview: Preview) -> None:
+            self.over = step == (1 if how == "while sampling" else total)
+            if self.over and step < total:
+                raise Interrupted
+
+    monkeypatch.setattr(batch, "SLOW_PIXELS", 32 * 32 - 1)
+    engine = fake_engine(settings, lambda name: StoppedInTheDecoder(name=name))
+    request = Txt2Img(width=32, height=32, steps=4, seed=1, n_iter=2, sampler="Euler")
+    result = engine.generate(request, Late())
+    assert result.interrupted
+    assert result.warnings == (batch.ROUGH,)
+    assert [made.image.size for made in result.images] == [(32, 32)]
+    if how == "while decoding":
+        whole = engine.generate(request, NullJob())
+        assert np.abs(pixels(result.images[0].image) - pixels(whole.images[0].image)).mean() < 20
 
 
 def test_skip_goes_on_with_the_next_batch(engine: Engine) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from modules.base.stopping import may_go_on
 from modules.errors import InvalidInput
 from modules.networks.text.chunks import Chunk, chunk, old_chunk
 from modules.networks.text.clip_tokenizer import Encode, bracket_weights
@@ -54,6 +55,7 @@ class TextEncoder:
 
     def _encode_column(self, column: Sequence[Chunk], clip_skip: int, emphasis: str) -> Tensor:
         """One chunk of each text. Shape (texts, 77, channels)."""
+        may_go_on()
         padded = [chunk.padded() for chunk in column]
         z = self._run_clip(torch.tensor([tokens for tokens, _ in padded], device=self.device), clip_skip)
         if emphasis in ("Ignore", "None"):
