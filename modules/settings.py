@@ -23,6 +23,8 @@ from modules.request import Img2Img, Txt2Img
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent
+HOME = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.home() / "inpaint-webui"
+"""Where models and outputs lie: with the program, or, where pip has installed it, in the person's own folder."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 THEMES = ("", "light", "dark")
 
@@ -98,7 +100,7 @@ class Settings:
                                    metavar="USER:PASSWORD[,...]", secret=True)
     theme: str = _flag("", "light or dark; left out, the browser decides", choices=THEMES)
     # folders and files
-    data_dir: Path = _flag(PROJECT, "folder that holds models, outputs and config.json", read=_path, metavar="DIR")
+    data_dir: Path = _flag(HOME, "folder that holds models, outputs and config.json", read=_path, metavar="DIR")
     models_dir: Path = _flag(Path("models"), "folder that holds Stable-diffusion, VAE, ...", read=_path, metavar="DIR")
     outputs_dir: Path = _flag(Path("outputs"), "folder that pictures are saved in", read=_path, metavar="DIR")
     ckpt_dir: Path | None = _flag(None, "another folder with checkpoints", read=_path, metavar="DIR")
