@@ -90,7 +90,7 @@ def stay_offline(settings: Settings) -> None:
     uploads = settings.cache_dir / "gradio"
     forget_old(uploads)
     for folder in {settings.data_dir, settings.config_file.parent, settings.styles_file.parent, settings.cache_dir,
-                   *settings.checkpoint_dirs}:
+                   settings.checkpoint_dirs[0]}:
         sweep(folder, time.time())
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
                    "GRADIO_TEMP_DIR": str(uploads)}
@@ -116,6 +116,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     from modules.gallery.saving import Saver
     from modules.jobs.queue import JobQueue
 
+    tell_borrowed(settings)
     engine = Engine(settings)
     history = History(settings.outputs_dir)
     history.look()
@@ -156,6 +157,17 @@ def stop_jobs_first(server: Server, queue: JobQueue) -> None:
         end_connections(number, frame)
 
     server.handle_exit = handle_exit  # type: ignore[assignment, method-assign]
+
+
+def tell_borrowed(settings: Settings) -> None:
+    """Names each folder of WebUI and ComfyUI that is read. Styles are taken over once, where there are none."""
+    for kind, folders in settings.borrowed.items():
+        for folder in folders:
+            print(f"Reading {kind} from {folder}", flush=True)
+    theirs = settings.webui_dir / "styles.csv" if settings.webui_dir else None
+    if theirs and theirs.is_file() and not settings.styles_file.exists():
+        shutil.copyfile(theirs, settings.styles_file)
+        print(f"Copied the styles of {theirs} to {settings.styles_file}", flush=True)
 
 
 def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings, history: History) -> FastAPI:

@@ -28,6 +28,16 @@ HOME = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.home() / "inp
 DEVICES = ("auto", "cpu", "cuda", "mps")
 THEMES = ("", "light", "dark")
 
+FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "checkpoints": (("Stable-diffusion",), ("models/Stable-diffusion",), ("models/checkpoints",)),
+    "VAE": (("VAE",), ("models/VAE",), ("models/vae",)),
+    "upscalers": (("ESRGAN", "RealESRGAN", "SwinIR", "DAT", "ScuNET", "HAT"),
+                  ("models/ESRGAN", "models/RealESRGAN", "models/SwinIR", "models/DAT", "models/ScuNET", "models/HAT"),
+                  ("models/upscale_models",)),
+    "face restorers": (("GFPGAN", "Codeformer"), ("models/GFPGAN", "models/Codeformer"),
+                       ("models/facerestore_models",))}
+"""Each kind of files: our folders in `models_dir`, WebUI's in its own, and ComfyUI's. docs/models.md shows the same."""
+
 Passwords = tuple[tuple[str, str], ...]
 
 
@@ -105,6 +115,9 @@ class Settings:
     outputs_dir: Path = _flag(Path("outputs"), "folder that pictures are saved in", read=_path, metavar="DIR")
     ckpt_dir: Path | None = _flag(None, "another folder with checkpoints", read=_path, metavar="DIR")
     vae_dir: Path | None = _flag(None, "another folder with VAEs", read=_path, metavar="DIR")
+    webui_dir: Path | None = _flag(None, "an existing WebUI, whose models are read where they are", read=_path,
+                                   metavar="DIR")
+    comfy_dir: Path | None = _flag(None, "an existing ComfyUI, likewise", read=_path, metavar="DIR")
     ckpt: str = _flag("", "checkpoint to begin with: a path, title, name or hash", metavar="CKPT")
     styles_file: Path = _flag(Path("styles.csv"), "file of prompt styles", read=_path, metavar="FILE")
     # the machine
@@ -132,6 +145,10 @@ class Settings:
         if "*" in self.cors_allow_origins and self.passwords:
             raise InvalidInput("--cors-allow-origins * lets every web site in, also with the password that a browser "
                                "remembers: name the sites instead.")
+        for name in ("webui_dir", "comfy_dir"):
+            tree = getattr(self, name)
+            if tree is not None and not (tree / "models").is_dir():
+                raise InvalidInput(f"--{name.replace('_', '-')} {tree}: there is no folder \"models\" in it.")
         for name in ("models_dir", "outputs_dir", "styles_file"):
             object.__setattr__(self, name, self.data_dir / getattr(self, name))
 
@@ -154,12 +171,27 @@ class Settings:
     @property
     def checkpoint_dirs(self) -> tuple[Path, ...]:
         """Where checkpoints are looked for, the project's own folder first."""
-        return (self.models_dir / "Stable-diffusion", *([self.ckpt_dir] if self.ckpt_dir else []))
+        return (*self.folders("checkpoints"), *([self.ckpt_dir] if self.ckpt_dir else []))
 
     @property
     def vae_dirs(self) -> tuple[Path, ...]:
         """Where VAEs are looked for, the project's own folder first."""
-        return (self.models_dir / "VAE", *([self.vae_dir] if self.vae_dir else []))
+        return (*self.folders("VAE"), *([self.vae_dir] if self.vae_dir else []))
+
+    def folders(self, kind: str) -> tuple[Path, ...]:
+        """Where files of a kind of `FOLDERS` are looked for: ours, there or not, then those of WebUI and ComfyUI that
+        are there. Only in ours anything is ever written.
+        """
+        own, webui, comfy = FOLDERS[kind]
+        return (*(self.models_dir / name for name in own), *_there(self.webui_dir, webui),
+                *_there(self.comfy_dir, comfy))
+
+    @property
+    def borrowed(self) -> dict[str, list[Path]]:
+        """The folders of WebUI and ComfyUI that are read, by kind."""
+        found = {kind: [*_there(self.webui_dir, webui), *_there(self.comfy_dir, comfy)]
+                 for kind, (_, webui, comfy) in FOLDERS.items()}
+        return {kind: folders for kind, folders in found.items() if folders}
 
     @property
     def extension_dirs(self) -> tuple[Path, ...]:
@@ -201,6 +233,10 @@ class Settings:
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)
                   if not item.metadata["secret"]}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def _there(tree: Path | None, names: Sequence[str]) -> list[Path]:
+    return [] if tree is None else [tree / name for name in names if (tree / name).is_dir()]
 
 
 WITHOUT_MEANING = (

@@ -52,3 +52,17 @@ def test_answers_leave_at_once() -> None:
     asyncio.run(connect())
     assert len(found) == 1
     assert found[0] != 0
+
+
+def test_folders_of_another_webui_are_named_and_its_styles_copied_once(tmp_path: Path,
+                                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    webui = tmp_path / "webui"
+    (webui / "models" / "VAE").mkdir(parents=True)
+    (webui / "styles.csv").write_text("name,prompt,negative_prompt\na,b,c\n")
+    settings = Settings(data_dir=tmp_path, webui_dir=webui)
+    app.tell_borrowed(settings)
+    assert str(webui / "models" / "VAE") in capsys.readouterr().out
+    settings.styles_file.write_text("mine")
+    app.tell_borrowed(settings)
+    assert settings.styles_file.read_text() == "mine"
+    assert sorted(path.name for path in webui.iterdir()) == ["models", "styles.csv"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.request import Img2Img, Txt2Img
-from modules.settings import Settings, check_limits
+from modules.settings import FOLDERS, PROJECT, Settings, check_limits
 
 
 def from_argv(*argv: str, commandline_args: str = "") -> Settings:
@@ -124,3 +124,26 @@ def test_prompts_have_a_limit_whatever_made_them_long(name: str) -> None:
     with pytest.raises(InvalidInput, match="100000") as error:
         check_limits(Txt2Img(**{name: "x" * 100_001}), Settings())
     assert error.value.field == name
+
+
+def test_models_of_other_programs_are_read_where_they_are(tmp_path: Path) -> None:
+    webui, comfy = tmp_path / "webui", tmp_path / "comfy"
+    for folder in (webui / "models" / "Stable-diffusion", webui / "models" / "ESRGAN", comfy / "models" / "checkpoints",
+                   comfy / "models" / "vae"):
+        folder.mkdir(parents=True)
+    settings = Settings(data_dir=tmp_path / "own", webui_dir=webui, comfy_dir=comfy)
+    assert settings.checkpoint_dirs == (tmp_path / "own" / "models" / "Stable-diffusion",
+                                        webui / "models" / "Stable-diffusion", comfy / "models" / "checkpoints")
+    assert settings.vae_dirs[1:] == (comfy / "models" / "vae",)
+    assert settings.folders("upscalers")[-1] == webui / "models" / "ESRGAN"
+    assert set(settings.borrowed) == {"checkpoints", "VAE", "upscalers"}
+    assert Settings(data_dir=tmp_path).borrowed == {}
+    with pytest.raises(InvalidInput, match="--webui-dir"):
+        Settings(webui_dir=tmp_path / "nowhere")
+
+
+def test_the_table_of_folders_is_in_the_docs() -> None:
+    page = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8")
+    for kind, (own, webui, comfy) in FOLDERS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {kind} |"))
+        assert all(name in row for name in (*own, *webui[:1], *comfy) if kind != "upscalers" or name not in webui[:1])

@@ -23,7 +23,6 @@ from modules.hooks.choices import Available
 from modules.hooks.forms import Script
 from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extensions
-from modules.imaging import faces, upscale
 from modules.imaging.faces import FaceRestorers, Restore
 from modules.imaging.network_files import Network
 from modules.imaging.upscale import Upscalers
@@ -103,9 +102,8 @@ class Engine:
         self.catalog = Catalog(self.settings.checkpoint_dirs, self.settings.vae_dirs,
                                self.settings.cache_dir / "hashes.json")
         self.model_cache = ModelCache(self.settings.model_cache, lambda: free_memory(compute_device(self.settings)))
-        models = self.settings.models_dir
-        self.upscalers = Upscalers([models / name for name in upscale.FOLDERS], self._load_upscaler)
-        self.restorers = FaceRestorers([models / name for name in faces.FOLDERS], self._load_face_restorer)
+        self.upscalers = Upscalers(self.settings.folders("upscalers"), self._load_upscaler)
+        self.restorers = FaceRestorers(self.settings.folders("face restorers"), self._load_face_restorer)
         self.config = Config(self.settings.config_file)
         self.extensions = Extensions(self.settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*self.scripts.scripts, *self.extensions.scripts()), self.extensions.forms())

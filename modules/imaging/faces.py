@@ -16,9 +16,6 @@ from modules.imaging.resize import Box, crop
 Restore = Callable[[Image.Image], Image.Image]
 """An RGB picture in, the same with its faces restored out: the very same object where there is no face."""
 
-FOLDERS = ("GFPGAN", "Codeformer")
-"""Where WebUI looks for such models, in the folder of models."""
-
 COMPANIONS = ("detection_", "parsing_", "alignment_")
 """How the files begin that WebUI puts beside them for finding faces; they restore none."""
 

@@ -21,9 +21,6 @@ OnTile = Callable[[int, int], None]
 """Told of each finished tile: its number from 1, and how many there are. What it raises ends the work."""
 
 RESAMPLING = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
-FOLDERS = ("ESRGAN", "RealESRGAN", "SwinIR", "DAT", "ScuNET", "HAT")
-"""Where WebUI looks for upscalers, in the folder of models."""
-
 USUAL = {"ESRGAN_4x": "ESRGAN_4x", "R-ESRGAN 4x+": "RealESRGAN_x4plus",
          "R-ESRGAN 4x+ Anime6B": "RealESRGAN_x4plus_anime_6B", "SwinIR_4x": "SwinIR_4x", "LDSR": "LDSR",
          "ScuNET": "ScuNET"}
