@@ -22,7 +22,7 @@ LONGEST_WRITE = 3600.0
 
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:63] or "host"
 _TEMPORARY = re.compile(r"\..{1,200}\.(?P<host>[A-Za-z0-9-]{1,63})\.(?P<maker>\d{1,9})-\d{1,9}\.part"
-                        r"|\.(?P<old>\d{1,9})-[0-9a-f]+\.tmp")  # old: of version 0.1
+                        r"|\.(?:.{1,200}\.)?(?P<old>\d{1,9})(?:-[0-9a-f]+)?\.tmp")  # old: of version 0.1
 _numbers = itertools.count()
 _locks: dict[Path, threading.Lock] = {}
 _locks_lock = threading.Lock()

@@ -44,7 +44,8 @@ def name_of(host: str, maker: int) -> str:
     (name_of(files._HOST, 5), files.LONGEST_WRITE + 1, True, True),
     (name_of("elsewhere", 5), 3600, False, False), (name_of("elsewhere", 5), 25 * 3600, True, True),
     (name_of(files._HOST, os.getpid()), 0, True, False), (name_of(files._HOST, os.getpid()), 2, True, True),
-    (".5-7f.tmp", 1, False, True), ("styles.csv", 10**6, False, False), (".x.part", 10**6, False, False)])
+    (".5-7f.tmp", 1, False, True), (".config.json.5.tmp", 1, False, True), (".config.json.5.tmp", 1, True, False),
+    ("styles.csv", 10**6, False, False), (".x.part", 10**6, False, False)], ids=[str(number) for number in range(12)])
 def test_leftovers_are_those_of_programs_that_are_gone(name: str, age: float, alive: bool, expected: bool) -> None:
     assert is_leftover(name, NOW - age, NOW, lambda maker: alive) is expected
 
