@@ -22,6 +22,7 @@ DELETE_CACHE = (3600, 86400)
 
 def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
     """The whole page: header and tabs. To be mounted with `look(settings)` as further arguments."""
+    from modules.ui import endpoints
     from modules.ui.controls.request_panel import SAME, Panel
     from modules.ui.page.events import AT_ONCE
     from modules.ui.page.header import Header
@@ -84,6 +85,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
 
         restoring = [panel.widgets["face_restoration"] for panel in panels]
         demo.load(fill_lists, None, [*(widget for _, widget in lists), *restoring], **AT_ONCE)
+        endpoints.add(engine, queue, settings)
     return demo
 
 
