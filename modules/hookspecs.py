@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from modules.request.result import GeneratedImage
     from modules.sampling.mask import Blend
     from modules.sampling.registry import Sampler
-    from modules.sampling.types import Denoiser, SDModel
+    from modules.sampling.types import Answer, SDModel
 
 PROJECT = "inpaint_webui"
 
@@ -103,8 +103,9 @@ def wrap_model(model: SDModel, request: Txt2Img, arguments: Values,
 
 
 @hookspec
-def wrap_denoiser(denoise: Denoiser, request: Txt2Img, arguments: Values, settings: Values) -> Denoiser | None:
-    """A function around the guided network: x (B, 4, h, w) of unit variance and t (B,) in 0..999 -> eps (B, 4, h, w).
+def wrap_denoiser(denoise: Answer, request: Txt2Img, arguments: Values, settings: Values) -> Answer | None:
+    """A function around the guided network: x (B, C, h, w) and its `sampling.levels.Level` -> the network's answer, of
+    the same shape. The answer is eps for Stable Diffusion 1.x; `model.prediction` says what it is for others.
 
     The same for every sampler. The mask is outside of it, so what is kept stays what it is. Once for each run of a
     sampler; asking `denoise` twice in a step counts as two steps for prompts that change on the way.
@@ -115,9 +116,9 @@ def wrap_denoiser(denoise: Denoiser, request: Txt2Img, arguments: Values, settin
 def blend_mask(blend: Blend, paint: Tensor, request: Txt2Img, arguments: Values, settings: Values) -> Blend | None:
     """Another way to mix what is kept with what is painted while sampling: (original, current, level) -> blended.
 
-    All latents (B, 4, h, w); `paint` (1, 1, h, w) in [0, 1] is 1 where the picture is made anew. `level` (B,) is a
-    sigma, or t for PLMS, UniPC and webui-1.10's DDIM; `original` is noised to the level in the classic loop and clean
-    otherwise. After the last step the kept part is put back as always.
+    All latents (B, C, h, w); `paint` (1, 1, h, w) in [0, 1] is 1 where the picture is made anew. `level` is the noise
+    level, a `sampling.levels.Level`. `original` is noised to the level in the classic loop and clean otherwise. After
+    the last step the kept part is put back as always.
     """
 
 

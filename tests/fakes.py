@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from modules.engine.engine import Engine
+from modules.sampling.levels import EPSILON, FLOW, V_PREDICTION, Levels, PredictionType, stable_diffusion
 from modules.sampling.types import Box, Predict
 from modules.settings import Settings
 
@@ -28,12 +29,6 @@ CHANNELS = 8
 # R, G, B and luma: four channels from three, so that the way back is exact.
 TO_LATENT = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.299, 0.587, 0.114]], dtype=torch.float64)
 TO_IMAGE = torch.linalg.pinv(TO_LATENT)
-
-
-def linear_in_the_root() -> Tensor:
-    """Stable Diffusion's alphas_cumprod: betas linear in the square root from 0.00085 to 0.0120, 1000 steps."""
-    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=torch.float64) ** 2
-    return torch.cumprod(1 - betas, 0).float()
 
 
 @dataclass
@@ -77,7 +72,8 @@ class FakeModel:
     std: float = 0.5
     shift: float = 0.5
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    alphas_cumprod: Tensor = field(default_factory=linear_in_the_root)
+    levels: Levels = field(default_factory=stable_diffusion)
+    prediction: PredictionType = EPSILON
     calls: list[tuple[float, int]] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
     nbytes: int = 1000
@@ -95,17 +91,33 @@ class FakeModel:
         return (torch.tensor(list(digest[:CHANNELS])) / 127.5 - 1) * self.shift
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """E[noise | x] for x = sqrt(a) x0 + sqrt(1 - a) noise and x0 ~ N(mean + words, std^2); t may be fractional."""
+        """What a perfect network answers to x = signal * x0 + noise * eps with x0 ~ N(mean + words, std^2).
+
+        t may be fractional. x0 is the posterior mean (Bayes' rule for two Gaussians); eps, v and the flow's velocity
+        follow from it.
+        """
         assert x.shape[1] == self.in_channels
         assert len(x) == len(t) == len(context)
         self.calls.append((float(t[0]), len(x)))
-        t = t.float()
-        low, high = t.floor().long().clamp(0, 999).cpu(), t.ceil().long().clamp(0, 999).cpu()
-        sigma = (1 / self.alphas_cumprod - 1) ** 0.5
-        log_sigma = torch.lerp(sigma[low].log(), sigma[high].log(), t.frac().cpu().to(sigma.dtype))
-        a = (1 / (1 + (2 * log_sigma).exp())).view(-1, 1, 1, 1).to(x)
+        signal, noise = (value.view(-1, 1, 1, 1).to(x) for value in self._level(t.float().cpu()))
         mean = self.mean + context[:, 0, :4, None, None].to(x)
-        return (1 - a).sqrt() * (x[:, :4] - a.sqrt() * mean) / (a * self.std**2 + 1 - a)
+        x = x[:, :4]
+        spread = signal**2 * self.std**2 + noise**2
+        eps = noise * (x - signal * mean) / spread
+        if self.prediction is EPSILON:
+            return eps
+        x0 = mean + signal * self.std**2 * (x - signal * mean) / spread
+        return signal * eps - noise * x0 if self.prediction is V_PREDICTION else eps - x0
+
+    def _level(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(signal, noise) at the timesteps t (B,): log(sigma) is linear between trained ones."""
+        if self.prediction is FLOW:
+            return 1 - t / 1000, t / 1000
+        sigma = self.levels.sigmas
+        low, high = t.floor().long().clamp(0, 999), t.ceil().long().clamp(0, 999)
+        log_sigma = torch.lerp(sigma[low].log(), sigma[high].log(), t.frac().to(sigma.dtype))
+        signal = 1 / (1 + (2 * log_sigma).exp()).sqrt()
+        return signal, signal * log_sigma.exp()
 
     def compiles(self, size: tuple[int, int]) -> bool:
         return False

@@ -26,7 +26,7 @@ from modules.request.options import Options
 from modules.sampling import registry
 from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner
 from modules.sampling.noise import ImageNoise
-from modules.sampling.sample import InitLatent, Plan, sample, total_calls
+from modules.sampling.sample import InitLatent, Plan, Wraps, sample, total_calls
 from modules.sampling.types import FirstNoise, SDModel
 
 Models = Callable[[Options], SDModel]
@@ -202,18 +202,12 @@ class _Batch:
             self.newest = source.blend_end(x0) if source else x0
             self.job.step(step, steps, lambda: tensors.to_image(denoise.model.preview(x0[0]) * 2 - 1))
 
-        latent = sample(denoise, noise, plan, report, self._with_other_blend(source),
-                        lambda inner: self.start.hooks.denoiser(inner, request))
+        hooks = self.start.hooks
+        wraps = Wraps(lambda inner: hooks.denoiser(inner, request),
+                      lambda blend, paint: hooks.blend(blend, paint, request))
+        latent = sample(denoise, noise, plan, report, source, wraps)
         self.model, self.work = denoise.model, denoise.work
         return latent
-
-    def _with_other_blend(self, source: InitLatent | None) -> InitLatent | None:
-        """`source` with the mask blend that extensions want, if they want another."""
-        if source is None or source.paint is None:
-            return source
-        usual = source.blend()
-        other = self.start.hooks.blend(usual, source.paint, self.request)
-        return source if other is usual else dataclasses.replace(source, other_blend=other)
 
     def _refiner(self, plan: Plan, guidance: Callable[[SDModel], Guidance]) -> Refiner | None:
         request, options = self.request, self.request.options

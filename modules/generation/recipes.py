@@ -28,7 +28,7 @@ from modules.imaging.soft import adaptive_mask
 from modules.imaging.upscale import Upscalers
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img, seed_after
 from modules.request.job_context import JobContext
-from modules.sampling.mask import Blend, soft_blend
+from modules.sampling.mask import SoftBlend, soft_blend
 from modules.sampling.noise import ImageNoise
 from modules.sampling.registry import SAMPLERS, Sampler
 from modules.sampling.sample import InitLatent
@@ -220,7 +220,7 @@ def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence
     return finish
 
 
-def _soft(request: Img2Img, paint: Tensor | None) -> Blend | None:
+def _soft(request: Img2Img, paint: Tensor | None) -> SoftBlend | None:
     soft = request.soft if isinstance(request, Inpaint) else None
     if soft is None or paint is None:
         return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modules.hooks.types import GenerationContext
     from modules.request.options import Options
     from modules.sampling.mask import Blend
-    from modules.sampling.types import Denoiser, SDModel
+    from modules.sampling.types import Answer, SDModel
 
     Models = Callable[[Options], SDModel]
 
@@ -82,7 +82,7 @@ class Hooks:
         with patches:
             yield load
 
-    def denoiser(self, denoise: Denoiser, request: Txt2Img) -> Denoiser:
+    def denoiser(self, denoise: Answer, request: Txt2Img) -> Answer:
         """`denoise` with what extensions wrap around it."""
         for hook in self._hooks("wrap_denoiser"):
             denoise = self._wrap(hook, "denoise", denoise, _same_shape, request=request)

@@ -18,16 +18,11 @@ from modules.networks.packing import PackedConv2d, weight_bytes
 from modules.networks.preview import LatentColours
 from modules.networks.text.clip import TextEncoder
 from modules.networks.window import UNetWindow, deepest_cell
+from modules.sampling.levels import EPSILON, Levels, stable_diffusion
 from modules.sampling.types import Box, DeepCache, Window
 
 LATENT_SCALE = 0.18215  # brings the autoencoder's latents to about unit variance (Rombach et al. 2022, appendix G)
 VAE_NUMBERS = 1200  # numbers a pixel that the autoencoder holds at once in one piece (measured)
-
-
-def cumulative_alphas() -> Tensor:
-    """alpha-bar of Stable Diffusion 1.x: betas linear in the square root, 0.00085 to 0.0120. Shape (1000,), float32."""
-    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=torch.float64) ** 2
-    return torch.cumprod(1.0 - betas, dim=0).float()
 
 
 class StableDiffusion:
@@ -49,7 +44,8 @@ class StableDiffusion:
         self.tiled_vae = tiled_vae
         self.compiled = compiled
         self.in_channels = int(cast(nn.Conv2d, unet.get_submodule("conv_in")).in_channels)
-        self.alphas_cumprod = cumulative_alphas()
+        self.levels: Levels = stable_diffusion()
+        self.prediction = EPSILON
         self._vae_dtype = dtype
         self._tiling = False
         self._contexts, self._latents = Memo(), Memo()

@@ -1,7 +1,7 @@
 """The samplers by name, and the one function that runs them: everything the engine knows of sampling is here.
 
 To add a sampler, write its function and add one line to `SAMPLERS`. A function names the arguments that it wants, and
-`run` passes those: noise, brownian, on_step, eta, before_step, s_churn, s_tmin, s_tmax, s_noise, alphas_cumprod, ...
+`run` passes those: noise, brownian, on_step, eta, before_step, s_churn, s_tmin, s_tmax, s_noise, levels, ...
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from modules.errors import InvalidInput
 from modules.sampling.guidance import SigmaDenoiser
-from modules.sampling.schedules import AUTOMATIC, SCHEDULES, NoiseLevels, find_schedule
+from modules.sampling.levels import Levels
+from modules.sampling.schedules import AUTOMATIC, SCHEDULES, find_schedule
 from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, unipc
 
 
@@ -23,10 +24,11 @@ from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, re
 class Sampler:
     """One sampler under its WebUI name.
 
-    `timesteps`: it works on eps over DDIM's grid of timesteps; otherwise on x0 over sigmas. `schedule` is what
+    `timesteps`: it works on Predictions over DDIM's grid of timesteps; otherwise on x0 over sigmas. `schedule` is what
     Automatic means for it. `second_order`: two network calls a step, which prompt schedules count. `uses_ensd`: the
     eta noise seed delta concerns it. `discard_next_to_last`: it leaves the smallest positive sigma out.
-    `scale_divisor`: the CFG scale is divided by it. `levels` and `denoiser`: what sigmas and x0 mean to it.
+    `scale_divisor`: the CFG scale is divided by it. `levels` and `denoiser`: which of
+    the model's levels it knows, and what x0 means to it.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Sampler:
     uses_ensd: bool = False
     discard_next_to_last: bool = False
     scale_divisor: float = 1.0
-    levels: type[NoiseLevels] = NoiseLevels
+    levels: Callable[[Levels], Levels] = lambda levels: levels
     denoiser: type[SigmaDenoiser] = SigmaDenoiser
 
     @property

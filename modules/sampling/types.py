@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from modules.sampling.levels import Level, Levels, Prediction, PredictionType
+
 Box = tuple[int, int, int, int]
 """Cells of a latent: left, top, right, bottom, the last two not included."""
 
@@ -58,8 +60,12 @@ class SDModel(Protocol):
         """Where latents are wanted."""
 
     @property
-    def alphas_cumprod(self) -> Tensor:
-        """Cumulative product of the alphas, called alpha-bar in DDPM. Shape (1000,), float32, on the CPU."""
+    def levels(self) -> Levels:
+        """The noise levels that it was trained on."""
+
+    @property
+    def prediction(self) -> PredictionType:
+        """What `predict` answers with."""
 
     @property
     def nbytes(self) -> int:
@@ -99,9 +105,17 @@ class SDModel(Protocol):
 FirstNoise = Callable[[SDModel, Tensor, Tensor], Tensor]
 """(model, latent to start from (B, C, h, w), random noise of that shape) -> the noise to begin with instead."""
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""(x, level) -> prediction. level is t (timestep samplers, prediction is eps) or sigma (k-diffusion samplers,
-prediction is x0), shape (B,)."""
+Answer = Callable[[Tensor, Level], Tensor]
+"""(x (B, C, h, w), its level) -> the guided network's answer, of x's shape; `SDModel.prediction` says what it means."""
+
+Predictor = Callable[[Tensor, Level], Prediction]
+"""The same as a Prediction: what samplers over timesteps ask."""
+
+PredictorOfBoth = Callable[[Tensor, Level], tuple[Prediction, Prediction]]
+"""The same as (guided, unconditional)."""
+
+Denoiser = Callable[[Tensor, float], Tensor]
+"""(x (B, C, h, w), sigma) -> x0: what samplers over sigmas ask."""
 
 DrawNoise = Callable[[], Tensor]
 """Standard normal noise of x's shape, a new block at each call."""
@@ -111,8 +125,3 @@ BrownianNoise = Callable[[float, float], Tensor]
 
 OnStep = Callable[[int, Tensor], None]
 """(step, x0): step is 0-based; x0 is the present guess of the clean latent. May raise `errors.Stopped`."""
-
-
-def per_image(x: Tensor, level: float) -> Tensor:
-    """One noise level for every image of the batch x (B, 4, h, w), as denoisers take it: shape (B,)."""
-    return x.new_full((len(x),), level)

@@ -57,16 +57,17 @@ def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, argu
     from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
     from modules.sampling.registry import resolve
     from modules.sampling.sample import Plan, build_sigmas
-    from modules.sampling.schedules import NoiseLevels, ScheduleRange, uniform
+    from modules.sampling.schedules import ScheduleRange, uniform
     from modules.sampling.solvers.inversion import find_noise, mixed
 
     if model.in_channels == 9:
         raise InvalidInput("The img2img alternative test wants an ordinary checkpoint, not one for inpainting.")
-    levels = NoiseLevels(model.alphas_cumprod)
+    levels = model.levels
     steps = arguments["steps"]
     guidance = conditioning.encode(model, arguments["prompt"], arguments["negative"], images=len(latent), calls=steps,
                                    scale=arguments["cfg"], options=request.options)
-    denoise = SigmaDenoiser(GuidedDenoiser(model, guidance), levels)
+    guided = GuidedDenoiser(model, guidance)
+    denoise = SigmaDenoiser(guided, guided, levels)
     sigmas = uniform(steps, ScheduleRange(levels, levels.sigma_min, levels.sigma_max))
 
     def on_step(done: int, x: Tensor) -> None:

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from networks.loading import load
 from torch import Tensor
 
-from modules.networks.model import StableDiffusion, cumulative_alphas
+from modules.networks.model import StableDiffusion
 from modules.networks.unet import Upsample
+from modules.sampling.levels import stable_diffusion
 from modules.text.prompt import schedule
 
 
@@ -28,7 +29,7 @@ def context(model: StableDiffusion, text: str = "a dog") -> Tensor:
 
 
 def test_alphas_are_stable_diffusions() -> None:
-    alphas = cumulative_alphas()
+    alphas = stable_diffusion().alphas_cumprod
     beta = np.linspace(0.00085**0.5, 0.0120**0.5, 1000) ** 2
     np.testing.assert_allclose(alphas.numpy(), np.cumprod(1 - beta), rtol=1e-6)
     sigmas = ((1 - alphas) / alphas).sqrt()
@@ -202,7 +203,7 @@ def test_recorded_pictures_of_webui(golden: Path, sd_model: StableDiffusion, nam
     sides = [scheduled(sd_model, request[key], request["steps"]) for key in ("negative_prompt", "prompt")]
     generator = torch.Generator().manual_seed(request["seed"])
     x = torch.randn(1, 4, request["height"] // 8, request["width"] // 8, generator=generator)
-    grid, alphas = case["timesteps"][0], sd_model.alphas_cumprod.double()
+    grid, alphas = case["timesteps"][0], sd_model.levels.alphas_cumprod.double()
     for call, i in enumerate(range(len(grid) - 1, 0, -1)):
         words = torch.stack([next(c for end, c in side if call <= end) for side in sides])
         uncond, cond = sd_model.predict(x.repeat(2, 1, 1, 1), torch.tensor([float(grid[i])] * 2), words)

@@ -20,9 +20,9 @@ from modules.sampling.sample import InitLatent, Plan, sample
 MEAN, STD = 0.2, 0.5
 
 
-def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+def denoise(x: Tensor, sigma: float | Tensor) -> Tensor:
     """E[x0 | x] for x = x0 + sigma * noise and x0 ~ N(MEAN, STD^2): the perfect network in sigma space."""
-    variance = (sigma**2).view(-1, 1, 1, 1)
+    variance = sigma**2
     return (STD**2 * x + variance * MEAN) / (STD**2 + variance)
 
 

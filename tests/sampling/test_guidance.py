@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from fakes import FakeDeepCache, FakeModel
-from sampling.analytic import Watched, always, context
+from sampling.analytic import Watched, always, context, unguided
 from torch import Tensor
 
 from modules.generation import conditioning
@@ -22,10 +22,11 @@ from modules.sampling.guidance import (
     rescaled,
     stack,
 )
-from modules.sampling.schedules import NoiseLevels
+from modules.sampling.levels import Level, stable_diffusion
 from modules.sampling.solvers.lcm import LcmDenoiser, LcmLevels
 
 T = 501
+LEVEL = stable_diffusion().at_t(T)
 
 
 @dataclass
@@ -43,7 +44,7 @@ def guided(guidance: Guidance, images: int = 1, calls: int = 1) -> tuple[list[fl
     denoise = GuidedDenoiser(model, guidance)
     x = torch.arange(images, dtype=torch.float32).view(-1, 1, 1, 1).expand(images, 4, 2, 2)
     for _ in range(calls):
-        eps = denoise(x, torch.full((images,), float(T)))
+        eps = denoise(x, LEVEL)
     assert denoise.calls == calls
     return eps[:, 0, 0, 0].tolist(), model
 
@@ -117,7 +118,7 @@ def test_extra_channels_go_with_every_row() -> None:
     extra = torch.arange(10.0).view(2, 5, 1, 1).expand(2, 5, 2, 2)
     parts = ((always(context(1.0)), 1.0),)
     guidance = Guidance((parts, parts), always(context(0.0)), 3.0, extra)
-    GuidedDenoiser(model, guidance)(torch.zeros(2, 4, 2, 2), torch.full((2,), 3.0))
+    GuidedDenoiser(model, guidance)(torch.zeros(2, 4, 2, 2), Level(3.0, 0.8, 0.6))
     assert model.seen[0][:, 4:, 0, 0].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]] * 2
 
 
@@ -125,23 +126,23 @@ def test_the_sigma_adapter_gives_the_mean_of_the_data_given_x() -> None:
     """E[x0 | x] for x = x0 + sigma * noise, x0 ~ N(m, s^2) is (s^2 x + sigma^2 m) / (s^2 + sigma^2)."""
     model = Watched()
     parts = ((always(context()), 1.0),)
-    denoise = SigmaDenoiser(GuidedDenoiser(model, Guidance((parts,), always(context()), 1.0)),
-                            NoiseLevels(model.alphas_cumprod))
+    guided = GuidedDenoiser(model, Guidance((parts,), always(context()), 1.0))
+    denoise = SigmaDenoiser(guided, guided, model.levels)
     x = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(1)) * 3
     for sigma in (0.03, 0.5, 3.3, 14.6):
         expected = (model.std**2 * x + sigma**2 * model.mean) / (model.std**2 + sigma**2)
-        torch.testing.assert_close(denoise(x, torch.tensor([sigma])), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(denoise(x, sigma), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_lcm_mixes_the_answer_with_x_by_its_boundary_condition() -> None:
     """c_skip = 0.25 / ((10 t)^2 + 0.25), c_out = 10 t / sqrt((10 t)^2 + 0.25), as diffusers' LCMScheduler."""
     from diffusers import LCMScheduler
 
-    levels = LcmLevels(Watched().alphas_cumprod)
-    denoise = LcmDenoiser(lambda x, t: torch.full_like(x, 0.25), levels)
-    x, sigma = torch.full((1, 4, 1, 1), 2.0), levels.t_to_sigma(torch.tensor([499.0]))
+    levels = LcmLevels(Watched().levels)
+    denoise = LcmDenoiser(lambda x, level: torch.full_like(x, 0.25), GuidedDenoiser(Watched(), unguided(1)), levels)
+    x, sigma = torch.full((1, 4, 1, 1), 2.0), float(levels.t_to_sigma(torch.tensor([499.0])))
     skip, out = LCMScheduler().get_scalings_for_boundary_condition_discrete(499)
-    expected = out * (2.0 - float(sigma) * 0.25) + skip * 2.0
+    expected = out * (2.0 - sigma * 0.25) + skip * 2.0
     assert float(denoise(x, sigma)[0, 0, 0, 0]) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -200,11 +201,11 @@ def test_rescaling_is_diffusers() -> None:
 def test_rescaled_guidance_has_the_prompts_contrast() -> None:
     """One prompt of weight 1: the answer has the direction of ordinary guidance and the deviation of its own eps."""
     model = NoisyEcho()
-    x, t = torch.zeros(2, 4, 8, 8), torch.full((2,), float(T))
+    x = torch.zeros(2, 4, 8, 8)
     parts = (((always(context(3.0)), 1.0),),) * 2
-    plain = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0))(x, t)
-    level = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0, rescale=1.0))(x, t)
-    alone = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 1.0))(x, t)
+    plain = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0))(x, LEVEL)
+    level = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0, rescale=1.0))(x, LEVEL)
+    alone = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 1.0))(x, LEVEL)
     torch.testing.assert_close(level.std(dim=(1, 2, 3)), alone.std(dim=(1, 2, 3)))
     ratio = level / plain
     torch.testing.assert_close(ratio, ratio[:, :1, :1, :1].expand_as(ratio))
@@ -228,7 +229,7 @@ def test_one_of_so_many_steps_is_computed_whole() -> None:
     denoise = GuidedDenoiser(models[0], guidance, Refiner(lambda: (models[1], guidance), 0.5, calls=10), reuse=3)
     x = torch.zeros(1, 4, 2, 2)
     for _ in range(10):
-        denoise(x, torch.full((1,), float(T)))
+        denoise(x, LEVEL)
     assert caches[0].steps == [True, False, False, True, False]
     assert caches[1].steps == [True, True, False, False, True]
     assert [len(model.calls) for model in models] == [5, 5]

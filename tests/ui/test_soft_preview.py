@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fakes import linear_in_the_root
 from PIL import Image
 
 from modules.imaging.mask import prepare
 from modules.imaging.tensors import latent_mask
+from modules.sampling.levels import stable_diffusion
 from modules.sampling.mask import soft_blend
 from modules.ui.canvas.canvas import MaskData
 from modules.ui.controls.soft_preview import noise_levels, shares, soft_html
@@ -23,7 +23,7 @@ def test_the_shares_are_those_of_the_blend() -> None:
     blend = soft_blend(paint, power=1.5, scale=0.5, detail=1)
     shown = shares(MASK, levels, (256, 256), 1.5, 0.5)
     for share, level in zip(shown, (levels[0], levels[len(levels) // 2], levels[-1]), strict=True):
-        blended = blend(torch.zeros(1, 4, 32, 32), torch.ones(1, 4, 32, 32), torch.tensor([level]))
+        blended = blend(torch.zeros(1, 4, 32, 32), torch.ones(1, 4, 32, 32), level)
         torch.testing.assert_close(blended[0, 0], share, atol=1e-4, rtol=1e-3)
 
 
@@ -34,7 +34,7 @@ def test_soft_cells_are_let_go_of_on_the_way() -> None:
 
 def test_levels_are_the_samplers_own() -> None:
     """Sigmas, 0.75 of 20 steps being 16 of them; timesteps for those that follow WebUI 1.10 into its loop."""
-    alphas = linear_in_the_root()
+    alphas = stable_diffusion().alphas_cumprod
     sigmas = noise_levels("Euler", "Automatic", 20, 0.75, "classic")
     assert len(sigmas) == 16
     assert 14.7 > sigmas[0] > sigmas[-1] > 0.02

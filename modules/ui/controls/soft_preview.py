@@ -53,19 +53,19 @@ def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float,
     """
     import torch
 
-    from modules.networks.model import cumulative_alphas
     from modules.sampling import registry
+    from modules.sampling.levels import stable_diffusion
     from modules.sampling.sample import InitLatent, Plan, build_sigmas
-    from modules.sampling.schedules import NoiseLevels, timesteps
+    from modules.sampling.schedules import timesteps
 
-    alphas = cumulative_alphas()
+    levels = stable_diffusion()
     sampler, schedule = registry.resolve(sampler_name, scheduler)
     asked, below = InitLatent(torch.empty(0), strength).steps(max(steps, 1))
     if sampler.timesteps:
         grid = timesteps(asked)[: below + 1][::-1]
         classic = "before_step" in sampler.wants and ddim_loop == "classic"
-        return NoiseLevels(alphas).sigmas[grid].tolist() if classic else [float(t) for t in grid]
-    sigmas = build_sigmas(Plan(sampler, schedule, steps), sampler.levels(alphas), asked)
+        return levels.sigmas[grid].tolist() if classic else [float(t) for t in grid]
+    sigmas = build_sigmas(Plan(sampler, schedule, steps), sampler.levels(levels), asked)
     return [float(sigma) for sigma in sigmas[asked - below - 1 : -1]]
 
 
