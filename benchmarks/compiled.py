@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
-from modules.engine.engine import best_device
+from modules.engine.models import best_device
 from modules.networks.loader import load_model
 from modules.networks.model import StableDiffusion
 from modules.weights.catalog import CheckpointFile

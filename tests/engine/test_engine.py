@@ -15,7 +15,8 @@ from fakes import FakeModel, fake_engine, write_checkpoint
 from golden.tiny import checkpoint
 from PIL import Image
 
-from modules.engine.engine import Engine, load_from_file, resolve
+from modules.engine.engine import Engine, resolve
+from modules.engine.models import load_from_file
 from modules.errors import CheckpointError, InvalidInput, NotFound, UserError
 from modules.request import MAX_SEED, Img2Img, Txt2Img
 from modules.request.job_context import NullJob

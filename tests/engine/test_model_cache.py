@@ -34,7 +34,7 @@ class Shelf:
             write_checkpoint(settings.checkpoint_dirs[0], name)
         write_checkpoint(settings.vae_dirs[0], "other")
         self.engine = Engine(settings, load_file=self._load)
-        self.engine.model_cache = ModelCache(budget, lambda: free)
+        self.engine.models.cache = ModelCache(budget, lambda: free)
 
     def _load(self, checkpoint: Any, vae: Any, settings: Settings, on_progress: Any, sibling: Any) -> FakeModel:
         if checkpoint.name == "e":
@@ -124,7 +124,7 @@ def test_another_autoencoder_shares_the_rest(tmp_path: Path) -> None:
 def test_unloaded_is_gone(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, 9 * SIZE)
     shelf.use("ab")
-    shelf.engine.unload()
+    shelf.engine.models.unload()
     assert shelf.engine.model_name is None
     assert shelf.use("ab") == ["a", "b"]
 

@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
-from modules.engine.engine import Engine, LoadModel, load_from_file
+from modules.engine.engine import Engine
+from modules.engine.models import LoadModel, load_from_file
 from modules.request import Txt2Img
 from modules.request.job_context import JobContext, NullJob
 from modules.request.options import Options
