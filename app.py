@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from modules.engine.engine import Engine
     from modules.gallery.history import History
-    from modules.jobs.queue import Job, JobQueue
+    from modules.jobs.job import Job
+    from modules.jobs.queue import JobQueue
 
 GRACE_SECONDS = 3
 """How long open connections may take to end when the server stops."""

@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
 from modules.engine.engine import Engine
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.networks.loader import load_model
 from modules.networks.model import StableDiffusion
 from modules.request import Inpaint

@@ -26,7 +26,7 @@ from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
 from modules.gallery import saving
 from modules.imaging.modes import to_rgb
-from modules.jobs.queue import Save
+from modules.jobs.job import Save
 from modules.request import MASKED_CONTENT, Img2Img, Inpaint, ResizeMode, Txt2Img
 from modules.request.job_context import Preview
 from modules.request.options import Options

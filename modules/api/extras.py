@@ -17,7 +17,8 @@ from modules.engine import postprocessing
 from modules.engine.engine import Engine
 from modules.engine.postprocessing import POSTPROCESSING, Extras
 from modules.errors import UserError
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 
 MOST_PICTURES = 100

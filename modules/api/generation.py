@@ -20,7 +20,8 @@ from modules.engine.engine import Engine
 from modules.errors import NotFound
 from modules.hooks.loading import Extensions
 from modules.imaging.jpeg import preview_jpeg
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.request import Inpaint, Txt2Img
 from modules.request.result import Result
 from modules.settings import Settings, check_count, check_limits

@@ -12,7 +12,8 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.imaging.mask import to_luminance
-from modules.jobs.queue import Job, Task
+from modules.jobs.job import Job
+from modules.jobs.tasks import Task
 from modules.request import Txt2Img
 from modules.ui.canvas.canvas import MaskData, open_picture
 from modules.ui.controls import scripts

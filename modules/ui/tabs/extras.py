@@ -20,7 +20,7 @@ from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
 from modules.errors import InvalidInput, NotFound
 from modules.gallery import saving
 from modules.imaging.upscale import RESAMPLING
-from modules.jobs.queue import Job
+from modules.jobs.job import Job
 from modules.settings import Settings
 from modules.ui.canvas.canvas import MaskData, open_picture
 from modules.ui.controls import numbers

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import InvalidInput
-from modules.jobs.queue import Job
+from modules.jobs.job import Job
 from modules.ui.controls import numbers
 from modules.ui.controls.numbers import Slider
 from modules.ui.controls.request_panel import tool_button

@@ -13,7 +13,8 @@ from gradio.components import Component
 from PIL import Image
 
 from modules.imaging.jpeg import preview_jpeg
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.ui.page.events import AT_ONCE
 from modules.ui.page.messages import tell
 

@@ -15,7 +15,8 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.request import Txt2Img
 from modules.text.image_metadata import PARAMETERS
 from modules.ui.page.events import AT_ONCE, LIVE
