@@ -1,4 +1,4 @@
-"""What a job that failed tells the user: any exception as one sentence."""
+"""Turns the exception that ended a job into a UserError: one sentence for the user."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ log = logging.getLogger(__name__)
 
 
 class OutOfMemory(UserError):
-    """The picture does not fit into memory."""
+    """There was not enough memory for the picture."""
 
     status = 503
 
 
 class InternalError(UserError):
-    """Something that is our fault; the log has the traceback."""
+    """A bug in the program. The log has the traceback."""
 
     status = 500
 
 
 def explained(error: BaseException, job_id: str) -> UserError:
-    """`error` as a sentence; what is our fault goes to the log with its traceback."""
+    """Return `error` as a UserError. An unexpected one becomes an InternalError and is logged with its traceback."""
     if isinstance(error, UserError):
-        error.__cause__ = error.__context__ = None  # their frames, and its own, would keep the model in memory
+        error.__cause__ = error.__context__ = None  # their frames would keep the model in memory
         return error.with_traceback(None)
     if _is_out_of_memory(error):
         log.warning("Job %s ran out of memory: %s", job_id, error)
@@ -34,11 +34,12 @@ def explained(error: BaseException, job_id: str) -> UserError:
 
 
 NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "could not create a memory", "ALLOC_FAILED")
-"""What PyTorch, oneDNN, cuBLAS and cuDNN say."""
+"""Parts of the messages with which PyTorch, oneDNN, cuBLAS and cuDNN report that memory is exhausted."""
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """By name, so that this file need not import torch. On the CPU torch raises a plain RuntimeError."""
+    """Torch's exception is recognised by its name, so that this file need not import torch. On the CPU torch raises a
+    plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

@@ -1,4 +1,4 @@
-"""One job: its state, progress, previews and result, and how it is stopped."""
+"""One job: its state, progress, preview and result, and the flags that stop it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ PREVIEW_SECONDS = 0.2
 
 
 class Save(Protocol):
-    """Writes one picture and says where; `modules.gallery.saving.Saver` is one."""
+    """Writes one picture to disk and returns its path. `modules.gallery.saving.Saver` is one."""
 
     def __call__(self, image: GeneratedImage, request: Txt2Img, /) -> Path: ...
 
 
 class Job:
-    """One piece of work and all that can be known of it. Every method may be called from any thread.
+    """One unit of work for the queue's worker. Every method may be called from any thread.
 
-    `request` is None for work without one (a checkpoint swap, extras). `position` is 0 for the running job, 1 for the
-    next, and 0 when it is over.
-    `version` counts changes; `wait_change` waits for the next. Is a `progress.JobContext` for the engine.
+    `request` is None for work that has no request (loading a checkpoint, extras). `position` is the place in the queue:
+    1 for the next job, 0 once it runs or is over. `version` counts changes; `wait_change` waits for the next one. For
+    the engine a Job is a `JobContext`.
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
@@ -69,7 +69,7 @@ class Job:
     # what the engine calls
 
     def check(self) -> None:
-        """Raises `Interrupted` or `Skipped` when somebody asked for it. One skip skips one batch."""
+        """Raise `Interrupted` or `Skipped` if that was requested. One skip skips one batch."""
         with self._changed:
             if self.interrupted:
                 raise Interrupted
@@ -78,20 +78,20 @@ class Job:
                 raise Skipped
 
     def stage(self, text: str) -> None:
-        """Names what is being done now."""
+        """Set the text that describes the current activity."""
         if text != self.stage_text:
             with self._change():
                 self.stage_text = text
 
     def batches(self, done: int, total: int) -> None:
-        """`done` of `total` batches are finished."""
+        """Record that `done` of `total` batches are finished."""
         with self._change():
             self.batch, self.batch_count = done, total
             self.sampling_step = 0
             self.skipped = False
 
     def step(self, step: int, total: int, preview: Preview) -> None:
-        """Step `step` of `total` of the current batch is done. Raises like `check`."""
+        """Record that step `step` of `total` of the current batch is done. Raises as `check`."""
         with self._change():
             self.sampling_step, self.sampling_steps = step, total
             self._render = preview
@@ -100,7 +100,10 @@ class Job:
         self.check()
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
-        """Takes finished pictures and saves them, if the job is to. Raises StorageFull, CannotSave, losing none."""
+        """Store finished pictures, and save them if this job saves. Returns them with their paths.
+
+        Raises StorageFull, CannotSave; the pictures stay in the job then.
+        """
         first = len(self.kept)
         with self._change():
             self.kept += images
@@ -113,18 +116,18 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """True once the job is done, failed or interrupted."""
         return self.state not in ("queued", "running")
 
     @property
     def progress(self) -> float:
-        """How much of the whole job is done, 0 to 1."""
+        """The share of the whole job that is done, 0 to 1."""
         with self._changed:
             return self._progress()
 
     @property
     def eta(self) -> float | None:
-        """Seconds that are left, judged by the steps so far; None until two of them are done."""
+        """The estimated seconds that are left. None until two steps are done, and when the job does not run."""
         with self._changed:
             if self.state != "running" or self._first_step is None:
                 return None
@@ -133,7 +136,10 @@ class Job:
             return (self._clock() - began) / done * (1 - self._progress()) if done > 0 else None
 
     def preview(self) -> Image.Image | None:
-        """The picture as it is now, drawn in the caller's thread every `PREVIEW_SECONDS` at most; None at first."""
+        """The current preview, or None before the first step.
+
+        It is rendered in the caller's thread, at most once in `PREVIEW_SECONDS`.
+        """
         with self._preview_lock:
             with self._changed:
                 version, render = self.preview_version, self._render
@@ -142,17 +148,17 @@ class Job:
                 self._shown_version, self._shown_at = version, now
                 try:
                     self._shown = render()
-                except Exception as error:  # the picture itself may well become ready
+                except Exception as error:  # a job does not fail for its preview
                     log.warning("Job %s: there is no preview: %s", self.id, error)
             return self._shown
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until the job is over; False when `timeout` seconds passed before."""
+        """Wait until the job is over. Returns False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self.over, timeout)
 
     def wait_change(self, version: int, timeout: float | None = None) -> int:
-        """Waits until something changed since `version`; the version now, the same after `timeout` seconds."""
+        """Wait until the version differs from `version`, at most `timeout` seconds. Returns the current version."""
         with self._changed:
             self._changed.wait_for(lambda: self.version != version, timeout)
             return self.version
@@ -160,32 +166,32 @@ class Job:
     # what the queue calls
 
     def interrupt(self) -> None:
-        """Asks the engine to stop and keep what there is."""
+        """Request that the engine stops and keeps what it has made."""
         with self._change():
             self.interrupted = True
 
     def skip(self) -> None:
-        """Asks the engine to go on with the next batch."""
+        """Request that the engine goes on with the next batch."""
         with self._change():
             self.skipped = True
 
     def move_to(self, position: int) -> None:
-        """Tells the job its place in the queue."""
+        """Set the place in the queue."""
         if position != self.position:
             with self._change():
                 self.position = position
 
     def begin(self) -> None:
-        """The worker has taken it."""
+        """Mark the job as running."""
         with self._change():
             self.state, self.position, self.stage_text = "running", 0, "Starting"
 
     def run(self) -> Result | None:
-        """Does the work."""
+        """Do the work, in the calling thread."""
         return self._work(self)
 
     def finish(self, state: State, result: Result | None = None, error: UserError | None = None) -> None:
-        """It is over. The preview and the work are let go, for they hold latents and models."""
+        """End the job. Its preview and its work are dropped, since they hold latents and models."""
         with self._change():
             self.state, self.position, self.result, self.error = state, 0, result, error
             self.stage_text = error.message if error else state.capitalize()
@@ -195,7 +201,7 @@ class Job:
         self.finished.set_result(None)
 
     def bytes_held(self) -> int:
-        """About how much memory its pictures take."""
+        """The approximate memory of the job's pictures, in bytes."""
         pictures = list(self.request.init_images) if isinstance(self.request, Img2Img) else []
         if self.result is not None:
             pictures += [picture for made in self.result.images for picture in (made.image, *made.extras)]
@@ -209,7 +215,7 @@ class Job:
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[None]:
-        """Holds the lock; afterwards counts the change and wakes those who wait."""
+        """Hold the lock; afterwards count the change and wake the waiting threads."""
         with self._changed:
             yield
             self.version += 1

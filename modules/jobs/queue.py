@@ -1,7 +1,7 @@
-"""One worker thread owns the model; the page and the HTTP API hand it their requests here.
+"""The job queue: one worker thread owns the model and carries out the requests of the page and the HTTP API.
 
-A job goes on whoever watches it: closing a tab or a connection stops nothing, and a finished job stays findable by its
-id until newer ones need the room. Only `interrupt` and `skip` stop anything.
+A job runs whether or not anybody watches it. Closing a tab or a connection does not stop it; only `interrupt` and
+`skip` do. A finished job can be found by its id until newer jobs push it out.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ KEPT_BYTES = 512 * 2**20
 
 
 class QueueFull(UserError):
-    """Too many jobs wait already."""
+    """Too many jobs are waiting, or the server is stopping."""
 
     status = 503
 
 
 class Worker(Protocol):
-    """What the queue wants of the engine."""
+    """What the queue needs of the engine."""
 
     def generate(self, request: Txt2Img, job: JobContext, /) -> Result: ...
 
@@ -41,10 +41,10 @@ class Worker(Protocol):
 
 
 class JobQueue:
-    """Runs jobs one after another in a daemon thread, in the order in which they came.
+    """Runs jobs one after another in a daemon thread, first in, first out.
 
-    `save` is called for each picture of a job that wants saving. Finished jobs are kept up to `KEPT_JOBS` and
-    `KEPT_BYTES`, the newest always.
+    `save` is called for each picture of a job that saves. At most `limit` jobs may wait. Finished jobs are kept up to
+    `KEPT_JOBS` jobs and `KEPT_BYTES` of pictures; the newest is always kept.
     """
 
     def __init__(self, engine: Worker, save: Save, *, limit: int = 100, clock: Clock = time.monotonic) -> None:
@@ -58,16 +58,17 @@ class JobQueue:
         self._thread.start()
 
     def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None) -> Job:
-        """Puts a request at the end of the queue. Its pictures are saved if `save` says so, or else its options.
+        """Put a request at the end of the queue. `save` decides whether its pictures are saved; by default its options
+        do.
 
-        Raises QueueFull, or InvalidInput for an id that is in use.
+        Raises QueueFull, and InvalidInput for an id that is in use.
         """
         save = request.options.samples_save if save is None else save
         return self._add(Job(job_id or uuid.uuid4().hex, lambda job: self._engine.generate(request, job),
                              request=request, save=self._save if save else None, clock=self._clock))
 
     def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True) -> Job:
-        """Has all `tasks` done as one job. One that fails is named in the result's warnings and the others go on.
+        """Carry out `tasks` as one job. A task that fails becomes a warning of the result, and the others go on.
 
         Raises as `submit`.
         """
@@ -77,37 +78,38 @@ class JobQueue:
         return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, clock=self._clock))
 
     def submit_load(self, options: Options) -> Job:
-        """Loads the model that `options` name when its turn comes. Raises QueueFull."""
+        """Load the model that `options` name, as a job of its own. Raises QueueFull."""
         def load(job: Job) -> None:
             self._engine.load(options, job)
 
         return self.submit_work(load)
 
     def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None) -> Job:
-        """Has the worker do `work` when its turn comes: anything that needs the model or the device for itself.
+        """Run `work` in the worker thread as a job: for anything else that needs the model or the device.
 
         Raises as `submit`.
         """
         return self._add(Job(job_id or uuid.uuid4().hex, work, clock=self._clock))
 
     def get(self, job_id: str) -> Job | None:
-        """The job of that id, unless it never was or is long over."""
+        """The job of that id. None if it is unknown or no longer kept."""
         with self._lock:
             return self._jobs.get(job_id)
 
     @property
     def current(self) -> Job | None:
-        """The running job."""
+        """The running job, or None."""
         with self._lock:
             return self._current
 
     def pending(self) -> list[Job]:
-        """The jobs that wait, the next first."""
+        """The waiting jobs, the next one first."""
         with self._lock:
             return list(self._waiting)
 
     def interrupt(self, job_id: str | None = None) -> bool:
-        """Stops a job, or the running one; a waiting one is cancelled. False when there is nothing to stop."""
+        """Interrupt a job, by default the running one. A waiting job is cancelled. Returns False if there is no such
+        job or it is over."""
         with self._lock:
             job = self._jobs.get(job_id) if job_id else self._current
             if job is None or job.over:
@@ -120,7 +122,7 @@ class JobQueue:
             return True
 
     def skip(self, job_id: str | None = None) -> bool:
-        """Stops the present batch of a job, or of the running one. False when there is none."""
+        """Skip the current batch of the running job. Returns False if none runs, or another one than `job_id`."""
         with self._lock:
             job = self._jobs.get(job_id) if job_id else self._current
             if job is None or job is not self._current:
@@ -129,7 +131,7 @@ class JobQueue:
             return True
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """Takes nothing more, cancels what waits, interrupts what runs, and waits `timeout` seconds for it."""
+        """Refuse new jobs, cancel the waiting ones, interrupt the running one, and wait `timeout` seconds for it."""
         with self._lock:
             self._closed = True
             for job in (*self._waiting, *([self._current] if self._current else [])):
@@ -152,7 +154,7 @@ class JobQueue:
         return job
 
     def _renumber(self) -> None:
-        """A waiting job's position counts the jobs before it, the running one included."""
+        """Number the waiting jobs from 1."""
         for position, job in enumerate(self._waiting, start=1):
             job.move_to(position)
 
@@ -170,7 +172,7 @@ class JobQueue:
                 self._current = None
                 job.finish(state, result, error)
                 self._forget_old()
-            del job, result, error  # the thread waits here for hours: it must not be what keeps the pictures alive
+            del job, result, error  # the thread may wait for hours; its variables must not keep the pictures alive
 
     def _run(self, job: Job) -> tuple[State, Result | None, UserError | None]:
         def kept() -> Result | None:
@@ -180,7 +182,7 @@ class JobQueue:
             result = job.run()
         except Stopped:
             return "interrupted", kept(), None
-        except BaseException as error:  # an extension may call sys.exit; the worker lives on
+        except BaseException as error:  # an extension may call sys.exit; the worker must survive it
             return "failed", kept(), explained(error, job.id)
         return ("interrupted" if result is not None and result.interrupted else "done"), result, None
 
