@@ -16,7 +16,8 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import InvalidInput, NotFound
-from modules.gallery.history import Filter, History, Picture
+from modules.gallery.history import History
+from modules.gallery.index import Filter, Picture
 from modules.text import infotext
 from modules.ui.canvas.canvas import MaskData
 from modules.ui.page.header import Header
