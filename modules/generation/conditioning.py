@@ -13,6 +13,7 @@ from modules.request.options import Options
 from modules.sampling.guidance import Guidance, ScheduledContext
 from modules.sampling.types import SDModel
 from modules.text import prompt as prompts
+from modules.text.prompt_schedule import schedule
 
 Encode = Callable[[tuple[str, ...]], Tensor]
 """The texts of one prompt over time -> contexts (texts, 77k, C)."""
@@ -49,7 +50,7 @@ def left_out(request: Txt2Img) -> tuple[str, ...]:
 
 
 def _scheduled(text: str, calls: int, hires_calls: int | None, context: Encode, options: Options) -> ScheduledContext:
-    entries = prompts.schedule(text, calls, hires_steps=hires_calls, old=options.use_old_scheduling)
+    entries = schedule(text, calls, hires_steps=hires_calls, old=options.use_old_scheduling)
     contexts = context(tuple(part for _, part in entries))
     return ScheduledContext(tuple((last, one) for (last, _), one in zip(entries, contexts, strict=True)))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from modules.networks.model import StableDiffusion
 from modules.networks.unet import Upsample
 from modules.sampling.levels import stable_diffusion
-from modules.text.prompt import schedule
+from modules.text.prompt_schedule import schedule
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

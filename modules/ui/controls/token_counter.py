@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from modules.text import prompt as prompts
+from modules.text.prompt_schedule import schedule
 
 TEMPLATE = """<details class="tokens"><summary title="Tokens; a click shows where the prompt is cut">0/75</summary>
 <ol></ol></details>"""
@@ -51,7 +52,7 @@ def count(text: str, steps: int, *, positive: bool) -> Counted:
 
     words, _ = prompts.extra_networks(prompts.strip_comments(text))
     parts = [part for part, _ in prompts.split_and(words)] if positive else [words]
-    texts = dict.fromkeys(version for part in parts for _, version in prompts.schedule(part, max(steps, 1)))
+    texts = dict.fromkeys(version for part in parts for _, version in schedule(part, max(steps, 1)))
     longest = max(texts, key=lambda version: chunks.token_count(version)[0])
     used, limit = chunks.token_count(longest)
     cut = chunks.chunk(prompts.parse_attention(longest), clip_tokenizer.load_tokenizer(), chunks.COUNTER_BACKTRACK)
