@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from modules.engine.limits import check_limits
 from modules.errors import InvalidInput
 from modules.request import Img2Img, Txt2Img
-from modules.settings import Settings, check_limits
+from modules.settings import Settings
 
 
 def from_argv(*argv: str, commandline_args: str = "") -> Settings:

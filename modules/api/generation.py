@@ -17,6 +17,7 @@ from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody
 from modules.api.scripts import ALWAYS_ON
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
+from modules.engine.limits import check_count, check_limits
 from modules.errors import NotFound
 from modules.hooks.loading import Extensions
 from modules.imaging.jpeg import preview_jpeg
@@ -24,7 +25,7 @@ from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.request import Inpaint, Txt2Img
 from modules.request.result import Result
-from modules.settings import Settings, check_count, check_limits
+from modules.settings import Settings
 from modules.text import infotext
 from modules.text.styles import load_styles
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
 from modules.engine.file_keys import file_keys, refiner_keys
+from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
 from modules.engine.models import LoadModel, ModelSlot, load_from_file
 from modules.engine.options_in_force import OptionsInForce
@@ -30,7 +31,7 @@ from modules.request.options import Options
 from modules.request.result import GeneratedImage, Result
 from modules.scripts.context import Context, NestedJob
 from modules.scripts.registry import BUILT_IN, Registry
-from modules.settings import Settings, check_limits
+from modules.settings import Settings
 from modules.text import infotext
 from modules.text.styles import load_styles
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
