@@ -6,11 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
+from modules.engine.engine import Engine
 from modules.imaging.mask import prepare
 from modules.imaging.tensors import latent_mask
-from modules.sampling.levels import stable_diffusion
+from modules.request.job_context import NullJob
+from modules.sampling.levels import VariancePreserving, stable_diffusion
 from modules.sampling.mask import soft_blend
 from modules.ui.canvas.canvas import MaskData
+from modules.ui.controls.sections import soft_view
 from modules.ui.controls.soft_preview import noise_levels, shares, soft_html
 
 MASK = Image.radial_gradient("L")
@@ -42,6 +45,23 @@ def test_levels_are_the_samplers_own() -> None:
     assert noise_levels("PLMS", "Automatic", 20, 0.75, "classic")[::15] == [751.0, 1.0]
     classic = noise_levels("DDIM", "Automatic", 20, 0.75, "classic")
     assert classic == pytest.approx([float(((1 - alphas[t]) / alphas[t]) ** 0.5) for t in range(751, 0, -50)])
+
+
+def test_the_view_uses_the_noise_schedule_of_the_loaded_checkpoint(engine: Engine) -> None:
+    """Stable Diffusion 1.x's before anything is loaded."""
+    picture = MaskData(Image.new("RGB", (256, 256), "white"), MASK)
+
+    def view() -> str:
+        return soft_view(engine, picture, True, 1.0, 0.5, "Inpaint masked", 4, "Euler", "Automatic", 20, 0.75, 256, 256,
+                         "classic")
+
+    before = view()
+    assert before
+    engine.load(engine.options, NullJob())
+    assert engine.loaded
+    assert view() == before, "a FakeModel has that schedule too"
+    engine.loaded.model.levels = VariancePreserving(stable_diffusion().alphas_cumprod ** 3)  # type: ignore[misc]
+    assert view() != before
 
 
 def test_three_pictures_once_something_is_painted() -> None:

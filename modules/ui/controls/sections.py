@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 
+from modules.engine.engine import Engine
 from modules.errors import UserError
 from modules.request import SOFT_LABELS, SoftInpainting, Txt2Img
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
@@ -83,24 +85,31 @@ def soft_inpainting(panel: Panel) -> gr.HTML:
     return view
 
 
-def connect_soft_view(panel: Panel, canvas: MaskCanvas, view: gr.HTML) -> None:
-    """Wires the preview of the blend, once all of the panel's widgets are drawn."""
+def connect_soft_view(panel: Panel, engine: Engine, canvas: MaskCanvas, view: gr.HTML) -> None:
+    """Connect the preview of the blend. All widgets of the panel must have been drawn before."""
     names = ("soft", "soft_power", "soft_scale", "mask_invert", "mask_blur", "sampler", "scheduler", "steps",
              "denoising_strength", "width", "height", "ddim_loop")
     widgets = [panel.widgets[name] for name in names]
-    # Not FOLLOWING, as the pictures of the masked content are: when one such event ends, Gradio asks all that follow
-    # the same control once more, and two would ask each other for ever.
-    gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view,
+
+    def show(picture: MaskData, *values: Any) -> str:
+        return soft_view(engine, picture, *values)
+
+    # Not FOLLOWING, which the previews of the masked content use. When a FOLLOWING event ends, Gradio repeats every
+    # FOLLOWING event of the same control, so two of them would trigger each other for ever.
+    gr.on([canvas.change, *(widget.change for widget in widgets)], show, [canvas, *widgets], view,
           trigger_mode="multiple", **QUIET)
 
 
-def _soft_view(picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float, sampler: str,
-               schedule: str, steps: float, strength: float, width: float, height: float, ddim_loop: str) -> str:
-    """The effective blend as pictures; nothing while it is off, or a field holds no number or name."""
+def soft_view(engine: Engine, picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float,
+              sampler: str, schedule: str, steps: float, strength: float, width: float, height: float,
+              ddim_loop: str) -> str:
+    """The preview of the blend as HTML, with the noise schedule of the checkpoint in use. Empty while soft inpainting
+    is off, or a field holds no valid number or name."""
     if not on:
         return ""
     try:
-        levels = noise_levels(sampler, schedule, int(steps), float(strength), ddim_loop)
+        levels = noise_levels(sampler, schedule, int(steps), float(strength), ddim_loop,
+                              engine.loaded.model if engine.loaded else None)
         return soft_html(picture, levels, invert=MASK_MODES[mask_mode], blur=int(blur), size=(int(width), int(height)),
                          power=float(power), scale=float(scale))
     except (TypeError, ValueError, UserError):

@@ -14,6 +14,8 @@ from modules.ui.tabs.progress_view import data_url
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modules.sampling.types import SDModel
+
 ACCENT = (37, 99, 235)
 MOMENTS = ("start", "middle", "end")
 
@@ -46,10 +48,12 @@ def shares(mask: Image.Image, levels: list[float], size: tuple[int, int], power:
     return [paint ** (level**power * scale) for level in (levels[0], levels[len(levels) // 2], levels[-1])]
 
 
-def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float, ddim_loop: str) -> list[float]:
-    """What the blend is told of each step's noise, descending: sigmas; timesteps where WebUI 1.10's loop is followed.
+def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float, ddim_loop: str,
+                 model: SDModel | None = None) -> list[float]:
+    """The level that the blend gets at each step, descending: a sigma, or a timestep in WebUI 1.10's loop.
 
-    Raises InvalidInput for an unknown sampler or schedule.
+    `model` is the one that will sample; None stands for any with Stable Diffusion 1.x's noise schedule. Raises
+    InvalidInput for an unknown sampler or schedule.
     """
     import torch
 
@@ -58,7 +62,7 @@ def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float,
     from modules.sampling.sample import InitLatent, Plan, build_sigmas
     from modules.sampling.schedules import timesteps
 
-    levels = stable_diffusion()
+    levels = stable_diffusion() if model is None else model.levels
     sampler, schedule = registry.resolve(sampler_name, scheduler)
     asked, below = InitLatent(torch.empty(0), strength).steps(max(steps, 1))
     if sampler.timesteps:

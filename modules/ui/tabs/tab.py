@@ -101,7 +101,7 @@ def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
             scripts.draw(panel, header.engine)
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:
-        sections.connect_soft_view(panel, canvas, soft_view)
+        sections.connect_soft_view(panel, header.engine, canvas, soft_view)
     return Tab(panel, prompt_tools, shown, strip, canvas, paste_button, dropped, note)
 
 
