@@ -1,4 +1,4 @@
-"""Reading the outputs folder: which pictures are there, and what each of them says of itself."""
+"""Reads the outputs folder: which pictures it has, and the parameters in each of them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from modules.gallery import saving
 from modules.text import image_metadata, infotext
 
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
-"""Endings of the files that count as pictures."""
-
+"""The file extensions that count as pictures, with their media types."""
 
 
 def scan(folder: Path, began: float) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Every picture under `folder`: its path and its (time, size). Nothing hidden and no links; leftovers of programs
-    that were killed before this one `began` are removed on the way."""
+    """Yield (path, (modification time in ns, size in bytes)) of every picture under `folder`, without hidden files and
+    links. Temporary files of programs killed before this one `began` (seconds since 1970) are deleted on the way."""
     waiting = [""]
     while waiting:
         inside = waiting.pop()
@@ -36,7 +35,7 @@ def scan(folder: Path, began: float) -> Iterator[tuple[str, tuple[int, int]]]:
                     _remove_leftover(entry, began)
                 elif os.path.splitext(entry.name)[1].lower() in MEDIA_TYPES and entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(FileNotFoundError, UnicodeEncodeError):
-                        entry.name.encode()  # a name that is no text cannot be kept in the index
+                        entry.name.encode()  # raises for a name that is not valid text and cannot be stored
                         stat = entry.stat(follow_symlinks=False)
                         yield f"{inside}{entry.name}", (stat.st_mtime_ns, stat.st_size)
 
@@ -48,7 +47,10 @@ def _remove_leftover(entry: os.DirEntry[str], began: float) -> None:
 
 
 def read(outputs: Path, path: str) -> dict[str, Any]:
-    """One picture as a row of the index, its pixels unread. Raises OSError, or ValueError when it is no picture."""
+    """Return the row of the index for one picture. Its pixels are not decoded.
+
+    Raises OSError, and ValueError for a file that is not a picture.
+    """
     stat = (outputs / path).stat()
     try:
         with warnings.catch_warnings():

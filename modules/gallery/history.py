@@ -1,8 +1,8 @@
-"""What was made: an index in SQLite over the pictures of the outputs folder, with search, filters and favourites.
+"""The history: the pictures of the outputs folder, with search, filters, favourites and deleting.
 
-The files are the truth. The index is read from them, agrees with them again after every look at the folder, and may be
-thrown away at any time; only the favourites are nowhere else. An index that cannot be read or written harms nobody: a
-broken one is set aside and made anew, and where nothing may be written it is kept in memory.
+The files are the source of truth. The index is built from them, is brought up to date by each look at the folder, and
+may be deleted at any time; only the favourites are stored nowhere else. A broken index is renamed and built again. If
+the folder cannot be written, the index is kept in memory.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ _BATCH = 200
 
 
 class CannotDelete(UserError):
-    """A file may not be moved."""
+    """A file could not be moved to the trash folder or back."""
 
     status = 507
 
 
 @dataclass(frozen=True)
 class Status:
-    """The index' `version` grows with every change; `done` of `total` new files have been read, 0 of 0 at rest."""
+    """The state of the index.
+
+    `version` grows with every change. While new files are read, `done` of `total` are finished; otherwise both are 0.
+    `looking` is True while the folder is compared with the index.
+    """
 
     version: int
     done: int
@@ -57,14 +61,14 @@ class History:
         self._db = index.open_index(outputs)
 
     def close(self) -> None:
-        """Closes the index; nothing may be asked afterwards."""
+        """Close the index. No other method may be called afterwards."""
         with self._changed:
             self._db.close()
 
-    # asking
+    # queries
 
     def page(self, wanted: Filter, after: tuple[int, int] | None = None, limit: int = 60) -> list[Picture]:
-        """The newest pictures that `wanted` lets through, or those that follow the `cursor` of one of them."""
+        """The newest `limit` pictures that match `wanted`. `after` is the cursor of the picture that precedes them."""
         where, values = index.where(wanted)
         if after is not None:
             where, values = f"{where} AND (created, id) < (?, ?)", [*values, *after]
@@ -73,30 +77,30 @@ class History:
         return [index.picture(row) for row in rows]
 
     def count(self, wanted: Filter) -> int:
-        """How many pictures `wanted` lets through."""
+        """The number of pictures that match `wanted`."""
         where, values = index.where(wanted)
         return int(self._all(f"SELECT count(*) AS found FROM pictures WHERE {where}", *values)[0]["found"])
 
     def get(self, picture_id: int) -> Picture:
-        """Raises NotFound."""
+        """The picture of that id. Raises NotFound."""
         rows = self._all(f"SELECT {index.COLUMNS} FROM pictures WHERE id = ?", picture_id)
         if not rows:
             raise NotFound("This picture is no longer in the history.")
         return index.picture(rows[0])
 
     def file(self, picture_id: int) -> Path:
-        """Where a picture is. Raises NotFound, for a file that has left the outputs folder too."""
+        """The path of a picture. Raises NotFound, also if the path leads out of the outputs folder."""
         file = self.outputs / self.get(picture_id).path
         if not file.is_file() or not file.resolve().is_relative_to(self.outputs.resolve()):
             raise NotFound(f"The file {file.name} is no longer there.")
         return file
 
     def models(self) -> list[str]:
-        """The models that made pictures, in the order of their names."""
+        """The names of the models of all pictures, sorted."""
         return [row["model"] for row in self._all("SELECT DISTINCT model FROM pictures ORDER BY model") if row["model"]]
 
     def samplers(self) -> list[str]:
-        """The samplers that made pictures, in the order of their names."""
+        """The names of the samplers of all pictures, sorted."""
         rows = self._all("SELECT DISTINCT sampler FROM pictures ORDER BY sampler")
         return [row["sampler"] for row in rows if row["sampler"]]
 
@@ -106,14 +110,15 @@ class History:
 
     @property
     def status(self) -> Status:
-        """How far the index is."""
+        """The state of the index."""
         with self._changed:
             return self._status
 
-    # changing
+    # changes
 
     def add(self, path: Path) -> None:
-        """Indexes a picture that has just been saved. Never raises: no job fails for it, and a later look finds it."""
+        """Add a picture that has just been saved. Never raises, so that no job fails for it; a later look at the folder
+        finds a picture that could not be added."""
         try:
             row = folder.read(self.outputs, path.relative_to(self.outputs).as_posix())
             with self._writing() as db:
@@ -122,7 +127,7 @@ class History:
             log.exception("%s is not in the history", path.name)
 
     def set_favourite(self, picture_id: int, favourite: bool) -> None:
-        """Raises NotFound."""
+        """Mark or unmark a picture as a favourite. Raises NotFound."""
         path = self.get(picture_id).path
         with self._writing() as db:
             if favourite:
@@ -131,7 +136,10 @@ class History:
                 db.execute("DELETE FROM favourites WHERE path = ?", (path,))
 
     def trash(self, picture_ids: Collection[int]) -> int:
-        """Moves pictures to the trash folder as one deletion; how many. Raises CannotDelete when some must stay."""
+        """Move pictures to the trash folder as one deletion. Returns their number.
+
+        Raises CannotDelete if some could not be moved; the others are in the trash then.
+        """
         with self._writing() as db:
             paths = [row["path"] for number in picture_ids
                      for row in db.execute("SELECT path FROM pictures WHERE id = ?", (number,))]
@@ -146,7 +154,7 @@ class History:
         return len(moved)
 
     def undo(self) -> int:
-        """Takes the newest deletion back; how many pictures came back. Raises CannotDelete."""
+        """Undo the newest deletion. Returns the number of restored pictures. Raises CannotDelete."""
         try:
             with self._writing() as db:
                 moved = self._trash.take_back()
@@ -159,7 +167,7 @@ class History:
         return len(moved)
 
     def rebuild(self) -> None:
-        """Forgets everything but the favourites and reads the folder again, in the background."""
+        """Empty the index except for the favourites, and read the folder again in the background."""
         with self._one_look, self._changed:
             try:
                 with self._writing() as db:
@@ -173,7 +181,7 @@ class History:
         self.look()
 
     def _begin_anew(self) -> None:
-        """Sets a broken index aside; what can still be read of its favourites goes into the new one."""
+        """Replace a broken index by a new one. Favourites that can still be read are copied."""
         favourites: list[sqlite3.Row] = []
         with contextlib.suppress(sqlite3.Error):
             favourites = self._all("SELECT path FROM favourites")
@@ -186,7 +194,7 @@ class History:
     # looking at the folder
 
     def look(self) -> None:
-        """Begins to `reconcile` in the background, unless that is being done."""
+        """Start `reconcile` in the background, unless it is running."""
         with self._changed:
             if self._status.looking:
                 return
@@ -194,13 +202,13 @@ class History:
         threading.Thread(target=self._look, name="history", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until the look that is going on is over; False when `timeout` seconds passed before."""
+        """Wait until the running `look` is over. Returns False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._status.looking, timeout)
 
     def reconcile(self) -> None:
-        """Makes the index agree with the folder: reads new and changed files, drops those that are gone, and removes
-        what programs that were killed left behind."""
+        """Bring the index up to date with the folder: read new and changed files, drop those that are gone. Temporary
+        files of killed programs are deleted."""
         with self._one_look:
             known = {row["path"]: (row["created"], row["bytes"])
                      for row in self._all("SELECT path, created, bytes FROM pictures")}
@@ -221,7 +229,7 @@ class History:
             for path in paths[first:first + _BATCH]:
                 try:
                     rows.append(folder.read(self.outputs, path))
-                except (OSError, ValueError) as error:  # gone again, or no picture
+                except (OSError, ValueError) as error:  # deleted meanwhile, or not a picture
                     log.debug("%s is not a picture: %s", path, error)
             if rows:
                 with self._writing() as db:
@@ -252,7 +260,7 @@ class History:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, all of it or nothing."""
+        """Hold the lock and run one transaction; afterwards count the change."""
         with self._changed:
             with index.transaction(self._db):
                 yield self._db

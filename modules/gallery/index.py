@@ -19,7 +19,7 @@ from modules.base.unicode import without_surrogates
 log = logging.getLogger(__name__)
 
 INDEX = ".history.sqlite3"
-"""The index' name. It lies with the pictures, because paths in it are relative to them."""
+"""The name of the index file. It lies in the outputs folder, because its paths are relative to that folder."""
 
 _VERSION = 1
 _TABLES = (
@@ -33,7 +33,7 @@ _TABLES = (
     "CREATE INDEX by_sampler ON pictures (sampler, created)",
     "CREATE INDEX by_seed ON pictures (seed, created)",
     "CREATE TABLE IF NOT EXISTS favourites (path TEXT PRIMARY KEY) WITHOUT ROWID",
-    # Ids go on from the time of day, so that those of an index that was thrown away mean no other picture in this one.
+    # New ids start at the current Unix time, so that an id of a deleted index never names another picture in this one.
     "INSERT INTO sqlite_sequence VALUES ('pictures', unixepoch())",
 )
 PROMPTS = "CREATE VIRTUAL TABLE prompts USING fts5 (folded, tokenize = 'trigram case_sensitive 1')"
@@ -44,8 +44,11 @@ _TERM = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One picture of the index. `path` is relative to the outputs folder, with slashes; `created` is the file's time in
-    nanoseconds since 1970; `text` is the whole parameters text."""
+    """One picture of the index.
+
+    `path` is relative to the outputs folder, with slashes. `created` is the file's modification time in nanoseconds
+    since 1970. `bytes` is the file's size, `text` the whole parameters text.
+    """
 
     id: int
     path: str
@@ -62,16 +65,16 @@ class Picture:
 
     @property
     def cursor(self) -> tuple[int, int]:
-        """Where it stands in the order of the history; for `History.page`."""
+        """The picture's place in the order of the history, for `History.page`."""
         return self.created, self.id
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which pictures are wanted; what is empty lets all through.
+    """Conditions for pictures. An empty field matches all pictures.
 
-    `words` must all be somewhere in the prompt, as pieces of text in any case and script; "quoted ones" may have
-    spaces, and those behind a minus must not be there. `first` and `last` are days, both included.
+    Each of `words` must occur in the prompt, as a substring in any case. Quoted words may hold spaces; a word after a
+    minus must not occur. `first` and `last` are days, both included.
     """
 
     words: str = ""
@@ -84,7 +87,7 @@ class Filter:
 
 
 def open_index(outputs: Path) -> sqlite3.Connection:
-    """The index of `outputs`: the one that is there, a new one, or one in memory."""
+    """Open the index of `outputs`. A missing or broken one is created anew; if that fails, the index is in memory."""
     file = outputs / INDEX
     try:
         outputs.mkdir(parents=True, exist_ok=True)
@@ -100,17 +103,19 @@ def open_index(outputs: Path) -> sqlite3.Connection:
 
 
 def set_aside(file: Path) -> None:
+    """Rename a broken index to `*.broken`. Raises OSError."""
     os.replace(file, f"{file}.broken")
     for ending in ("-wal", "-shm"):
         Path(f"{file}{ending}").unlink(missing_ok=True)
 
 
 def connect(name: str) -> sqlite3.Connection:
+    """Open the database `name` and create its tables if it has none of this version. Raises sqlite3.Error."""
     db = sqlite3.connect(name, timeout=10, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the files again
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose rows; they are read from the files again
         with transaction(db):
             if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
                 for statement in (*_TABLES, PROMPTS, f"PRAGMA user_version = {_VERSION}"):
@@ -123,6 +128,7 @@ def connect(name: str) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit the statements of the block, or none of them if it raises."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -133,12 +139,13 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def picture(row: sqlite3.Row) -> Picture:
+    """The Picture of a row with `COLUMNS`."""
     seed = None if row["seed"] is None else row["seed"] % 2**64
     return Picture(**{**row, "favourite": bool(row["favourite"]), "seed": seed})
 
 
 def put(db: sqlite3.Connection, row: dict[str, Any]) -> None:
-    """Adds a row as `folder.read` makes it, or replaces that of the same path."""
+    """Insert a row as `folder.read` returns it. It replaces the row of the same path."""
     same = "SELECT 1 FROM pictures WHERE path = :path AND created = :created AND bytes = :bytes"
     if db.execute(same, row).fetchone():
         return
@@ -150,30 +157,32 @@ def put(db: sqlite3.Connection, row: dict[str, Any]) -> None:
 
 
 def forget(db: sqlite3.Connection, path: str) -> None:
+    """Delete the row of `path`. It stays a favourite."""
     db.execute("DELETE FROM prompts WHERE rowid = (SELECT id FROM pictures WHERE path = ?)", (path,))
     db.execute("DELETE FROM pictures WHERE path = ?", (path,))
 
 
 def rename_favourites(db: sqlite3.Connection, moved: dict[str, str]) -> None:
+    """Give favourites their new paths; `moved` maps old paths to new ones."""
     db.executemany("UPDATE OR REPLACE favourites SET path = ? WHERE path = ?",
                    [(new, old) for old, new in moved.items()])
 
 
 def fold(text: str) -> str:
-    """`text` as it is searched: without upper case, and with full-width and composed letters as the plain ones."""
+    """`text` in the form that is searched: case folded, full-width and composed letters replaced by plain ones."""
     return without_surrogates(unicodedata.normalize("NFKC", text).casefold().replace("\0", ""))
 
 
 def _signed(seed: int) -> int:
-    """A seed of 64 bits as the index holds it, whose numbers have a sign."""
+    """An unsigned 64-bit seed as the signed 64-bit integer that SQLite stores."""
     return (seed + 2**63) % 2**64 - 2**63
 
 
 def where(wanted: Filter) -> tuple[str, list[Any]]:
-    """The condition of a query and its values."""
+    """The SQL condition for `wanted` and its values."""
     conditions: list[tuple[str, Any]] = []
     long, short, without = _terms(wanted.words)
-    if long:  # the trigram index finds pieces of three letters and more
+    if long:  # the trigram index finds substrings of three letters and more
         conditions.append(("id IN (SELECT rowid FROM prompts WHERE prompts MATCH ?)",
                            " AND ".join('"{}"'.format(term.replace('"', '""')) for term in long)))
     piece = "instr((SELECT folded FROM prompts WHERE rowid = id), ?)"
@@ -194,7 +203,7 @@ def where(wanted: Filter) -> tuple[str, list[Any]]:
 
 
 def _terms(words: str) -> tuple[list[str], list[str], list[str]]:
-    """What is looked for: pieces of three letters and more, shorter ones, and those that must not be there."""
+    """The search terms: those of three letters and more, shorter ones, and those that must not occur."""
     long: list[str] = []
     short: list[str] = []
     without: list[str] = []
@@ -206,5 +215,5 @@ def _terms(words: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def _midnight(day: datetime.date) -> int:
-    """When a day begins here, in nanoseconds since 1970."""
+    """The start of a day in local time, in nanoseconds since 1970."""
     return int(datetime.datetime.combine(day, datetime.time.min).timestamp()) * 10**9
