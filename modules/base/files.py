@@ -1,15 +1,15 @@
-"""Telling whether a file is still the one that was read."""
+"""The version of a file, to notice that it has changed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FileVersion = tuple[int, int]
-"""A file's size and the time of its last change, in nanoseconds."""
+"""A file's size in bytes and its modification time in nanoseconds."""
 
 
 def file_version(path: Path) -> FileVersion | None:
-    """Another one when a file's content is another one; None for a file that cannot be found."""
+    """The version of the file, which differs after its content has changed. None if the file cannot be found."""
     try:
         status = path.stat()
     except OSError:
