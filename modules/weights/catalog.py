@@ -138,8 +138,8 @@ class Catalog:
         """The checkpoint that `text` means: a title, name, path or hash, or a part of a title, in any case.
 
         Exact names win over parts; of several parts the shortest title wins. If a title's hash does not match, its name
-        is tried, then its hash (WebUI: `sd_models.get_closet_checkpoint_match`). For an unknown hash, missing hashes are
-        computed until one matches.
+        is tried, then its hash (WebUI: `sd_models.get_closet_checkpoint_match`). For an unknown hash, the hashes that
+        are missing are computed until one matches.
 
         Raises:
             NotFound: nothing matches.
@@ -169,7 +169,7 @@ class Catalog:
         raise NotFound(f'There is no VAE "{text}"{_what_exists([f.name for f in self._vaes])}')
 
     def automatic_vae(self, checkpoint: CheckpointFile) -> VaeFile | None:
-        """The file `<checkpoint name>.vae.*` beside the checkpoint or, failing that, in a VAE folder. None means the VAE
+        """The file `<checkpoint name>.vae.*` beside the checkpoint, otherwise in a VAE folder. None means the VAE
         inside the checkpoint."""
         names = {(checkpoint.path.stem + suffix).lower() for suffix in VAE_SUFFIXES}
         fitting = [file for file in self._vaes if file.path.name.lower() in names]

@@ -603,7 +603,7 @@ def test_every_hook_says_what_it_is_for() -> None:
 
 def test_the_page_of_hooks_has_an_example_that_works(settings: Settings) -> None:
     assert hookspecs.__doc__
-    example = dedent(hookspecs.__doc__.split("wants:\n\n")[1].split("What it may import")[0])
+    example = dedent(hookspecs.__doc__.split("needs:\n\n")[1].split("An extension may also")[0])
     (folder := Path(settings.data_dir, "extensions", "example")).mkdir(parents=True)
     (folder / "__init__.py").write_text(example)
     engine = fake_engine(settings)
