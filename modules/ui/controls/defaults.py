@@ -1,5 +1,7 @@
-"""What the controls of the tabs begin with. It is remembered in `config.json` under `ui_defaults`, by the names of the
-controls; the options that have a control too begin with what is in force."""
+"""The default values of the tabs' controls, stored in `config.json` under `ui_defaults`, by the names of the controls.
+
+Controls that show an option have the option in force as their default.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,12 @@ log = logging.getLogger(__name__)
 
 KEY = "ui_defaults"
 LARGEST = {"width": "max_size", "height": "max_size", "n_iter": "max_count", "batch_size": "max_batch"}
-"""Controls that a flag limits."""
+"""Controls that are limited by a flag, with the name of that flag."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults(Table):
-    """The controls of every tab that has them."""
+    """The default values. Each holds for all tabs that have the control."""
 
     tab: str = option("inpaint", "Tab at the start", choices=("txt2img", "img2img", "inpaint"))
     sampler: str = option("DDIM", "Sampling method")
@@ -46,7 +48,7 @@ class Defaults(Table):
 
 
 def remembered(config: Config, settings: Settings) -> Defaults:
-    """The defaults in force: those of the file that fit, and for the others those of the program."""
+    """The defaults in force: the valid ones of the file, and the program's for the others."""
     defaults = Defaults()
     for name, value in _kept(config).items():
         try:
@@ -57,13 +59,13 @@ def remembered(config: Config, settings: Settings) -> Defaults:
 
 
 def entries(config: Config, settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file is to say under `KEY` after `changes`. Raises InvalidInput naming the control that does not fit."""
+    """The file's entry under `KEY` after `changes`. Raises InvalidInput for the control with an invalid value."""
     defaults = checked(remembered(config, settings).replaced(changes), settings)
     return {**_kept(config), **{name: value for name, value in asdict(defaults).items() if name in changes}}
 
 
 def checked(defaults: Defaults, settings: Settings) -> Defaults:
-    """`defaults`, if the flags allow them. Raises InvalidInput."""
+    """Return `defaults` if the flags allow them. Raises InvalidInput."""
     for name, flag in LARGEST.items():
         value, largest = getattr(defaults, name), getattr(settings, flag)
         if value > max(largest, getattr(Defaults(), name)):
@@ -72,7 +74,7 @@ def checked(defaults: Defaults, settings: Settings) -> Defaults:
 
 
 def starts(panel: Panel, options: Options, defaults: Defaults) -> dict[str, Any]:
-    """The values that the panel's widgets begin with, for those that a setting speaks of."""
+    """The start values of those widgets of the panel that have a setting."""
     values = {item.name: getattr(table, item.name) for table in (options, defaults) for item in fields(table)}
     if not panel.from_picture:
         values["denoising_strength"] = defaults.hr_denoising_strength

@@ -1,4 +1,4 @@
-"""The parts of a tab that a switch opens: hires fix, refiner, soft inpainting. Closed ones ask for nothing."""
+"""The sections of a tab that a switch opens: hires fix, refiner, soft inpainting. A closed one has no effect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from modules.ui.page.events import AT_ONCE, QUIET
 
 @contextlib.contextmanager
 def switch(panel: Panel, name: str, label: str) -> Iterator[None]:
-    """A check box with a body that shows while it is checked (style.css does that, so its widgets are always there)."""
+    """Draw a check box with a body that is visible while it is checked. style.css hides the body, so its widgets always
+    exist."""
     with gr.Column(elem_classes="switch"):
         panel.add(name, gr.Checkbox(False, label=label, elem_id=panel.elem_id(name), elem_classes="switch-head"))
         with gr.Column(elem_classes="switch-body"):
@@ -27,7 +28,7 @@ def switch(panel: Panel, name: str, label: str) -> Iterator[None]:
 
 
 def hires_fix(panel: Panel) -> None:
-    """A second pass on the enlarged picture."""
+    """Draw hires fix: a second pass on the enlarged picture."""
     with switch(panel, "enable_hr", "Hires. fix"):
         size = gr.HTML("", elem_id=panel.elem_id("hires_size"), elem_classes="hires-size", js_on_load=None,
                        apply_default_css=False)
@@ -55,7 +56,7 @@ def hires_fix(panel: Panel) -> None:
 
 
 def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y: float) -> str:
-    """The two sizes in words; nothing where a field is being emptied to type another number."""
+    """The two sizes as HTML. Empty while a field has no valid number, as when it is emptied to type another one."""
     from modules.generation.hires import hires_size
 
     try:
@@ -67,14 +68,14 @@ def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y
 
 
 def refiner(panel: Panel) -> None:
-    """Another checkpoint takes over on the way."""
+    """Draw the refiner: another checkpoint that takes over during sampling."""
     with switch(panel, "refiner", "Refiner"):
         _names(panel, "refiner_checkpoint", "Refiner checkpoint", SAME["refiner_checkpoint"])
         slider(panel, "refiner_switch_at", "Switch at", 0.01, 1, 0.8, 0.01)
 
 
 def soft_inpainting(panel: Panel) -> gr.HTML:
-    """The mask's soft parts are kept and painted by degrees; where `connect_soft_view` shows that."""
+    """Draw soft inpainting, which blends the soft parts of the mask gradually. Returns the place for the preview."""
     usual = SoftInpainting()
     with switch(panel, "soft", "Soft inpainting"):
         view = gr.HTML("", elem_id=panel.elem_id("soft_view"), elem_classes="starts-strip", js_on_load=None,
@@ -117,6 +118,6 @@ def soft_view(engine: Engine, picture: MaskData, on: bool, power: float, scale: 
 
 
 def _names(panel: Panel, name: str, label: str, first: str) -> None:
-    """A dropdown whose other choices come when the page has loaded."""
+    """A dropdown whose other choices are filled in after the page has loaded."""
     panel.add(name, gr.Dropdown([first], value=first, label=label, allow_custom_value=True, min_width=140,
                                 elem_id=panel.elem_id(name)))

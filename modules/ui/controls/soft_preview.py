@@ -1,4 +1,4 @@
-"""Small pictures of what soft inpainting's blend paints at the beginning, in the middle and at the end of the steps."""
+"""The preview of soft inpainting: which parts the blend paints at the start, in the middle and at the end."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ MOMENTS = ("start", "middle", "end")
 
 def soft_html(picture: MaskData, levels: list[float], *, invert: bool, blur: int, size: tuple[int, int], power: float,
               scale: float) -> str:
-    """The picture at the first, middle and last of `levels`, blue where it is painted, the fainter the more is kept.
+    """The HTML of the picture at the first, middle and last of `levels`. Painted parts are blue, fainter where more of
+    the original is kept.
 
-    `size` (width, height) is what the sampler works on; the whole picture is shown. Empty without picture or mask.
+    `size` (width, height) is that of the request; the whole picture is shown. Empty without picture or mask.
     """
     if picture.image is None or picture.mask is None:
         return ""
@@ -38,9 +39,9 @@ def soft_html(picture: MaskData, levels: list[float], *, invert: bool, blur: int
 
 
 def shares(mask: Image.Image, levels: list[float], size: tuple[int, int], power: float, scale: float) -> list[Tensor]:
-    """The share of each latent cell that is painted, (h, w) in [0, 1], at the first, middle and last level.
+    """The painted share of each latent cell, (h, w) in [0, 1], at the first, middle and last level.
 
-    The formula is `sampling.mask.soft_blend`'s; the mask is brought to the latent's size as for sampling.
+    The formula is that of `sampling.mask.soft_blend`. The mask is reduced to the latent's size as for sampling.
     """
     from modules.imaging.tensors import latent_mask
 
@@ -74,6 +75,6 @@ def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float,
 
 
 def tinted(image: Image.Image, share: Tensor) -> Image.Image:
-    """`image` under a blue veil that is as dense as `share` (h, w) says, each cell a block."""
+    """`image` with a blue overlay whose opacity is `share` (h, w), in one block for each cell."""
     veil = Image.fromarray((share.clamp(0, 1) * 200).byte().numpy()).resize(image.size, Image.Resampling.NEAREST)
     return Image.composite(Image.new("RGB", image.size, ACCENT), image, veil)
