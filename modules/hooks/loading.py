@@ -150,9 +150,10 @@ class Extensions:
         return [script for _, scripts in self._collect("register_scripts") for script in scripts]
 
     def samplers(self) -> tuple[Sampler, ...]:
-        """The samplers that extensions add. The hook is called only the first time."""
+        """The samplers that extensions add, without those that cannot be used. The hook is called only the first time."""
         if self._samplers is None:
-            self._samplers = tuple(one for _, found in self._collect("register_samplers") for one in found)
+            self._samplers = tuple(one for extension, found in self._collect("register_samplers") for one in found
+                                   if _usable(one, extension))
         return self._samplers
 
     def settings(self, extension: Extension) -> dict[str, Any]:
@@ -209,6 +210,16 @@ class Extensions:
             extension.fail("It was not loaded", error)
         else:
             extension.loaded = True
+
+
+def _usable(sampler: Sampler, extension: Extension) -> bool:
+    """Whether `sampler` passes its own check; if not, the extension's `problem` says why."""
+    try:
+        sampler.check()
+    except Exception as error:
+        extension.fail("register_samplers", error)
+        return False
+    return True
 
 
 def _found(folders: Sequence[Path]) -> Iterator[Extension]:

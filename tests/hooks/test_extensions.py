@@ -457,6 +457,30 @@ def test_samplers_of_extensions_are_found_everywhere(settings: Settings) -> None
     assert engine.available.samplers()[-1] == "Extension"
 
 
+def test_a_sampler_that_asks_for_what_nobody_passes_is_left_out(settings: Settings) -> None:
+    write(settings, "more", """
+        @hookimpl
+        def register_samplers():
+            from modules.sampling.solvers.euler import sample_euler
+            from modules.sampling.registry import Sampler
+            return [Sampler("Misspelt", lambda denoise, x, sigmas, noize: x), 7, Sampler("Good", sample_euler)]
+    """)
+    engine = fake_engine(settings)
+    names = engine.available.samplers()
+    assert names[-1] == "Good"
+    assert "Misspelt" not in names
+    assert "'int' object has no attribute 'check'" in extension(engine, "more").problem
+    write(settings, "spelt", """
+        @hookimpl
+        def register_samplers():
+            from modules.sampling.registry import Sampler
+            return [Sampler("Misspelt", lambda denoise, x, sigmas, noize: x)]
+    """)
+    engine = fake_engine(settings)
+    assert "Misspelt" not in engine.available.samplers()
+    assert extension(engine, "spelt").problem.startswith("register_samplers: The sampler Misspelt asks for noize; ")
+
+
 def test_scripts_of_extensions_come_behind_ours(settings: Settings) -> None:
     write(settings, "negative", NEGATIVE)
     plain = pixels(made(fake_engine(settings), request(prompt="b")))
