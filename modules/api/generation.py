@@ -19,7 +19,6 @@ from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.engine.limits import check_count, check_limits
 from modules.errors import NotFound
-from modules.hooks.loading import Extensions
 from modules.imaging.jpeg import preview_jpeg
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
@@ -62,7 +61,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         job = await finished(await run_in_threadpool(submit, body))
         if not body.override_settings_restore_afterwards:
             await run_in_threadpool(engine.set_options, body.override_settings)
-        return JSONResponse(await run_in_threadpool(answer, body, job, engine.extensions))
+        return JSONResponse(await run_in_threadpool(answer, body, job, engine))
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
     async def txt2img(body: Txt2ImgBody) -> JSONResponse:
@@ -96,8 +95,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     return api
 
 
-def answer(body: Txt2ImgBody, job: Job, extensions: Extensions) -> dict[str, Any]:
-    """The answer to a finished job, as plain JSON."""
+def answer(body: Txt2ImgBody, job: Job, engine: Engine) -> dict[str, Any]:
+    """Return the answer to a finished job, as plain JSON."""
     result, request = job.result, job.request
     assert request is not None
     images: list[str] = []
@@ -105,14 +104,14 @@ def answer(body: Txt2ImgBody, job: Job, extensions: Extensions) -> dict[str, Any
         for made in result.images:
             images.append(pictures.encode(made.image, made.infotext))
             images += [pictures.encode(extra, made.infotext) for extra in made.extras]
-    known = (*ALWAYS_ON, *(form.title.lower() for form in extensions.controls(request.tab).values()))
+    known = (*ALWAYS_ON, *(form.title.lower() for form in engine.extensions.controls(request.tab).values()))
     warnings = [*(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
-            "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}
+            "info": json.dumps(describe(job, request, result, engine) | {"styles": body.styles})}
 
 
-def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any]:
-    """WebUI's `info`: what was made, under its names."""
+def describe(job: Job, request: Txt2Img, result: Result | None, engine: Engine) -> dict[str, Any]:
+    """Return WebUI's `info`: what was made, under its names."""
     made = result.images if result else ()
     request = result.request if result else request
     options = request.options
@@ -133,7 +132,7 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
         "sd_vae_name": read.get("VAE"), "sd_vae_hash": read.get("VAE hash"),
         "seed_resize_from_w": request.seed_resize_from_w or -1, "seed_resize_from_h": request.seed_resize_from_h or -1,
         "denoising_strength": request.denoising_strength,
-        "extra_generation_params": dict(infotext.generation_params(request)),
+        "extra_generation_params": dict(infotext.generation_params(request, engine.sampler_of(request))),
         "index_of_first_image": len(list(takewhile(lambda one: one.grid, made))), "infotexts": texts,
         "job_timestamp": timestamp(job), "clip_skip": options.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": "Conditional mask weight" in read, "version": infotext.VERSION}

@@ -138,13 +138,15 @@ class Engine:
         files = self._file_keys(request)
         refiner = {refined: refiner_keys(request, self.catalog, refined=refined)
                    for refined in {False, bool(request.refiner_checkpoint)}}
+        sampler = self.sampler_of(request)
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
             keys = {**hooks.keys(request), **(extra or {}), **refiner[refined]}
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
-                    request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, extra=keys, **files))
+                    request, sampler, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, extra=keys,
+                    **files))
                 for one in pictures], request)
             for image in kept:
                 hooks.saved(image, request)
@@ -185,8 +187,8 @@ class Engine:
         """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""
         nine_channels = self.loaded is not None and self.loaded.model.in_channels == 9
         keys = {**extra, **refiner_keys(request, self.catalog, refined=bool(request.refiner_checkpoint))}
-        return infotext.write(request, seed=request.seed, subseed=request.subseed, nine_channels=nine_channels,
-                              extra=keys, **self._file_keys(request))
+        return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
+                              nine_channels=nine_channels, extra=keys, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """Like the function `resolve`, with the full name of the face restoration model. Raises InvalidInput."""
@@ -209,6 +211,12 @@ class Engine:
         from modules.sampling.registry import joined
 
         return joined(self.extensions.samplers())
+
+    def sampler_of(self, request: Txt2Img) -> Sampler:
+        """Return the sampler that `request` names. Brings torch. Raises InvalidInput if there is none."""
+        from modules.sampling.registry import find_sampler
+
+        return find_sampler(request.sampler, self.samplers)[0]
 
     def _file_keys(self, request: Txt2Img) -> dict[str, Any]:
         checkpoint, vae = self.files_of(request.options)

@@ -150,7 +150,7 @@ class Extensions:
         return [script for _, scripts in self._collect("register_scripts") for script in scripts]
 
     def samplers(self) -> tuple[Sampler, ...]:
-        """The samplers that extensions add, without those that cannot be used. The hook is called only the first time."""
+        """The samplers that extensions add, without those that cannot be used. The hook is called only once."""
         if self._samplers is None:
             self._samplers = tuple(one for extension, found in self._collect("register_samplers") for one in found
                                    if _usable(one, extension))

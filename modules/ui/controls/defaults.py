@@ -13,7 +13,8 @@ from typing import Any
 from modules.base.config import Config
 from modules.errors import InvalidInput
 from modules.request import MASKED_CONTENT
-from modules.request.options import Options, Table, option
+from modules.request.fields import field as option
+from modules.request.options import Options, Table
 from modules.settings import Settings
 from modules.ui.controls.request_panel import AREAS, RESIZE_MODES, Panel
 
