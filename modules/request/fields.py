@@ -102,9 +102,13 @@ class Declared:
         return int(number) if self.kind is int else number
 
 
-@cache
 def declared(table: type) -> tuple[Declared, ...]:
     """The declared fields of a dataclass, inherited ones first; none if `table` is no dataclass."""
+    return _declared(table)
+
+
+@cache
+def _declared(table: type) -> tuple[Declared, ...]:
     if not dataclasses.is_dataclass(table):
         return ()
     hints = typing.get_type_hints(table)
@@ -124,8 +128,7 @@ def find(table: type, name: str) -> Declared:
 
 def check_ranges(values: object, *, unused: Collection[str] = ()) -> None:
     """Raise InvalidInput for the first number outside its range. None fits; fields in `unused` are passed over."""
-    table: type = type(values)
-    for item in declared(table):
+    for item in declared(type(values)):
         value = getattr(values, item.name)
         if not item.is_number or value is None or item.name in unused or item.low is None:
             continue

@@ -32,8 +32,8 @@ class Sampler:
     """One sampler under its WebUI name.
 
     `timesteps`: it works on Predictions over DDIM's grid of timesteps; otherwise on x0 over sigmas. `schedule` is the
-    name of the schedule that Automatic stands for. `second_order`: it calls the network twice a step, which prompt schedules
-    count. `uses_ensd`: the eta noise seed delta changes its noise, and the parameters text says so.
+    name of the schedule that Automatic stands for. `second_order`: it calls the network twice a step, which prompt
+    schedules count. `uses_ensd`: the eta noise seed delta changes its noise, and the parameters text says so.
     `discard_next_to_last`: it leaves the smallest positive sigma out. `scale_divisor`: the CFG scale is divided by it.
     `levels` and `denoiser` define which of the model's levels it knows, and what x0 means to it.
     """
