@@ -28,7 +28,7 @@ from modules.gallery import saving
 from modules.imaging.modes import to_rgb
 from modules.jobs.job import Save
 from modules.request import MASKED_CONTENT, REQUESTS, Img2Img, Inpaint, ResizeMode, Txt2Img
-from modules.request.fields import Declared, declared, own
+from modules.request.fields import Declared, declared, find, own
 from modules.request.job_context import Preview
 from modules.request.options import Options
 from modules.request.result import GeneratedImage
@@ -174,7 +174,8 @@ def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:
     changes = dict(_setting(text) for text in flags.set)
     changes |= {name: value for name, value in (("sd_model_checkpoint", flags.checkpoint), ("sd_vae", flags.vae),
                                                 ("CLIP_stop_at_last_layers", flags.clip_skip)) if value is not None}
-    values = {item.name: getattr(flags, _destination(item)) for item in declared(REQUESTS[flags.command]) if item.cli}
+    values = {item.name: getattr(flags, _destination(item)) for item in declared(REQUESTS[flags.command])
+              if hasattr(flags, _destination(item))}
     values["options"] = options.replaced(changes)
     if flags.command == "txt2img":
         return Txt2Img(**values | {"width": flags.width or 512, "height": flags.height or 512})
@@ -255,6 +256,10 @@ WORDS: dict[str, dict[str, Any]] = {
 """Arguments of `add_argument` that say more of a field's flag than its declaration does."""
 
 
+STRENGTH = find(Txt2Img, "denoising_strength")
+"""In txt2img it is hires fix's, for which there are no flags."""
+
+
 def _add_declared(parser: argparse.ArgumentParser, items: Sequence[Declared]) -> None:
     """Add the flags of those fields that declare one."""
     for item in items:
@@ -277,7 +282,7 @@ def _destination(item: Declared) -> str:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    _add_declared(parser, declared(Txt2Img))
+    _add_declared(parser, [item for item in declared(Txt2Img) if item != STRENGTH])
     add("--clip-skip", type=int)
     add("--checkpoint", help="title, name, file name or hash (the first there is)")
     add("--vae")
@@ -288,7 +293,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _add_img2img(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--image", type=Path, required=True, help="the picture to start from")
-    _add_declared(parser, own(Img2Img))
+    _add_declared(parser, (STRENGTH, *own(Img2Img)))
     add("--resize-mode", type=int, choices=[mode.value for mode in ResizeMode], default=0,
         help="0 stretch, 1 crop, 2 fill, 3 stretch the latent (%(default)s)")
 

@@ -117,7 +117,7 @@ def _declared(table: type) -> tuple[Declared, ...]:
 
 
 def own(table: type) -> tuple[Declared, ...]:
-    """The declared fields that `table` adds to those of its base, or declares anew."""
+    """The declared fields that `table` adds to those of its base."""
     return tuple(item for item in declared(table) if item not in declared(typing.cast(type, table.__base__)))
 
 

@@ -106,7 +106,7 @@ class Txt2Img:
     n_iter: int = field(1, "Batch count", low=1, limit="max_count", cli="--count")
     eta: float | None = field(None, "Eta", low=0.0, high=1.0, cli="--eta", axis="Eta")
     denoising_strength: float = field(0.75, "Denoising strength", low=0.0, high=1.0, text="Denoising strength",
-                                      axis="Denoising")
+                                      cli="--strength", axis="Denoising")
     enable_hr: bool = field(False, "Hires. fix", tabs=TXT2IMG)
     hr_scale: float = field(2.0, "Upscale by", low=0.01, high=16.0, shown=(1, 4), step=0.05, text="Hires upscale",
                             tabs=TXT2IMG)
@@ -147,8 +147,6 @@ class Img2Img(Txt2Img):
 
     tab: ClassVar[str] = "img2img"
 
-    denoising_strength: float = field(0.75, "Denoising strength", low=0.0, high=1.0, text="Denoising strength",
-                                      cli="--strength", axis="Denoising")
     init_images: tuple[Image.Image, ...] = ()
     resize_mode: ResizeMode = field(ResizeMode.JUST_RESIZE, "Resize mode")
     initial_noise_multiplier: float | None = field(None, "Noise multiplier", low=0.0, high=10.0,
