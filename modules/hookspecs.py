@@ -100,8 +100,20 @@ def wrap_model(model: SDModel, request: Txt2Img, arguments: Values,
     """A context manager that changes `model` on entry and undoes that on exit. It is entered before the prompt and the
     picture are encoded, and left when the pictures are done or another checkpoint comes into use.
 
-    Change its networks (`unet`, `vae`, `text`) rather than `predict`: small masks and the step cache ask the UNet
-    itself. Nothing may write into what a network is given: the sampler goes on with it.
+    Change the modules in `model.unet`, `model.vae` and `model.text.clip`, not `model.predict`. A function that is set
+    as a module's `forward` is called whenever that module is computed, and it is the same object on the module after
+    each step. It must return a new tensor and must not write into what it is given. Three options decide what it is
+    called with:
+
+    Step cache: steps that use deep features again do not compute the deep levels, so nothing in them is called.
+
+    Small masks: between two whole passes the UNet computes a window of the picture, and a module is given the cells or
+    tokens of the window. A 3 x 3 convolution is given one cell more on each side, two where it halves the size; a group
+    norm the whole picture; their results are cut to the window. So all patches that look no further than their module
+    does give in the window what they give in the whole picture.
+
+    --compile: a UNet with a patched `forward` runs uncompiled. Compiled programs keep the weights that they were
+    compiled with, so changed weights have no effect there.
     """
 
 

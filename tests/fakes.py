@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,19 +34,15 @@ TO_IMAGE = torch.linalg.pinv(TO_LATENT)
 
 @dataclass
 class FakeWindow:
-    """A FakeModel on a part of the picture. `deep` lists which of its steps were not to reuse deep features."""
+    """A part of a FakeModel's picture. Each latent cell answers for itself, so the rest need not be recorded."""
 
-    model: FakeModel
     box: Box
-    deep: list[bool] = field(default_factory=list)
 
-    def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, None]:
-        return self.model.predict(x, t, context), None
+    def recording(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    def inside(self, before: Sequence[None], after: Sequence[None], share: float, *, deep: bool = True) -> Predict:
-        left, top, right, bottom = self.box
-        self.deep.append(deep)
-        return lambda x, t, context: self.model.predict(x[:, :, top:bottom, left:right], t, context)
+    def inside(self, before: None, after: None, share: float) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None: ...
 
@@ -123,8 +120,8 @@ class FakeModel:
         return False
 
     def window(self, box: Box, size: tuple[int, int]) -> FakeWindow:
-        """Each latent cell answers for itself, so the rest need not be remembered."""
-        return FakeWindow(self, box)
+        """The box as it is."""
+        return FakeWindow(box)
 
     def deep_cache(self) -> FakeDeepCache:
         """It has no depth."""

@@ -103,7 +103,7 @@ def with_other_vae(
         _check(sources, modules)
         _fill(modules, sources, model.device, {"vae": model.dtype}, on_progress or (lambda share: None))
     return StableDiffusion(model.name, model.unet, modules["vae"], model.text, model.device, model.dtype,
-                           model.tiled_vae, model.compiled)
+                           model.tiled_vae, model.network.compiled)
 
 
 @contextmanager

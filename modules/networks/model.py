@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from modules.base.free_memory import free_memory
 from modules.networks import tiled_vae
 from modules.networks.compiled import CompiledUNet
-from modules.networks.deepcache import UNetDeepCache
 from modules.networks.memo import Memo, fingerprint
+from modules.networks.network import Network
 from modules.networks.packing import PackedConv2d, weight_bytes
 from modules.networks.preview import LatentColours
 from modules.networks.text.clip import TextEncoder
-from modules.networks.window import UNetWindow, deepest_cell
 from modules.sampling.levels import EPSILON, Levels, stable_diffusion
 from modules.sampling.types import Box, DeepCache, Window
 
@@ -36,14 +35,12 @@ class StableDiffusion:
         is the UNet as `predict` asks it, where that is not the UNet itself.
         """
         self.name = name
-        self.unet = unet
+        self.network = Network(unet, device, dtype, compiled)
         self.vae = vae
         self.text = text
         self.device = device
         self.dtype = dtype
         self.tiled_vae = tiled_vae
-        self.compiled = compiled
-        self.in_channels = int(cast(nn.Conv2d, unet.get_submodule("conv_in")).in_channels)
         self.levels: Levels = stable_diffusion()
         self.prediction = EPSILON
         self._vae_dtype = dtype
@@ -51,6 +48,16 @@ class StableDiffusion:
         self._contexts, self._latents = Memo(), Memo()
         self._colours: LatentColours | None = None
         self._vae_in_use = threading.RLock()  # by the job, or by whoever watches it and is the first to see a preview
+
+    @property
+    def unet(self) -> nn.Module:
+        """The network that predicts the noise, packed where that is faster."""
+        return self.network.unet
+
+    @property
+    def in_channels(self) -> int:
+        """Channels that the UNet reads."""
+        return self.network.in_channels
 
     @property
     def nbytes(self) -> int:
@@ -68,14 +75,11 @@ class StableDiffusion:
     @torch.no_grad()
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The noise in x. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
-        x, t, context = x.to(self.device, self.dtype), t.to(self.device), context.to(self.device, self.dtype)
-        if self.compiled is not None:
-            return self.compiled(x, t, context)
-        return cast(Tensor, self.unet(x, t, context, return_dict=False)[0]).float()
+        return self.network(x, t, context)
 
     def compiles(self, size: tuple[int, int]) -> bool:
-        """Whether `predict` makes a program first, for a latent of `size` (width, height)."""
-        return self.compiled is not None and size[::-1] not in self.compiled.sizes
+        """True if `predict` compiles a program first for a latent of `size` (width, height), which takes minutes."""
+        return self.network.compiles(size)
 
     def clear_caches(self) -> None:
         """Lets go of the contexts, latents and preview colours that it keeps: text encoder or autoencoder change."""
@@ -85,15 +89,13 @@ class StableDiffusion:
             self._colours = None
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
-        """None for pictures that tile, and for sizes that the deepest level does not divide."""
-        deepest = deepest_cell(self.unet)
-        if self._tiling or size[0] % deepest or size[1] % deepest:
-            return None
-        return UNetWindow(self.unet, box, size, self.dtype)
+        """The UNet on a part of a latent of `size` (width, height); None for pictures that tile, and for sizes that the
+        deepest level does not divide."""
+        return self.network.window(box, size)
 
-    def deep_cache(self) -> DeepCache:
-        """For the steps of one run."""
-        return UNetDeepCache(self.unet, self.dtype)
+    def deep_cache(self) -> DeepCache | None:
+        """The UNet's deep features, for the steps of one run."""
+        return self.network.deep_cache()
 
     @torch.no_grad()
     def encode_image(self, image: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class GuidedDenoiser:
             return self.model.predict
         whole = self._cache is None or call % self._reuse == 0
         self._cache = self._cache or self.model.deep_cache()
-        return self._cache.step(whole)
+        return self._cache.step(whole) if self._cache else self.model.predict
 
     def _both(self, x: Tensor, level: Level, call: int, predict: Predict) -> tuple[Tensor, Tensor]:
         prompts, scale = self.guidance.prompts, self.guidance.scale

@@ -20,7 +20,7 @@ from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.levels import Level, Prediction
 from modules.sampling.mask import BeforeStep, Mask
 from modules.sampling.solvers.ddim import Step
-from modules.sampling.types import Box, Window
+from modules.sampling.types import Box, Predict, Window
 
 MARGIN = 2
 """Cells of context around the painted ones."""
@@ -89,6 +89,7 @@ class WindowedDenoiser:
         self._denoise, self._window, self._steps, self._mask = denoise, window, steps, mask
         self._keyframes, self._reuse = keyframes(len(steps), how.keyframes), how.reuse
         self._before_step, self._noise = before_step, noise
+        self._cache = denoise.model.deep_cache()
         self._before: list[Any] = []  # what the keyframe before left, for each pass of a guided call
         self._after: list[Any] = []  # and the keyframe ahead
 
@@ -117,21 +118,30 @@ class WindowedDenoiser:
         return self._whole(guess, there, ahead)[1]
 
     def _whole(self, x: Tensor, level: Level, call: int) -> tuple[Prediction, list[Any]]:
+        """x (B, C, h, w) at `level` -> (its prediction, the records of the passes over the whole picture)."""
         left: list[Any] = []
 
-        def predict(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-            out, memory = self._window.whole(x, t, context)
+        def predict(x: Tensor, *told: Any) -> Tensor:
+            with self._window.recording() as memory:
+                out = self._denoise.model.predict(x, *told)
             left.append(memory)
             return out
 
         return self._read(x, self._denoise.guided(x, level, call, predict), level), left
 
     def _inside(self, x: Tensor, level: Level, number: int) -> Prediction:
+        """x (B, C, h, w) at `level` -> its prediction, from the network in the window and what is known outside."""
         last = max(keyframe for keyframe in self._keyframes if keyframe < number)
         following = next((keyframe for keyframe in self._keyframes if keyframe >= number), None)
         share = (number - last) / (following - last) if following else 0.0
-        predict = self._window.inside(self._before, self._after, share, deep=(number - 1) % self._reuse == 0)
+        records = zip(self._before, self._after, strict=True)  # one pair for each pass
+        predict_step = self._predict(whole=(number - 1) % self._reuse == 0)
         left, top, right, bottom = self._window.box
+
+        def predict(x: Tensor, *told: Any) -> Tensor:
+            with self._window.inside(*next(records), share):
+                return predict_step(x[:, :, top:bottom, left:right].contiguous(), *told)
+
         out = self._denoise.guided(x, level, number, predict)
         inside = self._read(x[:, :, top:bottom, left:right], out, level)
         whole = Prediction(self._mask.original.expand_as(x).clone(), self._noise.clone())
@@ -140,6 +150,10 @@ class WindowedDenoiser:
 
     def _read(self, x: Tensor, out: Tensor, level: Level) -> Prediction:
         return self._denoise.model.prediction.both(x, out, level)
+
+    def _predict(self, whole: bool) -> Predict:
+        """The predict function of a step in the window, which computes the deep levels anew if `whole`."""
+        return self._cache.step(whole) if self._cache else self._denoise.model.predict
 
 
 def windowed_denoiser(denoise: GuidedDenoiser, mode: str, mask: Mask, steps: Sequence[Step],

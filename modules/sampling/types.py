@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -19,25 +20,27 @@ Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class DeepCache(Protocol):
-    """A model that keeps its deep features from one step for the next; see `networks.deepcache`."""
+    """Deep features of a model that are used again at the next step; see `networks.deepcache`."""
 
     def step(self, whole: bool) -> Predict:
-        """For the asking of one step: `SDModel.predict`, or with what the step before left of it unless `whole`."""
+        """Return the predict function of one step. With `whole` it runs the whole network and stores the deep features;
+        otherwise it uses those of the step before."""
 
 
 class Window(Protocol):
-    """A model on a part of the picture, with the rest remembered; see `networks.window`."""
+    """A model on a part of the picture, with the rest recorded; see `networks.window`."""
 
     @property
     def box(self) -> Box:
         """The part."""
 
-    def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, Any]:
-        """`SDModel.predict` for the whole picture -> (eps (B, 4, h, w), what `inside` needs of this pass)."""
+    def recording(self) -> AbstractContextManager[Any]:
+        """While this lasts, one call of `SDModel.predict` for the whole picture is recorded in what this yields."""
 
-    def inside(self, before: Sequence[Any], after: Sequence[Any], share: float, *, deep: bool = True) -> Predict:
-        """For the asking of one step: eps (B, 4, h', w') in `box`, the rest being `share`, 0 to 1, of the way from
-        `before` to `after`, what `whole` left at each asking. Without `deep`, with the step before's deep features.
+    def inside(self, before: Any, after: Any, share: float) -> AbstractContextManager[None]:
+        """While this lasts, `SDModel.predict` takes x (B, C, h', w'), the cells in `box`, and answers for these.
+
+        What lies outside is interpolated: `share` 0 gives the record `before`, 1 the record `after`.
         """
 
     def close(self) -> None:
@@ -81,10 +84,10 @@ class SDModel(Protocol):
         """Whether `predict` makes a program first, for minutes, when it meets a latent of `size` (width, height)."""
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
-        """For a latent of `size` (width, height), a part of which `box` lies in; None where that cannot be."""
+        """A part of a latent of `size` (width, height) that holds `box`; None if the network has no window for it."""
 
-    def deep_cache(self) -> DeepCache:
-        """`predict` in whole and in shallow passes."""
+    def deep_cache(self) -> DeepCache | None:
+        """`predict` in whole and in shallow passes, for one run; None if the network has no deep levels to skip."""
 
     def encode_image(self, image: Tensor) -> Tensor:
         """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance."""

@@ -23,9 +23,10 @@ from PIL import Image
 
 from modules import hookspecs
 from modules.api import create_api
-from modules.engine.engine import Engine
+from modules.engine.engine import Engine, resolve
 from modules.errors import NotFound
 from modules.gallery.saving import Saver
+from modules.generation import recipes
 from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extension
 from modules.jobs.queue import JobQueue
@@ -422,6 +423,47 @@ def test_a_patched_model_keeps_nothing_for_those_without(settings: Settings) -> 
     loud, again = context("loud"), context("quiet")
     assert not np.allclose(plain, loud)
     np.testing.assert_array_equal(plain, again)
+
+
+@pytest.mark.parametrize("options", [Options(small_mask="auto"), Options(small_mask="strong"), Options(step_cache=3)],
+                         ids=["small masks auto", "small masks strong", "step cache"])
+def test_a_patched_layer_counts_whatever_saves_steps(settings: Settings, options: Options) -> None:
+    """The extension triples the values of self-attention. What that changes of the picture is about the same."""
+    write(settings, "tripled", """
+        import contextlib
+        UNTOUCHED = []
+
+        @hookimpl
+        @contextlib.contextmanager
+        def wrap_model(model, request):
+            layers = [layer for name, layer in model.unet.named_modules() if name.endswith("attn1.to_v")]
+            patches = [lambda x, forward=layer.forward: forward(x) * 3 for layer in layers]
+            for layer, patch in zip(layers, patches):
+                layer.forward = patch
+            yield
+            UNTOUCHED.append(all(layer.forward is patch for layer, patch in zip(layers, patches)))
+            for layer in layers:
+                del layer.forward
+    """)
+    model = tiny_bench().model("tiny-sd15")
+    patching = Hooks(fake_engine(settings).extensions, switched_off=frozenset({"detailer"}))
+    mask = Image.new("L", (256, 256))
+    mask.paste(255, (90, 90, 102, 102))
+    picture = Image.radial_gradient("L").convert("RGB")
+
+    def painted(options: Options, hooks: Hooks) -> np.ndarray:
+        asked = resolve(painting(width=256, height=256, steps=12, init_images=(picture,), mask=mask, sampler="DDIM",
+                                 options=options))
+        outcome = recipes.generate(lambda _: model, asked, NullJob(), hooks=hooks)
+        assert (outcome.work < 1) == (options.small_mask != "off")
+        assert not hooks.warnings
+        return np.asarray(outcome.pictures[0].image, int)[90:102, 90:102]
+
+    changes = [np.abs(painted(one, patching) - painted(one, Hooks())).mean() for one in (Options(), options)]
+    dense, saving = changes
+    assert dense > 3
+    assert saving == pytest.approx(dense, rel=0.25)
+    assert sys.modules["extensions.tripled"].UNTOUCHED == [True, True]
 
 
 def test_saved_hears_of_pictures_and_grids(settings: Settings) -> None:
