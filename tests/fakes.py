@@ -7,6 +7,7 @@ network would predict has a closed form, and what any sampler must converge to i
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,8 +18,11 @@ import torch
 from torch import Tensor
 
 from modules.engine.engine import Engine
-from modules.sampling.levels import EPSILON, FLOW, V_PREDICTION, Levels, PredictionType, stable_diffusion
-from modules.sampling.types import Box, Predict
+from modules.networks.inputs import INPAINT, PLAIN
+from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.latent import Latent
+from modules.sampling.levels import EPSILON, FLOW, V_PREDICTION, Level, Levels, PredictionType, stable_diffusion
+from modules.sampling.types import Box, Inputs, Predict
 from modules.settings import Settings
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.jpg"
@@ -30,6 +34,9 @@ CHANNELS = 8
 # R, G, B and luma: four channels from three, so that the way back is exact.
 TO_LATENT = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.299, 0.587, 0.114]], dtype=torch.float64)
 TO_IMAGE = torch.linalg.pinv(TO_LATENT)
+
+
+PLAINLY = TextOptions()
 
 
 @dataclass
@@ -73,31 +80,41 @@ class FakeModel:
     prediction: PredictionType = EPSILON
     calls: list[tuple[float, int]] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
-    nbytes: int = 1000
+    part_bytes: dict[int, int] = field(default_factory=lambda: {0: 1000})
+    latent: Latent = field(default_factory=Latent)
+    pooled: bool = False
 
-    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int = 1, emphasis: str = "Original",
-                       comma_backtrack: int = 20) -> Tensor:
-        """Contexts (texts, 77, CHANNELS): each text's hash as values in [-shift, shift]; zero for an empty text."""
+    @property
+    def inputs(self) -> Inputs:
+        """What `in_channels` says."""
+        return INPAINT if self.in_channels == 9 else PLAIN
+
+    def encode_prompts(self, texts: Sequence[str], how: TextOptions = PLAINLY) -> list[Conditioning]:
+        """Tokens (77, CHANNELS): each text's hash as values in [-shift, shift]; zero for an empty text. With `pooled`
+        their first token is the vector too."""
         self.encoded += texts
-        return torch.stack([self._words(text, clip_skip, emphasis).expand(77, CHANNELS) for text in texts])
+        words = [self._words(text, how).expand(77, CHANNELS) for text in texts]
+        return [Conditioning(tokens, tokens[0] if self.pooled else None) for tokens in words]
 
-    def _words(self, text: str, clip_skip: int, emphasis: str) -> Tensor:
+    def _words(self, text: str, how: TextOptions) -> Tensor:
         if not text:
             return torch.zeros(CHANNELS)
-        digest = hashlib.sha256(f"{text}|{clip_skip}|{emphasis}".encode()).digest()
+        digest = hashlib.sha256(f"{text}|{how.clip_skip}|{how.emphasis}".encode()).digest()
         return (torch.tensor(list(digest[:CHANNELS])) / 127.5 - 1) * self.shift
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         """What a perfect network answers to x = signal * x0 + noise * eps with x0 ~ N(mean + words, std^2).
 
-        t may be fractional. x0 is the posterior mean (Bayes' rule for two Gaussians); eps, v and the flow's velocity
-        follow from it.
+        x0 is the posterior mean (Bayes' rule for two Gaussians); eps, v and the flow's velocity follow from it. The
+        level is looked up by its t, which may be fractional, as a network would.
         """
         assert x.shape[1] == self.in_channels
-        assert len(x) == len(t) == len(context)
-        self.calls.append((float(t[0]), len(x)))
-        signal, noise = (value.view(-1, 1, 1, 1).to(x) for value in self._level(t.float().cpu()))
-        mean = self.mean + context[:, 0, :4, None, None].to(x)
+        assert len(x) == len(cond.tokens)
+        assert (cond.vector is not None) == self.pooled
+        self.calls.append((level.t, len(x)))
+        signal, noise = self._level(level.t)
+        words = cond.tokens[:, 0] if cond.vector is None else cond.vector
+        mean = self.mean + words[:, :4, None, None].to(x)
         x = x[:, :4]
         spread = signal**2 * self.std**2 + noise**2
         eps = noise * (x - signal * mean) / spread
@@ -106,15 +123,15 @@ class FakeModel:
         x0 = mean + signal * self.std**2 * (x - signal * mean) / spread
         return signal * eps - noise * x0 if self.prediction is V_PREDICTION else eps - x0
 
-    def _level(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(signal, noise) at the timesteps t (B,): log(sigma) is linear between trained ones."""
+    def _level(self, t: float) -> tuple[float, float]:
+        """(signal, noise) at the timestep t: log(sigma) is linear between trained ones."""
         if self.prediction is FLOW:
             return 1 - t / 1000, t / 1000
         sigma = self.levels.sigmas
-        low, high = t.floor().long().clamp(0, 999), t.ceil().long().clamp(0, 999)
-        log_sigma = torch.lerp(sigma[low].log(), sigma[high].log(), t.frac().to(sigma.dtype))
-        signal = 1 / (1 + (2 * log_sigma).exp()).sqrt()
-        return signal, signal * log_sigma.exp()
+        low, high = (min(max(int(edge), 0), 999) for edge in (math.floor(t), math.ceil(t)))
+        log_sigma = math.log(sigma[low]) + (t - math.floor(t)) * (math.log(sigma[high]) - math.log(sigma[low]))
+        signal = 1 / math.sqrt(1 + math.exp(2 * log_sigma))
+        return signal, signal * math.exp(log_sigma)
 
     def compiles(self, size: tuple[int, int]) -> bool:
         return False

@@ -48,7 +48,7 @@ def written(request: Txt2Img) -> str:
     refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
     sampler, _ = registry.find_sampler(request.sampler)
     return infotext.write(request, sampler, seed=request.seed, subseed=request.subseed, model_name="any",
-                          model_hash=None, nine_channels="inpainting" in request.options.sd_model_checkpoint,
+                          model_hash=None, inpainting="inpainting" in request.options.sd_model_checkpoint,
                           extra=refiner if request.refiner_checkpoint else None)
 
 

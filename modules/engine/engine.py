@@ -16,7 +16,7 @@ from modules.base.config import Config
 from modules.engine.file_keys import file_keys, refiner_keys
 from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
-from modules.engine.models import LoadModel, ModelSlot, load_from_file
+from modules.engine.models import FileLoader, LoadModel, ModelSlot
 from modules.engine.options_in_force import OptionsInForce
 from modules.engine.postprocessing import load_tools
 from modules.errors import InvalidInput, NotFound, UserError
@@ -48,11 +48,11 @@ class Engine:
     Raises NotFound for a checkpoint in `--ckpt` that is not in the catalog.
     """
 
-    def __init__(self, settings: Settings, load_file: LoadModel = load_from_file) -> None:
+    def __init__(self, settings: Settings, load_file: LoadModel | None = None) -> None:
         self.settings = settings
         self.catalog = Catalog(settings.checkpoint_dirs, settings.vae_dirs, settings.cache_dir / "hashes.json")
         self.config = Config(settings.config_file)
-        self.models = ModelSlot(settings, load_file)
+        self.models = ModelSlot(settings, load_file or FileLoader())
         self.tools = load_tools(settings)
         self.upscalers, self.restorers = self.tools.upscalers, self.tools.restorers
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
@@ -133,7 +133,7 @@ class Engine:
         if request.enable_hr:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
         request, restore, notes = self._restoring(self.resolve(request))
-        nine_channels = self.load(request.options, job).in_channels == 9
+        inpainting = self.load(request.options, job).inputs.name == "inpaint"
         # Name and hash the files before sampling: afterwards they may be gone or replaced.
         files = self._file_keys(request)
         refiner = {refined: refiner_keys(request, self.catalog, refined=refined)
@@ -145,7 +145,7 @@ class Engine:
             keys = {**hooks.keys(request), **(extra or {}), **refiner[refined]}
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
-                    request, sampler, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, extra=keys,
+                    request, sampler, seed=one.seed, subseed=one.subseed, inpainting=inpainting, extra=keys,
                     **files))
                 for one in pictures], request)
             for image in kept:
@@ -185,10 +185,10 @@ class Engine:
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""
-        nine_channels = self.loaded is not None and self.loaded.model.in_channels == 9
+        inpainting = self.loaded is not None and self.loaded.model.inputs.name == "inpaint"
         keys = {**extra, **refiner_keys(request, self.catalog, refined=bool(request.refiner_checkpoint))}
         return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
-                              nine_channels=nine_channels, extra=keys, **self._file_keys(request))
+                              inpainting=inpainting, extra=keys, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """Like the function `resolve`, with the full name of the face restoration model. Raises InvalidInput."""

@@ -61,15 +61,18 @@ class ModelCache:
         self._models.pop(into_use.checkpoint.path, None)
         if out_of_use and out_of_use.checkpoint.path != into_use.checkpoint.path:
             self._models[out_of_use.checkpoint.path] = out_of_use
-        sizes = {path: kept.model.nbytes for path, kept in self._models.items()}
         if self._budget is None:
-            room = (self._free_memory() + sum(sizes.values())) // 2
+            room = (self._free_memory() + self._extra_bytes(into_use)) // 2
         else:
-            room = self._budget - into_use.model.nbytes
-        while sizes and sum(sizes.values()) > room:
-            oldest = next(iter(sizes))
-            del self._models[oldest], sizes[oldest]
+            room = self._budget - sum(into_use.model.part_bytes.values())
+        while self._models and self._extra_bytes(into_use) > room:
+            del self._models[next(iter(self._models))]
         return bool(before - {*self._models.values(), into_use})
+
+    def _extra_bytes(self, in_use: Loaded) -> int:
+        """Bytes of the cached models' parts, each counted once, without those that the model in use has too."""
+        parts = {part: size for kept in self._models.values() for part, size in kept.model.part_bytes.items()}
+        return sum(size for part, size in parts.items() if part not in in_use.model.part_bytes)
 
     def clear(self) -> None:
         """Drop all cached models."""

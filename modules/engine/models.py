@@ -13,28 +13,37 @@ from modules.settings import Settings
 from modules.weights.catalog import CheckpointFile, VaeFile
 
 if TYPE_CHECKING:
+    from modules.networks.parts import Parts
     from modules.sampling.types import SDModel
 
-LoadModel = Callable[[CheckpointFile, VaeFile | None, Settings, Callable[[float], None], "SDModel | None"], "SDModel"]
-"""(checkpoint, vae, settings, on_progress, sibling) -> model. A sibling is a loaded model of the same checkpoint with
-another VAE; everything but the VAE is shared with it. `on_progress` gets the share that is read, 0 to 1. Raises
+LoadModel = Callable[[CheckpointFile, VaeFile | None, Settings, Callable[[float], None]], "SDModel"]
+"""(checkpoint, vae, settings, on_progress) -> model. `on_progress` gets the share that is read, 0 to 1. Raises
 CheckpointError."""
 
 
-def load_from_file(checkpoint: CheckpointFile, vae: VaeFile | None, settings: Settings,
-                   on_progress: Callable[[float], None], sibling: SDModel | None) -> SDModel:
-    """The LoadModel for real files. The heavy libraries are imported at the first call."""
-    import torch
+class FileLoader:
+    """The LoadModel for real files. The heavy libraries are imported at the first call.
 
-    from modules.networks.loader import load_model, with_other_vae
-    from modules.networks.model import StableDiffusion
+    Parts that a model in memory has already, such as the UNet of the same checkpoint with another VAE, are shared.
+    """
 
-    if isinstance(sibling, StableDiffusion):
-        return with_other_vae(sibling, checkpoint, vae, on_progress)
-    device = torch.device(compute_device(settings))
-    dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
-    return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
-                      compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress)
+    def __init__(self) -> None:
+        self._parts: Parts | None = None
+
+    def __call__(self, checkpoint: CheckpointFile, vae: VaeFile | None, settings: Settings,
+                 on_progress: Callable[[float], None]) -> SDModel:
+        import torch
+
+        from modules.networks.loader import load_model
+        from modules.networks.parts import Parts
+
+        if self._parts is None:
+            self._parts = Parts()
+        device = torch.device(compute_device(settings))
+        dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
+        return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
+                          compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress,
+                          parts=self._parts)
 
 
 def compute_device(settings: Settings) -> str:
@@ -72,8 +81,7 @@ class ModelSlot:
         if kept and not kept.current:
             kept = None
         if kept is None or kept.vae != vae:
-            sibling = kept.model if kept else None
-            kept = Loaded.of(lambda: self._read(checkpoint, vae, sibling, job), checkpoint, vae)
+            kept = Loaded.of(lambda: self._read(checkpoint, vae, job), checkpoint, vae)
         if kept is not self.in_use:
             let_go = self.cache.swap(kept, self.in_use)
             self.in_use = kept
@@ -87,8 +95,7 @@ class ModelSlot:
         self.cache.clear()
         gc.collect()
 
-    def _read(self, checkpoint: CheckpointFile, vae: VaeFile | None, sibling: SDModel | None,
-              job: JobContext) -> SDModel:
+    def _read(self, checkpoint: CheckpointFile, vae: VaeFile | None, job: JobContext) -> SDModel:
         job.stage(f"Loading {checkpoint.name}")
         return self.load_file(checkpoint, vae, self._settings,
-                              lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"), sibling)
+                              lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"))

@@ -1,9 +1,10 @@
-"""A loaded Stable Diffusion 1.x model: words, pictures and noise in, numbers out. It knows no sampler and no mask."""
+"""A loaded model of any family: words, pictures and noise in, numbers out. It knows no sampler and no mask."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,90 +12,88 @@ from torch import Tensor, nn
 
 from modules.base.free_memory import free_memory
 from modules.networks import tiled_vae
-from modules.networks.compiled import CompiledUNet
+from modules.networks.families.family import PromptEncoder
 from modules.networks.memo import Memo, fingerprint
 from modules.networks.network import Network
 from modules.networks.packing import PackedConv2d, weight_bytes
 from modules.networks.preview import LatentColours
-from modules.networks.text.clip import TextEncoder
-from modules.sampling.levels import EPSILON, Levels, stable_diffusion
-from modules.sampling.types import Box, DeepCache, Window
+from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.latent import Latent
+from modules.sampling.levels import Level, Levels, PredictionType
+from modules.sampling.types import Box, DeepCache, Inputs, Window
 
-LATENT_SCALE = 0.18215  # brings the autoencoder's latents to about unit variance (Rombach et al. 2022, appendix G)
+log = logging.getLogger(__name__)
+
 VAE_NUMBERS = 1200  # numbers a pixel that the autoencoder holds at once in one piece (measured)
 
 
-class StableDiffusion:
+class DiffusionModel:
     """Implements `sampling.types.SDModel`. Everything it hands out is float32 on `device`."""
 
-    def __init__(
-        self, name: str, unet: nn.Module, vae: nn.Module, text: TextEncoder, device: torch.device, dtype: torch.dtype,
-        tiled_vae: str = "auto", compiled: CompiledUNet | None = None,
-    ) -> None:
-        """`tiled_vae`: "on" encodes and decodes in strips, "off" in one piece, "auto" as free memory allows. `compiled`
-        is the UNet as `predict` asks it, where that is not the UNet itself.
+    def __init__(self, name: str, network: Network, vae: nn.Module, text: PromptEncoder,
+                 parts: Mapping[str, nn.Module], *,
+                 latent: Latent, levels: Levels, prediction: PredictionType, inputs: Inputs, device: torch.device,
+                 dtype: torch.dtype, tiled_vae: str = "auto") -> None:
+        """`text` encodes prompts. `parts` are all networks by name; extensions and patches find them there.
+
+        `tiled_vae`: "on" encodes and decodes in strips, "off" in one piece, "auto" as free memory allows.
         """
         self.name = name
-        self.network = Network(unet, device, dtype, compiled)
+        self.network = network
         self.vae = vae
         self.text = text
+        self.parts = parts
+        self.latent, self.levels, self.prediction, self.inputs = latent, levels, prediction, inputs
         self.device = device
         self.dtype = dtype
         self.tiled_vae = tiled_vae
-        self.levels: Levels = stable_diffusion()
-        self.prediction = EPSILON
-        self._vae_dtype = dtype
         self._tiling = False
-        self._contexts, self._latents = Memo(), Memo()
+        self._contexts: Memo[Conditioning] = Memo()
+        self._latents: Memo[Tensor] = Memo()
         self._colours: LatentColours | None = None
         self._vae_in_use = threading.RLock()  # by the job, or by whoever watches it and is the first to see a preview
 
     @property
     def unet(self) -> nn.Module:
-        """The network that predicts the noise, packed where that is faster."""
+        """The denoiser, packed where that is faster."""
         return self.network.unet
 
     @property
-    def in_channels(self) -> int:
-        """Channels that the UNet reads."""
-        return self.network.in_channels
+    def part_bytes(self) -> dict[int, int]:
+        """Bytes that the weights of each part take, packed or not. Models that share a part have its number too."""
+        return {id(module): weight_bytes(module) for module in self.parts.values()}
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that its weights take, packed or not."""
-        return sum(weight_bytes(module) for module in (self.unet, self.vae, self.text.clip))
-
-    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
-        """Words to context: the texts of one prompt's schedule together, shape (texts, 77 * chunks, channels).
+    def encode_prompts(self, texts: Sequence[str], how: TextOptions) -> list[Conditioning]:
+        """Words to conditioning: the texts of one prompt's schedule together.
 
         Not the same as one after the other: emphasis "Original" restores the mean over all of them, as WebUI does.
         """
-        return self._contexts.get((*texts, clip_skip, emphasis, comma_backtrack), lambda: self.text.encode(
-            texts, clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack))
+        return self._contexts.get((*texts, how), lambda: self.text.encode(texts, how)).rows()
 
     @torch.no_grad()
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The noise in x. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, channels) -> (B, 4, h, w)."""
-        return self.network(x, t, context)
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        """The network's answer, see `prediction`. x (B, C, h, w) with the channels of `inputs` behind it, cond of B
+        rows -> (B, latent channels, h, w)."""
+        return self.network(x, level, cond)
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if `predict` compiles a program first for a latent of `size` (width, height), which takes minutes."""
         return self.network.compiles(size)
 
     def clear_caches(self) -> None:
-        """Lets go of the contexts, latents and preview colours that it keeps: text encoder or autoencoder change."""
+        """Lets go of the conditionings, latents and preview colours that it keeps: a text encoder or the autoencoder
+        changes."""
         self._contexts.clear()
         self._latents.clear()
         with self._vae_in_use:
             self._colours = None
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
-        """The UNet on a part of a latent of `size` (width, height); None for pictures that tile, and for sizes that the
-        deepest level does not divide."""
+        """The denoiser on a part of a latent of `size` (width, height); None where that cannot be."""
         return self.network.window(box, size)
 
     def deep_cache(self) -> DeepCache | None:
-        """The UNet's deep features, for the steps of one run."""
+        """The denoiser's deep features, for the steps of one run; None where it has none."""
         return self.network.deep_cache()
 
     @torch.no_grad()
@@ -107,7 +106,7 @@ class StableDiffusion:
         # Contiguous: with another memory order, flat grey pictures give visibly other latents.
         images = torch.split(image.to(self.device).contiguous(), 1)
         with self._vae_in_use:
-            return torch.cat([self._encode_once(one) for one in images]) * LATENT_SCALE
+            return self.latent.scaled(torch.cat([self._encode_once(one) for one in images]))
 
     @torch.no_grad()
     def decode_latent(self, latent: Tensor) -> Tensor:
@@ -131,7 +130,7 @@ class StableDiffusion:
 
     def _fit_colours(self) -> LatentColours:
         with self._vae_in_use:
-            self._colours = self._colours or LatentColours.fit(self.encode_image)
+            self._colours = self._colours or LatentColours.fit(self.encode_image, self.latent.cell)
             return self._colours
 
     def _encode_once(self, image: Tensor) -> Tensor:
@@ -146,9 +145,8 @@ class StableDiffusion:
         return self._encode(image) if self._overflowed(mean) else mean
 
     def _decode(self, latent: Tensor) -> Tensor:
-        # Multiplied by the rounded inverse, not divided, as WebUI does; it decides about single grey levels.
-        scaled = ((1.0 / LATENT_SCALE) * latent.float()).to(self._vae_dtype)
-        if self._needs_strips(scaled.shape[2] * scaled.shape[3] * 64):
+        scaled = self.latent.unscaled(latent.float()).to(self._vae_dtype)
+        if self._needs_strips(scaled.shape[2] * scaled.shape[3] * self.latent.cell**2):
             image = tiled_vae.decode(self.vae, scaled).float()
         else:
             image = cast(Tensor, cast(Any, self.vae).decode(scaled, return_dict=False)[0]).float()
@@ -159,14 +157,20 @@ class StableDiffusion:
             return self.tiled_vae == "on"
         return pixels * VAE_NUMBERS * self._vae_dtype.itemsize > free_memory(str(self.device)) * 0.8
 
+    @property
+    def _vae_dtype(self) -> torch.dtype:
+        """What the autoencoder computes in: `dtype`, or float32 once half precision has overflowed."""
+        return next(self.vae.parameters()).dtype
+
     def _overflowed(self, result: Tensor) -> bool:
         """True once: the half-precision autoencoder gave NaN and has been widened to float32; try again."""
-        if self._vae_dtype == torch.float32 or not bool(torch.isnan(result).any()):
+        dtype = self._vae_dtype
+        if dtype == torch.float32 or not bool(torch.isnan(result).any()):
             return False
+        log.info("%s: its autoencoder overflows in half precision and computes in float32 from now on.", self.name)
         try:
             self.vae.float()
         except Exception:  # no memory for it
-            self.vae.to(self._vae_dtype)
+            self.vae.to(dtype)
             raise
-        self._vae_dtype = torch.float32
         return True

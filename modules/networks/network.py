@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
 from modules.networks.compiled import CompiledUNet
 from modules.networks.deepcache import UNetDeepCache
+from modules.networks.families.family import Ask
 from modules.networks.forwards import is_patched
 from modules.networks.window import UNetWindow
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.sampling.types import Box
 
 
 class Network:
-    """A UNet that computes on `device` in `dtype` and answers in float32. Implements `sampling.types.Predict`."""
+    """A denoiser that computes on `device` in `dtype` and answers in float32. Implements `sampling.types.Predict`."""
 
-    def __init__(self, unet: nn.Module, device: torch.device, dtype: torch.dtype,
+    def __init__(self, unet: nn.Module, ask: Ask, device: torch.device, dtype: torch.dtype,
                  compiled: CompiledUNet | None = None) -> None:
-        """`compiled` is `unet` as compiled programs, if it is to run as such."""
+        """`unet` may be another kind of network; `ask` calls it. `compiled` is it as compiled programs, if it is to run
+        as such."""
         self.unet = unet
+        self._ask = ask
         self.compiled = compiled
         self.device, self.dtype = device, dtype
-        self.in_channels = int(cast(nn.Conv2d, unet.get_submodule("conv_in")).in_channels)
-        self.levels = len(cast(nn.ModuleList, unet.get_submodule("down_blocks")))
+        self._levels = len(getattr(unet, "down_blocks", ()))  # 0 for a network that is no UNet
 
-    def __call__(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, C) -> eps (B, 4, h, w).
+    def __call__(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        """x (B, C, h, w) at `level`, cond of B rows -> the answer (B, latent channels, h, w).
 
         Compiled programs hold the layers' own computation. While a layer is patched, by a window, a deep cache or an
         extension, the UNet itself is run.
         """
-        x, t, context = x.to(self.device, self.dtype), t.to(self.device), context.to(self.device, self.dtype)
+        x = x.to(self.device, self.dtype)
+        t = torch.full((len(x),), level.t, dtype=torch.float32, device=self.device)
         compiled = self.compiled if self.compiled and not any(map(is_patched, self.unet.modules())) else None
-        return cast(Tensor, (compiled or self.unet)(x, t, context, return_dict=False)[0]).float()
+        return self._ask(compiled or self.unet, x, t, cond.to(self.device, self.dtype)).float()
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if the first call for a latent of `size` (width, height) compiles a program, which takes minutes."""
@@ -43,16 +46,17 @@ class Network:
     def window(self, box: Box, size: tuple[int, int]) -> UNetWindow | None:
         """The window that holds the cells `box` of a latent of `size` (width, height).
 
-        None if the picture wraps round at its edges, or if the deepest level's cells do not divide `size`.
+        None if the network is no UNet, if the picture wraps round at its edges, or if the deepest level's cells do not
+        divide `size`.
         """
-        cell = 2 ** (self.levels - 1)
-        if size[0] % cell or size[1] % cell or self._wraps():
+        cell = 2 ** (self._levels - 1)
+        if not self._levels or size[0] % cell or size[1] % cell or self._wraps():
             return None
         return UNetWindow(self.unet, box, size)
 
     def deep_cache(self) -> UNetDeepCache | None:
         """The deep features for the steps of one run; None for a UNet of one level."""
-        return UNetDeepCache(self.unet, self) if self.levels > 1 else None
+        return UNetDeepCache(self.unet, self) if self._levels > 1 else None
 
     def _wraps(self) -> bool:
         """True if a convolution pads with something else than zeros."""

@@ -4,13 +4,15 @@ parts of our own that compute the same numbers and touch memory less often."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modules.networks.detect import UNetShape
+from modules.networks.shapes import UNetShape
+from modules.sampling.conditioning import Conditioning
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -105,6 +107,15 @@ class GatedLinear(nn.Module):
             value, gate = self.proj(tokens[part]).chunk(2, dim=-1)
             torch.mul(value, F.gelu(gate), out=result[part])
         return result.view(*x.shape[:-1], -1)
+
+
+def ask_unet(unet: Callable[..., Any], x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+    """x (B, C, h, w), t (B,) in 0..999, cond of B rows -> the UNet's answer (B, 4, h, w).
+
+    A pooled vector is added to the time's embedding, as by ldm's `label_emb`.
+    """
+    more = {} if cond.vector is None else {"class_labels": cond.vector}
+    return cast(Tensor, unet(x, t, cond.tokens, return_dict=False, **more)[0])
 
 
 def build_unet(shape: UNetShape) -> UNet2DConditionModel:

@@ -6,39 +6,40 @@ AND each adds its own difference (Liu et al. 2022, composable diffusion), as Web
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from modules.sampling.conditioning import Conditioning, join, stack
 from modules.sampling.levels import Level, Levels
 from modules.sampling.types import Answer, DeepCache, Predict, SDModel
 
 
 @dataclass(frozen=True)
-class ScheduledContext:
-    """One prompt over time: `entries` are (last call it holds for, context (77k, C)), ascending."""
+class ScheduledConditioning:
+    """One prompt over time: `entries` are (last call it holds for, its conditioning), ascending."""
 
-    entries: tuple[tuple[int, Tensor], ...]
+    entries: tuple[tuple[int, Conditioning], ...]
 
-    def at(self, call: int) -> Tensor:
-        """The context for the network's `call`-th call, counted from 0: the first entry that reaches that far."""
-        return next((context for last, context in self.entries if call <= last), self.entries[-1][1])
+    def at(self, call: int) -> Conditioning:
+        """The conditioning for the network's `call`-th call, counted from 0: the first entry that reaches that far."""
+        return next((cond for last, cond in self.entries if call <= last), self.entries[-1][1])
 
 
 @dataclass(frozen=True)
 class Guidance:
     """What to steer by. `prompts` holds, for each image of the batch, its (prompt, weight) parts.
 
-    `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x: mask and masked latent.
+    `beside` (B, c, h, w) are the channels that the network reads beside x, see `SDModel.inputs`.
     `rescale` in [0, 1] brings contrast back, see `rescaled`.
     """
 
-    prompts: tuple[tuple[tuple[ScheduledContext, float], ...], ...]
-    negative: ScheduledContext
+    prompts: tuple[tuple[tuple[ScheduledConditioning, float], ...], ...]
+    negative: ScheduledConditioning
     scale: float
-    extra_channels: Tensor | None = None
+    beside: Tensor | None = None
     rescale: float = 0.0
 
 
@@ -75,7 +76,8 @@ class GuidedDenoiser:
         self._refiner = refiner
         self._reuse = reuse
         self._cache: DeepCache | None = None
-        self._joined: tuple[list[Tensor], list[Tensor]] = [], []  # contexts, and what `_contexts` made of them
+        # Conditionings, and what `_conditionings` made of them.
+        self._joined: tuple[list[Conditioning], list[Conditioning]] = [], []
 
     def __call__(self, x: Tensor, level: Level) -> Tensor:
         """x (B, C, h, w) at `level` -> the guided answer (B, C, h, w); `model.prediction` says what it means."""
@@ -91,8 +93,8 @@ class GuidedDenoiser:
         """The answer of the network's `call`-th call, asking `predict` in the model's place; of the shape that
         `predict` answers."""
         if self.guidance.scale == 1 and all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts):
-            contexts = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
-            return self._ask(predict, x, level, contexts, list(range(len(x))))
+            conds = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
+            return self._ask(predict, x, level, conds, list(range(len(x))))
         return self._both(x, level, call, predict)[0]
 
     @property
@@ -120,11 +122,11 @@ class GuidedDenoiser:
         prompts, scale = self.guidance.prompts, self.guidance.scale
         owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
         images = list(range(len(prompts)))
-        contexts = self._contexts(call)
-        if len(contexts) == 1:
-            out = self._ask(predict, x, level, contexts[0], owners + images)
+        conditionings = self._conditionings(call)
+        if len(conditionings) == 1:
+            out = self._ask(predict, x, level, conditionings[0], owners + images)
         else:
-            of_cond, of_uncond = contexts
+            of_cond, of_uncond = conditionings
             out = torch.cat([self._ask(predict, x, level, of_cond, owners),
                              self._ask(predict, x, level, of_uncond, images)])
         cond, uncond = out[: len(owners)], out[len(owners) :]  # (rows, C, h, w), (B, C, h, w)
@@ -139,26 +141,25 @@ class GuidedDenoiser:
         guided, share = steered(scale), self.guidance.rescale
         return rescaled(guided, steered(1.0), share) if share else guided, uncond
 
-    def _contexts(self, call: int) -> list[Tensor]:
-        """What the network is told: cond and below it uncond, (rows + B, 77k, C), or one after the other where they are
-        not equally long. They seldom change from call to call, so the last ones are kept."""
-        found = [context.at(call) for parts in self.guidance.prompts for context, _ in parts]
+    def _conditionings(self, call: int) -> list[Conditioning]:
+        """What the network is told: the rows of cond and below them those of uncond, or one after the other where their
+        tokens are not equally many. They seldom change from call to call, so the last ones are kept."""
+        found = [scheduled.at(call) for parts in self.guidance.prompts for scheduled, _ in parts]
         found.append(self.guidance.negative.at(call))
         before, joined = self._joined
         if [*map(id, found)] != [*map(id, before)]:
-            cond = stack(found[:-1])  # (rows, 77k, C)
-            uncond = found[-1].expand(len(self.guidance.prompts), -1, -1)  # (B, 77k, C)
-            joined = [torch.cat([cond, uncond])] if cond.shape[1] == uncond.shape[1] else [cond, uncond]
+            cond = stack(found[:-1])
+            uncond = stack([found[-1]] * len(self.guidance.prompts))
+            joined = [join(cond, uncond)] if cond.tokens.shape[1] == uncond.tokens.shape[1] else [cond, uncond]
             self._joined = found, joined
         return joined
 
-    def _ask(self, predict: Predict, x: Tensor, level: Level, context: Tensor, rows: list[int]) -> Tensor:
-        t = x.new_full((len(rows),), level.t)
-        extra = self.guidance.extra_channels
-        full = x if extra is None else torch.cat([x, extra], dim=1)
+    def _ask(self, predict: Predict, x: Tensor, level: Level, cond: Conditioning, rows: list[int]) -> Tensor:
+        beside = self.guidance.beside
+        full = x if beside is None else torch.cat([x, beside], dim=1)
         if len(x) == 1:  # no copies: they took a third of what a step spends outside the network
-            return predict(full.expand(len(rows), -1, -1, -1), t, context)
-        return predict(full[rows], t, context)
+            return predict(full.expand(len(rows), -1, -1, -1), level, cond)
+        return predict(full[rows], level, cond)
 
 
 def rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:
@@ -169,12 +170,6 @@ def rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:
     """
     factor = plain.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
     return share * guided * factor + (1 - share) * guided
-
-
-def stack(contexts: Sequence[Tensor]) -> Tensor:
-    """Contexts (n_i, C) to one (len, max n, C); shorter ones repeat their last vector, as WebUI's `stack_conds`."""
-    longest = max(len(context) for context in contexts)
-    return torch.stack([torch.cat([c, c[-1:].expand(longest - len(c), -1)]) for c in contexts])
 
 
 class SigmaDenoiser:

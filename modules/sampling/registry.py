@@ -22,7 +22,7 @@ from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, re
 
 SIGMA_ARGUMENTS = frozenset({"noise", "brownian", "on_step", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise"})
 """What `sample` offers to samplers that work on x0 over sigmas."""
-TIMESTEP_ARGUMENTS = frozenset({"noise", "on_step", "eta", "before_step", "levels", "from_noise", "variant",
+TIMESTEP_ARGUMENTS = frozenset({"noise", "on_step", "eta", "before_step", "model_levels", "from_noise", "variant",
                                 "order", "spacing", "lower_order_final"})
 """What `sample` offers to samplers that work on Predictions over timesteps."""
 

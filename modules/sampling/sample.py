@@ -141,7 +141,7 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
         window = windowed_denoiser(denoise, options.small_mask, mask, walked, before_step, initial)
     with closing(window) if window else nullcontext():
         return registry.run(plan.sampler, window or ask, x, walked, {
-            "noise": noise.next, "eta": eta, "before_step": before_step, "levels": levels,
+            "noise": noise.next, "eta": eta, "before_step": before_step, "model_levels": levels,
             "from_noise": source is None, "variant": options.uni_pc_variant, "order": options.uni_pc_order,
             "spacing": options.uni_pc_skip_type, "lower_order_final": options.uni_pc_lower_order_final,
             "on_step": lambda i, guess: report(i + 1, len(walked), guess)})

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.latent import Latent
 from modules.sampling.levels import Level, Levels, Prediction, PredictionType
 
 Box = tuple[int, int, int, int]
 """Cells of a latent: left, top, right, bottom, the last two not included."""
 
 
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What `SDModel.predict` does: x (B, C, h, w), t (B,), context (B, tokens, C) -> eps (B, 4, h, w)."""
+Predict = Callable[[Tensor, Level, Conditioning], Tensor]
+"""What `SDModel.predict` does."""
 
 
 class DeepCache(Protocol):
@@ -47,6 +49,22 @@ class Window(Protocol):
         """Gives back what it holds beside the model."""
 
 
+class Inputs(Protocol):
+    """What a network reads beside x. `networks.inputs` has them."""
+
+    @property
+    def name(self) -> str:
+        """The word for it: "plain" or "inpaint"."""
+
+    @property
+    def channels(self) -> int:
+        """How many channels that is."""
+
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
+        """The channels (B, channels, h, w) for pixels (B, 3, H, W) in [-1, 1] with a hole (1, 1, H, W) in [0, 1], None
+        for no channels. `weight`, 0 to 1, says how far the hole is hidden."""
+
+
 class SDModel(Protocol):
     """What the engine needs of a model. `networks.model` has the real one, `tests/fakes.py` one with a known answer."""
 
@@ -55,8 +73,12 @@ class SDModel(Protocol):
         """The checkpoint's name, for the parameters text."""
 
     @property
-    def in_channels(self) -> int:
-        """Channels that the UNet reads: 4, or 9 for an inpainting checkpoint."""
+    def latent(self) -> Latent:
+        """What its latents are."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What its network reads beside x."""
 
     @property
     def device(self) -> torch.device:
@@ -71,14 +93,15 @@ class SDModel(Protocol):
         """What `predict` answers with."""
 
     @property
-    def nbytes(self) -> int:
-        """Bytes that its weights take."""
+    def part_bytes(self) -> Mapping[int, int]:
+        """Bytes that the weights of each part take. Models that share a part have its number too."""
 
-    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
-        """The texts of one prompt's schedule to contexts, shape (texts, 77 * chunks, channels)."""
+    def encode_prompts(self, texts: Sequence[str], how: TextOptions) -> list[Conditioning]:
+        """The texts of one prompt's schedule encoded."""
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, C) -> (B, 4, h, w)."""
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        """The network's answer; `prediction` says what it means. x (B, C, h, w), the channels of `inputs` among them,
+        cond of B rows -> (B, latent channels, h, w)."""
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """Whether `predict` makes a program first, for minutes, when it meets a latent of `size` (width, height)."""

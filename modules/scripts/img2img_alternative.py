@@ -60,7 +60,7 @@ def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, argu
     from modules.sampling.schedules import ScheduleRange, uniform
     from modules.sampling.solvers.inversion import find_noise, mixed
 
-    if model.in_channels == 9:
+    if model.inputs.channels:
         raise InvalidInput("The img2img alternative test wants an ordinary checkpoint, not one for inpainting.")
     levels = model.levels
     steps = arguments["steps"]

@@ -36,11 +36,11 @@ class Shelf:
         self.engine = Engine(settings, load_file=self._load)
         self.engine.models.cache = ModelCache(budget, lambda: free)
 
-    def _load(self, checkpoint: Any, vae: Any, settings: Settings, on_progress: Any, sibling: Any) -> FakeModel:
+    def _load(self, checkpoint: Any, vae: Any, settings: Settings, on_progress: Any) -> FakeModel:
         if checkpoint.name == "e":
             raise CheckpointError("e.safetensors is damaged.")
-        self.read.append(checkpoint.name + ("+" + vae.path.stem if vae else "") + (" shared" if sibling else ""))
-        return FakeModel(name=checkpoint.name, nbytes=SIZE)
+        self.read.append(checkpoint.name + ("+" + vae.path.stem if vae else "") )
+        return FakeModel(name=checkpoint.name, part_bytes={hash(checkpoint.name): SIZE})
 
     def use(self, names: str, vae: str = "None") -> list[str]:
         """What is read while the checkpoints are asked for one after the other."""
@@ -84,7 +84,7 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
 
 def test_it_says_when_something_was_let_go(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, 2 * SIZE)
-    models = {name: Loaded(FakeModel(nbytes=SIZE), file, None)
+    models = {name: Loaded(FakeModel(part_bytes={hash(name): SIZE}), file, None)
               for name in "abc" for file in [shelf.engine.catalog.find(name)]}
     warm = ModelCache(2 * SIZE, lambda: 0)
     assert not warm.swap(models["a"], None)
@@ -112,13 +112,13 @@ def test_a_checkpoint_that_fails_costs_nothing(tmp_path: Path) -> None:
     assert shelf.use("ba") == []
 
 
-def test_another_autoencoder_shares_the_rest(tmp_path: Path) -> None:
+def test_another_autoencoder_is_another_model(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, 2 * SIZE)
     shelf.use("ab")
-    assert shelf.use("b", vae="other") == ["b+other shared"]
-    assert shelf.use("a", vae="other") == ["a+other shared"]  # of a warm one, too
+    assert shelf.use("b", vae="other") == ["b+other"]
+    assert shelf.use("a", vae="other") == ["a+other"]  # of a warm one, too
     assert shelf.use("b", vae="other") == []
-    assert shelf.use("b") == ["b shared"]
+    assert shelf.use("b") == ["b"]
 
 
 def test_unloaded_is_gone(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from modules.request import Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.request.result import Result
+from modules.sampling.conditioning import TextOptions
 from modules.settings import Settings
 from modules.text import infotext
 
@@ -417,9 +418,9 @@ def test_a_patched_model_keeps_nothing_for_those_without(settings: Settings) -> 
 
     def context(prompt: str) -> Any:
         with hooks.patched(lambda options: model, request(prompt=prompt)) as models:
-            return models(Options()).encode_prompts(["a boat"], clip_skip=1, emphasis="None", comma_backtrack=20)
+            return models(Options()).encode_prompts(["a boat"], TextOptions(emphasis="None"))[0].tokens
 
-    plain = model.encode_prompts(["a boat"], clip_skip=1, emphasis="None", comma_backtrack=20)
+    plain = model.encode_prompts(["a boat"], TextOptions(emphasis="None"))[0].tokens
     loud, again = context("loud"), context("quiet")
     assert not np.allclose(plain, loud)
     np.testing.assert_array_equal(plain, again)

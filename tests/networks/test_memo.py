@@ -14,7 +14,7 @@ from torch import nn
 from modules.engine.engine import resolve
 from modules.generation import recipes
 from modules.networks.memo import Memo, fingerprint
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.request import Inpaint, Txt2Img
 from modules.request.job_context import NullJob
 
@@ -27,7 +27,7 @@ def request(seed: int) -> Txt2Img:
                            init_images=(picture,), mask=mask))
 
 
-def picture(model: StableDiffusion, wanted: Txt2Img) -> Image.Image:
+def picture(model: DiffusionModel, wanted: Txt2Img) -> Image.Image:
     (made,) = recipes.generate(lambda _: model, wanted, NullJob()).pictures
     return made.image
 

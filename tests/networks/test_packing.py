@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.networks.packing import PackedConv2d, PackedLinear, pack, packable, weight_bytes
 from modules.networks.unet import GatedLinear
 
@@ -154,7 +154,7 @@ def test_what_is_packed() -> None:
     assert not packable(nn.Linear(64, 512))
 
 
-def test_whole_network(sd_model: StableDiffusion, plain_model: StableDiffusion) -> None:
+def test_whole_network(sd_model: DiffusionModel, plain_model: DiffusionModel) -> None:
     """A UNet with every convolution packed predicts the same noise, takes as much memory and is saved the same."""
     ours, theirs = sd_model.unet, plain_model.unet
     torch.manual_seed(1)

@@ -8,26 +8,28 @@ from typing import Any
 
 import pytest
 import torch
+from networks.loading import level, said
 from torch import Tensor
 
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.networks.packing import PackedConv2d
 from modules.networks.window import Memory, UNetWindow, deepest_cell
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.sampling.types import Predict
 
 SIZE = (32, 24)  # width, height
 
 
-def inputs(model: StableDiffusion, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(model: DiffusionModel, seed: int = 0) -> tuple[Tensor, Level, Conditioning]:
     draw = torch.Generator().manual_seed(seed)
-    context = model.encode_prompts(["a red apple", ""], clip_skip=1, emphasis="Original", comma_backtrack=20)
-    return torch.randn(2, 4, SIZE[1], SIZE[0], generator=draw), torch.tensor([500, 500]), context
+    return torch.randn(2, 4, SIZE[1], SIZE[0], generator=draw), level(500), said(model, "a red apple", "")
 
 
-Asked = tuple[Tensor, Tensor, Tensor]
+Asked = tuple[Tensor, Level, Conditioning]
 
 
-def whole(model: StableDiffusion, window: UNetWindow, asked: Asked) -> tuple[Tensor, Memory]:
+def whole(model: DiffusionModel, window: UNetWindow, asked: Asked) -> tuple[Tensor, Memory]:
     """(eps of a pass over the whole picture, its record)."""
     with window.recording() as memory:
         return model.predict(*asked), memory
@@ -45,15 +47,15 @@ def cut(x: Tensor, box: tuple[int, int, int, int]) -> Tensor:
 
 
 @pytest.fixture(params=["plain_model", "sd_model"])
-def model(request: pytest.FixtureRequest) -> StableDiffusion:
-    model: StableDiffusion = request.getfixturevalue(request.param)
+def model(request: pytest.FixtureRequest) -> DiffusionModel:
+    model: DiffusionModel = request.getfixturevalue(request.param)
     packed = any(isinstance(layer, PackedConv2d) for layer in model.unet.modules())
     assert packed == (request.param == "sd_model")
     return model
 
 
 @pytest.mark.parametrize("box", [(8, 8, 16, 16), (0, 0, 8, 24), (24, 16, 32, 24), (0, 0, 32, 24), (10, 3, 17, 9)])
-def test_the_window_gives_what_the_whole_gives(model: StableDiffusion, box: tuple[int, int, int, int]) -> None:
+def test_the_window_gives_what_the_whole_gives(model: DiffusionModel, box: tuple[int, int, int, int]) -> None:
     x, t, context = inputs(model)
     dense = model.predict(x, t, context)
     window = UNetWindow(model.unet, box, SIZE)
@@ -65,7 +67,7 @@ def test_the_window_gives_what_the_whole_gives(model: StableDiffusion, box: tupl
     torch.testing.assert_close(model.predict(x, t, context), dense, rtol=1e-4, atol=2e-5)
 
 
-def test_the_box_grows_to_whole_cells_of_the_deepest_level(sd_model: StableDiffusion) -> None:
+def test_the_box_grows_to_whole_cells_of_the_deepest_level(sd_model: DiffusionModel) -> None:
     deepest = deepest_cell(sd_model.unet)
     left, top, right, bottom = UNetWindow(sd_model.unet, (deepest + 1, 1, deepest + 2, 3), SIZE).box
     assert (left, top, right, bottom) == (deepest, 0, 2 * deepest, deepest)
@@ -75,7 +77,7 @@ def test_the_box_grows_to_whole_cells_of_the_deepest_level(sd_model: StableDiffu
     sd_model.set_tiling(False)
 
 
-def test_the_rest_lies_between_two_memories(sd_model: StableDiffusion) -> None:
+def test_the_rest_lies_between_two_memories(sd_model: DiffusionModel) -> None:
     """With the answer to another x before it, half of the way is the mean of what both left; all of it the second."""
     x, t, context = inputs(sd_model)
     other, _, _ = inputs(sd_model, seed=1)
@@ -91,7 +93,7 @@ def test_the_rest_lies_between_two_memories(sd_model: StableDiffusion) -> None:
     assert (stale - cut(dense, window.box)).abs().max() > 1e-3, "the rest of the picture counts"
 
 
-def test_deep_features_are_used_again(model: StableDiffusion) -> None:
+def test_deep_features_are_used_again(model: DiffusionModel) -> None:
     """Those of the same x give the same answer without the deep levels; those of another x another answer."""
     (x, t, context), (other, _, _) = inputs(model), inputs(model, seed=1)
     window, cache = UNetWindow(model.unet, (8, 8, 16, 16), SIZE), model.deep_cache()
@@ -111,11 +113,11 @@ def test_deep_features_are_used_again(model: StableDiffusion) -> None:
     assert (stale - cut(dense, window.box)).abs().max() > 1e-3
 
 
-def test_a_failure_leaves_the_network_as_it_was(sd_model: StableDiffusion) -> None:
+def test_a_failure_leaves_the_network_as_it_was(sd_model: DiffusionModel) -> None:
     x, t, context = inputs(sd_model)
     window = UNetWindow(sd_model.unet, (8, 8, 16, 16), SIZE)
     with pytest.raises(RuntimeError):
-        whole(sd_model, window, (x, t, context[:, :, :3]))
+        whole(sd_model, window, (x, t, Conditioning(context.tokens[:, :, :3])))
     assert not any("forward" in vars(layer) for layer in sd_model.unet.modules())
 
 
@@ -141,7 +143,7 @@ PATCHES = [("attn1.to_k", negative), ("attn1.to_v", negative), ("attn2.to_v", ne
 
 @pytest.mark.parametrize("box", [(8, 8, 16, 16), (0, 0, 8, 24), (24, 16, 32, 24)], ids=str)
 @pytest.mark.parametrize(("layer", "patch"), PATCHES)
-def test_a_patched_layer_computes_as_in_the_whole(sd_model: StableDiffusion, layer: str, patch: Callable[..., Tensor],
+def test_a_patched_layer_computes_as_in_the_whole(sd_model: DiffusionModel, layer: str, patch: Callable[..., Tensor],
                                                   box: tuple[int, int, int, int]) -> None:
     """What somebody has set as a layer's `forward` is called in the window too, and is there afterwards."""
     asked = inputs(sd_model)

@@ -91,7 +91,7 @@ def error_in_time(name: str, steps: int) -> float:
 
     if name == "UniPC":
         start, end = float(alphas[999]), float(alphas[0])
-        x = unipc.sample_unipc(predict, X, t, levels=levels, from_noise=True, on_step=nothing, spacing="logSNR")
+        x = unipc.sample_unipc(predict, X, t, model_levels=levels, from_noise=True, on_step=nothing, spacing="logSNR")
     elif name == "PLMS":
         x = plms.sample_plms(predict, X, walk, on_step=nothing)
     elif name == "DDIM CFG++":

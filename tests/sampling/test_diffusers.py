@@ -13,6 +13,7 @@ import torch
 from sampling.analytic import Watched, denoise, nothing, unguided
 from torch import Tensor
 
+from modules.sampling.conditioning import Conditioning
 from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.levels import EPSILON, Level, Prediction
 from modules.sampling.schedules import ScheduleRange, karras, timesteps
@@ -28,7 +29,7 @@ ALPHAS = LEVELS.alphas_cumprod
 
 
 def eps(x: Tensor, t: Tensor) -> Tensor:
-    return Watched().predict(x, t, torch.zeros(len(x), 77, 8))
+    return Watched().predict(x, Level(float(t[0]), 0.5, 0.5), Conditioning(torch.zeros(len(x), 77, 8)))
 
 
 def predict(x: Tensor, level: Level) -> Prediction:

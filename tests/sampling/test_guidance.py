@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from modules.generation import conditioning
 from modules.request.options import Options
+from modules.sampling.conditioning import Conditioning, join, stack
 from modules.sampling.guidance import (
     Guidance,
     GuidedDenoiser,
     Refiner,
-    ScheduledContext,
+    ScheduledConditioning,
     SigmaDenoiser,
     rescaled,
-    stack,
 )
 from modules.sampling.levels import Level, stable_diffusion
 from modules.sampling.solvers.lcm import LcmDenoiser, LcmLevels
@@ -31,11 +31,14 @@ LEVEL = stable_diffusion().at_t(T)
 
 @dataclass
 class Echo(Watched):
-    """Answers with the first value of each row's context, so that combinations can be read off."""
+    """Answers with the first value of each row's tokens, so that combinations can be read off."""
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        super().predict(x, t, context)
-        return context[:, 0, 0].view(-1, 1, 1, 1).expand(len(x), 4, *x.shape[2:]).clone()
+    vectors: list[Tensor] = field(default_factory=list)
+
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        super().predict(x, level, cond)
+        self.vectors.append(cond.vector)
+        return cond.tokens[:, 0, 0].view(-1, 1, 1, 1).expand(len(x), 4, *x.shape[2:]).clone()
 
 
 def guided(guidance: Guidance, images: int = 1, calls: int = 1) -> tuple[list[float], Echo]:
@@ -97,17 +100,33 @@ def test_unequal_lengths_are_asked_one_after_the_other() -> None:
 def test_stack_repeats_the_last_vector_of_the_shorter() -> None:
     short = torch.tensor([[1.0], [2.0]])
     long = torch.tensor([[5.0], [6.0], [7.0], [8.0]])
-    assert stack([short, long]).squeeze(-1).tolist() == [[1, 2, 2, 2], [5, 6, 7, 8]]
+    stacked = stack([Conditioning(short), Conditioning(long)])
+    assert stacked.tokens.squeeze(-1).tolist() == [[1, 2, 2, 2], [5, 6, 7, 8]]
+    assert stacked.vector is None
+
+
+def test_pooled_vectors_go_along() -> None:
+    """Stacked, joined and split into rows, each row keeps its own."""
+    parts = [Conditioning(torch.zeros(77, 3), torch.full((5,), float(k))) for k in range(3)]
+    both = join(stack(parts[:2]), stack(parts[2:]))
+    assert both.vector is not None
+    assert both.vector[:, 0].tolist() == [0, 1, 2]
+    assert [float(row.vector[0]) for row in both.rows() if row.vector is not None] == [0, 1, 2]
+    model = Echo(pooled=True)
+    said = [Conditioning(torch.zeros(77, 8), torch.full((8,), float(k))) for k in (1, 2)]
+    guidance = Guidance(((((always(said[0]), 1.0),)),), always(said[1]), 3.0)
+    GuidedDenoiser(model, guidance)(torch.zeros(1, 4, 2, 2), LEVEL)
+    assert model.vectors[-1][:, 0].tolist() == [1, 2]
 
 
 def test_a_schedules_entry_holds_up_to_its_last_call() -> None:
     """`call <= last`: an entry that ends at 4 holds for calls 0 to 4, five of them."""
-    scheduled = ScheduledContext(((4, context(1.0)), (8, context(2.0))))
-    assert [float(scheduled.at(call)[0, 0]) for call in range(10)] == [1] * 5 + [2] * 5
+    scheduled = ScheduledConditioning(((4, context(1.0)), (8, context(2.0))))
+    assert [float(scheduled.at(call).tokens[0, 0]) for call in range(10)] == [1] * 5 + [2] * 5
 
 
 def test_the_schedule_goes_by_calls_for_prompt_and_negative() -> None:
-    changing = ScheduledContext(((1, context(3.0)), (9, context(5.0))))
+    changing = ScheduledConditioning(((1, context(3.0)), (9, context(5.0))))
     assert guided(Guidance((((changing, 1.0),),), always(context(1.0)), 2.0), calls=2)[0] == [5.0]
     assert guided(Guidance((((changing, 1.0),),), always(context(1.0)), 2.0), calls=3)[0] == [9.0]
     assert guided(Guidance((((always(context(1.0)), 1.0),),), changing, 2.0), calls=3)[0] == [-3.0]
@@ -155,7 +174,7 @@ def encoded(prompt: str, negative: str = "", *, calls: int = 8, images: int = 1,
 
 
 def said(text: str) -> Tensor:
-    return Watched().encode_prompts([text])[0]
+    return Watched().encode_prompts([text])[0].tokens
 
 
 def test_and_with_weights_from_words() -> None:
@@ -166,28 +185,28 @@ def test_and_with_weights_from_words() -> None:
 def test_every_image_of_the_batch_is_told_the_same() -> None:
     guidance = encoded("a cat", images=3)
     assert len(guidance.prompts) == 3
-    assert all(torch.equal(parts[0][0].at(0), said("a cat")) for parts in guidance.prompts)
+    assert all(torch.equal(parts[0][0].at(0).tokens, said("a cat")) for parts in guidance.prompts)
 
 
 def test_editing_switches_after_the_call_it_names() -> None:
     """[cat:dog:0.5] of 8 calls ends cat at 4: calls 0 to 4 say cat."""
     (((scheduled, _),),) = encoded("a [cat:dog:0.5]").prompts
-    words = [torch.equal(scheduled.at(call), said("a cat")) for call in range(8)]
+    words = [torch.equal(scheduled.at(call).tokens, said("a cat")) for call in range(8)]
     assert words == [True] * 5 + [False] * 3
-    assert torch.equal(scheduled.at(7), said("a dog"))
+    assert torch.equal(scheduled.at(7).tokens, said("a dog"))
 
 
 def test_alternation_by_call() -> None:
     """[red|blue]: the first entry ends at step 1, so red holds for calls 0 and 1, then they take turns."""
     (((scheduled, _),),) = encoded("[red|blue]").prompts
-    words = ["red" if torch.equal(scheduled.at(call), said("red")) else "blue" for call in range(6)]
+    words = ["red" if torch.equal(scheduled.at(call).tokens, said("red")) else "blue" for call in range(6)]
     assert words == ["red", "red", "blue", "red", "blue", "red"]
 
 
 def test_the_negative_prompt_is_scheduled_but_not_split() -> None:
     guidance = encoded("a", "x AND [y:z:2]")
-    assert torch.equal(guidance.negative.at(2), said("x AND y"))
-    assert torch.equal(guidance.negative.at(3), said("x AND z"))
+    assert torch.equal(guidance.negative.at(2).tokens, said("x AND y"))
+    assert torch.equal(guidance.negative.at(3).tokens, said("x AND z"))
 
 
 def test_rescaling_is_diffusers() -> None:
@@ -214,9 +233,9 @@ def test_rescaled_guidance_has_the_prompts_contrast() -> None:
 class NoisyEcho(Watched):
     """Answers with one fixed noise picture times the first value of each row's context."""
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         noise = torch.randn(4, *x.shape[2:], generator=torch.Generator().manual_seed(1))
-        return context[:, 0, 0].view(-1, 1, 1, 1) * noise
+        return cond.tokens[:, 0, 0].view(-1, 1, 1, 1) * noise
 
 
 def test_one_of_so_many_steps_is_computed_whole() -> None:

@@ -14,6 +14,7 @@ from sampling.analytic import nothing, run
 from torch import Tensor
 
 from modules.sampling import registry
+from modules.sampling.conditioning import Conditioning
 from modules.sampling.levels import (
     EPSILON,
     FLOW,
@@ -113,7 +114,7 @@ def walk(sampler: Sampler, model: Kind, original: Tensor, paint: Tensor | None) 
     noise = random(7).float()
 
     def predict(x: Tensor, level: Level) -> Prediction:
-        out = model.predict(x, torch.full((1,), level.t), torch.zeros(1, 77, 8))
+        out = model.predict(x, level, Conditioning(torch.zeros(1, 77, 8)))
         return model.prediction.both(x, out, level)
 
     before = leave_alone if paint is None else noised_original(original, paint, lambda: noise)
@@ -178,6 +179,6 @@ def test_euler_over_a_flow_is_the_flows_own_euler() -> None:
     t = torch.linspace(999, 0, 8)
     sigmas = [*model.levels.t_to_sigma(t).tolist(), 0.0]
     for sigma, below in pairwise(sigmas):
-        x = x + (below - sigma) * model.predict(x, torch.tensor([1000 * sigma]), torch.zeros(1, 77, 8))
+        x = x + (below - sigma) * model.predict(x, model.levels.at_sigma(sigma), Conditioning(torch.zeros(1, 77, 8)))
     torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
     assert len(seen) == 8

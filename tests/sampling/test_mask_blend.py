@@ -9,6 +9,7 @@ import torch
 from sampling.analytic import Watched, run
 from torch import Tensor
 
+from modules.sampling.conditioning import Conditioning
 from modules.sampling.levels import Level
 from modules.sampling.mask import linear_blend
 from modules.sampling.sample import InitLatent
@@ -41,7 +42,7 @@ def blocks(count: int) -> list[Tensor]:
 def ddim_step(model: Watched, x: Tensor, t: int, below: int, blended: Tensor) -> Tensor:
     """DDIM without eta, equation 12: from t to `below`, the network shown `blended`."""
     a, b = model.levels.alphas_cumprod[t], model.levels.alphas_cumprod[below]
-    eps = super(Watched, model).predict(blended, torch.tensor([float(t)]), torch.zeros(1, 77, 8))
+    eps = super(Watched, model).predict(blended, Level(t, 0.5, 0.5), Conditioning(torch.zeros(1, 77, 8)))
     return b**0.5 * (x - (1 - a) ** 0.5 * eps) / a**0.5 + (1 - b) ** 0.5 * eps
 
 

@@ -53,5 +53,5 @@ def test_ours_ask_for_nothing_unknown_but_their_own_settings() -> None:
     own = {"DPM++ 2M SDE": {"heun"}, "DPM adaptive": {"atol", "rtol"}}
     for one in SAMPLERS:
         unknown = one.wants - (TIMESTEP_ARGUMENTS if one.timesteps else SIGMA_ARGUMENTS)
-        levels = {"denoise", "denoise_both", "x", "sigmas", "steps", "grid"}
+        levels = {"denoise", "predict", "predict_both", "x", "sigmas", "steps", "grid"}
         assert (one.name, unknown - levels) == (one.name, own.get(one.name, set()))

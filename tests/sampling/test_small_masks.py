@@ -15,6 +15,8 @@ from modules.generation import recipes
 from modules.request import Inpaint
 from modules.request.job_context import NullJob
 from modules.request.options import Options
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.sampling.small_masks import AUTO, STRONG, TINY, Budget, keyframes, painted_box, work_share
 from modules.sampling.types import Box
 
@@ -39,9 +41,9 @@ def run(model: FakeModel, asked: Inpaint) -> tuple[np.ndarray, float]:
 class Watched(FakeModel):
     """Knows how many cells it was asked for, and which steps in the window were to compute the deep levels."""
 
-    def predict(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def predict(self, x: torch.Tensor, level: Level, cond: Conditioning) -> torch.Tensor:
         self.cells = [*getattr(self, "cells", []), x.shape[2] * x.shape[3]]
-        return super().predict(x, t, context)
+        return super().predict(x, level, cond)
 
     def deep_cache(self) -> FakeDeepCache:
         self.cache = super().deep_cache()

@@ -49,7 +49,7 @@ def test_an_inpainted_picture_says_how_it_was_masked() -> None:
     request = Inpaint(sampler="DPM++ 2M", init_images=(PICTURE,), mask=MASK, mask_invert=True, mask_blur_x=8,
                       mask_blur_y=8, only_masked=True, only_masked_padding=16, subseed_strength=0.5,
                       masked_content=MaskedContent.LATENT_NOISE, options=Options(randn_source="NV"))
-    assert text_of(request, nine_channels=True, vae_name="v.pt", vae_hash="ab", version="x").endswith(
+    assert text_of(request, inpainting=True, vae_name="v.pt", vae_hash="ab", version="x").endswith(
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.0, Seed: 1, Size: 512x512, "
         "Model hash: 0123456789, Model: m, VAE hash: ab, VAE: v.pt, Variation seed: 2, Variation seed strength: 0.5, "
         "Denoising strength: 0.75, Conditional mask weight: 1.0, RNG: NV, Mask mode: Inpaint not masked, Mask blur: 8, "

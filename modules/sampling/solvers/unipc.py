@@ -59,14 +59,14 @@ class Point:
     x0: Tensor
 
 
-def sample_unipc(predict: Predictor, x: Tensor, grid: Sequence[int], *, levels: Levels, from_noise: bool,
+def sample_unipc(predict: Predictor, x: Tensor, grid: Sequence[int], *, model_levels: Levels, from_noise: bool,
                  on_step: OnStep, variant: str = "bh1", order: int = 3, spacing: str = "time_uniform",
                  lower_order_final: bool = True) -> Tensor:
     """As many network calls as the timestep `grid` has entries, over UniPC's own times from its top to 1/1000.
 
     Raises InvalidInput when there are fewer steps than the order.
     """
-    continuous = ContinuousLevels(levels.alphas_cumprod)
+    continuous = ContinuousLevels(model_levels.alphas_cumprod)
     count = len(continuous.times)
     steps = len(grid)
     if steps < order:

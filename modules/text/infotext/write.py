@@ -40,11 +40,11 @@ class Sampler(Protocol):
 
 
 def write(request: Txt2Img, sampler: Sampler, *, seed: int, subseed: int, model_name: str, model_hash: str | None,
-          vae_name: str | None = None, vae_hash: str | None = None, nine_channels: bool = False,
+          vae_name: str | None = None, vae_hash: str | None = None, inpainting: bool = False,
           version: str = VERSION, extra: Mapping[str, Any] | None = None) -> str:
     """Return the text of one picture of a resolved `request`, made with `sampler`.
 
-    `model_hash` is the first 10 digits of the file's SHA-256. `nine_channels`: the checkpoint is an inpainting one.
+    `model_hash` is the first 10 digits of the file's SHA-256. `inpainting`: the checkpoint is an inpainting one.
     `extra` adds keys before the version, and replaces the values of keys that are there already.
     """
     options = request.options
@@ -66,7 +66,7 @@ def write(request: Txt2Img, sampler: Sampler, *, seed: int, subseed: int, model_
         "Variation seed strength": request.subseed_strength if varied else None,
         "Seed resize from": f"{request.seed_resize_from_w}x{request.seed_resize_from_h}" if resized else None,
         "Denoising strength": request.denoising_strength if isinstance(request, Img2Img) or request.enable_hr else None,
-        "Conditional mask weight": options.inpainting_mask_weight if nine_channels else None,
+        "Conditional mask weight": options.inpainting_mask_weight if inpainting else None,
         "Clip skip": options.CLIP_stop_at_last_layers if options.CLIP_stop_at_last_layers > 1 else None,
         "ENSD": _ensd(request, sampler),
         "RNG": options.randn_source if options.randn_source != "GPU" else None,
