@@ -13,10 +13,11 @@ from torch import Tensor
 from modules.errors import InvalidInput
 from modules.request.options import Options
 from modules.sampling import registry
+from modules.sampling.brownian import BrownianTree
 from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.levels import Level, Levels, Prediction
 from modules.sampling.mask import Blend, Mask, SoftBlend, linear_blend, masked_sigmas, masked_timesteps
-from modules.sampling.noise import BrownianTree, ImageNoise
+from modules.sampling.noise import ImageNoise
 from modules.sampling.schedules import AUTOMATIC, ScheduleRange, find_schedule, timesteps
 from modules.sampling.small_masks import WindowedDenoiser, windowed_denoiser
 from modules.sampling.solvers import ddim
