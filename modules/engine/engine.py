@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
@@ -92,9 +92,7 @@ class Engine:
         checkpoint, vae = self.files_of(options)
         if checkpoint is None:
             raise NotFound(f"There is no checkpoint yet: put one into {self.settings.checkpoint_dirs[0]}.")
-        model = self.models.load(checkpoint, vae, job)
-        model.set_tiling(options.tiling)
-        return model
+        return self.models.load(checkpoint, vae, job)
 
     # carrying out requests
 
@@ -152,8 +150,9 @@ class Engine:
                 hooks.saved(image, request)
             made.extend(kept)
 
-        outcome = recipes.generate(lambda options: self.load(options, job), request, job, keep, first_noise,
-                                   self.upscalers, self.samplers, hooks, restore)
+        with _tiling(lambda options: self.load(options, job)) as models:
+            outcome = recipes.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
+                                       restore)
         return Result(tuple(made), request, (*notes, *outcome.warnings), outcome.interrupted, outcome.work)
 
     def _restoring(self, request: Txt2Img) -> tuple[Txt2Img, Restore | None, tuple[str, ...]]:
@@ -222,6 +221,26 @@ class Engine:
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
         return file_keys(checkpoint, vae, self.catalog)
+
+
+@contextlib.contextmanager
+def _tiling(models: Callable[[Options], SDModel]) -> Iterator[Callable[[Options], SDModel]]:
+    """`models`, where the model asked for last tiles if its options say so, until another is asked for or the end."""
+    with contextlib.ExitStack() as tiled:
+        current: SDModel | None = None
+
+        def load(options: Options) -> SDModel:
+            nonlocal current
+            model = models(options)
+            wanted = model if options.tiling else None
+            if wanted is not current:
+                tiled.close()
+                current = wanted
+                if wanted is not None:
+                    tiled.enter_context(wanted.tiled())
+            return model
+
+        yield load
 
 
 def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2Img:

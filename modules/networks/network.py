@@ -9,6 +9,7 @@ from modules.networks.compiled import CompiledUNet
 from modules.networks.deepcache import UNetDeepCache
 from modules.networks.families.family import Ask
 from modules.networks.forwards import is_patched
+from modules.networks.tiling import wraps
 from modules.networks.window import UNetWindow
 from modules.sampling.conditioning import Conditioning
 from modules.sampling.levels import Level
@@ -50,14 +51,10 @@ class Network:
         divide `size`.
         """
         cell = 2 ** (self._levels - 1)
-        if not self._levels or size[0] % cell or size[1] % cell or self._wraps():
+        if not self._levels or size[0] % cell or size[1] % cell or wraps(self.unet):
             return None
         return UNetWindow(self.unet, box, size)
 
     def deep_cache(self) -> UNetDeepCache | None:
         """The deep features for the steps of one run; None for a UNet of one level."""
         return UNetDeepCache(self.unet, self) if self._levels > 1 else None
-
-    def _wraps(self) -> bool:
-        """True if a convolution pads with something else than zeros."""
-        return any(getattr(layer, "padding_mode", "zeros") != "zeros" for layer in self.unet.modules())

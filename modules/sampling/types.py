@@ -121,8 +121,8 @@ class SDModel(Protocol):
     def clear_caches(self) -> None:
         """Lets go of contexts and latents that it keeps for the next request, because it changes."""
 
-    def set_tiling(self, on: bool) -> None:
-        """Makes the networks treat opposite edges as neighbours, so that pictures tile, or stops it."""
+    def tiled(self) -> AbstractContextManager[None]:
+        """While this lasts opposite edges of a picture are neighbours, so that pictures can be laid side by side."""
 
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]."""

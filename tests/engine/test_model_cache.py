@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from modules.base import free_memory
 from modules.engine.engine import Engine
 from modules.engine.model_cache import Loaded, ModelCache
 from modules.errors import CheckpointError
+from modules.request import Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.settings import Settings
@@ -129,12 +132,32 @@ def test_unloaded_is_gone(tmp_path: Path) -> None:
     assert shelf.use("ab") == ["a", "b"]
 
 
-def test_tiling_is_as_requested_even_when_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_tiles_if_it_is_asked_to_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model tiles while it is in use: a second pass by another checkpoint, and back for the next picture."""
     shelf, told = Shelf(tmp_path, 2 * SIZE), []
-    monkeypatch.setattr(FakeModel, "set_tiling", lambda self, on: told.append((self.name, on)))
-    shelf.use("ab")
-    shelf.engine.load(Options(sd_model_checkpoint="a", sd_vae="None", tiling=True), NullJob())
-    assert told[-1] == ("a", True)
+
+    @contextlib.contextmanager
+    def tiled(model: FakeModel) -> Iterator[None]:
+        told.append("+" + model.name)
+        try:
+            yield
+        finally:
+            told.append("-" + model.name)
+
+    monkeypatch.setattr(FakeModel, "tiled", tiled)
+    plain = Txt2Img(prompt="a hill", width=16, height=16, steps=2, options=Options(sd_model_checkpoint="a"))
+    shelf.engine.generate(plain, NullJob())
+    assert told == []
+    tiling = dataclasses.replace(plain, options=dataclasses.replace(plain.options, tiling=True))
+    shelf.engine.generate(tiling, NullJob())
+    assert told == ["+a", "-a"]
+    twice = dataclasses.replace(tiling, enable_hr=True, hr_scale=1, hr_checkpoint="b", n_iter=2)
+    shelf.engine.generate(twice, NullJob())
+    assert told[2:] == ["+a", "-a", "+b", "-b"] * 2
+    broken = dataclasses.replace(tiling, enable_hr=True, hr_scale=1, hr_checkpoint="e")
+    with pytest.raises(CheckpointError):
+        shelf.engine.generate(broken, NullJob())
+    assert told[-2:] == ["+a", "-a"]
 
 
 def test_real_networks_with_another_autoencoder(tmp_path: Path) -> None:

@@ -55,12 +55,13 @@ def test_what_changes_the_answer_is_asked_again(tiny: Path) -> None:
     encodes, words = count_calls(model.vae.get_submodule("encoder")), count_calls(model.text.clip)
     picture(model, request(1))
     seen, read = len(encodes), len(words)
-    model.set_tiling(True)
-    tiled = picture(model, request(1))
+    with model.tiled():
+        tiled = picture(model, request(1))
     assert len(encodes) > seen
     fresh = load(tiny)
-    fresh.set_tiling(True)
-    assert np.array_equal(tiled, picture(fresh, request(1)))
+    with fresh.tiled():
+        assert np.array_equal(tiled, picture(fresh, request(1)))
+    assert not np.array_equal(tiled, picture(fresh, request(1)))
     skipped = dataclasses.replace(request(1).options, CLIP_stop_at_last_layers=2)
     picture(model, dataclasses.replace(request(1), options=skipped))
     assert len(words) > read

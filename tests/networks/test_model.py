@@ -122,13 +122,16 @@ class Overflowing(torch.nn.Module):
         return (image if latent.dtype == torch.float32 else image * float("nan"),)
 
 
-def test_an_autoencoder_that_overflows_goes_on_in_float32(sd_model: DiffusionModel) -> None:
+def test_an_autoencoder_that_overflows_goes_on_in_float32(sd_model: DiffusionModel,
+                                                          caplog: pytest.LogCaptureFixture) -> None:
     vae = Overflowing()
     model = with_vae(sd_model, vae, torch.bfloat16)
     latent = random(2, 4, 2, 2)
     expected = F.interpolate(latent[:, :3], scale_factor=8) / 0.18215
-    torch.testing.assert_close(model.decode_latent(latent), expected)
-    assert vae.weight.dtype == torch.float32
+    for _ in range(2):
+        torch.testing.assert_close(model.decode_latent(latent), expected)
+    assert vae.weight.dtype == model.autoencoder.dtype == torch.float32
+    assert caplog.messages == ["The autoencoder overflowed in torch.bfloat16 and computes in float32 from now on."]
 
 
 def test_a_latent_of_nan_is_not_the_autoencoders_fault(sd_model: DiffusionModel) -> None:
@@ -220,3 +223,21 @@ def scheduled(model: DiffusionModel, text: str, steps: int) -> list[tuple[int, C
     entries = schedule(text, steps)
     encoded = model.encode_prompts([part for _, part in entries], TextOptions())
     return [(end, one) for (end, _), one in zip(entries, encoded, strict=True)]
+
+
+def test_tiling_puts_back_what_was_there(sd_model: DiffusionModel) -> None:
+    """Also where an extension has set one convolution's padding itself."""
+    convolution: Any = sd_model.unet.get_submodule("conv_in")
+    x, t, words = random(1, 4, 16, 16), level(10.0), context(sd_model)
+    plain = sd_model.predict(x, t, words)
+    with sd_model.tiled():
+        wrapped = sd_model.predict(x, t, words)
+        moved = sd_model.predict(x.roll((8, 8), (2, 3)), t, words)
+        torch.testing.assert_close(moved, wrapped.roll((8, 8), (2, 3)), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(wrapped, plain, atol=1e-3)
+    assert torch.equal(sd_model.predict(x, t, words), plain)
+    convolution.padding_mode = "circular"
+    with sd_model.tiled():
+        pass
+    assert convolution.padding_mode == "circular"
+    convolution.padding_mode = "zeros"

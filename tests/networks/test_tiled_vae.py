@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,8 @@ def _small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture(params=["zeros", "circular"])
 def model(request: pytest.FixtureRequest, sd_model: DiffusionModel) -> Iterator[DiffusionModel]:
-    sd_model.set_tiling(request.param == "circular")
-    yield sd_model
-    sd_model.set_tiling(False)
+    with sd_model.tiled() if request.param == "circular" else nullcontext():
+        yield sd_model
 
 
 def smooth(height: int, width: int) -> Tensor:
@@ -72,7 +72,7 @@ def test_strips_are_let_go(sd_model: DiffusionModel) -> None:
 def test_strips_when_memory_is_short(sd_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, choice: str, free: int,
                                      in_strips: bool) -> None:
     model = with_vae(sd_model, sd_model.vae, sd_model.dtype, choice)
-    monkeypatch.setattr("modules.networks.model.free_memory", lambda device: free)
+    monkeypatch.setattr("modules.networks.vae.free_memory", lambda device: free)
     called = []
     for name in ("encode", "decode"):
         monkeypatch.setattr(tiled_vae, name, lambda vae, x, name=name: called.append(name) or x)

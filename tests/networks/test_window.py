@@ -72,9 +72,9 @@ def test_the_box_grows_to_whole_cells_of_the_deepest_level(sd_model: DiffusionMo
     left, top, right, bottom = UNetWindow(sd_model.unet, (deepest + 1, 1, deepest + 2, 3), SIZE).box
     assert (left, top, right, bottom) == (deepest, 0, 2 * deepest, deepest)
     assert sd_model.window((0, 0, 4, 4), (SIZE[0] + 1, SIZE[1])) is None
-    sd_model.set_tiling(True)
-    assert sd_model.window((0, 0, 4, 4), SIZE) is None
-    sd_model.set_tiling(False)
+    with sd_model.tiled():
+        assert sd_model.window((0, 0, 4, 4), SIZE) is None
+    assert sd_model.window((0, 0, 4, 4), SIZE) is not None
 
 
 def test_the_rest_lies_between_two_memories(sd_model: DiffusionModel) -> None:

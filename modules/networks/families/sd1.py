@@ -10,13 +10,13 @@ from torch import nn
 
 from modules.errors import CheckpointError
 from modules.networks import ldm_keys
-from modules.networks.autoencoder import build_vae
 from modules.networks.families.family import Family, Part, some_name
 from modules.networks.inputs import INPAINT, PLAIN
 from modules.networks.shapes import Header, UNetShape, VaeShape, clip_shape, unet_shape, vae_shape
 from modules.networks.text.clip import TextEncoder, build_clip
 from modules.networks.text.clip_tokenizer import load_tokenizer
 from modules.networks.unet import ask_unet, build_unet
+from modules.networks.vae import build_vae
 from modules.sampling.latent import Latent
 from modules.sampling.levels import EPSILON, stable_diffusion
 from modules.sampling.types import Inputs
