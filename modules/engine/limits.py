@@ -8,7 +8,7 @@ from modules.settings import Settings
 
 
 def check_limits(request: Txt2Img, settings: Settings) -> None:
-    """Raises InvalidInput naming WebUI's field when `request` asks for more than `settings` allow."""
+    """Raise InvalidInput, with WebUI's field, if `request` exceeds a limit of `settings`."""
     _at_most(request.width, settings.max_size, "width", "--max-size")
     _at_most(request.height, settings.max_size, "height", "--max-size")
     _at_most(request.steps, settings.max_steps, "steps", "--max-steps")
@@ -28,12 +28,12 @@ def check_limits(request: Txt2Img, settings: Settings) -> None:
 
 
 def check_count(init_images: int, settings: Settings) -> None:
-    """Raises InvalidInput for more pictures to start from than `settings` allow."""
+    """Raise InvalidInput for more init images than `settings` allow."""
     _at_most(init_images, settings.max_batch, "init_images", "--max-batch")
 
 
 def _check_hires(request: Txt2Img, settings: Settings) -> None:
-    """The second pass has limits too: its steps, and the size that it works at."""
+    """Check the limits for the second pass: its steps and its size."""
     _at_most(request.hr_second_pass_steps, settings.max_steps, "hr_second_pass_steps", "--max-steps")
     _at_most(request.hr_resize_x, settings.max_size, "hr_resize_x", "--max-size")
     _at_most(request.hr_resize_y, settings.max_size, "hr_resize_y", "--max-size")

@@ -14,16 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 BREAK = ("BREAK", -1.0)
-"""The part that ends a chunk, in what `parse_attention` returns."""
+"""The part with which `parse_attention` marks the end of a chunk."""
 
 ROUND = 1.1
 SQUARE = 1 / 1.1
-MAX_DEPTH = 64  # weights of brackets deeper than this are left out (1.1 ** 64 is 445 already)
+MAX_DEPTH = 64  # weights of deeper brackets are ignored (1.1 ** 64 is already 445)
 
 _ATTENTION = re.compile(
     r"""
     \\[()\[\]\\]                        # an escaped bracket or backslash
-    | \\                                # a backslash alone means nothing
+    | \\                                # a backslash without a bracket has no effect
     | : \s* (?P<weight> [+-]? [.\d]+ ) \s* \)
     | [()\[\]:]
     | [^\\()\[\]:]+
@@ -34,14 +34,14 @@ _BREAK = re.compile(r"\bBREAK\b")
 
 
 def parse_attention(text: str) -> list[tuple[str, float]]:
-    r"""Text runs and their weights: `(x)` 1.1, `[x]` 1/1.1, `(x:1.2)` 1.2, nested ones multiplied, `\(` a bracket.
+    r"""Split a prompt into parts with weights: `(x)` 1.1, `[x]` 1/1.1, `(x:1.2)` 1.2. Nested weights are multiplied.
 
-    Brackets that are never closed hold to the end; closing ones without an opening one are text. `BREAK` gives the
-    part `BREAK`. Neighbours of equal weight are one part. An empty text is one empty part.
+    `\(` is a literal bracket. A bracket that is never closed extends to the end; a closing one without an opening one is
+    text. `BREAK` gives the part `BREAK`. Adjacent parts of equal weight are joined. An empty text gives one empty part.
     (WebUI: `prompt_parser.parse_prompt_attention`.)
     """
     runs: list[tuple[str, float]] = []
-    spans: list[_Span] = []  # in the order of their closing
+    spans: list[_Span] = []  # in the order in which they are closed
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for match in _ATTENTION.finditer(text):
         token, weight = match[0], _number(match["weight"])
@@ -49,7 +49,7 @@ def parse_attention(text: str) -> list[tuple[str, float]]:
             opened[token].append(len(runs))
         elif weight is not None and opened["("]:
             spans.append(_Span(opened["("].pop(), len(runs), weight))
-        elif match["weight"] and opened["("]:  # (x:1.2.3) and (x:.): a bracket whose weight is no number
+        elif match["weight"] and opened["("]:  # (x:1.2.3) and (x:.): the weight is not a number
             runs.append((token[:-1], 1.0))
             spans.append(_Span(opened["("].pop(), len(runs), ROUND))
         elif token == ")" and opened["("]:
@@ -67,7 +67,7 @@ def parse_attention(text: str) -> list[tuple[str, float]]:
 
 @dataclass(frozen=True)
 class _Span:
-    """A closed pair of brackets: it multiplies the runs from `start` up to, not including, `end`."""
+    """A closed pair of brackets. It multiplies the weights of the runs from `start` to `end` (exclusive)."""
 
     start: int
     end: int
@@ -91,7 +91,8 @@ def _split_breaks(text: str) -> Iterator[tuple[str, float]]:
 
 
 def _weighted(runs: Sequence[tuple[str, float]], spans: Sequence[_Span]) -> Iterator[tuple[str, float]]:
-    """Multiplies each run by the spans over it, first closed first, so that equal nestings round equally."""
+    """Multiply the weight of each run by those of the spans around it, in the order of their closing, so that equal
+    nestings are rounded equally."""
     starting, ending = defaultdict(list), defaultdict(list)
     for index, span in enumerate(spans):
         if span.start < span.end:
@@ -118,7 +119,7 @@ def _merged(runs: Iterator[tuple[str, float]]) -> list[tuple[str, float]]:
     return [("".join(pieces), weight) for pieces, weight in zip(texts, weights, strict=True)]
 
 
-# --- what comes before the weights ---------------------------------------------------------------------------------
+# --- comments, tags and AND ---------------------------------------------------------------------------------
 
 _COMMENT_LINE = re.compile(r"(?:^|\n)#[^\n]*(?:\n|$)")
 _COMMENT_END = re.compile(r"#[^\n]*(?:\n|$)")
@@ -128,19 +129,19 @@ _AND_WEIGHT = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
 
 
 def strip_comments(text: str) -> str:
-    """Without `# ...` to the end of the line; the line break stays (WebUI: `processing_scripts/comments.py`)."""
+    """Remove `# ...` up to the end of the line; the line break stays (WebUI: `processing_scripts/comments.py`)."""
     return _COMMENT_END.sub("\n", _COMMENT_LINE.sub("\n", text))
 
 
 def extra_networks(text: str) -> tuple[str, list[str]]:
-    """The text without its `<lora:name:1>` tags, known or not, and the tags (WebUI: `extra_networks.parse_prompt`)."""
-    end = text.rfind(">") + 1  # the pattern looks far ahead for a ">", so it must not look where there is none
+    """Return the text without tags such as `<lora:name:1>`, and the tags (WebUI: `extra_networks.parse_prompt`)."""
+    end = text.rfind(">") + 1  # the pattern scans ahead for a ">": without one it would take quadratic time
     tags = [match[0] for match in _TAG.finditer(text, 0, end)]
     return _TAG.sub("", text[:end]) + text[end:], tags
 
 
 def split_and(text: str) -> list[tuple[str, float]]:
-    """The prompts between `AND`s and their weights, `a dog :1.2 AND a cat`; a single prompt can have one as well.
+    """The prompts between `AND`s with their weights: `a dog :1.2 AND a cat`. A single prompt may have a weight, too.
 
     (WebUI: `prompt_parser.get_multicond_prompt_list`.)
     """

@@ -16,19 +16,17 @@ _CLOSING = {")": "(", "]": "["}
 
 
 def schedule(text: str, steps: int, *, hires_steps: int | None = None, old: bool = False) -> list[tuple[int, str]]:
-    """What the prompt says when: (last step, text) in rising order, the last one for `steps`. Steps count from 1.
+    """The texts of a prompt over the steps: (last step, text) in ascending order. Steps count from 1.
 
-    `[a:b:0.5]` becomes b after half of the steps, `[a:b:3]` after step 3; `[b:3]` adds, `[a::3]` takes away; `[a|b]`
-    alternates at each step; they nest. A bracket that is none of these is text. A "|" or a backslash that has no
-    meaning where it stands makes the whole prompt literal. (WebUI: `get_learned_conditioning_prompt_schedules`, a lark
-    grammar; this is a parser by hand for the same language.)
+    `[a:b:0.5]` changes from a to b after half of the steps, `[a:b:3]` after step 3. `[b:3]` adds b, `[a::3]` removes a.
+    `[a|b]` alternates at each step. They may be nested. Any other bracket is text. A "|" or a backslash without a
+    meaning at its place makes the whole prompt literal. (WebUI: `get_learned_conditioning_prompt_schedules`, a lark
+    grammar; this is a hand-written parser for the same language.)
 
-    Args:
-        text: one prompt, without AND.
-        steps: of the first pass.
-        hires_steps: of the second pass, when the schedule is for that one: there, fractions count from 1.0 (`[a:b:1.5]`
-            changes half-way) and whole numbers go on after the first pass.
-        old: before WebUI 1.6 a number below 1 was a fraction and any other a step, and passes were not told apart.
+        Args: text: one prompt, without AND. steps: the steps of the first pass. hires_steps: the steps of the second
+        pass, if the schedule is for that pass. There, fractions count from 1.0 (`[a:b:1.5]` changes half-way), and
+        integers continue after the first pass. old: as before WebUI 1.6: a number below 1 is a fraction, any other is a
+        step, and both passes are treated alike.
     """
     tree = _parse_schedule(text)
     clock = _Clock(steps if hires_steps is None or old else hires_steps, None if hires_steps is None else steps, old)
@@ -65,7 +63,7 @@ class _Alternation:
 
 @dataclass
 class _Frame:
-    """A bracket that is open: its parts so far, divided at each ":" or "|"."""
+    """An open bracket with its parts so far, which are separated by ":" or "|"."""
 
     bracket: str
     parts: list[Nodes] = field(default_factory=lambda: [[]])
@@ -74,14 +72,15 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Clock:
-    """Turns the number of a `[a:b:number]` into a step."""
+    """Converts the number in `[a:b:number]` to a step."""
 
     steps: int
     first_pass: int | None
     old: bool
 
     def at(self, when: str) -> int:
-        """The last step of the old text, at most `steps`; below 1 when the change is over before the first step."""
+        """The last step with the text before the change, at most `steps`. Below 1 if the change is before the first
+        step."""
         value = float(when)
         if self.old:
             value = value * self.steps if value < 1 else value
@@ -93,7 +92,7 @@ class _Clock:
 
 
 def _parse_schedule(text: str) -> Nodes | None:
-    """The prompt as text and nodes; None if all of it is literal."""
+    """Parse the prompt into texts and nodes. None if the whole prompt is literal."""
     root: Nodes = []
     open_frames: list[_Frame] = []
     for match in _TOKEN.finditer(text):
@@ -121,7 +120,7 @@ def _parse_schedule(text: str) -> Nodes | None:
 
 
 def _close(frame: _Frame, token: str) -> Nodes | None:
-    """What a bracket comes to when `token` closes it; None if it is no valid bracket."""
+    """The nodes of a bracket that `token` closes. None if they do not form a valid bracket."""
     if frame.bracket != _CLOSING[token]:
         return None
     kinds = set(frame.separators)
@@ -140,7 +139,7 @@ def _close(frame: _Frame, token: str) -> Nodes | None:
 
 
 def _spill(frames: list[_Frame], root: Nodes) -> bool:
-    """Makes text of all open brackets; False if there is a "|" in one, which is none then."""
+    """Turn all open brackets into text. Returns False if one contains a "|", which cannot be text."""
     for frame in frames:
         if "|" in frame.separators:
             return False
@@ -157,7 +156,7 @@ def _joined(frame: _Frame) -> Iterator[Node]:
 
 
 def _walk(tree: Nodes) -> Iterator[_Change | _Alternation]:
-    """All changes and alternations, in no particular order."""
+    """Yield all changes and alternations, in no particular order."""
     stack: Nodes = [tree]
     while stack:
         node = stack.pop()
