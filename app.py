@@ -1,4 +1,4 @@
-"""The door: flags become settings, settings an engine, a queue, the API and the page, and those are served.
+"""The entry point: reads the flags, builds the engine, the queue, the API and the page, and serves them.
 
     python app.py [--help]
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from modules.jobs.queue import JobQueue
 
 GRACE_SECONDS = 3
-"""How long open connections may take to end when the server stops."""
+"""How long open connections may take to close when the server stops."""
 
 UPLOAD_SECONDS = 24 * 60 * 60
 """How long uploads of a server that did not stop cleanly are kept."""
@@ -65,7 +65,8 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def stay_offline(settings: Settings) -> None:
-    """Tells the libraries, before they are imported, to ask nobody and to keep their files with ours."""
+    """Set the environment of the libraries before they are imported: no network, and their files in our cache
+    folder."""
     uploads = settings.cache_dir / "gradio"
     forget_old(uploads)
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -145,7 +146,7 @@ def warm_up(engine: Engine, queue: JobQueue) -> None:
 
 
 def stop(*_: object) -> NoReturn:
-    """Ends the program as an exit does, not as a kill does."""
+    """Exit through SystemExit, so that `finally` blocks run."""
     sys.exit(0)
 
 

@@ -36,9 +36,9 @@ _BREAK = re.compile(r"\bBREAK\b")
 def parse_attention(text: str) -> list[tuple[str, float]]:
     r"""Split a prompt into parts with weights: `(x)` 1.1, `[x]` 1/1.1, `(x:1.2)` 1.2. Nested weights are multiplied.
 
-    `\(` is a literal bracket. A bracket that is never closed extends to the end; a closing one without an opening one is
-    text. `BREAK` gives the part `BREAK`. Adjacent parts of equal weight are joined. An empty text gives one empty part.
-    (WebUI: `prompt_parser.parse_prompt_attention`.)
+    `\(` is a literal bracket. A bracket that is never closed extends to the end. A closing bracket without an opening
+    one is text. `BREAK` gives the part `BREAK`. Adjacent parts of equal weight are joined. An empty text gives one
+    empty part. (WebUI: `prompt_parser.parse_prompt_attention`.)
     """
     runs: list[tuple[str, float]] = []
     spans: list[_Span] = []  # in the order in which they are closed
