@@ -79,7 +79,7 @@ class Hook:
     wants: tuple[str, ...]
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
-        """Call the function with those of `values` that it wants. Raises whatever it raises."""
+        """Call the function with its arguments out of `values`. Raises whatever it raises."""
         return self.function(*(values[name] for name in self.wants))
 
 

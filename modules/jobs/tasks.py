@@ -15,7 +15,7 @@ from modules.request.result import Result
 
 @dataclass(frozen=True)
 class Task:
-    """One file of a batch: its `name` on the screen, and a function that makes its request when its turn comes."""
+    """One file of a batch: its `name` on the screen, and a function that makes its request when it starts."""
 
     name: str
     make_request: Callable[[], Txt2Img]

@@ -23,10 +23,12 @@ def schedule(text: str, steps: int, *, hires_steps: int | None = None, old: bool
     meaning at its place makes the whole prompt literal. (WebUI: `get_learned_conditioning_prompt_schedules`, a lark
     grammar; this is a hand-written parser for the same language.)
 
-        Args: text: one prompt, without AND. steps: the steps of the first pass. hires_steps: the steps of the second
-        pass, if the schedule is for that pass. There, fractions count from 1.0 (`[a:b:1.5]` changes half-way), and
-        integers continue after the first pass. old: as before WebUI 1.6: a number below 1 is a fraction, any other is a
-        step, and both passes are treated alike.
+    Args:
+        text: one prompt, without AND.
+        steps: the steps of the first pass.
+        hires_steps: the steps of the second pass, if the schedule is for that pass. There, fractions count from 1.0
+            (`[a:b:1.5]` changes half-way), and integers continue after the first pass.
+        old: as before WebUI 1.6: a number below 1 is a fraction, any other is a step, and both passes are alike.
     """
     tree = _parse_schedule(text)
     clock = _Clock(steps if hires_steps is None or old else hires_steps, None if hires_steps is None else steps, old)
