@@ -18,7 +18,7 @@ from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
 from modules.engine.models import FileLoader, LoadModel, ModelSlot
 from modules.engine.options_in_force import OptionsInForce
-from modules.engine.postprocessing import load_tools
+from modules.engine.postprocessing import Tools, load_tools
 from modules.errors import InvalidInput, NotFound, UserError
 from modules.hooks.choices import Available
 from modules.hooks.forms import Script
@@ -53,8 +53,8 @@ class Engine:
         self.catalog = Catalog(settings.checkpoint_dirs, settings.vae_dirs, settings.cache_dir / "hashes.json")
         self.config = Config(settings.config_file)
         self.models = ModelSlot(settings, load_file or FileLoader())
-        self.tools = load_tools(settings)
-        self.upscalers, self.restorers = self.tools.upscalers, self.tools.restorers
+        tools = load_tools(settings)
+        self.upscalers, self.restorers = tools.upscalers, tools.restorers
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
         self._in_force = OptionsInForce(settings, self.catalog, self.config)
@@ -203,6 +203,11 @@ class Engine:
     def available(self) -> Available:
         """The choices that scripts and extensions may offer."""
         return Available(self.catalog, self.upscalers, self.settings.styles_file, lambda: self.samplers)
+
+    @property
+    def tools(self) -> Tools:
+        """The models that postprocessing uses."""
+        return Tools(self.upscalers, self.restorers)
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:
