@@ -8,6 +8,8 @@ from typing import Any
 
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
+from modules.request import Inpaint
+from modules.request.fields import find, own
 from modules.request.options import Options
 from modules.text import infotext
 from modules.text.styles import load_styles
@@ -16,10 +18,9 @@ from modules.ui.controls.numbers import Number, Slider, limits
 from modules.ui.controls.request_panel import Panel
 
 SENT = ("prompt", "negative_prompt", "steps", "cfg_scale", "width", "height", "seed")
-MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked area padding", "Masked content",
-             "Soft inpainting enabled", "Mask noise", "Small masks"}
-MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
-               "soft")
+MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked content", "Soft inpainting enabled", "Mask noise",
+             "Small masks", *(item.text for item in own(Inpaint) if item.text)}
+MASK_FIELDS = {"soft", *(item.name for item in own(Inpaint))}
 
 
 def is_parameters(text: str | None) -> bool:
@@ -71,7 +72,7 @@ def _options(found: Mapping[str, Any], problems: list[str]) -> Options:
         try:
             options = options.replaced({name: value})
         except UserError as error:
-            label = Options.__dataclass_fields__[name].metadata["label"]
+            label = find(Options, name).label
             problems.append(error.message.replace(f"option {name} ", f"option {label} "))
     return options
 

@@ -10,9 +10,10 @@ import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.errors import UserError
-from modules.request import SOFT_LABELS, SoftInpainting, Txt2Img
+from modules.request import SoftInpainting, Txt2Img
+from modules.request.fields import declared
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
-from modules.ui.controls.request_panel import MASK_MODES, SAME, Panel, slider
+from modules.ui.controls.request_panel import MASK_MODES, SAME, Panel, control, field_of
 from modules.ui.controls.soft_preview import noise_levels, soft_html
 from modules.ui.page.events import AT_ONCE, QUIET
 
@@ -34,12 +35,12 @@ def hires_fix(panel: Panel) -> None:
                        apply_default_css=False)
         with gr.Row(elem_classes="tight"):
             _names(panel, "hr_upscaler", "Upscaler", "Latent")
-            slider(panel, "hr_second_pass_steps", "Hires steps", 0, 150, 0, 1, min_width=140)
-        slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.7, 0.01)
-        slider(panel, "hr_scale", "Upscale by", 1, 4, 2, 0.05)
+            field_of(panel, "hr_second_pass_steps", min_width=140)
+        field_of(panel, "denoising_strength", value=0.7)
+        field_of(panel, "hr_scale")
         with gr.Row(elem_classes="tight"):
-            for name, label in (("hr_resize_x", "Resize width to"), ("hr_resize_y", "Resize height to")):
-                slider(panel, name, label, 0, panel.settings.max_size, 0, 8, min_width=140)
+            field_of(panel, "hr_resize_x", min_width=140)
+            field_of(panel, "hr_resize_y", min_width=140)
         with gr.Accordion("Hires checkpoint, sampler and prompts", open=False, elem_classes="fold"):
             _names(panel, "hr_checkpoint", "Hires checkpoint", SAME["hr_checkpoint"])
             with gr.Row(elem_classes="tight"):
@@ -71,18 +72,16 @@ def refiner(panel: Panel) -> None:
     """Draw the refiner: another checkpoint that takes over during sampling."""
     with switch(panel, "refiner", "Refiner"):
         _names(panel, "refiner_checkpoint", "Refiner checkpoint", SAME["refiner_checkpoint"])
-        slider(panel, "refiner_switch_at", "Switch at", 0.01, 1, 0.8, 0.01)
+        field_of(panel, "refiner_switch_at", value=0.8)
 
 
 def soft_inpainting(panel: Panel) -> gr.HTML:
     """Draw soft inpainting, which blends the soft parts of the mask gradually. Returns the place for the preview."""
-    usual = SoftInpainting()
     with switch(panel, "soft", "Soft inpainting"):
         view = gr.HTML("", elem_id=panel.elem_id("soft_view"), elem_classes="starts-strip", js_on_load=None,
                        apply_default_css=False)
-        for name, low, high, step in (("power", 0, 8, 0.1), ("scale", 0, 8, 0.05), ("detail", 1, 32, 0.5),
-                                      ("influence", 0, 1, 0.05), ("threshold", 0, 8, 0.25), ("contrast", 0, 8, 0.25)):
-            slider(panel, f"soft_{name}", SOFT_LABELS[name], low, high, getattr(usual, name), step)
+        for item in declared(SoftInpainting):
+            control(panel, item, item.default, widget=f"soft_{item.name}")
     return view
 
 
