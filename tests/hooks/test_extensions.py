@@ -21,8 +21,9 @@ from fastapi.testclient import TestClient
 from golden.tiny import tiny_bench
 from PIL import Image
 
-from modules import hookspecs
+from modules import cli, hookspecs
 from modules.api import create_api
+from modules.api.schema import Txt2ImgBody
 from modules.engine.engine import Engine, resolve
 from modules.errors import NotFound
 from modules.gallery.saving import Saver
@@ -35,8 +36,10 @@ from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.request.result import Result
 from modules.sampling.conditioning import TextOptions
+from modules.scripts.axes import find_axis
 from modules.settings import Settings
 from modules.text import infotext
+from modules.ui import list_choices
 
 HEAD = "from modules.hookspecs import hookimpl\n"
 
@@ -498,6 +501,41 @@ def test_samplers_of_extensions_are_found_everywhere(settings: Settings) -> None
     assert pixels(result) == pixels(made(engine, request(sampler="Euler")))
     assert infotext.parse(result.images[0].infotext)["Sampler"] == "Extension"
     assert engine.available.samplers()[-1] == "Extension"
+
+
+@pytest.mark.parametrize(("timesteps", "key", "option"), [(False, "Eta", "eta_ancestral"),
+                                                          (True, "Eta DDIM", "eta_ddim")])
+def test_what_a_text_says_of_an_extensions_sampler_follows_from_its_function(
+        settings: Settings, timesteps: bool, key: str, option: str) -> None:
+    write(settings, "more", f"""
+        def sample(denoise, x, levels, noise, on_step, eta):
+            for step in range(2):
+                x = x * 0 + eta
+                on_step(step, x)
+            return x
+
+        @hookimpl
+        def register_samplers():
+            from modules.sampling.registry import Sampler
+            return [Sampler("Mine", sample, timesteps={timesteps}, uses_ensd=True)]
+    """)
+    engine = fake_engine(settings)
+    what = request(sampler="Mine", steps=2, options=Options().replaced({option: 0.5, "eta_noise_seed_delta": 9}))
+    (text,) = (one.infotext for one in made(engine, what).images)
+    said = infotext.pairs(text)
+    assert (said["Sampler"], said[key], said["ENSD"], "Sigma churn" in said) == ("Mine", "0.5", "9", False)
+    assert ("Sigma noise" in infotext.pairs(made(engine, request(
+        sampler="Mine", steps=2, options=Options(s_noise=0.9))).images[0].infotext)) is not timesteps
+    body = Txt2ImgBody(infotext=text, width=32, height=16)
+    again = body.request(engine.options, max_pixels=10**6, samplers=engine.samplers)
+    assert (again.sampler, getattr(again.options, option), again.options.eta_noise_seed_delta) == ("Mine", 0.5, 9)
+    assert pixels(made(engine, again)) == pixels(made(engine, what))
+    flags = cli._parser().parse_args(["txt2img", "--sampler", "mine", "--set", f"{option}=0.5"])
+    assert engine.resolve(cli.to_request(flags, engine.options)).sampler == "Mine"
+    axis = find_axis("Sampler", img2img=False)
+    assert axis.choices is not None
+    assert axis.choices(engine.available)[-1] == "Mine"
+    assert list_choices(engine)["sampler"][-1] == "Mine"
 
 
 def test_a_sampler_that_asks_for_what_nobody_passes_is_left_out(settings: Settings) -> None:
