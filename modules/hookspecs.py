@@ -58,7 +58,8 @@ Values = Mapping[str, Any]
 
 @hookspec
 def register_samplers() -> Sequence[Sampler]:  # type: ignore[empty-body]
-    """Return additional samplers; see `modules.sampling.registry.Sampler`. A sampler whose name is taken is left out.
+    """Return additional samplers; see `modules.sampling.registry.Sampler`. A sampler whose name is taken, or whose
+    function asks for an argument that nobody passes, is left out.
 
     Called when the list of samplers is first needed; torch may be imported.
     """

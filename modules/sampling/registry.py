@@ -56,6 +56,11 @@ class Sampler:
         return frozenset(inspect.signature(self.function).parameters)
 
     @property
+    def keywords(self) -> tuple[str, ...]:
+        """The names of the function's arguments after the denoiser, the latent and the noise levels."""
+        return tuple(inspect.signature(self.function).parameters)[3:]
+
+    @property
     def schedule_label(self) -> str:
         """The schedule that the parameters text names for Automatic."""
         plain = self.timesteps or self.schedule == "uniform"
@@ -79,7 +84,7 @@ class Sampler:
     def check(self) -> None:
         """Raise InvalidInput if the function asks for an argument that `sample` does not have."""
         offered = TIMESTEP_ARGUMENTS if self.timesteps else SIGMA_ARGUMENTS
-        unknown = [name for name in list(inspect.signature(self.function).parameters)[3:] if name not in offered]
+        unknown = [name for name in self.keywords if name not in offered]
         if unknown:
             raise InvalidInput(f"The sampler {self.name} asks for {', '.join(unknown)}; after the denoiser, the latent "
                                f"and the noise levels it can ask for {', '.join(sorted(offered))}.")
@@ -150,4 +155,5 @@ def joined(others: Sequence[Sampler]) -> tuple[Sampler, ...]:
 
 def run(sampler: Sampler, denoise: Callable[..., Any], x: Tensor, levels: Any, arguments: Mapping[str, Any]) -> Tensor:
     """Call the sampler's function with those of `arguments` that it names. Return the sampled latent."""
-    return sampler.function(denoise, x, levels, **{k: v for k, v in arguments.items() if k in sampler.wants})
+    return sampler.function(denoise, x, levels, **{name: arguments[name] for name in sampler.keywords
+                                                  if name in arguments})

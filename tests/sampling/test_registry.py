@@ -20,7 +20,7 @@ from modules.settings import Settings
 
 def sampler(*names: str, timesteps: bool = False) -> Sampler:
     """A sampler whose function takes the first three arguments and those of `names`."""
-    function: Callable[..., Tensor] = eval(f"lambda denoise, x, levels, {', '.join(names)}: x")
+    function: Callable[..., Tensor] = eval(f"lambda denoise, x, walk, {', '.join(names)}: x")
     return Sampler("Mine", function, timesteps=timesteps)
 
 
@@ -52,6 +52,5 @@ def test_what_is_offered_is_what_sampling_passes(timesteps: bool, offered: froze
 def test_ours_ask_for_nothing_unknown_but_their_own_settings() -> None:
     own = {"DPM++ 2M SDE": {"heun"}, "DPM adaptive": {"atol", "rtol"}}
     for one in SAMPLERS:
-        unknown = one.wants - (TIMESTEP_ARGUMENTS if one.timesteps else SIGMA_ARGUMENTS)
-        levels = {"denoise", "predict", "predict_both", "x", "sigmas", "steps", "grid"}
-        assert (one.name, unknown - levels) == (one.name, own.get(one.name, set()))
+        unknown = set(one.keywords) - (TIMESTEP_ARGUMENTS if one.timesteps else SIGMA_ARGUMENTS)
+        assert (one.name, unknown) == (one.name, own.get(one.name, set()))
