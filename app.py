@@ -1,4 +1,4 @@
-"""The door: flags become settings, settings an engine, a queue, the API and the page, and those are served.
+"""The entry point: reads the flags, builds the engine, the queue, the API and the page, and serves them.
 
     python app.py [--help]
 """
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
     from modules.engine.engine import Engine
     from modules.gallery.history import History
-    from modules.jobs.queue import Job, JobQueue
+    from modules.jobs.job import Job
+    from modules.jobs.queue import JobQueue
 
 GRACE_SECONDS = 1
-"""How long open connections may take to end when the server stops."""
+"""How long open connections may take to close when the server stops."""
 
 STOP_SECONDS = 2.5
 """How long after a signal the program ends, whatever is still being done."""
@@ -86,7 +87,8 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def stay_offline(settings: Settings) -> None:
-    """Tells the libraries, before they are imported, to ask nobody and to keep their files with ours."""
+    """Set the environment of the libraries before they are imported: no network, and their files in our cache
+    folder."""
     uploads = settings.cache_dir / "gradio"
     forget_old(uploads)
     for folder in {settings.data_dir, settings.config_file.parent, settings.styles_file.parent, settings.cache_dir,
@@ -204,11 +206,11 @@ def warm_up(engine: Engine, queue: JobQueue) -> None:
 
 
 class Terminated(BaseException):
-    """Somebody told the program to end."""
+    """A signal told the program to end."""
 
 
 def terminate(*_: object) -> NoReturn:
-    """Ends the program as an exit does, not as a kill does."""
+    """Raise Terminated, so that `finally` blocks run."""
     raise Terminated
 
 

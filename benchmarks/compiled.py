@@ -15,9 +15,11 @@ import torch
 
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
-from modules.engine.engine import best_device
+from modules.engine.models import best_device
 from modules.networks.loader import load_model
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
+from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.levels import stable_diffusion
 from modules.weights.catalog import CheckpointFile
 
 
@@ -32,14 +34,15 @@ def compare(name: str, cache: Path, size: int, calls: int, rounds: int) -> list[
     device = torch.device(best_device())
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     with tempfile.TemporaryDirectory() as programs:
-        def load(**more: Any) -> StableDiffusion:
+        def load(**more: Any) -> DiffusionModel:
             return load_model(CheckpointFile(path, path.name), device=device, dtype=dtype, **more)
 
         models = {"compiled": load(compile_in=Path(programs)), "plain": load()}
-        channels = models["plain"].encode_prompts([""], clip_skip=1, emphasis="Original", comma_backtrack=20).shape[-1]
-        asked = (torch.randn(2, 4, size // 8, size // 8), torch.tensor([500, 500]), torch.randn(2, 77, channels))
+        channels = models["plain"].encode_prompts([""], TextOptions())[0].tokens.shape[-1]
+        asked = (torch.randn(2, 4, size // 8, size // 8), stable_diffusion().at_t(500),
+                 Conditioning(torch.randn(2, 77, channels)))
 
-        def timed(model: StableDiffusion) -> list[float]:
+        def timed(model: DiffusionModel) -> list[float]:
             seconds = []
             for _ in range(calls):
                 began = time.perf_counter()

@@ -20,6 +20,8 @@ import torch
 from benchmarks.checkpoints import checkpoint
 from benchmarks.small_masks import load
 from benchmarks.timing import Row, interleaved, medians
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import stable_diffusion
 
 STEPS = 4
 
@@ -34,11 +36,12 @@ def run(cache: Path, *, size: int, rounds: int) -> list[Row]:
     theirs: Any = StableDiffusion(model_path=str(checkpoint("sd15", cache)), n_threads=torch.get_num_threads(),
                                   verbose=False)
     model = load("sd15", cache)
-    x, t, words = torch.randn(2, 4, size // 8, size // 8), torch.tensor([500, 500]), torch.randn(2, 77, 768)
+    x, level = torch.randn(2, 4, size // 8, size // 8), stable_diffusion().at_t(500)
+    words = Conditioning(torch.randn(2, 77, 768))
 
     def our_calls() -> list[float]:
         began = time.perf_counter()
-        model.predict(x, t, words)
+        model.predict(x, level, words)
         return [time.perf_counter() - began]
 
     def their_steps() -> list[float]:

@@ -17,10 +17,12 @@ from benchmarks.small_masks import SCENES, load, psnr
 from benchmarks.timing import Row, interleaved, medians
 from modules.engine.engine import resolve
 from modules.generation import recipes
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.request import Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import stable_diffusion
 
 EVERY = (2, 3, 5)
 SEEDS, SIZE = 12, 128
@@ -42,21 +44,22 @@ def run(cache: Path, *, size: int, rounds: int) -> list[Row]:
     return rows
 
 
-def passes(model: StableDiffusion, size: int, rounds: int) -> dict[str, float]:
+def passes(model: DiffusionModel, size: int, rounds: int) -> dict[str, float]:
     """Median seconds of a whole and of a shallow pass."""
-    x, t, words = torch.randn(2, 4, size // 8, size // 8), torch.tensor([500, 500]), torch.randn(2, 77, 768)
-    deep = model.deep_cache()
+    x, level = torch.randn(2, 4, size // 8, size // 8), stable_diffusion().at_t(500)
+    words, deep = Conditioning(torch.randn(2, 77, 768)), model.deep_cache()
+    assert deep is not None
 
     def timed(whole: bool) -> list[float]:
         predict, began = deep.step(whole), time.perf_counter()
-        predict(x, t, words)
+        predict(x, level, words)
         return [time.perf_counter() - began]
 
     timed(True)  # packs
     return medians(interleaved({"whole": lambda: timed(True), "shallow": lambda: timed(False)}, rounds))
 
 
-def draw(model: StableDiffusion, seed: int, every: int) -> Image.Image:
+def draw(model: DiffusionModel, seed: int, every: int) -> Image.Image:
     """One picture of 20 DDIM steps."""
     request = Txt2Img(prompt=SCENES[seed % len(SCENES)], seed=seed, subseed=0, steps=20, cfg_scale=3.0, width=SIZE,
                       height=SIZE, sampler="DDIM", options=Options(step_cache=every))

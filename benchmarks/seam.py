@@ -34,10 +34,11 @@ from modules.generation import recipes
 from modules.imaging.mask import prepare
 from modules.imaging.overlay import apply_overlay, make_overlay
 from modules.networks.loader import load_model
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.request import Inpaint, SoftInpainting, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
+from modules.sampling.conditioning import TextOptions, stack
 from modules.weights.catalog import Catalog, metadata
 
 HERE = Path(__file__).parent
@@ -64,7 +65,7 @@ class Case:
 
 # --- what is painted
 
-def cases(model: StableDiffusion, words: dict[str, list[str]], count: int, mask: Callable[[random.Random], Image.Image]
+def cases(model: DiffusionModel, words: dict[str, list[str]], count: int, mask: Callable[[random.Random], Image.Image]
           ) -> list[Case]:
     """Pictures of one thing each, drawn by the model, and another thing to paint over it. Every second one is painted
     at full strength, the others at the page's 0.75."""
@@ -120,7 +121,7 @@ MASKS = {"covering": covering_mask, "anywhere": mask_anywhere}
 
 # --- the ways to paint
 
-def ways(model: StableDiffusion) -> dict[str, Paint]:
+def ways(model: DiffusionModel) -> dict[str, Paint]:
     """All contestants by name."""
     def ours(soft: SoftInpainting | None = None, **options: str) -> Paint:
         def paint(case: Case, blur: int) -> Image.Image:
@@ -140,7 +141,7 @@ def ways(model: StableDiffusion) -> dict[str, Paint]:
             "diffusers": diffusers_way(model)}
 
 
-def diffusers_way(model: StableDiffusion) -> Paint:
+def diffusers_way(model: DiffusionModel) -> Paint:
     """diffusers' inpaint pipeline over the same modules, pasted over the original as ours is."""
     from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 
@@ -155,7 +156,7 @@ def diffusers_way(model: StableDiffusion) -> Paint:
 
     def paint(case: Case, blur: int) -> Image.Image:
         mask = prepare(case.mask, invert=False, blur_x=blur, blur_y=blur, hard=True)
-        words = model.encode_prompts([case.prompt, ""], clip_skip=1, emphasis="Original", comma_backtrack=20)
+        words = stack(model.encode_prompts([case.prompt, ""], TextOptions())).tokens
         decoded = pipeline(
             prompt_embeds=words[:1], negative_prompt_embeds=words[1:], image=case.original, mask_image=mask,
             height=SIZE, width=SIZE, num_inference_steps=STEPS, strength=case.strength, guidance_scale=GUIDANCE,
@@ -261,7 +262,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     checkpoint = Catalog((CHECKPOINTS,), (), None).find("emoji-mini")
     model = load_model(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
-    assert isinstance(model, StableDiffusion)
+    assert isinstance(model, DiffusionModel)
     with torch.inference_mode():
         found = cases(model, json.loads(metadata(checkpoint.path)["words"]), chosen.count, MASKS[chosen.masks])
         figures: dict[str, dict[str, float]] = {}

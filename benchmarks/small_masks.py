@@ -26,10 +26,12 @@ from benchmarks.timing import Row
 from modules.engine.engine import resolve
 from modules.generation import recipes
 from modules.networks.loader import load_model
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.request import Inpaint, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import stable_diffusion
 from modules.weights.catalog import CheckpointFile
 
 AREAS = (0.01, 0.05, 0.2, 0.5)
@@ -60,14 +62,14 @@ def run(cache: Path, *, size: int, picture: Path | None) -> list[Row]:
     return rows
 
 
-def load(name: str, cache: Path) -> StableDiffusion:
+def load(name: str, cache: Path) -> DiffusionModel:
     path = checkpoint(name, cache)
     return load_model(CheckpointFile(path, path.name), device=torch.device("cpu"), dtype=torch.float32)
 
 
 # --- what it costs
 
-def cost(model: StableDiffusion, size: int) -> tuple[list[Row], dict[str, list[tuple[float, float]]]]:
+def cost(model: DiffusionModel, size: int) -> tuple[list[Row], dict[str, list[tuple[float, float]]]]:
     """(the rows, for each mode the points (painted %, cost %))."""
     from benchmarks.steps import Clock, scene
 
@@ -78,7 +80,8 @@ def cost(model: StableDiffusion, size: int) -> tuple[list[Row], dict[str, list[t
         clock.during(lambda: paint(model, original, "a lighthouse", square(size, area, 0), mode))
         return clock.ended[-1] - clock.begun[0]
 
-    model.predict(torch.randn(2, 4, size // 8, size // 8), torch.tensor([1, 1]), torch.randn(2, 77, 768))  # packs
+    model.predict(torch.randn(2, 4, size // 8, size // 8), stable_diffusion().at_t(1),
+                  Conditioning(torch.randn(2, 77, 768)))  # packs
     dense = seconds("off", AREAS[0])
     rows, points = [], {mode: [] for mode in MODES}
     for area in AREAS:
@@ -99,7 +102,7 @@ def square(size: int, area: float, seed: int) -> Image.Image:
     return mask
 
 
-def paint(model: StableDiffusion, original: Image.Image, prompt: str, mask: Image.Image, mode: str,
+def paint(model: DiffusionModel, original: Image.Image, prompt: str, mask: Image.Image, mode: str,
           blur: int = 4) -> Image.Image:
     """One inpainting at the original's size."""
     request = Inpaint(prompt=prompt, seed=1, subseed=0, steps=STEPS, cfg_scale=3.0, denoising_strength=STRENGTH,
@@ -111,7 +114,7 @@ def paint(model: StableDiffusion, original: Image.Image, prompt: str, mask: Imag
 
 # --- how near it stays
 
-def originals(model: StableDiffusion) -> list[tuple[Image.Image, str]]:
+def originals(model: DiffusionModel) -> list[tuple[Image.Image, str]]:
     """Four scenes and four photographs, with what to paint into them."""
     try:
         from skimage import data
@@ -122,7 +125,7 @@ def originals(model: StableDiffusion) -> list[tuple[Image.Image, str]]:
     return list(zip(scenes + photographs, 2 * ASKED, strict=True))
 
 
-def draw_scene(model: StableDiffusion, prompt: str, seed: int) -> Image.Image:
+def draw_scene(model: DiffusionModel, prompt: str, seed: int) -> Image.Image:
     """What the checkpoint draws at its own size, mirrored outwards to twice that."""
     request = Txt2Img(prompt=prompt, seed=seed, subseed=0, steps=STEPS, cfg_scale=3.0, width=SCENE_SIZE // 2,
                       height=SCENE_SIZE // 2)
@@ -131,7 +134,7 @@ def draw_scene(model: StableDiffusion, prompt: str, seed: int) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(picture.image), ((edge, edge), (edge, edge), (0, 0)), mode="reflect"))
 
 
-def compare(model: StableDiffusion, original: Image.Image, prompt: str, mask: Image.Image,
+def compare(model: DiffusionModel, original: Image.Image, prompt: str, mask: Image.Image,
             blur: int = 4) -> dict[str, Image.Image]:
     """The dense picture ("off") and those of the other modes."""
     return {mode: paint(model, original, prompt, mask, mode, blur) for mode in ("off", *MODES)}
@@ -147,7 +150,7 @@ def quality(found: Sequence[dict[str, Image.Image]], masks: Sequence[Image.Image
     return rows
 
 
-def seams(model: StableDiffusion, cases: Sequence[tuple[Image.Image, str, Image.Image]], area: float) -> list[Row]:
+def seams(model: DiffusionModel, cases: Sequence[tuple[Image.Image, str, Image.Image]], area: float) -> list[Row]:
     """The mean jumps across the edge of the same masks without blur."""
     hard = [(compare(model, *case, blur=0), case[-1]) for case in cases]
     mean = {mode: np.mean([jumps(made[mode], mask) for made, mask in hard], axis=0) for mode in ("off", *MODES)}

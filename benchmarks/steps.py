@@ -21,11 +21,13 @@ from PIL import Image, ImageDraw
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
 from modules.engine.engine import Engine
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.networks.loader import load_model
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.request import Inpaint
 from modules.request.options import Options
+from modules.sampling.conditioning import TextOptions, stack
 from modules.settings import Settings
 from modules.weights.catalog import CheckpointFile
 
@@ -116,7 +118,7 @@ def diffusers_unet(ours: torch.nn.Module) -> torch.nn.Module:
 class OurInpaint:
     """Inpainting through an engine and its queue, watched as the page watches it."""
 
-    def __init__(self, model: StableDiffusion, path: Path, folder: Path, size: int, calls: int) -> None:
+    def __init__(self, model: DiffusionModel, path: Path, folder: Path, size: int, calls: int) -> None:
         settings = Settings(data_dir=folder, ckpt_dir=path.parent, ckpt=path.name)
         self._queue = JobQueue(Engine(settings, load_file=lambda *_: model), lambda image, request: folder)
         self.close = self._queue.close
@@ -154,7 +156,7 @@ def watch(job: Job) -> None:
         job.wait(0.2)
 
 
-def diffusers_inpaint(model: StableDiffusion, unet: torch.nn.Module, size: int, calls: int) -> Callable[[], object]:
+def diffusers_inpaint(model: DiffusionModel, unet: torch.nn.Module, size: int, calls: int) -> Callable[[], object]:
     """One inpaint through diffusers, the prompt already encoded, the result left a latent."""
     from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 
@@ -166,7 +168,7 @@ def diffusers_inpaint(model: StableDiffusion, unet: torch.nn.Module, size: int, 
         safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     picture, mask = scene(size)
-    words = model.encode_prompts([WORDS, ""], clip_skip=1, emphasis="No norm", comma_backtrack=20)
+    words = stack(model.encode_prompts([WORDS, ""], TextOptions(emphasis="No norm"))).tokens
     return lambda: pipeline(
         prompt_embeds=words[:1], negative_prompt_embeds=words[1:], image=picture, mask_image=mask, height=size,
         width=size, num_inference_steps=calls, strength=1.0, guidance_scale=7.0, output_type="latent",

@@ -4,8 +4,8 @@
     python -m modules.cli merge mine yours --multiplier 0.5 --name ours
     python -m modules.cli txt2img|img2img|models ...
 
-Every flag of app.py that concerns models, folders and limits may be given too. The exit status is 0, 1 when something
-could not be done, 2 for a wrong flag, and 130 after Ctrl-C, which keeps the picture as far as it is.
+Every flag of app.py that concerns models, folders and limits may be given too. The exit status is 0, 1 after an error,
+2 for a wrong flag, and 130 after Ctrl-C, which saves the picture at its present step.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
 from modules.gallery import saving
 from modules.imaging.modes import to_rgb
-from modules.jobs.queue import Save
-from modules.request import MASKED_CONTENT, Img2Img, Inpaint, ResizeMode, Txt2Img
+from modules.jobs.job import Save
+from modules.request import MASKED_CONTENT, REQUESTS, Img2Img, Inpaint, ResizeMode, Txt2Img
+from modules.request.fields import Declared, declared, find, own
 from modules.request.job_context import Preview
 from modules.request.options import Options
 from modules.request.result import GeneratedImage
@@ -50,45 +51,45 @@ class Terminal:
         self._batch, self._batches, self._text = 0, 1, ""
 
     def check(self) -> None:
-        """Raises Interrupted after Ctrl-C."""
+        """Raise Interrupted after Ctrl-C."""
         if self.stopped:
             raise Interrupted
 
     def stage(self, text: str) -> None:
-        """Shows `text` before the bar."""
+        """Show `text` before the bar."""
         if text != self._text:
             self._text = text
             self._bar.set_description(text)
 
     def batches(self, done: int, total: int) -> None:
-        """`done` of `total` batches are finished."""
+        """Note that `done` of `total` batches are finished."""
         self._batch, self._batches = done, total
 
     def step(self, step: int, total: int, preview: Preview) -> None:
-        """Moves the bar. Raises like `check`."""
+        """Move the bar. Raises Interrupted after Ctrl-C."""
         self._bar.total, self._bar.n = total * self._batches, total * self._batch + step
         self._bar.refresh()
         self.check()
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
-        """Saves each picture as soon as it is made, and says where. Raises StorageFull, CannotSave."""
+        """Save each picture as soon as it is made, and print its path. Raises StorageFull, CannotSave."""
         kept = tuple(dataclasses.replace(made, path=self._save(made, request)) for made in images)
         for made in kept:
             print(made.path)
         return kept
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
     def stop(self, *_: object) -> None:
-        """The first Ctrl-C asks the engine to stop; a second one ends the program."""
+        """Ask the engine to stop. A second Ctrl-C ends the program."""
         self.stopped = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what `argv` says; the exit status."""
+    """Carry out the command line `argv`. Return the exit status."""
     try:
         flags, rest = _parser().parse_known_args(argv)
         try:
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def list_models(engine: Engine) -> int:
-    """Prints the checkpoints and VAEs there are."""
+    """Print the names of all checkpoints and VAEs."""
     for checkpoint in engine.catalog.checkpoints():
         print(checkpoint.title)
     for vae in engine.catalog.vaes():
@@ -116,7 +117,7 @@ def list_models(engine: Engine) -> int:
 
 
 def merge_checkpoints(engine: Engine, flags: argparse.Namespace) -> int:
-    """Makes a new checkpoint of those that are named, and prints where it is. Raises UserError."""
+    """Merge the named checkpoints into a new one and print its path. Raises UserError."""
     from modules.weights.merge import Recipe, merge  # brings torch, which --help does without
 
     catalog = engine.catalog
@@ -136,7 +137,7 @@ def merge_checkpoints(engine: Engine, flags: argparse.Namespace) -> int:
 
 
 def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
-    """Carries out txt2img, img2img or inpaint and saves what comes of it. Raises UserError."""
+    """Carry out txt2img, img2img or inpaint and save the pictures. Raises UserError."""
     request = to_request(flags, engine.options)
     engine.files_of(request.options)
     job = Terminal(saver(flags.out, engine.settings))
@@ -154,7 +155,7 @@ def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
 
 
 def saver(out: Path | None, settings: Settings) -> Save:
-    """What saves pictures as `out`, out-1, out-2, ..., or without `out` in the outputs folder."""
+    """Return a function that saves pictures as `out`, out-1, out-2, ..., or without `out` in the outputs folder."""
     if out is None:
         return saving.Saver(settings.outputs_dir)
     numbers = itertools.count()
@@ -169,30 +170,28 @@ def saver(out: Path | None, settings: Settings) -> Save:
 
 
 def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:
-    """The request that the flags describe. Raises UserError."""
+    """Return the request that the flags describe. Raises UserError."""
     changes = dict(_setting(text) for text in flags.set)
     changes |= {name: value for name, value in (("sd_model_checkpoint", flags.checkpoint), ("sd_vae", flags.vae),
                                                 ("CLIP_stop_at_last_layers", flags.clip_skip)) if value is not None}
-    values: dict[str, Any] = {
-        "prompt": flags.prompt, "negative_prompt": flags.negative_prompt, "sampler": flags.sampler,
-        "scheduler": flags.scheduler, "steps": flags.steps, "cfg_scale": flags.cfg_scale, "seed": flags.seed,
-        "batch_size": flags.batch_size, "n_iter": flags.count, "eta": flags.eta, "options": options.replaced(changes)}
+    values = {item.name: getattr(flags, _destination(item)) for item in declared(REQUESTS[flags.command])
+              if hasattr(flags, _destination(item))}
+    values["options"] = options.replaced(changes)
     if flags.command == "txt2img":
-        return Txt2Img(**values, width=flags.width or 512, height=flags.height or 512)
+        return Txt2Img(**values | {"width": flags.width or 512, "height": flags.height or 512})
     image = read_picture(flags.image)
     at_512 = flags.command == "inpaint" and flags.only_masked
-    values |= {"init_images": (image,), "denoising_strength": flags.strength,
-               "resize_mode": ResizeMode(flags.resize_mode), "width": flags.width or (512 if at_512 else image.width),
+    values |= {"init_images": (image,), "resize_mode": ResizeMode(flags.resize_mode),
+               "width": flags.width or (512 if at_512 else image.width),
                "height": flags.height or (512 if at_512 else image.height)}
     if flags.command == "img2img":
         return Img2Img(**values)
-    return Inpaint(**values, mask=read_picture(flags.mask), mask_blur_x=flags.mask_blur, mask_blur_y=flags.mask_blur,
-                   mask_invert=flags.invert, masked_content=MASKED_CONTENT[flags.content],
-                   only_masked=flags.only_masked, only_masked_padding=flags.padding)
+    return Inpaint(**values | {"mask": read_picture(flags.mask), "mask_blur_y": flags.mask_blur,
+                               "masked_content": MASKED_CONTENT[flags.content]})
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The picture in a file, turned as its EXIF says. Raises InvalidInput."""
+    """Return the picture in a file, turned as its EXIF says. Raises InvalidInput."""
     try:
         with Image.open(path) as image:
             return to_rgb(ImageOps.exif_transpose(image))
@@ -242,21 +241,48 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     add("--discard", default="", metavar="PATTERN", help="regular expression of weights to leave out")
 
 
+WORDS: dict[str, dict[str, Any]] = {
+    "prompt": {"help": None}, "negative_prompt": {"help": None}, "sampler": {"help": "(%(default)s)"},
+    "scheduler": {"help": "schedule type (%(default)s)"}, "steps": {"help": "(%(default)s)"},
+    "cfg_scale": {"help": "(%(default)s)"}, "seed": {"help": "-1 draws one"},
+    "width": {"default": None, "help": "in pixels (512, or the picture's)"}, "height": {"default": None, "help": None},
+    "batch_size": {"help": None}, "n_iter": {"help": "batch count"}, "eta": {"help": None},
+    "denoising_strength": {"help": "denoising strength (%(default)s)"},
+    "mask_invert": {"help": "paint what is black instead"},
+    "mask_blur_x": {"metavar": "PIXELS", "help": "(%(default)s)"},
+    "masked_content": {"choices": list(MASKED_CONTENT), "default": "original", "help": "masked content (%(default)s)"},
+    "only_masked": {"help": "work on the mask's surroundings at full size"},
+    "only_masked_padding": {"metavar": "PIXELS", "help": "of those surroundings (%(default)s)"}}
+"""Arguments of `add_argument` that say more of a field's flag than its declaration does."""
+
+
+STRENGTH = find(Txt2Img, "denoising_strength")
+"""In txt2img it is hires fix's, for which there are no flags."""
+
+
+def _add_declared(parser: argparse.ArgumentParser, items: Sequence[Declared]) -> None:
+    """Add the flags of those fields that declare one."""
+    for item in items:
+        if not item.cli:
+            continue
+        about: dict[str, Any] = {"default": item.default, "help": f"{item.label} (%(default)s)"}
+        if item.kind is bool:
+            about["action"] = argparse.BooleanOptionalAction if item.default else "store_true"
+        elif item.choices:
+            about["choices"] = item.choices
+        elif item.is_number:
+            about["type"] = item.kind
+        parser.add_argument(item.cli, **about | WORDS.get(item.name, {}))
+
+
+def _destination(item: Declared) -> str:
+    """The name under which argparse keeps the flag of a field."""
+    return item.cli.lstrip("-").replace("-", "_")
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    usual = Txt2Img()
     add = parser.add_argument
-    add("--prompt", default="")
-    add("--negative-prompt", default="")
-    add("--sampler", default=usual.sampler, help="(%(default)s)")
-    add("--scheduler", default=usual.scheduler, help="schedule type (%(default)s)")
-    add("--steps", type=int, default=usual.steps, help="(%(default)s)")
-    add("--cfg-scale", type=float, default=usual.cfg_scale, help="(%(default)s)")
-    add("--seed", type=int, default=-1, help="-1 draws one")
-    add("--width", type=int, help="in pixels (512, or the picture's)")
-    add("--height", type=int)
-    add("--batch-size", type=int, default=1)
-    add("--count", type=int, default=1, help="batch count")
-    add("--eta", type=float)
+    _add_declared(parser, [item for item in declared(Txt2Img) if item != STRENGTH])
     add("--clip-skip", type=int)
     add("--checkpoint", help="title, name, file name or hash (the first there is)")
     add("--vae")
@@ -267,7 +293,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _add_img2img(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--image", type=Path, required=True, help="the picture to start from")
-    add("--strength", type=float, default=0.75, help="denoising strength (%(default)s)")
+    _add_declared(parser, (STRENGTH, *own(Img2Img)))
     add("--resize-mode", type=int, choices=[mode.value for mode in ResizeMode], default=0,
         help="0 stretch, 1 crop, 2 fill, 3 stretch the latent (%(default)s)")
 
@@ -275,11 +301,7 @@ def _add_img2img(parser: argparse.ArgumentParser) -> None:
 def _add_inpaint(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--mask", type=Path, required=True, help="what is white in it is painted")
-    add("--invert", action="store_true", help="paint what is black instead")
-    add("--mask-blur", type=int, default=4, metavar="PIXELS", help="(%(default)s)")
-    add("--content", choices=list(MASKED_CONTENT), default="original", help="masked content (%(default)s)")
-    add("--only-masked", action="store_true", help="work on the mask's surroundings at full size")
-    add("--padding", type=int, default=32, metavar="PIXELS", help="of those surroundings (%(default)s)")
+    _add_declared(parser, own(Inpaint))
 
 
 if __name__ == "__main__":

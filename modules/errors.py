@@ -1,18 +1,18 @@
-"""What can go wrong in a way that a person can act on. Every message is one sentence for the screen."""
+"""The errors that are reported to the user. Every message is one sentence for the screen."""
 
 from __future__ import annotations
 
 from modules.base.unicode import without_surrogates
 
 OUR_FAULT = "Something went wrong inside the program; the server's log says what."
-"""What is said of every error that is none of these."""
+"""The message for any other error."""
 
 
 class UserError(Exception):
-    """A problem with one clear sentence for the person at the screen; `status` is its HTTP status.
+    """An error with one clear sentence for the user. `status` is its HTTP status.
 
-    `field` names the request field that caused it, in WebUI's spelling, when there is one. What is no character (half a
-    surrogate pair in a name that somebody sent) is a question mark in the sentence.
+    `field` is the request field that caused it, in WebUI's spelling, or None. An unpaired surrogate in the message,
+    which a name in a request may hold, becomes a question mark.
     """
 
     status = 400
@@ -30,7 +30,7 @@ class InvalidInput(UserError):
 
 
 class NotFound(UserError):
-    """Something asked for by name does not exist."""
+    """Something that was requested by name does not exist."""
 
     status = 404
 
@@ -48,13 +48,13 @@ class BadResult(UserError):
 
 
 class StorageFull(UserError):
-    """No room to save a picture."""
+    """The disk is full."""
 
     status = 507
 
 
 class Stopped(Exception):
-    """Raised inside a running job when somebody asked it to stop; never shown."""
+    """Raised inside a running job to stop it; never shown."""
 
 
 class Interrupted(Stopped):

@@ -1,7 +1,8 @@
-"""Every hook that an extension can use, and all that it is promised.
+"""Every hook that an extension can use, and what it may rely on.
 
-An extension is a folder `extensions/<name>/` with an `__init__.py`; the first line of that file's docstring says what
-it is for. It marks functions with `@hookimpl`, named as those here, and names of their arguments those that it wants:
+An extension is a folder `extensions/<name>/` with an `__init__.py`. The first line of that file's docstring says what
+the extension is for. Its hooks are functions marked with `@hookimpl` that have the names of the functions here. A hook
+declares only the arguments that it needs:
 
     \"\"\"Turns every picture to grey.\"\"\"
 
@@ -11,17 +12,17 @@ it is for. It marks functions with `@hookimpl`, named as those here, and names o
     def filter_image(image):
         return image.convert("L").convert("RGB")
 
-What it may import besides is what the annotations here name, `modules.errors` and `modules.imaging`. Heavy libraries
-are best imported inside the hooks, so that the page is there quickly; gradio is never needed.
+An extension may also import the types that are annotated here, `modules.errors` and `modules.imaging`. It should import
+heavy libraries inside its hooks, so that the program starts quickly. It never needs gradio.
 
-A hook that changes something returns it: a value, a function around a function, a context manager; None changes
-nothing. The engine asks the extensions one after another in the order of their names (`tryfirst` and `trylast` are
-obeyed), and each gets what the one before it returned, so the last one to wrap is the outermost. An extension that
-raises, or returns what does not fit, is left out for the rest of the job, which says so; nothing else comes to harm.
+A hook that changes something returns the changed thing: a value, a wrapper around a function, or a context manager.
+None changes nothing. The engine calls the extensions in the order of their names (pluggy's `tryfirst` and `trylast`
+work). Each gets what the one before it returned, so the last wrapper is the outermost. An extension that raises, or
+returns something of the wrong kind, is left out for the rest of the job; the job's warnings say so.
 
-Arguments that many hooks can name: `request` is the request at hand, `arguments` are the values of the extension's
-controls by name (empty without controls), `settings` those of its settings. An extension with controls on the
-request's tab is asked only while their switch is on.
+Arguments that many hooks have: `request` is the current request, `arguments` are the values of the extension's controls
+by name (empty without controls), `settings` are the values of its settings by name. An extension with controls on the
+request's tab is called only while the switch of its controls is on.
 """
 
 from __future__ import annotations
@@ -42,52 +43,55 @@ if TYPE_CHECKING:
     from modules.request.result import GeneratedImage
     from modules.sampling.mask import Blend
     from modules.sampling.registry import Sampler
-    from modules.sampling.types import Denoiser, SDModel
+    from modules.sampling.types import Answer, SDModel
 
 PROJECT = "inpaint_webui"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-"""The mark of a function that is a hook."""
+"""Marks a function as a hook."""
 
 Values = Mapping[str, Any]
 
 
-# asked once, when the program starts
+# called once, when the program starts
 
 @hookspec
 def register_samplers() -> Sequence[Sampler]:  # type: ignore[empty-body]
-    """Samplers besides our own; see `modules.sampling.registry.Sampler`. Names that are taken are left out. Asked when
-    the list is first wanted, with torch there."""
+    """Return additional samplers; see `modules.sampling.registry.Sampler`. A sampler whose name is taken, or whose
+    function asks for an argument that nobody passes, is left out.
+
+    Called when the list of samplers is first needed; torch may be imported.
+    """
 
 
 @hookspec
 def register_scripts() -> Sequence[Script]:  # type: ignore[empty-body]
-    """Scripts besides our own, for the Script dropdown and `script_name`; see `modules.hooks.forms.Script`."""
+    """Return additional scripts for the Script dropdown and `script_name`; see `modules.hooks.forms.Script`."""
 
 
 @hookspec
 def register_settings() -> Sequence[Input]:  # type: ignore[empty-body]
-    """What the Extensions tab lets a person set for good; remembered in config.json as `<extension>_<name>`."""
+    """Return the settings that the Extensions tab shows. Values are stored in config.json as `<extension>_<name>`."""
 
 
 @hookspec
 def controls(tab: str) -> Controls | None:
-    """What the extension adds to a tab ("txt2img", "img2img", "inpaint"), behind a switch with its title.
+    """Return the controls that the extension adds to a tab ("txt2img", "img2img", "inpaint"), or None.
 
-    `modules.hooks.forms.Controls` declares it. From that come the page's widgets, `alwayson_scripts` in the HTTP API
-    ({title: {"args": [switch, then the inputs in their order]}}), its script-info, and the keys of the parameters text.
-    A title has the same inputs on every tab.
+    They are shown behind a switch with their title. The declaration, a `modules.hooks.forms.Controls`, also gives
+    `alwayson_scripts` in the HTTP API ({title: {"args": [switch, then the inputs in their order]}}), the API's
+    script-info, and the keys of the parameters text. A title must have the same inputs on every tab.
     """
 
 
-# asked for each job
+# called for each job
 
 @hookspec
 def prepare_request(request: Txt2Img, arguments: Values, settings: Values) -> Txt2Img | None:
-    """A changed request (`dataclasses.replace`), before anything is done with it: seeds may still be -1, names short.
+    """Return a changed request, made with `dataclasses.replace`. It must be of the same class.
 
-    Once a job, before its script. It must stay what it was: txt2img, img2img or inpaint.
+    Called once for each job, before its script runs. Seeds may still be -1, and sampler names may be short forms.
     """
 
 
@@ -97,41 +101,55 @@ def wrap_model(model: SDModel, request: Txt2Img, arguments: Values,
     """A context manager that changes `model` on entry and undoes that on exit. It is entered before the prompt and the
     picture are encoded, and left when the pictures are done or another checkpoint comes into use.
 
-    Change its networks (`unet`, `vae`, `text`) rather than `predict`: small masks and the step cache ask the UNet
-    itself. Nothing may write into what a network is given: the sampler goes on with it.
+    Change the modules in `model.unet`, `model.vae` and `model.text.clip`, not `model.predict`. A function that is set
+    as a module's `forward` is called whenever that module is computed, and it is the same object on the module after
+    each step. It must return a new tensor and must not write into what it is given. Three options decide what it is
+    called with:
+
+    Step cache: steps that use deep features again do not compute the deep levels, so nothing in them is called.
+
+    Small masks: between two whole passes the UNet computes a window of the picture, and a module is given the cells or
+    tokens of the window. A 3 x 3 convolution is given one cell more on each side, two where it halves the size; a group
+    norm the whole picture; their results are cut to the window. So all patches that look no further than their module
+    does give in the window what they give in the whole picture.
+
+    --compile: a UNet with a patched `forward` runs uncompiled. Compiled programs keep the weights that they were
+    compiled with, so changed weights have no effect there.
     """
 
 
 @hookspec
-def wrap_denoiser(denoise: Denoiser, request: Txt2Img, arguments: Values, settings: Values) -> Denoiser | None:
-    """A function around the guided network: x (B, 4, h, w) of unit variance and t (B,) in 0..999 -> eps (B, 4, h, w).
+def wrap_denoiser(denoise: Answer, request: Txt2Img, arguments: Values, settings: Values) -> Answer | None:
+    """Return a wrapper around the guided network: (x, level) -> its answer, both (B, C, h, w).
 
-    The same for every sampler. The mask is outside of it, so what is kept stays what it is. Once for each run of a
-    sampler; asking `denoise` twice in a step counts as two steps for prompts that change on the way.
+    `level` is a `sampling.levels.Level`: x = level.signal * x0 + level.noise * eps. The answer is eps for Stable
+    Diffusion 1.x; `model.prediction` says what it is for other families. The interface is the same for every sampler.
+    The mask blend is applied outside of it, so the kept part stays unchanged. Called once for each run of a sampler. A
+    second call of `denoise` in one step counts as another step for prompts with a schedule.
     """
 
 
 @hookspec
 def blend_mask(blend: Blend, paint: Tensor, request: Txt2Img, arguments: Values, settings: Values) -> Blend | None:
-    """Another way to mix what is kept with what is painted while sampling: (original, current, level) -> blended.
+    """Return another blend for sampling: (original, current, level) -> blended, all latents (B, C, h, w).
 
-    All latents (B, 4, h, w); `paint` (1, 1, h, w) in [0, 1] is 1 where the picture is made anew. `level` (B,) is a
-    sigma, or t for PLMS, UniPC and webui-1.10's DDIM; `original` is noised to the level in the classic loop and clean
-    otherwise. After the last step the kept part is put back as always.
+    `paint` (1, 1, h, w) in [0, 1] is 1 where the picture is generated. `level` is the noise level, a
+    `sampling.levels.Level`. `original` is noised to the level in the classic loop and clean otherwise. After the last
+    step the kept part is restored in any case.
     """
 
 
 @hookspec
 def filter_image(image: Image.Image, seed: int, request: Txt2Img, arguments: Values, settings: Values,
                  context: GenerationContext) -> Image.Image | None:
-    """A changed picture of the same size (RGB). `seed` is its own.
+    """Return a changed picture of the same size (RGB). `seed` is the picture's own seed.
 
-    It comes after decoding and before the original is put back over it: with Only masked it is the cut-out at the size
-    worked at, and in inpainting nothing that is returned reaches what is kept. `context.generate(..., keep=False)`
-    makes further pictures; extensions are not asked about those.
+    Called after decoding and before the kept part of the original is pasted over the picture, so in inpainting the
+    result does not reach the kept part. With Only masked, `image` is the crop at the size of the request.
+    `context.generate(..., keep=False)` makes further pictures; extensions are not called for those.
     """
 
 
 @hookspec
 def saved(image: GeneratedImage, request: Txt2Img, arguments: Values, settings: Values) -> None:
-    """A picture or a grid has been written to `image.path`."""
+    """Called after a picture or a grid has been written to `image.path`."""

@@ -1,7 +1,6 @@
-"""The flags of the program, under WebUI's names, as one frozen value that is passed down. No other module reads flags.
+"""The command line flags, with WebUI's names, as one frozen value that is passed down. No other module reads flags.
 
-`Settings` is the table: one field a flag, with its default and its help. Limits protect the machine from requests that
-it could never finish; over them is an InvalidInput that names the request's field.
+`Settings` is the table of flags: each field is one flag, with its default and its help text.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modules.errors import InvalidInput
-from modules.request import Img2Img, Txt2Img
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +75,7 @@ def _port(text: str) -> int:
 
 
 def _passwords(text: str) -> Passwords:
-    """"user:password,other:password" to pairs. A password may hold colons but no comma, as in WebUI."""
+    """"user:password,other:password" to pairs. A password may contain colons but no comma, as in WebUI."""
     pairs = [item.strip().partition(":") for item in text.split(",") if item.strip()]
     if not pairs or not all(user and colon and password for user, colon, password in pairs):
         raise argparse.ArgumentTypeError("write it as user:password")
@@ -90,7 +88,11 @@ def _list(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that the command line decides. Relative folders lie in `data_dir` (in a flag: where you are)."""
+    """The values of all flags.
+
+    Relative defaults of folders are relative to `data_dir`; a relative path in a flag is relative to the working
+    directory. Raises InvalidInput for `--cors-allow-origins *` together with a password.
+    """
 
     # where it listens
     port: int = _flag(7860, "port of page and API; 0 takes a free one", read=_port, metavar="N")
@@ -154,9 +156,9 @@ class Settings:
 
     @classmethod
     def from_argv(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Settings:
-        """Settings from flags, and before them those of the variable COMMANDLINE_ARGS, as WebUI reads it.
+        """Parse flags. Those in the environment variable COMMANDLINE_ARGS come first, as in WebUI.
 
-        Raises InvalidInput with one sentence for a flag that is unknown or has a value that does not fit.
+        Raises InvalidInput for an unknown flag or an invalid value.
         """
         try:
             before = shlex.split(environ.get("COMMANDLINE_ARGS", ""))
@@ -170,12 +172,12 @@ class Settings:
 
     @property
     def checkpoint_dirs(self) -> tuple[Path, ...]:
-        """Where checkpoints are looked for, the project's own folder first."""
+        """The folders with checkpoints, the one in `models_dir` first."""
         return (*self.folders("checkpoints"), *([self.ckpt_dir] if self.ckpt_dir else []))
 
     @property
     def vae_dirs(self) -> tuple[Path, ...]:
-        """Where VAEs are looked for, the project's own folder first."""
+        """The folders with VAEs, the one in `models_dir` first."""
         return (*self.folders("VAE"), *([self.vae_dir] if self.vae_dir else []))
 
     def folders(self, kind: str) -> tuple[Path, ...]:
@@ -195,41 +197,41 @@ class Settings:
 
     @property
     def extension_dirs(self) -> tuple[Path, ...]:
-        """Where extensions are looked for: those that come with the program, then the person's own."""
+        """The folders with extensions: the program's own, then the one in `data_dir`."""
         return tuple(dict.fromkeys((PROJECT / "extensions", self.data_dir / "extensions")))
 
     @property
     def config_file(self) -> Path:
-        """What the page's settings are remembered in."""
+        """The file in which options are remembered."""
         return self.data_dir / "config.json"
 
     @property
     def cache_dir(self) -> Path:
-        """Files that can be made again at any time: hashes, uploads."""
+        """The folder for files that may be deleted at any time: hashes, uploads, thumbnails."""
         return self.data_dir / "cache"
 
     @property
     def programs_dir(self) -> Path:
-        """What `compile` has made."""
+        """The folder for programs that `compile` has made."""
         return self.cache_dir / "programs"
 
     @property
     def passwords(self) -> Passwords:
-        """The pairs that open page and API; none leaves them open."""
+        """The (user, password) pairs that give access to page and API. Empty means that no password is needed."""
         return self.api_auth + self.gradio_auth
 
     @property
     def host(self) -> str:
-        """The address that is listened on."""
+        """The address that the server listens on."""
         return "0.0.0.0" if self.listen else "127.0.0.1"
 
     @property
     def root_path(self) -> str:
-        """`subpath` as servers want it: empty, or with a slash before and none behind."""
+        """`subpath` in the form that servers need: empty, or with a slash before and none after it."""
         return f"/{self.subpath.strip('/')}" if self.subpath.strip("/") else ""
 
     def public(self) -> dict[str, Any]:
-        """Every flag under its name as plain values, without the passwords."""
+        """All flags by name as plain values, without the passwords."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)
                   if not item.metadata["secret"]}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
@@ -248,8 +250,8 @@ WITHOUT_MEANING = (
     "reinstall-torch", "reinstall-xformers", "no-download-sd-model", "do-not-download-clip", "no-hashing",
     "update-check", "api-log", "enable-insecure-extension-access", "no-gradio-queue", "gradio-queue",
     "disable-console-progressbars", "enable-console-prompts", "no-progressbar-hiding", "hide-ui-dir-config")
-"""WebUI's flags about its installation, its kinds of attention and its ways to save memory. They are accepted, because
-they stand in the start scripts and container files that people have."""
+"""WebUI's flags about installation, kinds of attention and saving memory. They are accepted and ignored, because
+existing start scripts and container files use them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -277,54 +279,3 @@ def _parser(table: type[Settings]) -> _Parser:
         parser.add_argument(f"--{flag}", action="append_const", const=f"--{flag}", dest="without_meaning",
                             help=argparse.SUPPRESS)
     return parser
-
-
-LONGEST_PROMPT = 100_000
-"""Characters of a prompt, after styles and scripts have changed it."""
-
-
-def check_limits(request: Txt2Img, settings: Settings) -> None:
-    """Raises InvalidInput naming WebUI's field when `request` asks for more than `settings` allow."""
-    for name in ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"):
-        if len(getattr(request, name)) > LONGEST_PROMPT:
-            raise InvalidInput(f"{name} has more than {LONGEST_PROMPT} characters, styles included.", field=name)
-    _at_most(request.width, settings.max_size, "width", "--max-size")
-    _at_most(request.height, settings.max_size, "height", "--max-size")
-    _at_most(request.steps, settings.max_steps, "steps", "--max-steps")
-    _at_most(request.n_iter, settings.max_count, "n_iter", "--max-count")
-    _at_most(request.batch_size, settings.max_batch, "batch_size", "--max-batch")
-    batch = request.batch_size
-    if isinstance(request, Img2Img):
-        batch = max(batch, len(request.init_images))
-        check_count(len(request.init_images), settings)
-    if request.enable_hr and not isinstance(request, Img2Img):
-        _check_hires(request, settings)
-    _at_most(request.seed_resize_from_w, settings.max_size, "seed_resize_from_w", "--max-size")
-    _at_most(request.seed_resize_from_h, settings.max_size, "seed_resize_from_h", "--max-size")
-    if request.width * request.height * batch > settings.max_pixels:
-        raise InvalidInput(f"{request.width} x {request.height} in batches of {batch} is more than the "
-                           f"{settings.max_pixels} pixels allowed here (--max-pixels).", field="batch_size")
-
-
-def check_count(init_images: int, settings: Settings) -> None:
-    """Raises InvalidInput for more pictures to start from than `settings` allow."""
-    _at_most(init_images, settings.max_batch, "init_images", "--max-batch")
-
-
-def _check_hires(request: Txt2Img, settings: Settings) -> None:
-    """The second pass has limits too: its steps, and the size that it works at."""
-    _at_most(request.hr_second_pass_steps, settings.max_steps, "hr_second_pass_steps", "--max-steps")
-    _at_most(request.hr_resize_x, settings.max_size, "hr_resize_x", "--max-size")
-    _at_most(request.hr_resize_y, settings.max_size, "hr_resize_y", "--max-size")
-    scale = request.hr_scale
-    if request.hr_resize_x or request.hr_resize_y:
-        scale = max(request.hr_resize_x / request.width, request.hr_resize_y / request.height)
-    if max(request.width, request.height) * scale > settings.max_size or \
-            request.width * request.height * scale**2 * request.batch_size > settings.max_pixels:
-        raise InvalidInput(f"hr_scale {scale:g} makes more of {request.width} x {request.height} than is allowed here "
-                           "(--max-size, --max-pixels).", field="hr_scale")
-
-
-def _at_most(value: int, limit: int, name: str, flag: str) -> None:
-    if value > limit:
-        raise InvalidInput(f"{name} may be at most {limit} here ({flag}), not {value}.", field=name)

@@ -7,7 +7,9 @@ network would predict has a closed form, and what any sampler must converge to i
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,11 @@ import torch
 from torch import Tensor
 
 from modules.engine.engine import Engine
-from modules.sampling.types import Box, Predict
+from modules.networks.inputs import INPAINT, PLAIN
+from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.latent import Latent
+from modules.sampling.levels import EPSILON, FLOW, V_PREDICTION, Level, Levels, PredictionType, stable_diffusion
+from modules.sampling.types import Box, Inputs, Predict
 from modules.settings import Settings
 
 ASTRONAUT = Path(__file__).parent / "data" / "astronaut.jpg"
@@ -30,27 +36,20 @@ TO_LATENT = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.299, 0.587, 0.114]
 TO_IMAGE = torch.linalg.pinv(TO_LATENT)
 
 
-def linear_in_the_root() -> Tensor:
-    """Stable Diffusion's alphas_cumprod: betas linear in the square root from 0.00085 to 0.0120, 1000 steps."""
-    betas = torch.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=torch.float64) ** 2
-    return torch.cumprod(1 - betas, 0).float()
+PLAINLY = TextOptions()
 
 
 @dataclass
 class FakeWindow:
-    """A FakeModel on a part of the picture. `deep` lists which of its steps were not to reuse deep features."""
+    """A part of a FakeModel's picture. Each latent cell answers for itself, so the rest need not be recorded."""
 
-    model: FakeModel
     box: Box
-    deep: list[bool] = field(default_factory=list)
 
-    def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, None]:
-        return self.model.predict(x, t, context), None
+    def recording(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    def inside(self, before: Sequence[None], after: Sequence[None], share: float, *, deep: bool = True) -> Predict:
-        left, top, right, bottom = self.box
-        self.deep.append(deep)
-        return lambda x, t, context: self.model.predict(x[:, :, top:bottom, left:right], t, context)
+    def inside(self, before: None, after: None, share: float) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None: ...
 
@@ -77,42 +76,69 @@ class FakeModel:
     std: float = 0.5
     shift: float = 0.5
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    alphas_cumprod: Tensor = field(default_factory=linear_in_the_root)
+    levels: Levels = field(default_factory=stable_diffusion)
+    prediction: PredictionType = EPSILON
     calls: list[tuple[float, int]] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
-    nbytes: int = 1000
+    part_bytes: dict[int, int] = field(default_factory=lambda: {0: 1000})
+    latent: Latent = field(default_factory=Latent)
+    pooled: bool = False
 
-    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int = 1, emphasis: str = "Original",
-                       comma_backtrack: int = 20) -> Tensor:
-        """Contexts (texts, 77, CHANNELS): each text's hash as values in [-shift, shift]; zero for an empty text."""
+    @property
+    def inputs(self) -> Inputs:
+        """What `in_channels` says."""
+        return INPAINT if self.in_channels == 9 else PLAIN
+
+    def encode_prompts(self, texts: Sequence[str], how: TextOptions = PLAINLY) -> list[Conditioning]:
+        """Tokens (77, CHANNELS): each text's hash as values in [-shift, shift]; zero for an empty text. With `pooled`
+        their first token is the vector too."""
         self.encoded += texts
-        return torch.stack([self._words(text, clip_skip, emphasis).expand(77, CHANNELS) for text in texts])
+        words = [self._words(text, how).expand(77, CHANNELS) for text in texts]
+        return [Conditioning(tokens, tokens[0] if self.pooled else None) for tokens in words]
 
-    def _words(self, text: str, clip_skip: int, emphasis: str) -> Tensor:
+    def _words(self, text: str, how: TextOptions) -> Tensor:
         if not text:
             return torch.zeros(CHANNELS)
-        digest = hashlib.sha256(f"{text}|{clip_skip}|{emphasis}".encode()).digest()
+        digest = hashlib.sha256(f"{text}|{how.clip_skip}|{how.emphasis}".encode()).digest()
         return (torch.tensor(list(digest[:CHANNELS])) / 127.5 - 1) * self.shift
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """E[noise | x] for x = sqrt(a) x0 + sqrt(1 - a) noise and x0 ~ N(mean + words, std^2); t may be fractional."""
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        """What a perfect network answers to x = signal * x0 + noise * eps with x0 ~ N(mean + words, std^2).
+
+        x0 is the posterior mean (Bayes' rule for two Gaussians); eps, v and the flow's velocity follow from it. The
+        level is looked up by its t, which may be fractional, as a network would.
+        """
         assert x.shape[1] == self.in_channels
-        assert len(x) == len(t) == len(context)
-        self.calls.append((float(t[0]), len(x)))
-        t = t.float()
-        low, high = t.floor().long().clamp(0, 999).cpu(), t.ceil().long().clamp(0, 999).cpu()
-        sigma = (1 / self.alphas_cumprod - 1) ** 0.5
-        log_sigma = torch.lerp(sigma[low].log(), sigma[high].log(), t.frac().cpu().to(sigma.dtype))
-        a = (1 / (1 + (2 * log_sigma).exp())).view(-1, 1, 1, 1).to(x)
-        mean = self.mean + context[:, 0, :4, None, None].to(x)
-        return (1 - a).sqrt() * (x[:, :4] - a.sqrt() * mean) / (a * self.std**2 + 1 - a)
+        assert len(x) == len(cond.tokens)
+        assert (cond.vector is not None) == self.pooled
+        self.calls.append((level.t, len(x)))
+        signal, noise = self._level(level.t)
+        words = cond.tokens[:, 0] if cond.vector is None else cond.vector
+        mean = self.mean + words[:, :4, None, None].to(x)
+        x = x[:, :4]
+        spread = signal**2 * self.std**2 + noise**2
+        eps = noise * (x - signal * mean) / spread
+        if self.prediction is EPSILON:
+            return eps
+        x0 = mean + signal * self.std**2 * (x - signal * mean) / spread
+        return signal * eps - noise * x0 if self.prediction is V_PREDICTION else eps - x0
+
+    def _level(self, t: float) -> tuple[float, float]:
+        """(signal, noise) at the timestep t: log(sigma) is linear between trained ones."""
+        if self.prediction is FLOW:
+            return 1 - t / 1000, t / 1000
+        sigma = self.levels.sigmas
+        low, high = (min(max(int(edge), 0), 999) for edge in (math.floor(t), math.ceil(t)))
+        log_sigma = math.log(sigma[low]) + (t - math.floor(t)) * (math.log(sigma[high]) - math.log(sigma[low]))
+        signal = 1 / math.sqrt(1 + math.exp(2 * log_sigma))
+        return signal, signal * math.exp(log_sigma)
 
     def compiles(self, size: tuple[int, int]) -> bool:
         return False
 
     def window(self, box: Box, size: tuple[int, int]) -> FakeWindow:
-        """Each latent cell answers for itself, so the rest need not be remembered."""
-        return FakeWindow(self, box)
+        """The box as it is."""
+        return FakeWindow(box)
 
     def deep_cache(self) -> FakeDeepCache:
         """It has no depth."""
@@ -131,8 +157,9 @@ class FakeModel:
         small = torch.einsum("cl,blhw->bchw", TO_IMAGE, latent.double())
         return torch.nn.functional.interpolate(small, scale_factor=8).to(latent)
 
-    def set_tiling(self, on: bool) -> None:
+    def tiled(self) -> AbstractContextManager[None]:
         """Nothing to wrap round: each latent cell answers for itself."""
+        return nullcontext()
 
     def preview(self, latent: Tensor) -> Tensor:
         """The latent as a picture in [0, 1], one pixel for 8 x 8."""

@@ -19,6 +19,8 @@ from torch import Tensor
 from modules.imaging.fill import fill
 from modules.request import Inpaint, MaskedContent
 from modules.request.options import Options
+from modules.sampling.conditioning import TextOptions, stack
+from modules.sampling.levels import Level
 
 WIDTH, HEIGHT = 96, 64
 PROMPT, NEGATIVE, SCALE = "a red house by the sea", "blurry", 7.0
@@ -58,7 +60,7 @@ def reference(seed: int, *, strength: float, loop: str, fresh: bool = False, eta
               content: MaskedContent = MaskedContent.ORIGINAL, original: Image.Image | None = None) -> Tensor:
     """The latent of one picture of 8 steps: WebUI's classic loop, or that of 1.10, one picture at a time."""
     model = tiny_bench().model("tiny-sd15")
-    words = [model.encode_prompts([text], clip_skip=1, emphasis="Original", comma_backtrack=20)
+    words = [stack(model.encode_prompts([text], TextOptions()))
              for text in (NEGATIVE, PROMPT)]
     betas = np.linspace(0.00085**0.5, 0.0120**0.5, 1000, dtype=np.float64) ** 2
     alphas = np.cumprod(1 - betas)
@@ -81,7 +83,7 @@ def reference(seed: int, *, strength: float, loop: str, fresh: bool = False, eta
             level_noise = draw() if fresh else noise
             x = (1 - paint) * (a**0.5 * clean + (1 - a) ** 0.5 * level_noise) + paint * x
         seen = x if loop == "classic" else (1 - paint) * clean + paint * x
-        e_u, e_c = (model.predict(seen[None], torch.tensor([float(grid[i])]), context)[0] for context in words)
+        e_u, e_c = (model.predict(seen[None], Level(grid[i], 0.5, 0.5), context)[0] for context in words)
         e = e_u + SCALE * (e_c - e_u)
         s = eta * ((1 - b) / (1 - a) * (1 - a / b)) ** 0.5
         x = b**0.5 * (x - (1 - a) ** 0.5 * e) / a**0.5 + (1 - b - s**2) ** 0.5 * e

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from modules.gallery.history import Filter, History
+from modules.gallery.history import History
+from modules.gallery.index import Filter
 from modules.gallery.saving import Saver
 from modules.request import Txt2Img
 from modules.request.result import GeneratedImage

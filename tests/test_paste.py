@@ -46,8 +46,9 @@ CASES = cases()
 def written(request: Txt2Img) -> str:
     """The text of a picture that the engine would have made of a resolved `request`."""
     refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
-    return infotext.write(request, seed=request.seed, subseed=request.subseed, model_name="any", model_hash=None,
-                          nine_channels="inpainting" in request.options.sd_model_checkpoint,
+    sampler, _ = registry.find_sampler(request.sampler)
+    return infotext.write(request, sampler, seed=request.seed, subseed=request.subseed, model_name="any",
+                          model_hash=None, inpainting="inpainting" in request.options.sd_model_checkpoint,
                           extra=refiner if request.refiner_checkpoint else None)
 
 

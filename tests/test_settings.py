@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from modules.engine.limits import check_limits
 from modules.errors import InvalidInput
 from modules.request import Img2Img, Txt2Img
-from modules.settings import FOLDERS, PROJECT, Settings, check_limits
+from modules.settings import FOLDERS, PROJECT, Settings
 
 
 def from_argv(*argv: str, commandline_args: str = "") -> Settings:
@@ -111,11 +113,24 @@ def test_many_init_images_count_as_a_batch() -> None:
         check_limits(request, Settings())
 
 
-def test_the_limits_themselves_are_allowed_and_can_be_moved() -> None:
-    check_limits(Txt2Img(width=2048, height=2048, steps=150, n_iter=100, batch_size=4), Settings())
-    check_limits(Txt2Img(enable_hr=True, width=1024, height=1024, batch_size=4), Settings())
-    check_limits(Txt2Img(hr_scale=16), Settings())
-    check_limits(Txt2Img(steps=500), replace(Settings(), max_steps=500))
+@pytest.mark.parametrize(("allowed", "more"), [
+    ({"width": 2048, "height": 2048, "batch_size": 4}, {"width": 2049}),
+    ({"width": 2048, "height": 2048, "batch_size": 4}, {"batch_size": 5}),
+    ({"steps": 150, "n_iter": 100}, {"steps": 151}), ({"steps": 150, "n_iter": 100}, {"n_iter": 101}),
+    ({"enable_hr": True, "width": 1024, "height": 1024, "batch_size": 4}, {"batch_size": 5}),
+    ({"hr_scale": 16}, {"enable_hr": True})])
+def test_the_limits_themselves_are_allowed_and_the_next_number_is_not(allowed: dict[str, Any],
+                                                                      more: dict[str, Any]) -> None:
+    check_limits(Txt2Img(**allowed), Settings())
+    with pytest.raises(InvalidInput):
+        check_limits(Txt2Img(**allowed | more), Settings())
+
+
+def test_a_limit_can_be_moved() -> None:
+    moved = replace(Settings(), max_steps=500)
+    check_limits(Txt2Img(steps=500), moved)
+    with pytest.raises(InvalidInput, match="500"):
+        check_limits(Txt2Img(steps=501), moved)
 
 
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"])

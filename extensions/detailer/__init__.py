@@ -51,7 +51,8 @@ def register_settings():
 
 @hookimpl
 def filter_image(image, seed, request, arguments, settings, context):
-    """Each find in turn, largest first, with the seeds that follow the picture's. Interrupt keeps what is done."""
+    """Inpaint each detected region, the largest first, with consecutive seeds from the picture's own. Interrupt keeps
+    the regions that are finished."""
     boxes = sorted(DETECTORS[arguments["detector"]](image, settings), key=lambda box: (-area(box), box))
     boxes = boxes[: arguments["most"] or None]
     try:
@@ -62,18 +63,18 @@ def filter_image(image, seed, request, arguments, settings, context):
             if made.images and not made.interrupted:
                 image = made.images[0].image
     except Stopped:
-        pass  # the rest of the job hears of it at its next step
+        pass  # the job itself stops at its next step
     return image
 
 
 def area(box):
-    """Pixels in it."""
+    """The area of a box in pixels."""
     left, top, right, bottom = box
     return (right - left) * (bottom - top)
 
 
 def detail(image, box, seed, request, arguments):
-    """The request that makes the inside of `box` anew, with what `request` has for everything that is not set here."""
+    """The request that inpaints the inside of `box`. Everything that is not set here is taken from `request`."""
     common = {one.name: getattr(request, one.name) for one in fields(Txt2Img)}
     left, top, right, bottom = box
     grow = arguments["grow"]

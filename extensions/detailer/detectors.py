@@ -1,6 +1,6 @@
-"""What finds things in a picture. To add a detector, write a function and a line in `DETECTORS`.
+"""Detectors of objects in a picture. To add one, write a function and add it to `DETECTORS`.
 
-A detector takes a picture (RGB) and the extension's settings and returns a box for each find: (left, top, right,
+A detector takes an RGB picture and the extension's settings. It returns a box for each object found: (left, top, right,
 bottom) in pixels, right and bottom exclusive.
 """
 
@@ -19,8 +19,8 @@ Detector = Callable[[Image.Image, Mapping[str, Any]], Sequence[Box]]
 
 
 def haar(picture: Image.Image, settings: Mapping[str, Any], *, cascade: str) -> list[Box]:
-    """Finds of one of OpenCV's Haar cascades. The settings are those of `modules.imaging.haar.detector`. Raises
-    InvalidInput where OpenCV has none."""
+    """Detect with one of OpenCV's Haar cascades. `settings` are those of `modules.imaging.haar.detector`. Raises
+    InvalidInput if OpenCV has no such cascade."""
     return detector(cascade, neighbours=settings["neighbours"], smallest=settings["smallest"])(picture)
 
 
@@ -31,4 +31,4 @@ DETECTORS: dict[str, Detector] = {
     "Eye": partial(haar, cascade="eye"),
     "Person": partial(haar, cascade="fullbody"),
 }
-"""By the name that the Detector dropdown shows; the first is the default."""
+"""The detectors by the name in the Detector dropdown. The first is the default."""

@@ -28,7 +28,7 @@ CONTROLS = Controls(title="Mask tools", inputs=(
           key="Mask tools feather")))
 
 MOST = 512
-"""Pixels; programs may ask for more than the sliders show, and kernels grow with the square of it."""
+"""The largest radius in pixels. Programs may request more than the sliders show, and the cost grows with its square."""
 
 
 @hookimpl
@@ -40,13 +40,13 @@ def controls(tab):
 def prepare_request(request, arguments):
     if not isinstance(request, Inpaint):
         return None
-    # "Inpaint not masked" turns the mask round later, so the tools work on what was painted, as the person sees it.
+    # "Inpaint not masked" inverts the mask later, so the tools work on the mask as it was painted.
     mask = np.asarray(to_luminance(request.mask, hard=request.mask_round))
     return replace(request, mask=Image.fromarray(shaped(mask, request.init_images[0], arguments)))
 
 
 def shaped(mask, picture, arguments):
-    """The mask (h, w) uint8 after the tools, in the order of the controls; as it is when none is asked for."""
+    """The mask, (h, w) uint8, after the tools that are in use, applied in the order of the controls."""
     size = {name: min(value, MOST) for name, value in arguments.items()}
     if size["fill_holes"]:
         mask = shapes.fill_holes(mask)

@@ -21,7 +21,8 @@ from modules.engine.engine import Engine
 from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
 from modules.errors import InvalidInput, UserError
 from modules.gallery.formats import Format
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -20,13 +20,15 @@ from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody, as_webui_
 from modules.api.scripts import ALWAYS_ON
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
+from modules.engine.limits import check_count, check_limits
 from modules.errors import NotFound, UserError
 from modules.gallery.formats import Format
 from modules.imaging.jpeg import preview_jpeg
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.request import Inpaint, Txt2Img
 from modules.request.result import Result
-from modules.settings import Settings, check_count, check_limits
+from modules.settings import Settings
 from modules.text import infotext
 from modules.text.styles import load_styles
 
@@ -153,11 +155,11 @@ def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -
     known = (*ALWAYS_ON, *(one.title.lower() for one in engine.extensions.controls(request.tab).values()))
     warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
-            "info": json.dumps(describe(job, request, result) | {"styles": body.styles})}
+            "info": json.dumps(describe(job, request, result, engine) | {"styles": body.styles})}
 
 
-def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any]:
-    """WebUI's `info`: what was made, under its names."""
+def describe(job: Job, request: Txt2Img, result: Result | None, engine: Engine) -> dict[str, Any]:
+    """Return WebUI's `info`: what was made, under its names."""
     made = result.images if result else ()
     request = result.request if result else request
     options = request.options
@@ -178,7 +180,7 @@ def describe(job: Job, request: Txt2Img, result: Result | None) -> dict[str, Any
         "sd_vae_name": read.get("VAE"), "sd_vae_hash": read.get("VAE hash"),
         "seed_resize_from_w": request.seed_resize_from_w or -1, "seed_resize_from_h": request.seed_resize_from_h or -1,
         "denoising_strength": request.denoising_strength,
-        "extra_generation_params": dict(infotext.generation_params(request)),
+        "extra_generation_params": dict(infotext.generation_params(request, engine.sampler_of(request))),
         "index_of_first_image": len(list(takewhile(lambda one: one.grid, made))), "infotexts": texts,
         "job_timestamp": timestamp(job), "clip_skip": options.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": "Conditional mask weight" in read, "version": infotext.VERSION}

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import FileResponse, Response
 
-from modules.gallery.history import MEDIA_TYPES, History
+from modules.gallery.folder import MEDIA_TYPES
+from modules.gallery.history import History
 from modules.gallery.thumbnails import MEDIA_TYPE, Thumbnails
 
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}

@@ -25,7 +25,8 @@ from modules.api.schema import Body, Img2ImgBody, Txt2ImgBody, first_problem, in
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
 from modules.imaging.jpeg import preview_jpeg
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 
 KEPT_SECONDS = 60 * 60

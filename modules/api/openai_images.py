@@ -26,7 +26,8 @@ from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
 from modules.gallery.formats import Format
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.request import MaskedContent, ResizeMode
 from modules.settings import Settings
 

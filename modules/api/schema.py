@@ -1,6 +1,8 @@
 """The bodies of WebUI's HTTP API, and how they become requests. Names and defaults are WebUI's, not the page's.
 
-Unknown fields are ignored and null means the default, because that is what the programs in use rely on.
+A body has every plain field that its request declares. A class below adds what only WebUI's API has, and declares anew
+what WebUI's API gives another type or default. Unknown fields are ignored and null means the default, because programs
+rely on that.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from modules.api import pictures
 from modules.api.json_values import check_answerable
 from modules.api.loose import LooseDict, LooseInt, LooseStr
 from modules.errors import InvalidInput, UserError
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
+from modules.request.fields import Declared, declared, own
 from modules.request.options import Options
 from modules.text.infotext import Changes, parse, to_changes
 from modules.text.styles import Style, apply_styles
@@ -23,9 +26,18 @@ from modules.text.styles import Style, apply_styles
 if TYPE_CHECKING:
     from modules.sampling.registry import Sampler
 
+SAME = ("", None, "Use same sampler", "Use same scheduler", "Use same checkpoint", "None")
+"""Names that mean none of their own."""
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Integer = Annotated[LooseInt, Field(ge=-(2**64), le=2**64)]
 Text = Annotated[LooseStr, Field(max_length=100_000)]
+
+
+WEBUI_NAMES = {item.name: item.api for item in declared(Inpaint) if item.api}
+"""Fields of requests that WebUI's API calls otherwise, and its names."""
+OWN_NAMES = {api: name for name, api in WEBUI_NAMES.items()}
+"""The same the other way round."""
 
 
 class UnknownSampler(UserError):
@@ -48,26 +60,39 @@ class Body(BaseModel):
         return {name: value for name, value in data.items() if value is not None}
 
 
-class Txt2ImgBody(Body):
+def with_fields(base: type[Body], items: Sequence[Declared]) -> type[Body]:
+    """Return a body that adds to `base` a field for each plain one of `items`."""
+    types: dict[type, Any] = {bool: bool, int: Integer, float: Number, str: Text}
+    fields: dict[str, Any] = {item.api or item.name: (types[item.kind] if item.default is not None
+                                                      else types[item.kind] | None, item.default)
+                              for item in items if item.is_plain}
+    return create_model(base.__name__, __base__=base, **fields)
+
+
+if TYPE_CHECKING:
+    Txt2ImgFields = Body
+else:
+    Txt2ImgFields = with_fields(Body, declared(Txt2Img))
+
+
+class Txt2ImgBody(Txt2ImgFields):
     """POST /sdapi/v1/txt2img. As in WebUI `save_images` decides what is saved, whatever the two `do_not_save_` say."""
 
-    prompt: Text = ""
-    negative_prompt: Text = ""
-    styles: list[LooseStr] = []
-    seed: Integer = -1
-    subseed: Integer = -1
+    # WebUI's own defaults and types
     subseed_strength: Number = 0
     seed_resize_from_h: Integer = -1
     seed_resize_from_w: Integer = -1
+    scheduler: LooseStr | None = None
+    steps: Integer = 50
+    hr_upscaler: LooseStr | None = None
+    hr_checkpoint_name: LooseStr | None = None
+    hr_sampler_name: LooseStr | None = None
+    hr_scheduler: LooseStr | None = None
+    refiner_checkpoint: LooseStr | None = None
+    # not a request's
+    styles: list[LooseStr] = Field([])
     sampler_name: LooseStr | None = None
     sampler_index: LooseStr = "Euler"
-    scheduler: LooseStr | None = None
-    batch_size: Integer = 1
-    n_iter: Integer = 1
-    steps: Integer = 50
-    cfg_scale: Number = 7.0
-    width: Integer = 512
-    height: Integer = 512
     restore_faces: bool | None = None
     tiling: bool | None = None
     s_churn: Number | None = None
@@ -76,27 +101,12 @@ class Txt2ImgBody(Body):
     s_noise: Number | None = None
     do_not_save_samples: bool = False
     do_not_save_grid: bool = False
-    eta: Number | None = None
-    denoising_strength: Number = 0.75
-    enable_hr: bool = False
     firstphase_width: Integer = 0
     firstphase_height: Integer = 0
-    hr_scale: Number = 2.0
-    hr_upscaler: LooseStr | None = None
-    hr_second_pass_steps: Integer = 0
-    hr_resize_x: Integer = 0
-    hr_resize_y: Integer = 0
-    hr_checkpoint_name: LooseStr | None = None
-    hr_sampler_name: LooseStr | None = None
-    hr_scheduler: LooseStr | None = None
-    hr_prompt: Text = ""
-    hr_negative_prompt: Text = ""
-    refiner_checkpoint: LooseStr | None = None
-    refiner_switch_at: Number | None = None
-    alwayson_scripts: LooseDict = {}
+    alwayson_scripts: LooseDict = Field({})
     script_name: Annotated[LooseStr, Field(max_length=200)] | None = None
-    script_args: list[Any] = []
-    override_settings: LooseDict = {}
+    script_args: list[Any] = Field([])
+    override_settings: LooseDict = Field({})
     override_settings_restore_afterwards: bool = True
     send_images: bool = True
     save_images: bool = False
@@ -105,12 +115,14 @@ class Txt2ImgBody(Body):
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
                 samplers: Sequence[Sampler] | None = None) -> Txt2Img:
-        """The request that this body asks for. Raises UserError naming the field. `max_pixels` is for img2img; without
-        `samplers` there are ours only."""
+        """Return the request that this body asks for. Raises UserError naming the field.
+
+        `max_pixels` limits img2img's pictures. Without `samplers` there are ours only.
+        """
         return Txt2Img(**self.common(options, styles, samplers))
 
     def common(self, options: Options, styles: Sequence[Style], samplers: Sequence[Sampler] | None) -> dict[str, Any]:
-        """What txt2img and img2img share, as arguments of a request."""
+        """Return what txt2img and img2img share, as arguments of a request."""
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
         sampler, scheduler = self._sampler(changes, samplers)
         overrides = as_webui_means({**changes.options, **self.override_settings})
@@ -119,13 +131,11 @@ class Txt2ImgBody(Body):
         for option, value in fields.items():
             if value is not None:
                 overrides[option] = value
-        values: dict[str, Any] = {
-            "prompt": self.prompt, "negative_prompt": self.negative_prompt, "seed": self.seed, "subseed": self.subseed,
-            "subseed_strength": self.subseed_strength, "seed_resize_from_w": max(self.seed_resize_from_w, 0),
-            "seed_resize_from_h": max(self.seed_resize_from_h, 0), "batch_size": self.batch_size,
-            "n_iter": self.n_iter, "steps": self.steps, "cfg_scale": self.cfg_scale, "width": self.width,
-            "height": self.height, "eta": self.eta, "denoising_strength": self.denoising_strength,
-            **self._second_pass()}
+        values = self._values(declared(Txt2Img))
+        values |= {"seed_resize_from_w": max(self.seed_resize_from_w, 0), "seed_resize_from_h":
+                   max(self.seed_resize_from_h, 0), "hr_upscaler": self.hr_upscaler or "Latent"}
+        values |= {name: "" if values[name] in SAME else values[name]
+                   for name in ("hr_sampler", "hr_scheduler", "hr_checkpoint", "refiner_checkpoint")}
         values |= {name: changes.fields[name] for name in values
                    if name in changes.fields and WEBUI_NAMES.get(name, name) not in self.model_fields_set}
         for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
@@ -139,23 +149,13 @@ class Txt2ImgBody(Body):
         return {**values, "sampler": sampler, "scheduler": scheduler, "script": script,
                 "always_on": switched_on(self.alwayson_scripts), "options": options.replaced(overrides)}
 
-    def _second_pass(self) -> dict[str, Any]:
-        """Hires fix and refiner, as arguments of a request."""
-        same = ("", "Use same sampler", "Use same scheduler", "Use same checkpoint", "None")
-
-        def named(value: str | None) -> str:
-            return "" if value is None or value in same else value
-
-        return {"enable_hr": self.enable_hr, "hr_scale": self.hr_scale, "hr_upscaler": self.hr_upscaler or "Latent",
-                "hr_second_pass_steps": self.hr_second_pass_steps, "hr_resize_x": self.hr_resize_x,
-                "hr_resize_y": self.hr_resize_y, "hr_sampler": named(self.hr_sampler_name),
-                "hr_scheduler": named(self.hr_scheduler), "hr_prompt": self.hr_prompt,
-                "hr_negative_prompt": self.hr_negative_prompt, "hr_checkpoint": named(self.hr_checkpoint_name),
-                "refiner_checkpoint": named(self.refiner_checkpoint), "refiner_switch_at": self.refiner_switch_at}
+    def _values(self, items: Sequence[Declared]) -> dict[str, Any]:
+        """The values of the plain fields among `items`, under the request's names."""
+        return {item.name: getattr(self, item.api or item.name) for item in items if item.is_plain}
 
     def _sampler(self, changes: Changes, samplers: Sequence[Sampler] | None) -> tuple[str, str]:
-        """(sampler, schedule) by WebUI's names. Raises UnknownSampler."""
-        from modules.sampling import registry  # here, because it brings torch and the server must answer before
+        """Return (sampler, schedule) by WebUI's names. Raises UnknownSampler."""
+        from modules.sampling import registry  # here: it brings torch, and the server answers before that is there
 
         name, scheduler = self.sampler_name or self.sampler_index, self.scheduler or "Automatic"
         if not self.model_fields_set & {"sampler_name", "sampler_index"}:
@@ -169,57 +169,59 @@ class Txt2ImgBody(Body):
         return sampler.name, schedule
 
     def echo(self) -> dict[str, Any]:
-        """The body as the answer repeats it."""
+        """Return the body as the answer repeats it."""
         return self.model_dump()
 
 
-class Img2ImgBody(Txt2ImgBody):
+if TYPE_CHECKING:
+    Img2ImgFields = Txt2ImgBody
+else:
+    Img2ImgFields = with_fields(Txt2ImgBody, (*own(Img2Img), *own(Inpaint)))
+
+
+class Img2ImgBody(Img2ImgFields):
     """POST /sdapi/v1/img2img. Unlike the page it begins with "fill" and "Only masked", as WebUI's API does."""
 
-    init_images: list[str] = []
+    # WebUI's own defaults and types
+    inpainting_mask_invert: Annotated[LooseInt, Field(ge=0, le=1)] = 0
+    inpaint_full_res: bool = True
+    inpaint_full_res_padding: Integer = 0
+    # what is no flag, number or text in a request, or not a request's
+    inpainting_fill: Annotated[LooseInt, Field(ge=0, le=3)] = 0
+    init_images: list[str] = Field([])
     resize_mode: Annotated[LooseInt, Field(ge=0, le=3)] = 0
     mask: str | None = None
     mask_blur: Integer | None = None
-    mask_blur_x: Integer = 4
-    mask_blur_y: Integer = 4
-    mask_round: bool = True
-    inpainting_fill: Annotated[LooseInt, Field(ge=0, le=3)] = 0
-    inpaint_full_res: bool = True
-    inpaint_full_res_padding: Integer = 0
-    inpainting_mask_invert: Annotated[LooseInt, Field(ge=0, le=1)] = 0
-    initial_noise_multiplier: Number | None = None
     latent_mask: str | None = None
     include_init_images: bool = False
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
                 samplers: Sequence[Sampler] | None = None) -> Img2Img:
-        """The request that this body asks for, its pictures packed still (`pictures.unpacked_request`).
+        """Return the request that this body asks for, its pictures still packed (`pictures.unpacked_request`).
 
-        Raises UserError naming the field; 404 without init images (WebUI).
+        Raises UserError naming the field, NoInitImage.
         """
         if not self.init_images:
             raise NoInitImage("There is no init image: init_images is empty.", field="init_images")
         common = self.common(options, styles, samplers)
-        common |= {
+        common |= self._values(own(Img2Img)) | {
             "init_images": tuple(pictures.open_picture(text, "init_images", max_pixels) for text in self.init_images),
-            "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False,
-            "initial_noise_multiplier": self.initial_noise_multiplier}
+            "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False}
         mask = self.mask or self.latent_mask
-        values = common if not mask else common | {
+        values = common if not mask else common | self._values(own(Inpaint)) | {
             "mask": pictures.open_picture(mask, "mask" if self.mask else "latent_mask", max_pixels),
-            "mask_invert": bool(self.inpainting_mask_invert), "mask_round": self.mask_round,
-            "mask_blur_x": self.mask_blur_x if self.mask_blur is None else self.mask_blur,
-            "mask_blur_y": self.mask_blur_y if self.mask_blur is None else self.mask_blur,
-            "masked_content": MaskedContent(self.inpainting_fill), "only_masked": self.inpaint_full_res,
-            "only_masked_padding": self.inpaint_full_res_padding, "soft": soft_inpainting(self.alwayson_scripts)}
+            "mask_invert": bool(self.inpainting_mask_invert), "masked_content": MaskedContent(self.inpainting_fill),
+            "soft": soft_inpainting(self.alwayson_scripts)}
+        if mask and self.mask_blur is not None:
+            values |= {"mask_blur_x": self.mask_blur, "mask_blur_y": self.mask_blur}
         if self.infotext:
             values |= self._pasted(values)
         return Inpaint(**values) if mask else Img2Img(**values)
 
     def _pasted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What the parameters text gives for the picture's and the mask's fields that the body does not set itself."""
+        """Return the parameters text's values for the picture's and the mask's fields that the body does not set."""
         found = to_changes(parse(self.infotext or "")).fields
-        set_here = {_OWN_NAMES.get(name, name) for name in self.model_fields_set}
+        set_here = {OWN_NAMES.get(name, name) for name in self.model_fields_set}
         if "mask_blur" in self.model_fields_set:
             set_here |= {"mask_blur_x", "mask_blur_y"}
         names = set(values) - set(Txt2Img.__dataclass_fields__) - set_here
@@ -229,10 +231,6 @@ class Img2ImgBody(Txt2ImgBody):
         if self.include_init_images:
             return self.model_dump()
         return self.model_dump() | {"init_images": None, "mask": None}
-
-
-_OWN_NAMES = {"inpainting_mask_invert": "mask_invert", "inpainting_fill": "masked_content",
-              "inpaint_full_res": "only_masked", "inpaint_full_res_padding": "only_masked_padding"}
 
 
 def soft_inpainting(scripts: Mapping[str, Any]) -> SoftInpainting | None:
@@ -284,14 +282,8 @@ class ProgressBody(Body):
     live_preview: bool = True
 
 
-WEBUI_NAMES = {"sampler": "sampler_name", "masked_content": "inpainting_fill", "only_masked": "inpaint_full_res",
-               "only_masked_padding": "inpaint_full_res_padding", "mask_invert": "inpainting_mask_invert",
-               "hr_sampler": "hr_sampler_name", "hr_checkpoint": "hr_checkpoint_name"}
-"""Our request fields that WebUI calls otherwise, for messages."""
-
-
 def in_webui_words(error: UserError) -> UserError:
-    """`error` with the field's name as WebUI's API spells it."""
+    """Give `error` the field's name as WebUI's API spells it, and return it."""
     webui = WEBUI_NAMES.get(error.field or "")
     if webui:
         error.message = error.message.replace(str(error.field), webui)
@@ -314,5 +306,5 @@ def as_webui_means(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def option_values(options: Options) -> dict[str, Any]:
-    """Every option of ours by name."""
+    """Return every option by name."""
     return dataclasses.asdict(options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from modules.jobs.queue import Job
+from modules.jobs.job import Job
 
 
 async def finished(job: Job) -> Job:

@@ -1,6 +1,6 @@
-"""What is remembered between runs: `config.json`, WebUI's file with its names, and what other programs put there.
+"""`config.json`: options that are remembered between runs, in WebUI's file format with WebUI's names.
 
-Options that this program does not know are kept as they are, so that the file can go back and forth.
+Entries that this program does not know are kept, so that WebUI can use the same file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_BYTES = 2**20
 
 
 class Config:
-    """The entries of one file. A file that cannot be read is put aside as `config.json.broken`, with a warning."""
+    """The entries of one file. A file that cannot be read is renamed to `config.json.broken`, with a warning."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -36,9 +36,9 @@ class Config:
             return dict(self._values)
 
     def update(self, changes: Mapping[str, Any]) -> None:
-        """Remembers `changes`; where the disk refuses, until the program ends.
+        """Store `changes`. If the file cannot be written, they hold until the program ends.
 
-        Raises InvalidInput, remembering nothing, when they are no JSON or make the file larger than `MOST_BYTES`.
+        Raises InvalidInput, storing nothing, if they are not valid JSON or make the file larger than `MOST_BYTES`.
         """
         with self._lock:
             values = {**self._values, **changes}
@@ -70,7 +70,7 @@ class Config:
             return {}
 
     def _write(self, content: bytes) -> None:
-        """The whole file or the old one, whatever happens meanwhile."""
+        """Replace the file atomically: after a crash it has the old or the new content."""
         try:
             write_whole(self._file, content)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Files: whether one is still the one that was read, and writing one whole or not at all, by one writer at a time."""
+"""Files: noticing that one has changed, and writing one whole or not at all, by one writer at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 FileVersion = tuple[int, int]
-"""A file's size and the time of its last change, in nanoseconds."""
+"""A file's size in bytes and its modification time in nanoseconds."""
 
 LONGEST_WRITE = 3600.0
 """Seconds after which a temporary file is nobody's, whoever has its maker's number now."""
@@ -29,7 +29,7 @@ _locks_lock = threading.Lock()
 
 
 def file_version(path: Path) -> FileVersion | None:
-    """Another one when a file's content is another one; None for a file that cannot be found."""
+    """The version of the file, which differs after its content has changed. None if the file cannot be found."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""How much memory there is to spend. No torch, unless a GPU is asked about."""
+"""The memory that is still free. Imports torch only for a GPU."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: str = "cpu") -> int:
-    """Bytes that can still be taken where `device` ("cpu", "cuda:0", "mps", ...) keeps its tensors. On CUDA those that
-    PyTorch holds for later are among them.
+    """The free bytes in the memory of `device` ("cpu", "cuda:0", "mps", ...). On CUDA this includes what PyTorch's
+    allocator has reserved and does not use.
     """
     if device.startswith("cuda"):
         import torch
@@ -22,9 +22,10 @@ def free_memory(device: str = "cpu") -> int:
 
 
 def _left_in_container(cgroup: Path = CGROUP) -> float:
-    """Bytes that a container's limit (Linux, cgroup v2) leaves; what is only cached of files can be had, too."""
+    """The bytes left below a container's memory limit (Linux, cgroup v2), cached file pages included. Infinity if there
+    is no limit."""
     try:
-        limit = int((cgroup / "memory.max").read_text())  # "max" where there is none
+        limit = int((cgroup / "memory.max").read_text())  # "max" without a limit
         used = int((cgroup / "memory.current").read_text())
         lines = (cgroup / "memory.stat").read_text().splitlines()
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Text that every file and every answer can hold."""
+"""Makes text safe for UTF-8."""
 
 from __future__ import annotations
 
 
 def without_surrogates(text: str) -> str:
-    """`text` with a question mark for each half character (a lone surrogate): UTF-8 has no bytes for those."""
+    """`text` with a question mark for each unpaired surrogate, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,38 +1,37 @@
-"""The engine: a catalog of checkpoints, the one that is loaded, and `generate`. It knows no browser, no HTTP, no files
-of pictures. Only one thread at a time may call `load` and `generate`; the job queue's worker is that thread."""
+"""The engine: `generate(request)` with a catalog of checkpoints, the model in use and the options in force.
+
+It knows nothing of the browser, of HTTP, or of saving pictures. Only one thread at a time may call `load` and
+`generate`; the job queue's worker is that thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
-import logging
 import random
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
-from modules.base.free_memory import free_memory
-from modules.engine.model_cache import Loaded, ModelCache
-from modules.engine.postprocessing import Tools
+from modules.engine.file_keys import file_keys, refiner_keys
+from modules.engine.limits import check_limits
+from modules.engine.model_cache import Loaded
+from modules.engine.models import FileLoader, LoadModel, ModelSlot
+from modules.engine.options_in_force import OptionsInForce
+from modules.engine.postprocessing import Tools, load_tools
 from modules.errors import InvalidInput, NotFound, UserError
 from modules.hooks.choices import Available
 from modules.hooks.forms import Script
 from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extensions
-from modules.imaging.faces import FaceRestorers, Restore
-from modules.imaging.network_files import Network
-from modules.imaging.upscale import Upscalers
+from modules.imaging.faces import Restore
 from modules.request import RANDOM_SEEDS, Img2Img, ScriptCall, Txt2Img
 from modules.request.job_context import JobContext
 from modules.request.options import Options
 from modules.request.result import GeneratedImage, Result
 from modules.scripts.context import Context, NestedJob
-from modules.scripts.registry import Registry
-from modules.settings import Settings, check_limits
+from modules.scripts.registry import BUILT_IN, Registry
+from modules.settings import Settings
 from modules.text import infotext
 from modules.text.styles import load_styles
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
@@ -43,164 +42,65 @@ if TYPE_CHECKING:
     from modules.sampling.types import FirstNoise, SDModel
 
 
-log = logging.getLogger(__name__)
-
-LoadModel = Callable[[CheckpointFile, VaeFile | None, Settings, Callable[[float], None], "SDModel | None"], "SDModel"]
-"""(checkpoint, vae, settings, on_progress, sibling) -> model. A sibling is a model of the same checkpoint with another
-autoencoder: all but that is taken from it. Raises CheckpointError."""
-
-
-def load_from_file(checkpoint: CheckpointFile, vae: VaeFile | None, settings: Settings,
-                   on_progress: Callable[[float], None], sibling: SDModel | None) -> SDModel:
-    """The real loader, imported when first needed: it brings the heavy libraries."""
-    import torch
-
-    from modules.networks.loader import load_model, with_other_vae
-    from modules.networks.model import StableDiffusion
-
-    if isinstance(sibling, StableDiffusion):
-        return with_other_vae(sibling, checkpoint, vae, on_progress)
-    device = torch.device(compute_device(settings))
-    dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
-    return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
-                      compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress)
-
-
-def compute_device(settings: Settings) -> str:
-    """What `--device` means here."""
-    return best_device() if settings.device == "auto" else settings.device
-
-
-def best_device() -> str:
-    """The fastest device that is here: cuda, mps or cpu."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-@dataclass
 class Engine:
-    """Owns the options in force and the model in use. `load_file` is a parameter so that tests need no weights."""
+    """Carries out requests. `load_file` is a parameter so that tests need no weights.
 
-    settings: Settings
-    load_file: LoadModel = load_from_file
-    options: Options = field(default_factory=Options)
-    scripts: Registry = field(default_factory=Registry)
-    catalog: Catalog = field(init=False)
-    config: Config = field(init=False)
-    extensions: Extensions = field(init=False)
-    upscalers: Upscalers = field(init=False)
-    restorers: FaceRestorers = field(init=False)
-    loaded: Loaded | None = field(default=None, init=False)
-    _usual: Path | None = field(default=None, init=False)
-    _options_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-    model_cache: ModelCache = field(init=False)
+    Raises NotFound for a checkpoint in `--ckpt` that is not in the catalog.
+    """
 
-    def __post_init__(self) -> None:
-        self.catalog = Catalog(self.settings.checkpoint_dirs, self.settings.vae_dirs,
-                               self.settings.cache_dir / "hashes.json")
-        self.model_cache = ModelCache(self.settings.model_cache, lambda: free_memory(compute_device(self.settings)))
-        self.upscalers = Upscalers(self.settings.folders("upscalers"), self._load_upscaler)
-        self.restorers = FaceRestorers(self.settings.folders("face restorers"), self._load_face_restorer)
-        self.config = Config(self.settings.config_file)
-        self.extensions = Extensions(self.settings.extension_dirs, self.config, lambda: self.available)
-        self.scripts = Registry((*self.scripts.scripts, *self.extensions.scripts()), self.extensions.forms())
-        self._remember_options()
-        if self.settings.ckpt:
-            self.options = self.options.replaced({"sd_model_checkpoint": self.settings.ckpt})
-            self.files_of(self.options)
+    def __init__(self, settings: Settings, load_file: LoadModel | None = None) -> None:
+        self.settings = settings
+        self.catalog = Catalog(settings.checkpoint_dirs, settings.vae_dirs, settings.cache_dir / "hashes.json")
+        self.config = Config(settings.config_file)
+        self.models = ModelSlot(settings, load_file or FileLoader())
+        tools = load_tools(settings)
+        self.upscalers, self.restorers = tools.upscalers, tools.restorers
+        self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
+        self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
+        self._in_force = OptionsInForce(settings, self.catalog, self.config)
+
+    # the options in force and the model in use
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._in_force.options
+
+    def set_options(self, changes: Mapping[str, Any]) -> None:
+        """Change and remember the options in force; see `OptionsInForce.set`. Raises InvalidInput and NotFound."""
+        self._in_force.set(changes)
+
+    def files_of(self, options: Options) -> tuple[CheckpointFile | None, VaeFile | None]:
+        """The checkpoint and VAE files that `options` name; see `OptionsInForce.files_of`. Raises NotFound."""
+        return self._in_force.files_of(options)
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """The model in use with its files. None before the first is loaded."""
+        return self.models.in_use
 
     @property
     def model_name(self) -> str | None:
-        """The name of the checkpoint in use, None before the first is loaded."""
+        """The name of the checkpoint in use. None before the first is loaded."""
         return self.loaded.checkpoint.name if self.loaded else None
 
-    def set_options(self, changes: Mapping[str, Any]) -> None:
-        """Changes the options in force, and what is remembered; names that are not ours are remembered only.
-
-        Nothing is loaded yet. Raises InvalidInput and NotFound, changing nothing.
-        """
-        with self._options_lock:
-            options = self.options.replaced(changes)
-            if {"sd_model_checkpoint", "sd_vae"} & set(changes):
-                self.files_of(options)
-            ours = {name: getattr(options, name) for name in changes if hasattr(options, name)}
-            self.config.update({**changes, **ours})
-            self.options = options
-
-    def _remember_options(self) -> None:
-        """Puts the remembered options into force, but for those that fit no more."""
-        for name, value in self.config.values().items():
-            try:
-                options = self.options.replaced({name: value})
-                self.files_of(options)
-                self.options = options
-            except UserError as error:
-                log.warning("%s: %s", self.settings.config_file.name, error.message)
-
-    def files_of(self, options: Options) -> tuple[CheckpointFile | None, VaeFile | None]:
-        """The files that `options` name; an empty checkpoint is the first that there was. Raises NotFound.
-
-        The words for no VAE and for the one beside the checkpoint count however they are written, as in WebUI.
-        """
-        wanted = options.sd_model_checkpoint
-        checkpoint = self.catalog.find(wanted) if wanted else self._usual_checkpoint()
-        vae = options.sd_vae.strip().lower()
-        if vae == "none":
-            return checkpoint, None
-        if vae in ("automatic", "auto", ""):
-            return checkpoint, self.catalog.automatic_vae(checkpoint) if checkpoint else None
-        return checkpoint, self.catalog.find_vae(options.sd_vae)
-
-    def _usual_checkpoint(self) -> CheckpointFile | None:
-        """While none was ever chosen: the first, and still that when one comes that sorts before it."""
-        there = self.catalog.checkpoints()
-        first = next((file for file in there if file.path == self._usual), there[0] if there else None)
-        self._usual = first.path if first else None
-        return first
-
     def load(self, options: Options, job: JobContext) -> SDModel:
-        """The model that `options` name, out of memory if it is there still and its files are the same. The one in use
-        stays until the new one is whole, and if that fails.
+        """Return the model named by `options`, loaded if need be, with its tiling set.
 
-        Raises NotFound, CheckpointError.
+        The model in use stays until the new one is complete. Raises NotFound, CheckpointError.
         """
         checkpoint, vae = self.files_of(options)
         if checkpoint is None:
             raise NotFound(f"There is no checkpoint yet: put one into {self.settings.checkpoint_dirs[0]}.")
-        kept = self.loaded
-        if kept is None or kept.checkpoint.path != checkpoint.path:
-            kept = self.model_cache.find(checkpoint)
-        if kept and not kept.current:
-            kept = None
-        if kept is None or kept.vae != vae:
-            sibling = kept.model if kept else None
-            kept = Loaded.of(lambda: self._read(checkpoint, vae, sibling, job), checkpoint, vae)
-        kept.model.set_tiling(options.tiling)
-        if kept is not self.loaded:
-            let_go = self.model_cache.swap(kept, self.loaded)
-            self.loaded = kept
-            if let_go:
-                gc.collect()  # torch modules hold reference cycles: else the weights stay for a while
-        return kept.model
+        return self.models.load(checkpoint, vae, job)
 
-    def unload(self) -> None:
-        """Lets go of every model; the next `load` reads its files again."""
-        self.loaded = None
-        self.model_cache.clear()
-        gc.collect()
-
-    def _read(self, checkpoint: CheckpointFile, vae: VaeFile | None, sibling: SDModel | None,
-              job: JobContext) -> SDModel:
-        job.stage(f"Loading {checkpoint.name}")
-        return self.load_file(checkpoint, vae, self.settings,
-                              lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"), sibling)
+    # carrying out requests
 
     def generate(self, request: Txt2Img, job: JobContext) -> Result:
-        """Carries `request` out. Raises UserError with one sentence; the model in use stays as it was then, and the job
-        has kept the batches that were finished before."""
+        """Carry out `request`, with its script if it has one.
+
+        Raises UserError. The model in use stays as it was then, and the job has kept the batches that were finished.
+        """
         check_limits(request, self.settings)
         hooks = Hooks.of(self.extensions, request, lambda: self._context(NestedJob(job), Hooks()))
         request = hooks.prepare_request(request)
@@ -218,9 +118,12 @@ class Engine:
         return Context(self, job, self.available, load_styles(self.settings.styles_file), hooks)
 
     def generate_one(self, request: Txt2Img, job: JobContext, *, extra: Mapping[str, Any] | None = None,
-             first_noise: FirstNoise | None = None, hooks: Hooks | None = None) -> Result:
-        """Carries out a request that has no script. `extra` adds keys to the parameters text; `first_noise` makes the
-        noise that sampling begins with; `hooks` are the extensions to ask. Raises as `generate`."""
+                     first_noise: FirstNoise | None = None, hooks: Hooks | None = None) -> Result:
+        """Carry out a request without a script.
+
+        `extra` adds keys to the parameters text. `first_noise` makes the noise that sampling begins with. `hooks` are
+        the extensions to ask. Raises as `generate`.
+        """
         from modules.generation import hires, recipes
 
         hooks = hooks or Hooks()
@@ -228,30 +131,35 @@ class Engine:
         if request.enable_hr:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
         request, restore, notes = self._restoring(self.resolve(request))
-        nine_channels = self.load(request.options, job).in_channels == 9
-        # Now: later the files may be gone or be others.
+        inpainting = self.load(request.options, job).inputs.name == "inpaint"
+        # Name and hash the files before sampling: afterwards they may be gone or replaced.
         files = self._file_keys(request)
-        refiner = {refined: self._refiner_keys(request, refined=refined)
+        refiner = {refined: refiner_keys(request, self.catalog, refined=refined)
                    for refined in {False, bool(request.refiner_checkpoint)}}
+        sampler = self.sampler_of(request)
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
             keys = {**hooks.keys(request), **(extra or {}), **refiner[refined]}
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
-                    request, seed=one.seed, subseed=one.subseed, nine_channels=nine_channels, extra=keys, **files))
+                    request, sampler, seed=one.seed, subseed=one.subseed, inpainting=inpainting, extra=keys,
+                    **files))
                 for one in pictures], request)
             for image in kept:
                 hooks.saved(image, request)
             made.extend(kept)
 
-        outcome = recipes.generate(lambda options: self.load(options, job), request, job, keep, first_noise,
-                                      self.upscalers, self.samplers, hooks, restore)
+        with _tiling(lambda options: self.load(options, job)) as models:
+            outcome = recipes.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
+                                       restore)
         return Result(tuple(made), request, (*notes, *outcome.warnings), outcome.interrupted, outcome.work)
 
     def _restoring(self, request: Txt2Img) -> tuple[Txt2Img, Restore | None, tuple[str, ...]]:
-        """What restores the faces in a resolved request's pictures, if it asks for that. Where it cannot be had, the
-        request without it, and why in words."""
+        """The face restorer of a resolved request, or None.
+
+        If its model cannot be used, the returned request is without face restoration and the notes say why.
+        """
         options = request.options
         if not options.face_restoration:
             return request, None, ()
@@ -262,12 +170,12 @@ class Engine:
             return dataclasses.replace(request, options=options), None, (error.message,)
 
     def bound_script(self, request: Txt2Img, call: ScriptCall) -> tuple[Script, dict[str, Any]]:
-        """The script that `call` names for such a request, and its arguments. Raises InvalidInput."""
+        """The script that `call` names, and its arguments checked and completed. Raises InvalidInput."""
         script = self.scripts.find(call.title, img2img=isinstance(request, Img2Img))
         return script, script.bind(call.arguments, self.available)
 
     def check(self, request: Txt2Img) -> None:
-        """Raises the UserError that carrying `request` out would begin with."""
+        """Raise the UserError with which `generate` would refuse `request` before it starts."""
         check_limits(request, self.settings)
         self.files_of(self.resolve(request).options)
         for name in (request.refiner_checkpoint, request.hr_checkpoint):
@@ -275,75 +183,77 @@ class Engine:
                 self.catalog.find(name)
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
-        """The parameters text of a resolved `request` for the model in use, with `extra` keys."""
-        nine_channels = self.loaded is not None and self.loaded.model.in_channels == 9
-        keys = {**extra, **self._refiner_keys(request, refined=bool(request.refiner_checkpoint))}
-        return infotext.write(request, seed=request.seed, subseed=request.subseed, nine_channels=nine_channels,
-                              extra=keys, **self._file_keys(request))
+        """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""
+        inpainting = self.loaded is not None and self.loaded.model.inputs.name == "inpaint"
+        keys = {**extra, **refiner_keys(request, self.catalog, refined=bool(request.refiner_checkpoint))}
+        return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
+                              inpainting=inpainting, extra=keys, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
-        """`request` with nothing left open. Raises InvalidInput."""
+        """Like the function `resolve`, with the full name of the face restoration model. Raises InvalidInput."""
         request = resolve(request, self.samplers)
         options = request.options
         if options.face_restoration:
-            with contextlib.suppress(InvalidInput):  # where there is none, `generate_one` says so
+            with contextlib.suppress(InvalidInput):  # `generate_one` reports a missing model
                 name = self.restorers.full_name(options.face_restoration_model)
                 options = options.replaced({"face_restoration_model": name})
         return dataclasses.replace(request, options=options)
 
     @property
     def available(self) -> Available:
-        """What there is to choose from."""
+        """The choices that scripts and extensions may offer."""
         return Available(self.catalog, self.upscalers, self.settings.styles_file, lambda: self.samplers)
 
     @property
+    def tools(self) -> Tools:
+        """The models that postprocessing uses."""
+        return Tools(self.upscalers, self.restorers)
+
+    @property
     def samplers(self) -> tuple[Sampler, ...]:
-        """All samplers, ours before those of extensions. Brings torch."""
+        """All samplers, the built-in ones before those of extensions. Imports torch."""
         from modules.sampling.registry import joined
 
         return joined(self.extensions.samplers())
 
-    @property
-    def tools(self) -> Tools:
-        """What finished pictures are worked on with."""
-        return Tools(self.upscalers, self.restorers)
+    def sampler_of(self, request: Txt2Img) -> Sampler:
+        """Return the sampler that `request` names. Brings torch. Raises InvalidInput if there is none."""
+        from modules.sampling.registry import find_sampler
 
-    def _load_upscaler(self, path: Path) -> Network:
-        """The real loader of upscalers, imported when first needed."""
-        from modules.networks.pixel_networks import load_upscaler
-
-        return load_upscaler(path, compute_device(self.settings))
-
-    def _load_face_restorer(self, path: Path) -> Network:
-        """The real loader of networks for faces, likewise."""
-        from modules.networks.pixel_networks import load_face_restorer
-
-        return load_face_restorer(path, compute_device(self.settings))
+        return find_sampler(request.sampler, self.samplers)[0]
 
     def _file_keys(self, request: Txt2Img) -> dict[str, Any]:
-        """What the parameters text says of the files that make a picture, as arguments of `infotext.write`. Raises
-        NotFound."""
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
-        return {"model_name": checkpoint.name, "model_hash": self.catalog.sha256(checkpoint)[:10],
-                "vae_name": vae.name if vae else None, "vae_hash": self.catalog.sha256(vae)[:10] if vae else None}
+        return file_keys(checkpoint, vae, self.catalog)
 
-    def _refiner_keys(self, request: Txt2Img, *, refined: bool) -> dict[str, Any]:
-        """What it says of the refiner."""
-        keys: dict[str, Any] = {}
-        if refined:
-            refiner = self.catalog.find(request.refiner_checkpoint)
-            keys |= {"Refiner": f"{refiner.name} [{self.catalog.sha256(refiner)[:10]}]",
-                     "Refiner switch at": request.refiner_switch_at}
-        if request.options.refiner_switch_by_sample_steps:
-            keys["Refiner switch by sampling steps"] = True
-        return keys
+
+@contextlib.contextmanager
+def _tiling(models: Callable[[Options], SDModel]) -> Iterator[Callable[[Options], SDModel]]:
+    """`models`, where the model asked for last tiles if its options say so, until another is asked for or the end."""
+    with contextlib.ExitStack() as tiled:
+        current: SDModel | None = None
+
+        def load(options: Options) -> SDModel:
+            nonlocal current
+            model = models(options)
+            wanted = model if options.tiling else None
+            if wanted is not current:
+                tiled.close()
+                current = wanted
+                if wanted is not None:
+                    tiled.enter_context(wanted.tiled())
+            return model
+
+        yield load
 
 
 def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2Img:
-    """`request` with nothing left open: seeds drawn, the sampler by its own name, the batch as large as its pictures.
+    """Return `request` with everything decided: random seeds are drawn, sampler and schedule have their full names,
+    and several init images set the batch size.
 
-    Raises InvalidInput for an unknown sampler or schedule.
+    `samplers` are those to choose from; by default the built-in ones. Raises InvalidInput for an unknown sampler or
+    schedule.
     """
     from modules.sampling import registry
 

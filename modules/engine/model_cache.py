@@ -1,4 +1,4 @@
-"""Checkpoints that were in use lately and stay in memory, so that going back to one costs nothing."""
+"""The model cache: models used recently stay in memory, so that going back to one costs no loading time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A model and the files that it came from."""
+    """A model, the files it was read from, and the versions that these files had."""
 
     model: SDModel
     checkpoint: CheckpointFile
@@ -25,20 +25,21 @@ class Loaded:
 
     @classmethod
     def of(cls, read: Callable[[], SDModel], checkpoint: CheckpointFile, vae: VaeFile | None) -> Loaded:
-        """What `read` makes of the files, and what these were like before it began."""
+        """Call `read` and keep its model. The file versions are taken before, so that a file that changes while it is
+        read counts as changed."""
         versions = {file.path: file_version(file.path) for file in (checkpoint, vae) if file}
         return cls(read(), checkpoint, vae, versions)
 
     @property
     def current(self) -> bool:
-        """Whether the files are still those. One that is gone changes nothing."""
+        """Whether the files are unchanged. A deleted file counts as unchanged."""
         return all(file_version(path) in (None, then) for path, then in self.versions.items())
 
 
 class ModelCache:
-    """The models that are not in use, one a checkpoint, least recently used first.
+    """The models that are loaded but not in use: one for each checkpoint, least recently used first.
 
-    `budget` is in bytes of weights, those of the model in use included; None lets the models that are not in use have
+    `budget` is the most bytes of weights, those of the model in use included. With None, the cached models may take
     half of the memory that would be free without them.
     """
 
@@ -47,28 +48,32 @@ class ModelCache:
         self._models: dict[Path, Loaded] = {}
 
     def find(self, checkpoint: CheckpointFile) -> Loaded | None:
-        """The model of `checkpoint`, whatever its autoencoder; it stays until `swap` takes it."""
+        """The cached model of `checkpoint` with any VAE, or None. It stays in the cache until `swap` takes it."""
         return self._models.get(checkpoint.path)
 
     def swap(self, into_use: Loaded, out_of_use: Loaded | None) -> bool:
-        """One model comes into use, another goes out of it; then the oldest go that do not fit the budget any more.
+        """Make `into_use` current and put `out_of_use` into the cache, then evict the least recently used models over
+        budget.
 
-        True when something was let go: one that did not fit, or one with another autoencoder.
+        Returns True if a model was dropped: one over budget, or one of the same checkpoint with another VAE.
         """
         before = {*self._models.values(), *([out_of_use] if out_of_use else [])}
         self._models.pop(into_use.checkpoint.path, None)
         if out_of_use and out_of_use.checkpoint.path != into_use.checkpoint.path:
             self._models[out_of_use.checkpoint.path] = out_of_use
-        sizes = {path: kept.model.nbytes for path, kept in self._models.items()}
         if self._budget is None:
-            room = (self._free_memory() + sum(sizes.values())) // 2
+            room = (self._free_memory() + self._extra_bytes(into_use)) // 2
         else:
-            room = self._budget - into_use.model.nbytes
-        while sizes and sum(sizes.values()) > room:
-            oldest = next(iter(sizes))
-            del self._models[oldest], sizes[oldest]
+            room = self._budget - sum(into_use.model.part_bytes.values())
+        while self._models and self._extra_bytes(into_use) > room:
+            del self._models[next(iter(self._models))]
         return bool(before - {*self._models.values(), into_use})
 
+    def _extra_bytes(self, in_use: Loaded) -> int:
+        """Bytes of the cached models' parts, each counted once, without those that the model in use has too."""
+        parts = {part: size for kept in self._models.values() for part, size in kept.model.part_bytes.items()}
+        return sum(size for part, size in parts.items() if part not in in_use.model.part_bytes)
+
     def clear(self) -> None:
-        """Lets go of all of them."""
+        """Drop all cached models."""
         self._models.clear()

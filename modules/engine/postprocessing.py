@@ -1,31 +1,38 @@
-"""What is done to finished pictures: enlarged by a factor or to a size, by one upscaler or a mixture of two; cut; and
-their faces restored.
+"""Postprocessing of finished pictures: enlarging, cropping and face restoration, as in WebUI's Extras tab.
 
-Names, order and arithmetic are those of WebUI's Extras tab.
+Names, order and arithmetic are WebUI's.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
+from modules.engine.models import compute_device
 from modules.errors import InvalidInput
 from modules.imaging.faces import FaceRestorers
+from modules.imaging.network_files import Network
 from modules.imaging.upscale import Size, Upscalers, target_size
 from modules.request.job_context import JobContext
+from modules.settings import Settings
 from modules.text import image_metadata, infotext
 
 POSTPROCESSING = "postprocessing"
-"""The PNG text chunk that says what was done."""
+"""The name of the PNG text chunk that lists the postprocessing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """What to do with a picture. `size` None enlarges by `factor`, otherwise the picture covers that (width, height)
-    and `crop` cuts it to that. `visibility` of the second upscaler lies between 0 and 1; so does that of each of the
-    `faces`, which are models that restore them, one after the other."""
+    """A request for postprocessing.
+
+    If `size` is None, the picture is enlarged by `factor` (above 0, at most 16). Otherwise it is enlarged until it
+    covers `size`, (width, height) in pixels, and `crop` cuts it to exactly that. `visibility` is the share of the
+    second upscaler's picture, 0 to 1. `faces` are pairs of a face restoration model and its visibility, 0 to 1, applied
+    one after the other. Raises InvalidInput for values out of range.
+    """
 
     upscaler: str = "None"
     factor: float = 2.0
@@ -50,13 +57,14 @@ class Extras:
                                    field=f"{name.lower()}_visibility")
 
     def factor_for(self, size: Size) -> float:
-        """How much larger a picture of `size` becomes."""
+        """The factor by which a picture of `size` is enlarged."""
         return self.factor if self.size is None else max(self.size[0] / size[0], self.size[1] / size[1])
 
 
 @dataclass(frozen=True)
 class Processed:
-    """A picture, what was done to it in the words of the PNG's text chunk, and its source's own parameters text."""
+    """A processed picture. `text` is the content of the PNG text chunk `POSTPROCESSING`; `parameters` is the parameters
+    text of the source picture."""
 
     image: Image.Image
     text: str
@@ -65,23 +73,39 @@ class Processed:
 
 @dataclass(frozen=True)
 class Tools:
-    """What pictures are made larger and faces restored with."""
+    """The models that postprocessing uses."""
 
     upscalers: Upscalers
     restorers: FaceRestorers
 
     def check(self, request: Extras) -> None:
-        """Raises InvalidInput for an upscaler, or a model that restores faces, that is not here."""
+        """Raise InvalidInput if an upscaler or a face restoration model of `request` does not exist."""
         self.upscalers.check(request.upscaler, "upscaler_1")
         self.upscalers.check(request.second_upscaler, "upscaler_2")
         for name, _ in request.faces:
             self.restorers.full_name(name)
 
 
-def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, *, max_pixels: int) -> Processed:
-    """One picture (RGB or RGBA) enlarged to `max_pixels` at most, then its faces restored (WebUI's order).
+def load_tools(settings: Settings) -> Tools:
+    """The upscalers and face restorers in the models folder. Their files are read when they are first used."""
+    def upscaler(path: Path) -> Network:
+        from modules.networks.pixel_networks import load_upscaler
 
-    Raises InvalidInput, CheckpointError, Stopped.
+        return load_upscaler(path, compute_device(settings))
+
+    def face_restorer(path: Path) -> Network:
+        from modules.networks.pixel_networks import load_face_restorer
+
+        return load_face_restorer(path, compute_device(settings))
+
+    return Tools(Upscalers(settings.folders("upscalers"), upscaler),
+                 FaceRestorers(settings.folders("face restorers"), face_restorer))
+
+
+def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, *, max_pixels: int) -> Processed:
+    """Enlarge `image` (RGB or RGBA), then restore its faces (WebUI's order).
+
+    Raises InvalidInput, also if the result would have more than `max_pixels`; CheckpointError; Stopped.
     """
     _check_size(request, image, max_pixels)
     parameters = image_metadata.read(image)
@@ -105,12 +129,12 @@ def _check_size(request: Extras, image: Image.Image, max_pixels: int) -> None:
 
 def _enlarged(image: Image.Image, request: Extras, upscalers: Upscalers, job: JobContext,
               done: dict[str, object]) -> Image.Image:
-    """By the first upscaler, and the second's picture mixed in. Adds to `done` what was done."""
+    """`image` enlarged by the first upscaler and blended with the second's picture. Adds the text's keys to `done`."""
     def enlarged(name: str) -> Image.Image:
         job.stage(f"Enlarging with {name}")
         job.check()
-        upscale = upscalers.find(name, lambda done, total: job.step(done, total, lambda: image))
-        return _cut(upscale(image, request.factor_for(image.size)), request)
+        enlarge = upscalers.find(name, lambda done, total: job.step(done, total, lambda: image))
+        return _cut(enlarge(image, request.factor_for(image.size)), request)
 
     result = enlarged(request.upscaler)
     if request.size is None:
@@ -129,7 +153,7 @@ def _enlarged(image: Image.Image, request: Extras, upscalers: Upscalers, job: Jo
 
 def _with_faces(image: Image.Image, name: str, visibility: float, restorers: FaceRestorers,
                 job: JobContext) -> Image.Image:
-    """The faces restored, as far as the `visibility` says; what is transparent stays so."""
+    """`image` blended with its face-restored copy by `visibility`. The alpha channel is kept."""
     job.stage(f"Restoring faces with {name}")
     job.check()
     colours = image.convert("RGB")
@@ -140,7 +164,7 @@ def _with_faces(image: Image.Image, name: str, visibility: float, restorers: Fac
 
 
 def _cut(image: Image.Image, request: Extras) -> Image.Image:
-    """`image` in the middle of a black picture of the wanted size, when it is to be cut."""
+    """`image` centred on a black picture of the requested size, if it is to be cropped."""
     if request.size is None or not request.crop:
         return image
     whole = Image.new("RGB", request.size)

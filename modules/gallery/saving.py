@@ -1,8 +1,9 @@
-"""Pictures on disk: WebUI's folders and file names, the parameters text inside the file, and never half a file.
+"""Saves pictures with WebUI's folders and file names. A file appears only when it is complete.
 
-outputs/txt2img-images/2026-01-31/00000-1234.png: a counter that goes on from what is there, and the seed. Grids are in
-outputs/txt2img-grids, and their names begin with what they are: grid-00000-1234.png. What the Extras tab makes has no
-seed and no folders of days: outputs/extras-images/00000.png.
+A picture's name has a counter, which continues from the files that are there, and the seed:
+outputs/txt2img-images/2026-01-31/00000-1234.png. Grids are in outputs/txt2img-grids and have a prefix:
+grid-00000-1234.png. Pictures of the Extras tab have no seed and no folder for each day:
+outputs/extras-images/00000.png.
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, er
 
 
 class CannotSave(UserError):
-    """The folder is not there or may not be written."""
+    """The folder could not be created or written."""
 
     status = 507
 
 
 def save(image: Image.Image, infotext: str, directory: Path, *, seed: int | None = None, prefix: str = "",
          texts: Mapping[str, str] = _NO_TEXTS, form: Format = PNG) -> Path:
-    """Writes `image` in the format `form` under the next free number in `directory`, behind `prefix`; its path.
+    """Write `image` in the format `form` into `directory`, named `prefix`, the next free number, `seed`. Returns the
+    path.
 
-    `texts` are further text chunks by name. Raises StorageFull or CannotSave, and leaves nothing behind then.
+    `texts` are further text chunks by name. Raises StorageFull or CannotSave; no file is left behind then.
     """
     form = form.fitting(image)
     with _written(form.encode(image, infotext, texts), directory) as temporary:
@@ -51,14 +53,16 @@ def save(image: Image.Image, infotext: str, directory: Path, *, seed: int | None
 
 
 def save_as(image: Image.Image, infotext: str, path: Path) -> None:
-    """Writes `image` as a PNG over `path`. Raises StorageFull or CannotSave, changing nothing then."""
+    """Write `image` as a PNG to `path`, replacing a file there. Raises StorageFull or CannotSave; the old file stays
+    then."""
     with _written(PNG.encode(image, infotext), path.parent) as temporary:
         os.replace(temporary, path)
 
 
 @contextlib.contextmanager
 def _written(content: bytes, directory: Path) -> Iterator[Path]:
-    """A hidden file in `directory` that holds the whole picture and is on the disk; to be moved to its name."""
+    """Yield a hidden temporary file in `directory` with the whole picture, flushed to disk. The caller gives it its
+    name."""
     temporary = temporary_name(directory / "picture")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -77,7 +81,7 @@ def _written(content: bytes, directory: Path) -> Iterator[Path]:
 
 
 def _claim_name(temporary: Path, directory: Path, seed: int | None, prefix: str, suffix: str) -> Path:
-    """Gives the finished file the first free number."""
+    """Give the finished file the first free number."""
     number = next_number(directory)
     while True:
         path = directory / f"{prefix}{number:05}{'' if seed is None else f'-{seed}'}{suffix}"
@@ -89,9 +93,9 @@ def _claim_name(temporary: Path, directory: Path, seed: int | None, prefix: str,
 
 
 def put(file: Path, path: Path) -> None:
-    """Gives `file` a name that must be free; the old one may stay. Raises FileExistsError, and OSErrors of the disk.
+    """Give `file` the name `path`, which must be free. The old name may remain. Raises FileExistsError and OSError.
 
-    A hard link fails where the name is taken; a rename would overwrite.
+    This uses a hard link, which fails if the name is taken; a rename would overwrite.
     """
     try:
         os.link(file, path)
@@ -100,19 +104,19 @@ def put(file: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        path.touch(exist_ok=False)  # FAT and the like: take the name first, then rename over it
+        path.touch(exist_ok=False)  # no hard links (FAT): reserve the name, then rename over it
         os.replace(file, path)
 
 
 def next_number(directory: Path) -> int:
-    """One more than the largest number that a name in `directory` begins with; 0 in an empty one."""
+    """One more than the largest counter of the file names in `directory`; 0 if there is none."""
     found = (_COUNTER.match(name) for name in os.listdir(directory))
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
 class Saver:
-    """Saves what the queue has finished, in the folder of its kind and day and the present `form`at; tells `saved` of
-    each file."""
+    """Saves finished pictures in the folder of their kind and day and in the present `form`at, and calls `saved` with
+    the path of each."""
 
     def __init__(self, outputs: Path, saved: Callable[[Path], object] = lambda path: None,
                  form: Callable[[], Format] = Format) -> None:

@@ -1,4 +1,4 @@
-"""Small pictures of large ones, made when they are first asked for and kept in a folder that may be emptied."""
+"""Thumbnails, made when they are first requested and cached in a folder that may be emptied."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from modules.base.files import sweep, write_whole
 from modules.errors import NotFound
 
 SIDE = 320
-"""Pixels of the longer side: a tile of the page on a screen with two pixels to the point."""
+"""The longer side in pixels: a tile of the page on a screen with two device pixels for each CSS pixel."""
 
 KEPT_SECONDS = 30 * 24 * 60 * 60
 MEDIA_TYPE = "image/webp"
 
 
 class Thumbnails:
-    """Thumbnails in `folder`, WebP, `SIDE` pixels at most. Every method may be called from any thread."""
+    """WebP thumbnails of at most `SIDE` pixels, cached in `folder`. Every method may be called from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._decoding = threading.BoundedSemaphore(2)  # a page asks for dozens at once, and one may take 200 MB
+        self._decoding = threading.BoundedSemaphore(2)  # a page requests dozens at once, and one may take 200 MB
 
     def get(self, file: Path) -> bytes:
-        """The thumbnail of a picture. Raises NotFound when the file is not there or cannot be shown."""
+        """The thumbnail of a picture as WebP. Raises NotFound if the file is missing or is not a readable picture."""
         try:
             stat = file.stat()
             kept = self._folder / f"{_digest(f'{file}|{stat.st_mtime_ns}|{stat.st_size}')}.webp"
@@ -40,12 +40,12 @@ class Thumbnails:
                 data = _make(file)
         except Exception as error:  # Pillow's readers raise nearly anything for a broken file
             raise NotFound(f"The picture {file.name} is not there or cannot be shown.") from error
-        with contextlib.suppress(OSError):  # a full disk: it will be made again
+        with contextlib.suppress(OSError):  # with a full disk it is made again next time
             self._keep(kept, data)
         return data
 
     def forget_old(self) -> None:
-        """Removes thumbnails that were made long ago, and what programs that were killed left."""
+        """Delete thumbnails older than `KEPT_SECONDS`, and what killed programs left."""
         sweep(self._folder, time.time())
         for file in self._folder.glob("*.webp"):
             with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
-"""Deleting so that it can be undone: pictures move into a hidden folder beside the others, one folder a deletion.
+"""The trash: deleted pictures move to a hidden folder, so that a deletion can be undone.
 
-outputs/.trash/20260131-120000-123456/txt2img-images/2026-01-31/00000-1234.png keeps the path that it had.
+Each deletion has a folder of its own, in which a picture keeps its path:
+outputs/.trash/20260131-120000-123456/txt2img-images/2026-01-31/00000-1234.png
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Trash:
         self._folder = outputs / FOLDER
 
     def put(self, paths: Iterable[str]) -> dict[str, str]:
-        """Moves files into the trash as one deletion: where they were, to where they are. Those that cannot be moved
-        stay, and are not in the answer."""
+        """Move files into the trash as one deletion. Returns old paths mapped to new ones. A file that cannot be moved
+        stays and is not in the result."""
         batch = self._folder / datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S-%f")
         moved = {}
         for path in paths:
@@ -39,9 +40,9 @@ class Trash:
         return moved
 
     def take_back(self) -> dict[str, str]:
-        """Undoes the newest deletion: where files were in the trash, to where they are again.
+        """Undo the newest deletion. Returns the paths in the trash mapped to the restored paths.
 
-        A file whose name has been taken since gets another one. Raises OSError when nothing can be moved.
+        If a file's name has been taken meanwhile, the file gets another one. Raises OSError if a file cannot be moved.
         """
         batches = self._batches()
         if not batches:
@@ -55,7 +56,7 @@ class Trash:
         return moved
 
     def is_empty(self) -> bool:
-        """Whether there is nothing to undo."""
+        """True if there is no deletion to undo."""
         return not self._batches()
 
     def _batches(self) -> list[Path]:

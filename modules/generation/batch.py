@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -28,7 +27,7 @@ from modules.request.options import Options
 from modules.sampling import registry
 from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner
 from modules.sampling.noise import ImageNoise
-from modules.sampling.sample import InitLatent, Plan, sample, total_calls
+from modules.sampling.sample import InitLatent, Plan, Wraps, sample, total_calls
 from modules.sampling.types import FirstNoise, SDModel
 
 Models = Callable[[Options], SDModel]
@@ -53,13 +52,13 @@ ROUGH = "It was interrupted, so the picture is drawn roughly, without the decode
 class Prepared:
     """What a recipe prepares once and every batch shares.
 
-    `source` is None for txt2img. `extra_channels` (B, 5, h, w) is what an inpainting checkpoint reads beside x.
+    `source` is None for txt2img. `beside` (B, c, h, w) are the channels that the network reads beside x.
     `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
     are, `hooks` the extensions, and `restore` restores faces.
     """
 
     source: InitLatent | None
-    extra_channels: Tensor | None
+    beside: Tensor | None
     finish: Finish
     warnings: tuple[str, ...] = ()
     first_noise: FirstNoise | None = None
@@ -151,7 +150,7 @@ class _Batch:
         plan = self._plan(request.sampler, request.scheduler, request.steps)
         # With hires fix the refiner works in the pass that the option names, without in the only one.
         refine = not request.enable_hr or request.options.hires_fix_refiner_pass != "second pass"
-        latent = self._pass(plan, plan, self.start.source, self.start.extra_channels, refine=refine)
+        latent = self._pass(plan, plan, self.start.source, self.start.beside, refine=refine)
         return self._second_pass(plan, latent) if request.enable_hr else latent
 
     def finish(self, latent: Tensor, *, rough: bool = False) -> list[Picture]:
@@ -182,24 +181,27 @@ class _Batch:
         plan = self._plan(request.hr_sampler or request.sampler, request.hr_scheduler or request.scheduler,
                           request.hr_second_pass_steps or request.steps)
         source = InitLatent(latent, request.denoising_strength, exact_steps=True)
-        extra = None
-        if self.model.in_channels == 9:
+        beside = None
+        if self.model.inputs.channels:
             pixels = torch.cat([self.model.decode_latent(one[None]) for one in latent])
             hole = torch.ones(1, 1, *pixels.shape[2:], device=pixels.device)
-            extra = extra_channels(self.model, pixels, hole, weight=request.options.inpainting_mask_weight)
-        return self._pass(first, plan, source, extra, second=True,
+            beside = self.model.inputs.beside(self.model, pixels, hole, request.options.inpainting_mask_weight)
+        return self._pass(first, plan, source, beside, second=True,
                           refine=request.options.hires_fix_refiner_pass != "first pass")
 
     def _plan(self, sampler_name: str, scheduler: str, steps: int) -> Plan:
         sampler, schedule = registry.resolve(sampler_name, scheduler, self.start.samplers)
         return Plan(sampler, schedule, steps, self.request.eta, self.request.options)
 
-    def _pass(self, first: Plan, plan: Plan, source: InitLatent | None, extra: Tensor | None, *, refine: bool,
+    def _pass(self, first: Plan, plan: Plan, source: InitLatent | None, beside: Tensor | None, *, refine: bool,
               second: bool = False) -> Tensor:
         """One run of the sampler of `plan`; `first` is the first pass's, by which prompt schedules count."""
         request, options = self.request, self.request.options
-        resize_from = (4, request.seed_resize_from_h // 8, request.seed_resize_from_w // 8)
-        noise = ImageNoise(latent_shape(self.size), self.seeds, subseeds=self.subseeds,
+        latent, cell = self.model.latent, self.model.latent.cell
+        # Rounded down, as WebUI: less than a cell is no size to resize from.
+        resize_from = (latent.channels, *(int(side / cell) for side in (request.seed_resize_from_h,
+                                                                        request.seed_resize_from_w)))
+        noise = ImageNoise(latent.shape(self.size), self.seeds, subseeds=self.subseeds,
                            subseed_strength=request.subseed_strength,
                            resize_from=resize_from if all(resize_from) else None,
                            seed_delta=options.eta_noise_seed_delta, source=options.randn_source,
@@ -212,32 +214,26 @@ class _Batch:
             return conditioning.encode(
                 model, prompt, negative, images=len(self.seeds), calls=total_calls(first),
                 hires_calls=total_calls(plan) if second else None, options=options,
-                scale=request.cfg_scale / plan.sampler.scale_divisor, extra_channels=_fitting(model, extra))
+                scale=request.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside))
 
         denoise = GuidedDenoiser(self.model, guidance(self.model), self._refiner(plan, guidance) if refine else None,
                                  options.step_cache)
         if self.start.first_noise and source and not second:
             noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
-        _, height, width = latent_shape(self.size)
-        self.job.stage("Compiling the network for this size" if self.model.compiles((width, height)) else "Sampling")
+        compiles = self.model.compiles(latent.cells(self.size))
+        self.job.stage("Compiling the network for this size" if compiles else "Sampling")
 
         def report(step: int, steps: int, x0: Tensor) -> None:
             self.model = denoise.model
             self.newest = source.blend_end(x0) if source else x0
             self.job.step(step, steps, lambda: tensors.to_image(denoise.model.preview(x0[0]) * 2 - 1))
 
-        latent = sample(denoise, noise, plan, report, self._with_other_blend(source),
-                        lambda inner: self.start.hooks.denoiser(inner, request))
+        hooks = self.start.hooks
+        wraps = Wraps(lambda inner: hooks.denoiser(inner, request),
+                      lambda blend, paint: hooks.blend(blend, paint, request))
+        sampled = sample(denoise, noise, plan, report, source, wraps)
         self.model, self.work = denoise.model, denoise.work
-        return latent
-
-    def _with_other_blend(self, source: InitLatent | None) -> InitLatent | None:
-        """`source` with the mask blend that extensions want, if they want another."""
-        if source is None or source.paint is None:
-            return source
-        usual = source.blend()
-        other = self.start.hooks.blend(usual, source.paint, self.request)
-        return source if other is usual else dataclasses.replace(source, other_blend=other)
+        return sampled
 
     def _refiner(self, plan: Plan, guidance: Callable[[SDModel], Guidance]) -> Refiner | None:
         request, options = self.request, self.request.options
@@ -255,7 +251,7 @@ class _Batch:
 
     def _like_previews(self, latent: Tensor) -> list[Image.Image]:
         """The same without the decoder, in milliseconds."""
-        height, width = 8 * latent.shape[2], 8 * latent.shape[3]
+        height, width = (self.model.latent.cell * cells for cells in latent.shape[2:])
         small = [tensors.to_image(self.model.preview(one) * 2 - 1) for one in latent]
         return [one.resize((width, height), Image.Resampling.BICUBIC).crop((0, 0, *self.size)) for one in small]
 
@@ -268,25 +264,14 @@ class _Batch:
         return [tensors.to_image(one).crop((0, 0, *self.size)) for one in pixels]
 
 
-def extra_channels(model: SDModel, pixels: Tensor, hole: Tensor, *, weight: float) -> Tensor:
-    """An inpainting checkpoint's five channels: the mask, and the picture encoded with its hole greyed by `weight`.
-
-    pixels (B, 3, H, W) in [-1, 1], hole (1, 1, H, W) in [0, 1] -> (B, 5, H/8, W/8).
-    """
-    masked = torch.lerp(pixels, pixels * (1 - hole), weight)
-    latent = torch.cat([model.encode_image(picture[None].to(model.device)) for picture in masked])
-    small = F.interpolate(hole.to(latent.device), size=latent.shape[2:])
-    return torch.cat([small.expand(len(latent), -1, -1, -1), latent], dim=1)
-
-
-def _fitting(model: SDModel, extra: Tensor | None) -> Tensor | None:
-    """`extra` if `model` reads it. Raises InvalidInput when an inpainting checkpoint would have to go without."""
-    if model.in_channels == 4:
+def _fitting(model: SDModel, beside: Tensor | None) -> Tensor | None:
+    """`beside` if `model` reads it. Raises InvalidInput when an inpainting checkpoint would have to go without."""
+    if not model.inputs.channels:
         return None
-    if extra is None:
+    if beside is None:
         raise InvalidInput(f"{model.name} is an inpainting checkpoint and cannot refine an ordinary one's picture.",
                            field="refiner_checkpoint")
-    return extra
+    return beside
 
 
 def batch_seeds(request: Txt2Img, batch: int) -> tuple[list[int], list[int]]:
@@ -294,8 +279,3 @@ def batch_seeds(request: Txt2Img, batch: int) -> tuple[list[int], list[int]]:
     numbers = range(batch * request.batch_size, (batch + 1) * request.batch_size)
     step = 0 if request.subseed_strength else 1
     return [seed_after(request.seed, step * n) for n in numbers], [seed_after(request.subseed, n) for n in numbers]
-
-
-def latent_shape(size: tuple[int, int]) -> tuple[int, int, int]:
-    """(4, h, w) of the latent for a picture of `size` (width, height), rounded up to multiples of 8."""
-    return 4, -(-size[1] // 8), -(-size[0] // 8)

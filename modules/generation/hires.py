@@ -17,6 +17,8 @@ from modules.request.job_context import JobContext
 from modules.sampling.types import SDModel
 
 Size = tuple[int, int]
+MULTIPLE = 8
+"""Pixels that the second pass's width and height are multiples of, for every family (WebUI)."""
 
 @dataclass(frozen=True)
 class HiresSize:
@@ -31,12 +33,12 @@ def hires_size(request: Txt2Img) -> HiresSize:
     width, height, x, y = request.width, request.height, request.hr_resize_x, request.hr_resize_y
     if not x and not y:
         size = int(width * request.hr_scale), int(height * request.hr_scale)
-        return HiresSize(_eighths(size), _eighths(size))
+        return HiresSize(_whole(size), _whole(size))
     if not x or not y:
         size = (x, x * height // width) if x else (y * width // height, y)
-        return HiresSize(_eighths(size), _eighths(size))
+        return HiresSize(_whole(size), _whole(size))
     wide = width / height < x / y
-    return HiresSize(_eighths((x, x * height // width) if wide else (y * width // height, y)), _eighths((x, y)))
+    return HiresSize(_whole((x, x * height // width) if wide else (y * width // height, y)), _whole((x, y)))
 
 
 def check_upscaler(name: str, upscalers: Upscalers) -> None:
@@ -52,7 +54,7 @@ def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[
     width, height = size.enlarged
     if request.hr_upscaler in LATENT_UPSCALERS:
         mode, antialias = LATENT_UPSCALERS[request.hr_upscaler]
-        larger = F.interpolate(latent, size=(height // 8, width // 8), mode=mode, antialias=antialias)
+        larger = F.interpolate(latent, size=model.latent.cells((width, height))[::-1], mode=mode, antialias=antialias)
     else:
         def tell(done: int, total: int) -> None:
             job.stage(f"Enlarging: {done / total:.0%}")
@@ -61,14 +63,17 @@ def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[
         pixels = tensors.to_tensor([upscalers.to_size(request.hr_upscaler, image, size.enlarged, tell)
                                     for image in decode(latent)])
         larger = torch.cat([model.encode_image(one[None].to(model.device)) for one in pixels])
-    return _cut_middle(larger, size.cut)
+    return _cut_middle(larger, model.latent.cells(size.cut))
 
 
 def _cut_middle(latent: Tensor, size: Size) -> Tensor:
-    over_y, over_x = latent.shape[2] - size[1] // 8, latent.shape[3] - size[0] // 8
-    top, left = max(over_y, 0) // 2, max(over_x, 0) // 2
-    return latent[:, :, top : top + size[1] // 8, left : left + size[0] // 8]
+    """The middle of latent (B, C, h, w), at most `size` (width, height) cells of it."""
+    width, height = size
+    top, left = max(latent.shape[2] - height, 0) // 2, max(latent.shape[3] - width, 0) // 2
+    return latent[:, :, top : top + height, left : left + width]
 
 
-def _eighths(size: Size) -> Size:
-    return max(size[0] // 8 * 8, 8), max(size[1] // 8 * 8, 8)
+def _whole(size: Size) -> Size:
+    """`size` cut to multiples of 8, as WebUI's, at least 8."""
+    width, height = (max(side - side % MULTIPLE, MULTIPLE) for side in size)
+    return width, height

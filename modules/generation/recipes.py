@@ -1,7 +1,7 @@
 """txt2img, img2img and inpaint: three recipes over the floors below. Each makes all the pictures of one request.
 
-The requests that come here are resolved (no -1 seeds). Latents are (B, 4, h, w), h and w an eighth of the working size,
-which is the request's size rounded up to multiples of 8; what was added is cut off again at the end.
+The requests that come here are resolved (no -1 seeds). Latents are (B, C, h, w) of whole cells: the
+request's size is rounded up to those, and what was added is cut off again at the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from modules.imaging.soft import adaptive_mask
 from modules.imaging.upscale import Upscalers
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img, seed_after
 from modules.request.job_context import JobContext
-from modules.sampling.mask import Blend, soft_blend
+from modules.sampling.mask import SoftBlend, soft_blend
 from modules.sampling.noise import ImageNoise
 from modules.sampling.registry import SAMPLERS, Sampler
 from modules.sampling.sample import InitLatent
@@ -69,12 +69,12 @@ def _prepare(model: SDModel, request: Txt2Img, job: JobContext) -> Prepared:
 
 def txt2img(model: SDModel, request: Txt2Img) -> Prepared:
     """Nothing to start from. An inpainting checkpoint is told that all of a grey picture is to be painted."""
-    extra = None
-    if model.in_channels == 9:
-        width, height = working_size(request)
+    beside = None
+    if model.inputs.channels:
+        width, height = working_size(model, request)
         grey = torch.zeros(request.batch_size, 3, height, width)
-        extra = batch.extra_channels(model, grey, torch.ones(1, 1, height, width), weight=1.0)
-    return Prepared(None, extra, lambda image, k, latent: (image,))
+        beside = model.inputs.beside(model, grey, torch.ones(1, 1, height, width), 1.0)
+    return Prepared(None, beside, lambda image, k, latent: (image,))
 
 
 def img2img(model: SDModel, request: Img2Img, job: JobContext) -> Prepared:
@@ -139,32 +139,33 @@ def _prepare_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Imag
                  mask: Image.Image | None = None, latent_mask: Image.Image | None = None) -> Prepared:
     """Encodes `images` into what sampling starts from. Both masks have the request's size: what an inpainting
     checkpoint is shown, and what is sampled anew."""
-    width, height = working_size(request)
-    latent_size = (width // 8, height // 8)
+    width, height = working_size(model, request)
+    latent_size = model.latent.cells((width, height))
     hard = request.mask_round and not request.soft if isinstance(request, Inpaint) else True
     # One by one: before a latent upscale the pictures have their own sizes.
-    pixels = [tensors.to_tensor([pad_to_multiple(image)]) for image in images]
+    pixels = [tensors.to_tensor([pad_to_multiple(image, model.latent.cell)]) for image in images]
     encoded = [model.encode_image(one.to(model.device)) for one in pixels]
     if request.resize_mode == ResizeMode.LATENT_UPSCALE:
         encoded = [F.interpolate(one, size=latent_size[::-1], mode="bilinear") for one in encoded]
     latent = torch.cat(encoded).repeat(request.batch_size // len(images), 1, 1, 1)
     paint = None
     if mask is not None and latent_mask is not None:
-        mask = pad_to_multiple(mask)
-        paint = tensors.latent_mask(pad_to_multiple(latent_mask), latent_size, hard=hard).to(latent.device)
-        latent = _latent_content(request, latent, paint)
-    extra = None
-    if model.in_channels == 9:
+        mask = pad_to_multiple(mask, model.latent.cell)
+        paint = tensors.latent_mask(pad_to_multiple(latent_mask, model.latent.cell), latent_size, hard=hard)
+        paint = paint.to(latent.device)
+        latent = _latent_content(model, request, latent, paint)
+    beside = None
+    if model.inputs.channels:
         hole = tensors.pixel_mask(mask, hard=hard) if mask else torch.ones(1, 1, height, width)
-        shown = [batch.extra_channels(model, one, F.interpolate(hole, size=one.shape[2:]),
-                                        weight=request.options.inpainting_mask_weight) for one in pixels]
-        extra = torch.cat([F.interpolate(one, size=latent.shape[2:]) for one in shown])
-        extra = extra.repeat(request.batch_size // len(images), 1, 1, 1)
+        shown = [model.inputs.beside(model, one, F.interpolate(hole, size=one.shape[2:]),
+                                     request.options.inpainting_mask_weight) for one in pixels]
+        beside = torch.cat([F.interpolate(one, size=latent.shape[2:]) for one in shown if one is not None])
+        beside = beside.repeat(request.batch_size // len(images), 1, 1, 1)
     multiplier = request.initial_noise_multiplier
     source = InitLatent(latent, request.denoising_strength, paint,
                     request.options.initial_noise_multiplier if multiplier is None else multiplier,
                     request.options.img2img_fix_steps, _soft(request, paint))
-    return Prepared(source, extra, _correct_colours(request, images))
+    return Prepared(source, beside, _correct_colours(request, images))
 
 
 def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish:
@@ -174,13 +175,13 @@ def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish
     return lambda image, k, latent: (match_colours(image, targets[k % len(targets)]),)
 
 
-def _latent_content(request: Img2Img, latent: Tensor, paint: Tensor) -> Tensor:
+def _latent_content(model: SDModel, request: Img2Img, latent: Tensor, paint: Tensor) -> Tensor:
     """Masked content "latent noise" and "latent nothing": what the hole holds in the latent."""
     content = request.masked_content if isinstance(request, Inpaint) else MaskedContent.ORIGINAL
     if content == MaskedContent.LATENT_NOISE:
         # The same block that sampling will start from, and always that of the first batch, as WebUI does.
         seeds = [seed_after(request.seed, k) for k in range(request.batch_size)]
-        noise = ImageNoise(batch.latent_shape((request.width, request.height)), seeds,
+        noise = ImageNoise(model.latent.shape((request.width, request.height)), seeds,
                            source=request.options.randn_source, device=latent.device)
         return latent * (1 - paint) + noise.first() * paint
     if content == MaskedContent.LATENT_NOTHING:
@@ -224,16 +225,17 @@ def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence
     return finish
 
 
-def _soft(request: Img2Img, paint: Tensor | None) -> Blend | None:
+def _soft(request: Img2Img, paint: Tensor | None) -> SoftBlend | None:
     soft = request.soft if isinstance(request, Inpaint) else None
     if soft is None or paint is None:
         return None
     return soft_blend(paint, power=soft.power, scale=soft.scale, detail=soft.detail)
 
 
-def working_size(request: Txt2Img) -> Size:
-    """(width, height) rounded up to multiples of 8."""
-    return request.width + -request.width % 8, request.height + -request.height % 8
+def working_size(model: SDModel, request: Txt2Img) -> Size:
+    """(width, height) rounded up to whole cells of the latent."""
+    width, height = model.latent.cells((request.width, request.height))
+    return width * model.latent.cell, height * model.latent.cell
 
 
 def _pixel_mode(request: Inpaint) -> ResizeMode:

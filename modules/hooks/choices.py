@@ -1,4 +1,4 @@
-"""What there is to choose from on this machine, by the names that people choose it by."""
+"""The choices that this machine offers: checkpoints, VAEs, samplers and so on, by the names shown to users."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
 
 
 class Available:
-    """Lists that are made when they are asked for."""
+    """Lists of names. Each is made anew by the call, so that it is current."""
 
     def __init__(self, catalog: Catalog, upscalers: Upscalers, styles_file: Path,
                  samplers: Callable[[], Sequence[Sampler]]) -> None:
         self._catalog, self._upscalers, self._styles_file, self._samplers = catalog, upscalers, styles_file, samplers
 
     def checkpoints(self) -> list[str]:
-        """Names of the checkpoints."""
+        """The names of the checkpoints."""
         return [file.name for file in self._catalog.checkpoints()]
 
     def vaes(self) -> list[str]:
-        """What the VAE option can be."""
+        """The values of the VAE option."""
         return ["Automatic", "None", *(file.name for file in self._catalog.vaes())]
 
     def samplers(self) -> list[str]:
-        """Names of the samplers. Brings torch."""
+        """The names of the samplers. Imports torch."""
         return [sampler.name for sampler in self._samplers()]
 
     def schedules(self) -> list[str]:
-        """Labels of the schedules. Brings torch."""
+        """The labels of the schedules. Imports torch."""
         from modules.sampling.schedules import AUTOMATIC, SCHEDULES
 
         return [AUTOMATIC, *(schedule.label for schedule in SCHEDULES)]
 
     def upscalers(self) -> list[str]:
-        """Names of the upscalers that work on pixels."""
+        """The names of the upscalers that work on pixels."""
         return self._upscalers.names()
 
     def hires_upscalers(self) -> list[str]:
-        """Names of what hires fix can enlarge with."""
+        """The names of the upscalers for hires fix, latent upscalers first."""
         return [*LATENT_UPSCALERS, *self._upscalers.names()]
 
     def styles(self) -> list[str]:
-        """Names of the prompt styles."""
+        """The names of the prompt styles."""
         return [style.name for style in load_styles(self._styles_file)]

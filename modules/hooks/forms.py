@@ -1,8 +1,7 @@
-"""What a script is: a title, its inputs in WebUI's order, and a function that carries it out; and what an extension
-adds to a tab: a title and inputs.
+"""Declarations of scripts and of extension controls: a title and inputs in WebUI's order.
 
-The inputs are declared once; the HTTP API's script-info, the page's controls, the check of what was sent and the
-parameters text are all drawn from that.
+From one declaration come the HTTP API's script-info, the page's widgets, the validation of arguments, and the keys of
+the parameters text.
 """
 
 from __future__ import annotations
@@ -19,27 +18,28 @@ from modules.request import ScriptCall, Txt2Img
 from modules.request.result import GeneratedImage
 
 Kind = Literal["slider", "checkbox", "text", "lines", "dropdown", "radio", "checkboxes", "values", "note"]
-"""What the page shows: `values` is a dropdown of several, `checkboxes` a few of fixed ones, `note` only words."""
+"""The kind of widget. `values` is a dropdown with several selections, `checkboxes` a group of check boxes, `note`
+a text without a value."""
 
 Arguments = Mapping[str, Any]
-"""A script's inputs by name: numbers, flags, texts; a choice by its label; several as a tuple of labels."""
+"""Values of inputs by name: numbers, flags, texts. A choice is its label, several choices a tuple of labels."""
 
 Run = Callable[[Txt2Img, Arguments, GenerationContext], Sequence[GeneratedImage]]
-"""(request without its script, arguments, context) -> what is returned; the context has saved what is to be saved.
+"""(request without its script, arguments, context) -> the pictures to return; the context saves pictures.
 
-Seeds of the request may be -1: `GenerationContext.resolve` draws them."""
-
+Seeds of the request may be -1; `GenerationContext.resolve` draws them."""
 
 Choices = tuple[str, ...] | Callable[[Available], Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One input. `key` is its name in the parameters text, where `default` need not be written; "" keeps it out.
+    """One input.
 
-    `low`, `high` and `step` are a slider's; only `low` binds programs, which may ask for more than a slider shows.
-    `hidden` ones are for programs: the page has no use for them. Programs choose by index: `absent` labels keep their
-    place in the order and cannot be chosen, and an index behind the last label means `beyond`, if that is given.
+    `key` is its name in the parameters text; "" leaves it out, and so does the value `default`. `low`, `high` and
+    `step` belong to sliders. Programs must respect `low`, but may go beyond `high`. A `hidden` input is for programs
+    only; the page does not show it. Programs may choose by index: labels in `absent` keep their index but cannot be
+    chosen, and an index past the last label means the label `beyond`, if there is one.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Input:
     beyond: str = ""
 
     def labels(self, available: Available) -> list[str]:
-        """What can be chosen."""
+        """The labels of the choices."""
         return list(self.choices(available) if callable(self.choices) else self.choices)
 
     def read(self, value: Any, available: Available) -> Any:
-        """`value` as the script gets it: choices come by label, whatever its case, or by index; texts may hold numbers.
+        """Return `value` as the script gets it. None stands for the default.
 
-        Raises InvalidInput.
+        A choice may be given by its label, in any case, or by its index. Raises InvalidInput.
         """
         if value is None:
             value = self.default
@@ -119,7 +119,7 @@ class Form:
     inputs: tuple[Input, ...]
 
     def bind(self, values: Sequence[Any], available: Available) -> dict[str, Any]:
-        """Values in the order of the inputs, by name and checked; those left out get their defaults.
+        """Check values given in the order of the inputs and return them by name. Missing ones get their defaults.
 
         Raises InvalidInput.
         """
@@ -131,11 +131,11 @@ class Form:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """The key of the parameters text that says that this was in use, and its value."""
+        """The key and value with which the parameters text says that this form was in use."""
         raise NotImplementedError
 
     def describe(self, arguments: Arguments) -> dict[str, Any]:
-        """The keys of the parameters text that bring this back with these arguments."""
+        """The keys of the parameters text for these arguments; `recall` reads them back."""
         keys = self.mark
         for one in self.inputs:
             value = arguments[one.name]
@@ -144,13 +144,13 @@ class Form:
         return keys
 
     def recall(self, parameters: Mapping[str, Any]) -> ScriptCall:
-        """The call that a parsed parameters text holds; the inverse of `describe`."""
+        """The call described by a parsed parameters text; the inverse of `describe`."""
         return ScriptCall(self.title, tuple(parameters.get(one.key, one.default) for one in self.inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Script(Form):
-    """One script, for txt2img, img2img (the inpaint tab included) or both."""
+    """One script, for txt2img, for img2img and inpaint, or for both."""
 
     run: Run
     txt2img: bool = False
@@ -163,8 +163,11 @@ class Script(Form):
 
 @dataclass(frozen=True, kw_only=True)
 class Controls(Form):
-    """What an extension adds to a tab, behind a switch with its title. The HTTP API's arguments are the switch, then
-    the inputs; an input's `key` should begin with the title, since all share one parameters text."""
+    """The controls that an extension adds to a tab, behind a switch with its title.
+
+    In the HTTP API the arguments are the switch, then the inputs. An input's `key` should begin with the title, since
+    all extensions share one parameters text.
+    """
 
     @property
     def mark(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The extensions as one job sees them: each hook asked in order, answers checked, and whoever fails left out.
+"""Calls the extensions during one job: in order, with their results checked, without those that have failed.
 
-See `modules.hookspecs` for what the hooks mean.
+`modules.hookspecs` describes the hooks.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from modules.hooks.types import GenerationContext
     from modules.request.options import Options
     from modules.sampling.mask import Blend
-    from modules.sampling.types import Denoiser, SDModel
+    from modules.sampling.types import Answer, SDModel
 
     Models = Callable[[Options], SDModel]
 
 FAILURES = (Exception, SystemExit)
-"""What may come out of an extension: also of one that calls sys.exit."""
+"""The exceptions that count as a failure of an extension. SystemExit: an extension may call sys.exit."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Hooks:
-    """`warnings` grows while the job runs. Without `extensions` there is nobody to ask.
+    """The extensions of one job. Without `extensions` every method returns its input unchanged.
 
-    `arguments` are the values of the controls that are on, by extension; `switched_off` names the extensions whose
-    controls are off.
+    `arguments` are the values of the controls that are on, by extension. `switched_off` names the extensions whose
+    controls are off. `context` makes the context for `filter_image`. `warnings` names each extension that has failed.
     """
 
     def __init__(self, extensions: Extensions | None = None, arguments: Mapping[str, Mapping[str, Any]] | None = None,
@@ -49,19 +49,20 @@ class Hooks:
 
     @classmethod
     def of(cls, extensions: Extensions, request: Txt2Img, context: Callable[[], GenerationContext]) -> Hooks:
-        """Those for one job, with the arguments that `request` has for them. Raises InvalidInput."""
+        """The Hooks of the job that carries out `request`, with its arguments. Raises InvalidInput."""
         arguments = {name: values for name, (_, values) in extensions.bound(request).items()}
         return cls(extensions, arguments, frozenset(extensions.controls(request.tab)) - frozenset(arguments), context)
 
     def prepare_request(self, request: Txt2Img) -> Txt2Img:
-        """The request as extensions want it."""
+        """The request as changed by the extensions."""
         for hook in self._hooks("prepare_request"):
             request = self._ask(hook, request, _like(request), request=request)
         return request
 
     @contextlib.contextmanager
     def patched(self, models: Models, request: Txt2Img) -> Iterator[Models]:
-        """`models`, with the model that was asked for last changed by the extensions until the next, or the end."""
+        """Yield a function like `models`. The model that it returned last is patched by the extensions until it returns
+        another one, or until the block ends."""
         if next(self._hooks("wrap_model"), None) is None:
             yield models
             return
@@ -82,20 +83,20 @@ class Hooks:
         with patches:
             yield load
 
-    def denoiser(self, denoise: Denoiser, request: Txt2Img) -> Denoiser:
-        """`denoise` with what extensions wrap around it."""
+    def denoiser(self, denoise: Answer, request: Txt2Img) -> Answer:
+        """`denoise` wrapped by the extensions."""
         for hook in self._hooks("wrap_denoiser"):
             denoise = self._wrap(hook, "denoise", denoise, _same_shape, request=request)
         return denoise
 
     def blend(self, blend: Blend, paint: Tensor, request: Txt2Img) -> Blend:
-        """`blend` as extensions want it; the same object when nobody does."""
+        """`blend` wrapped or replaced by the extensions; the same object if none does."""
         for hook in self._hooks("blend_mask"):
             blend = self._wrap(hook, "blend", blend, _same_shape, paint=paint, request=request)
         return blend
 
     def filter_image(self, image: Image.Image, seed: int, request: Txt2Img) -> Image.Image:
-        """A decoded picture, RGB, as extensions change it; what an interruption catches stays as it was."""
+        """A decoded RGB picture as changed by the extensions. An extension that is interrupted changes nothing."""
         for hook in self._hooks("filter_image"):
             with contextlib.suppress(Stopped):
                 filtered = self._ask(hook, image, _as_large_as(image), image=image, seed=seed, request=request,
@@ -104,12 +105,12 @@ class Hooks:
         return image
 
     def saved(self, image: GeneratedImage, request: Txt2Img) -> None:
-        """Tells them of a picture or grid that was written; of others nothing."""
+        """Call `saved` for a picture or grid that was written to disk."""
         for hook in self._hooks("saved") if image.path else ():
             self._ask(hook, None, lambda answer: True, image=image, request=request)
 
     def keys(self, request: Txt2Img) -> dict[str, Any]:
-        """What the parameters text says of the controls that are on, but for those of extensions that failed."""
+        """The keys of the parameters text for the controls that are on, without extensions that have failed."""
         bound = self._extensions.bound(request) if self._extensions else {}
         failed = {extension.name for extension in self._failed}
         return {key: value for name, (form, arguments) in bound.items() if name not in failed
@@ -121,7 +122,7 @@ class Hooks:
                 yield hook
 
     def _ask(self, hook: Hook, otherwise: Any, fits: Callable[[Any], bool], **values: Any) -> Any:
-        """The hook's answer, or `otherwise` for None and where it fails."""
+        """Call the hook. Returns its result, or `otherwise` if that is None or the extension fails."""
         assert self._extensions
         name, extension = hook.function.__name__, hook.extension
         values |= {"arguments": self._arguments.get(extension.name, {}),
@@ -141,9 +142,9 @@ class Hooks:
 
     def _wrap(self, hook: Hook, role: str, inner: Function, check: Callable[[Any, Any], None],
               **values: Any) -> Function | Callable[..., Any]:
-        """What the hook makes of `inner`; from the moment that it fails `inner` alone.
+        """Return `inner` wrapped by the hook. Once the extension fails, the wrapper calls only `inner`.
 
-        An error that comes out of `inner` is not the extension's.
+        An exception raised by `inner` itself is passed on and does not count as the extension's failure.
         """
         from_inside: list[BaseException] = []
 
@@ -171,12 +172,12 @@ class Hooks:
                 self._fail(hook.extension, hook.function.__name__, error)
                 return inner(*arguments)
             finally:
-                from_inside.clear()  # their frames hold the tensors of the call, and this list with them
+                from_inside.clear()  # the frames of these exceptions hold tensors
 
         return guarded
 
     def _enter(self, hook: Hook, patches: contextlib.ExitStack, model: SDModel, request: Txt2Img) -> None:
-        """Enters one extension's change of the model; its exit may fail as well."""
+        """Enter one extension's context manager and register its exit. Both may fail."""
         manager = self._ask(hook, None, lambda answer: hasattr(answer, "__exit__"), model=model, request=request)
         if manager is None:
             return
@@ -208,6 +209,6 @@ def _as_large_as(image: Image.Image) -> Callable[[Any], bool]:
 
 
 def _same_shape(answer: Any, like: Tensor) -> None:
-    """Raises InvalidExtension when `answer` is not a tensor of that shape."""
+    """Raise InvalidExtension if `answer` is not a tensor with the shape of `like`."""
     if getattr(answer, "shape", None) != like.shape:
         raise InvalidExtension("what it wrapped returned no tensor of the shape that it was given")

@@ -1,7 +1,7 @@
-"""Extensions: what lies in `extensions/`, loaded once when the program starts. See `modules.hookspecs`.
+"""Loads the extensions in the `extensions/` folders, once, when the program starts. See `modules.hookspecs`.
 
-One that cannot be loaded is skipped and says why; switching one on or off takes effect at the next start. They come
-from those folders only: nothing that a browser or a program sends can add one.
+An extension that cannot be loaded is skipped, with its problem recorded. Switching one on or off takes effect at the
+next start. No request to the page or the API can add an extension.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ log = logging.getLogger(__name__)
 
 TABS = ("txt2img", "img2img", "inpaint")
 DISABLED = "disabled_extensions"
-"""The entry of config.json that lists those which are switched off (WebUI's name)."""
+"""The entry of config.json that lists the extensions switched off (WebUI's name)."""
 
 
 class InvalidExtension(Exception):
-    """An extension that cannot be used, or a hook's answer; its text says why."""
+    """An extension, or the result of one of its hooks, cannot be used. The message says why."""
 
 
 @dataclass(eq=False)
 class Extension:
-    """One extension. `loaded`: it takes part in this run. `problem` says in words what went wrong last, if anything."""
+    """One extension. `loaded` is True if it takes part in this run; `problem` describes its last failure."""
 
     name: str
     folder: Path
@@ -53,7 +53,7 @@ class Extension:
     settings: tuple[Input, ...] = ()
 
     def fail(self, hook: str, error: BaseException) -> str:
-        """Remembers what went wrong in `hook`, and returns it in words; the log has the traceback."""
+        """Record and log that `hook` failed with `error`. Returns a description in one line."""
         self.problem = f"{hook}: {in_words(error)}"
         log.warning("Extension %s: %s", self.name, self.problem,
                     exc_info=None if isinstance(error, (UserError, InvalidExtension)) else error)
@@ -61,7 +61,7 @@ class Extension:
 
 
 def in_words(error: BaseException) -> str:
-    """One line about `error`."""
+    """A description of `error` in one line."""
     if isinstance(error, UserError):
         return error.message
     text = (str(error).strip().splitlines() or [""])[-1][:300]
@@ -72,20 +72,20 @@ def in_words(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Hook:
-    """One extension's function for one hook."""
+    """The function of one extension for one hook. `wants` are the names of its arguments."""
 
     extension: Extension
     function: Callable[..., Any]
     wants: tuple[str, ...]
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
-        """Its answer to those of `values` that it names. Raises whatever it raises."""
+        """Call the function with its arguments out of `values`. Raises whatever it raises."""
         return self.function(*(values[name] for name in self.wants))
 
 
 @dataclass
 class Extensions:
-    """The extensions in `folders`, by name; of two with the same name the later folder's counts."""
+    """The extensions in `folders`, sorted by name. Of two with the same name, the one in the later folder is used."""
 
     folders: Sequence[Path]
     config: Config
@@ -100,7 +100,7 @@ class Extensions:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self.extensions = tuple(_found(self.folders))
-        for extension in reversed(self.extensions):  # pluggy asks the last one first
+        for extension in reversed(self.extensions):  # pluggy calls the one registered last first
             if self.enabled(extension.name):
                 self._load(extension)
         for extension, inputs in self._collect("register_settings"):
@@ -116,12 +116,12 @@ class Extensions:
         raise NotFound(f"There is no extension called {name!r}.")
 
     def enabled(self, name: str) -> bool:
-        """Whether the extension is to be loaded at the next start."""
+        """True if the extension will be loaded at the next start."""
         disabled = self.config.values().get(DISABLED)
         return not isinstance(disabled, list) or name not in disabled
 
     def enable(self, name: str, on: bool) -> None:
-        """Switches an extension on or off for the next start. Raises NotFound."""
+        """Switch an extension on or off from the next start. Raises NotFound."""
         self.extension(name)
         with self._lock:
             disabled = self.config.values().get(DISABLED)
@@ -129,11 +129,11 @@ class Extensions:
             self.config.update({DISABLED: others if on else [*others, name]})
 
     def controls(self, tab: str) -> dict[str, Controls]:
-        """What extensions add to a tab, by the extension's name."""
+        """The controls on a tab, by extension."""
         return self._controls[tab]
 
     def bound(self, request: Txt2Img) -> dict[str, tuple[Controls, dict[str, Any]]]:
-        """By extension the controls that are on in `request`, and their values. Unknown titles are passed over.
+        """The controls that are on in `request` with their values, by extension. Unknown titles are ignored.
 
         Raises InvalidInput.
         """
@@ -142,7 +142,7 @@ class Extensions:
                 for name, form in self.controls(request.tab).items() if form.title.lower() in calls}
 
     def forms(self) -> tuple[Controls, ...]:
-        """All controls, one a title."""
+        """The controls on all tabs, one for each title."""
         return tuple({form.title.lower(): form for tab in TABS for form in self._controls[tab].values()}.values())
 
     def scripts(self) -> list[Script]:
@@ -150,13 +150,14 @@ class Extensions:
         return [script for _, scripts in self._collect("register_scripts") for script in scripts]
 
     def samplers(self) -> tuple[Sampler, ...]:
-        """The samplers that extensions add; asked for once."""
+        """The samplers that extensions add, without those that cannot be used. The hook is called only once."""
         if self._samplers is None:
-            self._samplers = tuple(one for _, found in self._collect("register_samplers") for one in found)
+            self._samplers = tuple(one for extension, found in self._collect("register_samplers") for one in found
+                                   if _usable(one, extension))
         return self._samplers
 
     def settings(self, extension: Extension) -> dict[str, Any]:
-        """The values of an extension's settings by name; one that does not fit any more is as it was at first."""
+        """The values of an extension's settings by name. A stored value that is no longer valid gives the default."""
         remembered = self.config.values()
         values = {}
         for one in extension.settings:
@@ -167,7 +168,7 @@ class Extensions:
         return values
 
     def set(self, name: str, setting: str, value: Any) -> None:
-        """Remembers a setting, in force from the next job. Raises NotFound, InvalidInput."""
+        """Store the value of a setting; the next job uses it. Raises NotFound, InvalidInput."""
         extension = self.extension(name)
         for one in extension.settings:
             if one.name == setting:
@@ -176,12 +177,12 @@ class Extensions:
         raise NotFound(f"The extension {name} has no setting called {setting!r}.")
 
     def hooks(self, name: str) -> Iterator[Hook]:
-        """The functions for one hook, in the order in which they are asked."""
+        """The functions for one hook, in the order of their calls."""
         for hook in reversed(getattr(self._manager.hook, name).get_hookimpls()):
             yield Hook(self.extension(hook.plugin_name), hook.function, tuple(hook.argnames))
 
     def _collect(self, name: str, **values: Any) -> Iterator[tuple[Extension, Any]]:
-        """What the extensions answer to a hook; one that raises is passed over."""
+        """Call a hook of all extensions. Yields each result; an extension that raises is skipped."""
         for hook in self.hooks(name):
             try:
                 answer = hook(values)
@@ -211,8 +212,18 @@ class Extensions:
             extension.loaded = True
 
 
+def _usable(sampler: Sampler, extension: Extension) -> bool:
+    """Whether `sampler` passes its own check; if not, the extension's `problem` says why."""
+    try:
+        sampler.check()
+    except Exception as error:
+        extension.fail("register_samplers", error)
+        return False
+    return True
+
+
 def _found(folders: Sequence[Path]) -> Iterator[Extension]:
-    """The sub-folders that could be extensions, by name."""
+    """The sub-folders that may be extensions, sorted by name."""
     found = {path.name: path for folder in folders if folder.is_dir() for path in folder.iterdir()
              if path.is_dir() and path.name[0] not in "._"}
     for name, folder in sorted(found.items()):
@@ -220,7 +231,7 @@ def _found(folders: Sequence[Path]) -> Iterator[Extension]:
 
 
 def _about(file: Path) -> str:
-    """The first line of the docstring, without running anything."""
+    """The first line of the file's docstring, read without running its code."""
     try:
         text = ast.get_docstring(ast.parse(file.read_bytes())) or ""
     except (OSError, SyntaxError, ValueError, RecursionError):
@@ -229,7 +240,7 @@ def _about(file: Path) -> str:
 
 
 def _import(extension: Extension) -> ModuleType:
-    """The extension as the module `extensions.<name>`. Raises whatever its code raises."""
+    """Import the extension as the module `extensions.<name>`. Raises whatever its code raises."""
     file = extension.folder / "__init__.py"
     if not file.is_file():
         raise InvalidExtension("it has no __init__.py (extensions of AUTOMATIC1111's WebUI do not run here)")

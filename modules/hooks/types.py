@@ -1,4 +1,4 @@
-"""What an extension or a script is given to work with."""
+"""The interface through which scripts and extensions use the engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GenerationContext(Protocol):
     warnings: list[str]
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
-        """Return `request` with seeds drawn and names spelt out. Raises InvalidInput."""
+        """Return `request` with random seeds drawn and full sampler names. Raises InvalidInput."""
 
     def check(self, request: Txt2Img) -> None:
         """Raise the UserError that `generate` would begin with."""
@@ -42,7 +42,7 @@ class GenerationContext(Protocol):
         """Return `image` enlarged by the upscaler of that name. Raises InvalidInput, CheckpointError."""
 
     def plan(self, batches: int) -> None:
-        """Announce the number of batches in all, before the first. Raises InvalidInput for too many."""
+        """Announce the total number of batches, before the first one. Raises InvalidInput for too many."""
 
     def generate(self, request: Txt2Img, *, keep: bool = True, extra: Mapping[str, Any] | None = None,
                  first_noise: FirstNoise | None = None) -> Result:
@@ -59,4 +59,4 @@ class GenerationContext(Protocol):
         """Hand finished pictures to the job, which saves them. Return them with their paths."""
 
     def stage(self, text: str) -> None:
-        """Name the present work in words for the screen. Raises Interrupted."""
+        """Set the text that describes the current activity on the page. Raises Interrupted."""

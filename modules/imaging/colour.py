@@ -1,4 +1,4 @@
-"""Colour correction: a result takes on the colours of the picture it came from and keeps its own lightness."""
+"""Colour correction: a result gets the colours of the picture it was made from and keeps its own lightness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def match_colours(image: Image.Image, target: Image.Image) -> Image.Image:
-    """RGB `image` with the histogram of `target` in each channel of CIE Lab, at its own luminosity.
+    """RGB `image` with the histogram of `target` in each channel of CIE Lab, and with its own luminosity.
 
     Source: WebUI's `apply_color_correction` (img2img_color_correction).
     """
@@ -25,7 +25,7 @@ def match_colours(image: Image.Image, target: Image.Image) -> Image.Image:
 
 
 def _match_histogram(values: Pixels, target: Pixels) -> Pixels:
-    """`values` mapped so that their cumulative histogram follows that of `target`; levels are cut off, not rounded."""
+    """Map `values` so that their cumulative histogram follows that of `target`. Levels are truncated, not rounded."""
     counts, wanted = np.bincount(values.ravel(), minlength=256), np.bincount(target.ravel())
     present = np.nonzero(wanted)[0]
     quantiles = np.cumsum(counts) / values.size
@@ -34,14 +34,14 @@ def _match_histogram(values: Pixels, target: Pixels) -> Pixels:
 
 
 def with_luminosity(colours: Image.Image, luminosity: Image.Image) -> Image.Image:
-    """Hue and saturation of RGB `colours` with the luminosity of RGB `luminosity`: the blend mode of that name."""
+    """The blend mode "luminosity": hue and saturation of RGB `colours`, luminosity of RGB `luminosity`."""
     base, top = (np.asarray(one, dtype=np.float64) / 255 for one in (colours, luminosity))
     moved = base + ((top - base) @ LUMA)[..., None]
     return Image.fromarray((_into_gamut(moved) * 255).astype(np.uint8))
 
 
 def _into_gamut(colours: Floats) -> Floats:
-    """Colours pulled towards their own grey until every channel lies in [0, 1] (W3C `ClipColor`)."""
+    """Move each colour towards its own grey until every channel is in [0, 1] (W3C `ClipColor`)."""
     grey = (colours @ LUMA)[..., None]
     low, high = colours.min(-1, keepdims=True), colours.max(-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):

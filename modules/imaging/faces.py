@@ -1,5 +1,5 @@
-"""Face restoration: every face in a picture is cut out, passed through a network that is made for faces (GFPGAN and its
-kin), and laid back over what it was."""
+"""Face restoration: each face in a picture is cropped, passed through a network for faces such as GFPGAN, and pasted
+back."""
 
 from __future__ import annotations
 
@@ -14,38 +14,41 @@ from modules.imaging.network_files import Network, NetworkFiles
 from modules.imaging.resize import Box, crop
 
 Restore = Callable[[Image.Image], Image.Image]
-"""An RGB picture in, the same with its faces restored out: the very same object where there is no face."""
+"""RGB picture -> RGB picture with restored faces. Without a face it returns the same object."""
 
 COMPANIONS = ("detection_", "parsing_", "alignment_")
-"""How the files begin that WebUI puts beside them for finding faces; they restore none."""
+"""Prefixes of the face detection files that WebUI puts into the same folders. They are no restorers."""
 
 AUTOMATIC = "Automatic"
 PREFERRED = "GFPGAN"
 
 SIDE = 512
-"""Width and height of what the networks read and write, in pixels."""
+"""The width and height of the networks' input and output, in pixels."""
 
 MARGIN, MIDDLE = 1.8, 0.45
-"""The square that is cut out: its side in sides of the box that the detector finds, and its middle's height in that.
+"""The square to crop, relative to the detector's box: the ratio of their sides, and the height of the square's centre.
 
-The networks learned from the pictures of FFHQ, whose eyes lie at 0.38 and 0.62 of the width and at 0.47 of the height;
-in the detector's boxes they lie at about 0.28 and 0.72, and at 0.39.
+The networks were trained on FFHQ, where the eyes are at 0.38 and 0.62 of the width and at 0.47 of the height. In the
+detector's boxes they are at about 0.28 and 0.72, and at 0.39.
 """
 
 FADE = 8
-"""The border over which a restored face fades in is the square's side divided by this."""
+"""A restored face fades in over a border of the square's side divided by this."""
 
 
 class FaceRestorers(NetworkFiles):
-    """The models that restore faces."""
+    """The face restoration models."""
 
     def names(self) -> list[str]:
-        """Their names, in order."""
+        """The names of the models, sorted."""
         return [name for name in self.files() if not name.lower().startswith(COMPANIONS)]
 
     def full_name(self, name: str) -> str:
-        """The model that `name` means: its own name, or how that begins, of which the last in order counts, so that
-        WebUI's "GFPGAN" is GFPGANv1.4; "Automatic" is that one or, without it, the first. Raises InvalidInput."""
+        """Return the full name of the model that `name` means, in any case.
+
+        A name wins over a prefix. Of several models with the prefix the last is taken, so that WebUI's "GFPGAN" means
+        GFPGANv1.4. "Automatic" means "GFPGAN" or, without such a model, the first one. Raises InvalidInput.
+        """
         names = self.names()
         wanted = PREFERRED if name == AUTOMATIC else name
         found = [known for known in names if known.lower().startswith(wanted.lower())]
@@ -59,15 +62,15 @@ class FaceRestorers(NetworkFiles):
                                field="face_restoration_model") from None
 
     def find(self, name: str) -> Restore:
-        """What restores faces with the model that `name` means. Raises InvalidInput when there is none, or OpenCV has
-        no detector of faces, and CheckpointError."""
+        """Return the restorer with the model that `name` means. Raises CheckpointError, and InvalidInput if there is no
+        such model or OpenCV has no face detector."""
         detect = detector("frontalface_default")
         network = self.network(self.files()[self.full_name(name)])
         return lambda image: restored(image, detect(image), network)
 
 
 def restored(image: Image.Image, boxes: list[Box], network: Network) -> Image.Image:
-    """RGB `image` with the faces in `boxes` as `network` makes them, one after the other."""
+    """RGB `image` with the faces in `boxes` restored by `network`, one after the other."""
     for box in boxes:
         square = around(box)
         face = crop(image, square)
@@ -79,7 +82,8 @@ def restored(image: Image.Image, boxes: list[Box], network: Network) -> Image.Im
 
 
 def around(box: Box) -> Box:
-    """The square about a find that shows the face as the networks know faces. It may reach beyond the picture."""
+    """The square around a detector's box that shows the face as in the training pictures. It may extend beyond the
+    picture."""
     left, top, right, bottom = box
     side = round((right - left) * MARGIN)
     x = round((left + right) / 2 - side / 2)
@@ -92,7 +96,7 @@ def _resampling(before: int, after: int) -> Image.Resampling:
 
 
 def _fading(side: int) -> Image.Image:
-    """A square mask, L: 0 at its border, 255 inside."""
+    """A square L mask that rises from 0 at its border to 255 inside."""
     ramp = np.minimum(np.arange(side), np.arange(side)[::-1]) * FADE / side
     row = Image.fromarray((np.minimum(ramp, 1) * 255).astype(np.uint8)[None])
     nearest = Image.Resampling.NEAREST

@@ -1,4 +1,4 @@
-"""Masked content "fill": the hole takes on the colours around it, before the picture is encoded."""
+"""Masked content "fill": the painted part is filled with the colours around it before the picture is encoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter, ImageOps
 def fill(image: Image.Image, mask: Image.Image) -> Image.Image:
     """RGB `image` with the white part of L `mask` (same size) filled from its surroundings (WebUI's `masking.fill`).
 
-    The kept pixels, premultiplied by their alpha, are blurred with smaller and smaller radii and laid over each other.
+    The kept pixels, premultiplied by their alpha, are blurred with decreasing radii, and the layers are composited.
     """
     kept = Image.new("RGBa", image.size)
     kept.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask))

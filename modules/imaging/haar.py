@@ -1,4 +1,4 @@
-"""Finds things in a picture by the Haar cascades that OpenCV 4 brings. Source: Viola and Jones 2001."""
+"""Object detection with the Haar cascades that OpenCV 4 includes. Source: Viola and Jones 2001."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Detector = Callable[[Image.Image], list[Box]]
 
 
 def detector(cascade: str, *, neighbours: int = 5, smallest: float = 5) -> Detector:
-    """What finds the things of that cascade ("frontalface_default") in an RGB picture.
+    """Return a detector for RGB pictures with that cascade ("frontalface_default").
 
-    `neighbours`: how many overlapping hits make a find. `smallest`: percent of the picture's shorter side.
-    Raises InvalidInput where OpenCV (5 and later) brings the cascade no more.
+    `neighbours` is the number of overlapping hits that make a detection. `smallest` is the smallest object, in percent
+    of the picture's shorter side. Raises InvalidInput if OpenCV does not include the cascade (version 5 and later).
     """
     folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
     file = Path(folder, f"haarcascade_{cascade}.xml")

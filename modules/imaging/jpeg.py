@@ -1,4 +1,4 @@
-"""Previews as small JPEGs: they go into the page and into JSON as text, and leave no file behind."""
+"""Previews as small JPEGs in base64, for the page and for JSON."""
 
 from __future__ import annotations
 

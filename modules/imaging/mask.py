@@ -1,4 +1,4 @@
-"""The mask in pixels: from what a person painted to what is cut, blurred and blended. White (255) means paint."""
+"""The mask in pixels: inverting, blurring, and the crop of "Only masked". White (255) means paint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ Box = tuple[int, int, int, int]
 
 
 def to_luminance(mask: Image.Image, *, hard: bool) -> Image.Image:
-    """A mask of any mode as L. A transparent one gives its alpha, cut at 128 when `hard`; others stay soft."""
+    """A mask of any mode as L. A mask with transparency gives its alpha channel. `hard` thresholds that: values above
+    128 become 255, the rest 0. Other masks stay soft."""
     if mask.mode in ("RGBA", "LA", "PA") and mask.getchannel("A").getextrema()[0] != 255:
         alpha = mask.getchannel("A")
         return alpha.point(lambda value: 255 if value > 128 else 0) if hard else alpha
@@ -21,7 +22,7 @@ def to_luminance(mask: Image.Image, *, hard: bool) -> Image.Image:
 
 
 def blur(mask: Image.Image, sigma_x: int, sigma_y: int) -> Image.Image:
-    """Gaussian blur of an L mask along each axis, with WebUI's kernel of 2.5 sigmas to each side."""
+    """Gaussian blur of an L mask, separately along each axis, with WebUI's kernel of 2.5 sigmas to each side."""
     pixels = np.asarray(mask)
     for sigma, axis in ((sigma_x, 0), (sigma_y, 1)):
         if sigma > 0:
@@ -32,7 +33,7 @@ def blur(mask: Image.Image, sigma_x: int, sigma_y: int) -> Image.Image:
 
 
 def prepare(mask: Image.Image, *, invert: bool, blur_x: int, blur_y: int, hard: bool) -> Image.Image:
-    """The effective mask, L: luminance or alpha, turned round for "Inpaint not masked", then blurred."""
+    """The effective L mask: luminance or alpha, inverted for "Inpaint not masked", then blurred."""
     luminance = to_luminance(mask, hard=hard)
     return blur(ImageOps.invert(luminance) if invert else luminance, blur_x, blur_y)
 
@@ -51,7 +52,8 @@ class CropRegion:
 
 
 def crop_region(mask: Image.Image, padding: int, working_size: tuple[int, int]) -> CropRegion | None:
-    """Where an L mask is not black, widened by `padding` and to the shape of `working_size`; None for an empty mask."""
+    """The bounding box of an L mask, extended by `padding` pixels and to the aspect ratio of `working_size` (width,
+    height). None for a black mask."""
     box = mask.getbbox()
     if box is None:
         return None
@@ -62,7 +64,7 @@ def crop_region(mask: Image.Image, padding: int, working_size: tuple[int, int]) 
 
 
 def _expand(box: Box, shape: tuple[int, int], limits: tuple[int, int]) -> Box:
-    """`box` with its short side grown to the aspect of `shape` (WebUI's `masking.expand_crop_region`)."""
+    """Grow the short side of `box` to the aspect ratio of `shape` (WebUI's `masking.expand_crop_region`)."""
     left, top, right, bottom = box
     if (right - left) / (bottom - top) > shape[0] / shape[1]:
         top, bottom = _grow(top, bottom, (right - left) * shape[1] / shape[0], limits[1])
@@ -72,7 +74,7 @@ def _expand(box: Box, shape: tuple[int, int], limits: tuple[int, int]) -> Box:
 
 
 def _grow(start: int, end: int, wanted: float, limit: int) -> tuple[int, int]:
-    """A span lengthened to `wanted`, half before and the rest after, shifted back inside 0..limit, then cut."""
+    """Lengthen a span to `wanted`, half before and the rest after, then shift it into 0..limit and clip it."""
     more = int(wanted - (end - start))
     start -= more // 2
     end += more - more // 2

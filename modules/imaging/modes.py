@@ -1,4 +1,4 @@
-"""Bringing pictures of any mode to the two that everything here works on."""
+"""Converts pictures of any mode to the two modes used in the program: RGB and RGBA."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from PIL import Image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """`image` as RGB, or as RGBA where it has transparency, with its `info`.
+    """`image` as RGB, or as RGBA if it has transparency. Its `info` is kept.
 
-    16-bit grey is brought to 8 bits, 65535 becoming 255: Pillow would cut it off at 255 instead.
+    16-bit grey is scaled to 8 bits, so that 65535 becomes 255; Pillow itself would clip at 255.
     """
     if image.mode.startswith("I;16"):
         image = image.convert("I").point(lambda value: value / 256).convert("L")

@@ -1,4 +1,4 @@
-"""Networks that make a picture of a picture, by the names of their files."""
+"""Image-to-image networks (upscalers, face restorers), found by the names of their files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modules.base.files import FileVersion, file_version
 from modules.errors import InvalidInput
 
 Network = Callable[[Image.Image], Image.Image]
-"""An RGB picture in, an RGB picture out, larger by the network's own factor."""
+"""RGB picture -> RGB picture, larger by the network's own factor."""
 
 LoadNetwork = Callable[[Path], Network]
 """Reads a model file. Raises CheckpointError."""
@@ -24,7 +24,7 @@ def _no_network(path: Path) -> Network:
 
 
 class NetworkFiles:
-    """The model files in `folders`, which are read when used. One network is kept.
+    """The model files in `folders`. A file is read when its network is first used; only the last network is kept.
 
     Only one thread at a time may use a network; the job queue's worker is that thread.
     """
@@ -34,14 +34,14 @@ class NetworkFiles:
         self._kept: tuple[tuple[Path, FileVersion | None], Network] | None = None
 
     def files(self) -> dict[str, Path]:
-        """The model files by the name that is shown, the file's without its ending, in the order of the names."""
+        """The model files by name (the file name without its suffix), sorted by name."""
         found = sorted(path for folder in self._folders if folder.is_dir() for path in folder.rglob("*")
                        if path.suffix.lower() in SUFFIXES and path.is_file())
-        named = {path.stem: path for path in reversed(found)}  # of two with the same name the first
+        named = {path.stem: path for path in reversed(found)}  # of two files with the same name, the first is used
         return dict(sorted(named.items(), key=lambda item: item[0].lower()))
 
     def network(self, path: Path) -> Network:
-        """What is in that file. Raises CheckpointError."""
+        """The network in that file. Raises CheckpointError."""
         key = (path, file_version(path))
         if self._kept is None or self._kept[0] != key:
             self._kept = None

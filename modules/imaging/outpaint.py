@@ -1,4 +1,4 @@
-"""Outpainting: a picture grows at its sides, and what is new is filled so that inpainting has something to go on."""
+"""Outpainting on the canvas: a picture grows at its sides, and the new part is filled as a start for inpainting."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image, ImageChops
 Floats = NDArray[np.float32]
 
 OVERLAP = 8
-"""Pixels of the old picture along each grown side that are painted anew: one latent cell, so that the seam is too."""
+"""Pixels of the old picture along each grown side that the mask includes: one latent cell, to regenerate the seam."""
 FADE = 24.0
-"""Pixels within which the mirrored picture fades into its blurred colours."""
+"""The decay length in pixels with which the mirrored picture fades into its blurred colours."""
 
 
 @dataclass(frozen=True)
 class Sides:
-    """How many pixels are added at each side."""
+    """The pixels added at each side."""
 
     left: int = 0
     up: int = 0
@@ -27,15 +27,15 @@ class Sides:
     down: int = 0
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of a picture of `size` when it has grown."""
+        """The (width, height) of the grown picture, for a picture of `size`."""
         return self.left + size[0] + self.right, self.up + size[1] + self.down
 
 
 def grow_picture(image: Image.Image, sides: Sides) -> Image.Image:
-    """RGB or RGBA `image` in its larger frame; its own pixels stay byte for byte.
+    """RGB or RGBA `image` on its larger canvas. Its own pixels are unchanged.
 
-    What is new goes on from the edge: the mirrored picture, which fades into its own colours blurred, with grain as
-    strong as the picture's detail. Always the same for the same picture.
+    The new part is the mirrored picture, which fades with the distance into its blurred colours plus grain as strong as
+    the picture's detail. The result is deterministic.
     """
     rgb = np.asarray(image.convert("RGB"), np.float32)  # (h, w, 3), 0..255
     border = (sides.up, sides.down, sides.left, sides.right)
@@ -50,9 +50,9 @@ def grow_picture(image: Image.Image, sides: Sides) -> Image.Image:
 
 
 def grow_mask(mask: Image.Image | None, size: tuple[int, int], sides: Sides) -> Image.Image:
-    """The L mask for the larger frame: white where it is new and `OVERLAP` pixels further in, else the old `mask`.
+    """The L mask for the larger canvas: white on the new part and `OVERLAP` pixels inside it, elsewhere the old `mask`.
 
-    `size` is that of the picture before it grew.
+    `size` is the (width, height) of the picture before it grew.
     """
     width, height = size
     inner = (min(OVERLAP, width) if sides.left else 0, min(OVERLAP, height) if sides.up else 0,
@@ -68,14 +68,14 @@ def grow_mask(mask: Image.Image | None, size: tuple[int, int], sides: Sides) -> 
 
 
 def grow_paint(paint: Image.Image, sides: Sides) -> Image.Image:
-    """RGBA colours in the larger frame, transparent where it is new."""
+    """The RGBA colours on the larger canvas. The new part is transparent."""
     result = Image.new("RGBA", sides.size(paint.size))
     result.paste(paint, (sides.left, sides.up))
     return result
 
 
 def _distance(size: tuple[int, int], sides: Sides) -> Floats:
-    """How far each pixel of the frame lies outside the old picture, (H, W); 0 inside."""
+    """The distance of each pixel of the canvas to the old picture in pixels, (H, W); 0 inside."""
     (width, height), (new_width, new_height) = size, sides.size(size)
     x = np.arange(new_width, dtype=np.float32) - sides.left
     y = np.arange(new_height, dtype=np.float32) - sides.up

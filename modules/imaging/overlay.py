@@ -1,4 +1,4 @@
-"""Paste back: the original laid over the result, so that outside the mask nothing changes."""
+"""Paste-back: the original is composited over the result, so that nothing outside the mask changes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from modules.request import ResizeMode
 
 
 def make_overlay(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """RGB `image` with the white part of L `mask` cut out: RGBA, alpha 255 where the original stays."""
+    """The RGBA overlay: RGB `image`, transparent in the white part of L `mask`, opaque where the original stays."""
     overlay = Image.new("RGBa", image.size)
     overlay.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask))
     return overlay.convert("RGBA")
 
 
 def uncrop(result: Image.Image, region: CropRegion, size: tuple[int, int]) -> Image.Image:
-    """`result` brought to the size of `region` and put in its place on a transparent canvas of `size`, RGBA."""
+    """`result` resized to `region` and placed on a transparent RGBA canvas of `size` (width, height)."""
     canvas = Image.new("RGBA", size)
     canvas.paste(resize(ResizeMode.CROP_AND_RESIZE, result, region.size), region.box[:2])
     return canvas
 
 
 def apply_overlay(result: Image.Image, overlay: Image.Image, region: CropRegion | None) -> Image.Image:
-    """`overlay` on top of `result` (uncropped first when there is a `region`), RGB.
+    """Composite `overlay` over `result` and return RGB. With a `region`, `result` is uncropped first.
 
-    The result has the overlay's size with a region and its own without; the upper left corners meet.
+    The returned picture has the overlay's size with a region, and the size of `result` without; in that case the upper
+    left corners are aligned.
     """
     below = uncrop(result, region, overlay.size) if region else result.convert("RGBA")
     below.alpha_composite(overlay)

@@ -1,4 +1,4 @@
-"""Bringing a picture to the working size, with WebUI's arithmetic (`images.resize_image`)."""
+"""Resizing a picture to the size of the request, with WebUI's arithmetic (`images.resize_image`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Box = tuple[int, int, int, int]
 
 
 def resize(mode: ResizeMode, image: Image.Image, size: Size) -> Image.Image:
-    """`image` at `size` (width, height). Crop and fill give RGB; the others keep the image's mode.
+    """`image` at `size` (width, height). Crop and fill return RGB; the other modes keep the image's mode.
 
-    JUST_RESIZE stretches; CROP_AND_RESIZE covers and cuts the middle out; RESIZE_AND_FILL fits it in and fills the two
-    bands with the stretched edge row or column. LATENT_UPSCALE is not a matter of pixels: stretched here.
+    JUST_RESIZE stretches. CROP_AND_RESIZE covers the size and crops the middle. RESIZE_AND_FILL fits the image inside
+    and fills the two bands with the stretched edge row or column. LATENT_UPSCALE concerns latents;
+    here it stretches.
     """
     if mode == ResizeMode.CROP_AND_RESIZE:
         return _cover(image, size)
@@ -39,7 +40,7 @@ def _fit(image: Image.Image, size: Size) -> Image.Image:
     small = image.resize(_positive(scaled), Image.Resampling.LANCZOS)
     result = _centred(small, size)
     left, top = width // 2 - small.width // 2, height // 2 - small.height // 2
-    right, bottom = width - left - small.width, height - top - small.height  # WebUI leaves an odd last one black
+    right, bottom = width - left - small.width, height - top - small.height  # WebUI leaves an odd last line black
     if left > 0:
         result.paste(small.resize((left, height), box=(0, 0, 0, small.height)), (0, 0))
     if right > 0:
@@ -64,7 +65,7 @@ def _positive(size: Size) -> Size:
 
 
 def flatten(image: Image.Image, background: str) -> Image.Image:
-    """`image` as RGB, transparency replaced by the colour `background` (such as "#ffffff")."""
+    """`image` as RGB, composited over the colour `background` (such as "#ffffff")."""
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         canvas = Image.new("RGBA", rgba.size, background)
@@ -74,7 +75,7 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of `image` (L or RGB) in `box`; beyond its edges their pixels are repeated."""
+    """Crop `image` (L or RGB) to `box`. Outside the image, the pixels of its edges are repeated."""
     left, top, right, bottom = box
     rows = np.clip(np.arange(top, bottom), 0, image.height - 1)
     columns = np.clip(np.arange(left, right), 0, image.width - 1)

@@ -1,6 +1,6 @@
-"""Colours painted over a picture: part of the picture (sketch), or picture and mask at once (inpaint sketch).
+"""Colours painted over a picture: as a part of the picture (sketch), or as picture and mask (inpaint sketch).
 
-`image` is RGB or RGBA; `paint` is RGBA of the same size, its alpha the opacity of the colour.
+`image` is RGB or RGBA. `paint` is RGBA of the same size; its alpha is the opacity of the colours.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 
 def lay(image: Image.Image, paint: Image.Image) -> Image.Image:
-    """`image` with the colours on it, in its own mode (WebUI's tab "Sketch")."""
+    """`image` with the colours painted on it, in the mode of `image` (WebUI's tab "Sketch")."""
     result = image.convert("RGBA")
     result.alpha_composite(paint)
     return result.convert(image.mode)
@@ -17,11 +17,11 @@ def lay(image: Image.Image, paint: Image.Image) -> Image.Image:
 
 def inpaint_sketch(image: Image.Image, mask: Image.Image | None, paint: Image.Image,
                    blur: int) -> tuple[Image.Image, Image.Image]:
-    """The picture to start from and the L mask: white `mask` (if any) together with where colours are.
+    """Return the init image and the L mask. The mask is the union of `mask`, if given, and the coloured pixels.
 
-    The colours are blended in with blurred edges: blurred colours over the picture through the blurred mask, a Gaussian
-    of `blur` pixels for both, as WebUI's tab "Inpaint sketch" does. There the slider "Mask transparency" is what the
-    colours' opacity is here.
+    The colours are blended in with soft edges, as in WebUI's tab "Inpaint sketch": the picture with its colours and the
+    mask of the colours both get a Gaussian blur of `blur` pixels. The colours' opacity here corresponds to WebUI's
+    slider "Mask transparency".
     """
     alpha = paint.getchannel("A")
     opaque = paint.copy()

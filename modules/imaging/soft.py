@@ -1,4 +1,4 @@
-"""Soft inpainting's last step: a mask of the pixels, made from how far each latent cell really moved.
+"""The last step of soft inpainting: a pixel mask computed from how much each latent cell has changed.
 
 Source: WebUI's soft inpainting extension (`apply_adaptive_masks`).
 """
@@ -20,14 +20,14 @@ Floats = NDArray[np.float32]
 def adaptive_mask(original: Tensor, result: Tensor, paint: Tensor, soft: SoftInpainting,
                   size: tuple[int, int]) -> Image.Image:
     """original and result (4, h, w), paint (h, w) in [0, 1] -> an L mask of `size` (width, height), white where the
-    result counts."""
+    result is used."""
     keep = 1 - paint.clamp(0, 1).float().cpu().numpy() ** (soft.scale / 2)
     keep = 0.5 * (1 - soft.influence) + keep * soft.influence
     tolerance = keep / (1.00001 - keep)
     distance = torch.norm(result - original, p=2, dim=0).float().cpu().numpy()
     distance = weighted_percentile_mean(distance, 0.9, 1.0)
     distance = weighted_percentile_mean(distance, 0.25, 0.75)
-    # All of it in single precision: what is nearly 1 must round to 1, or the mask never gets quite white.
+    # Everything is in single precision: values near 1 must round to 1, otherwise the mask never becomes quite white.
     with np.errstate(divide="ignore", over="ignore"):
         same = 1 / (1 + (distance / (soft.threshold * tolerance)) ** soft.contrast)
     smooth = same**3 * (same * (same * 6 - 15) + 10)  # Perlin's smootherstep
@@ -36,7 +36,8 @@ def adaptive_mask(original: Tensor, result: Tensor, paint: Tensor, soft: SoftInp
 
 
 def weighted_percentile_mean(values: Floats, low: float, high: float) -> Floats:
-    """Around each cell, the mean of those values whose rank by weight lies in [low, high], under a 5 x 5 bell."""
+    """For each cell, the mean of the values in its 5 x 5 window whose weighted quantile is in [low, high]. The weights
+    are those of `_bell`."""
     height, width = values.shape
     kernel = _bell()
     result = np.empty_like(values)
@@ -50,7 +51,7 @@ def weighted_percentile_mean(values: Floats, low: float, high: float) -> Floats:
 
 
 def _bell() -> Floats:
-    """A Gaussian-like bell that reaches 0 at a distance of 3 cells, (5, 5)."""
+    """A Gaussian-like kernel (5, 5) that reaches 0 at a distance of 3 cells."""
     square = np.add.outer(np.arange(-2, 3) ** 2, np.arange(-2, 3) ** 2).astype(float)
     edge = np.exp(-9 / 2.25)
     bell: Floats = np.maximum((np.exp(-square / 2.25) - edge) / (1 - edge), 0).astype(np.float32)
@@ -63,7 +64,7 @@ def _mean_of_ranks(values: Floats, weights: Floats, low: float, high: float) -> 
     ends = np.cumsum(weights)
     total = ends[-1]
     first, last = low * total, high * total
-    if last - first < 1:  # at least the weight of one whole cell
+    if last - first < 1:  # the range covers the weight of at least one cell
         middle = (first + last) / 2
         first, last = middle - 0.5, middle + 0.5
         first -= max(last - total, 0)

@@ -1,4 +1,4 @@
-"""Between PIL pictures and the tensors that the networks read and write."""
+"""Converts between PIL pictures and the tensors of the networks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
 
 
 def to_image(tensor: Tensor) -> Image.Image:
-    """(3, H, W) in about [-1, 1] -> RGB. Clamps, then cuts off rather than rounds, as WebUI does."""
+    """(3, H, W) in about [-1, 1] -> RGB. Values are clamped and then truncated, not rounded, as in WebUI."""
     levels = ((tensor + 1) / 2).clamp(0, 1).mul(255).permute(1, 2, 0).to(torch.uint8)
     return Image.fromarray(levels.cpu().numpy())
 
 
 def latent_mask(mask: Image.Image, size: tuple[int, int], *, hard: bool) -> Tensor:
-    """L mask -> (1, 1, h, w) in [0, 1] at latent `size` (w, h); `hard` rounds to 0 or 1, halves to the even one.
+    """L mask -> (1, 1, h, w) in [0, 1] at latent `size` (w, h). `hard` rounds to 0 or 1 (0.5 to 0).
 
-    Bicubic with antialiasing, as WebUI: one latent cell gathers the 8 x 8 pixels under it and some around.
+    The resampling is bicubic with antialiasing, as in WebUI: a latent cell averages its 8 x 8 pixels and some around.
     """
     small = mask.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     cells = torch.from_numpy(np.asarray(small, dtype=np.float32)[:, :, 0] / 255.0)
@@ -33,6 +33,6 @@ def latent_mask(mask: Image.Image, size: tuple[int, int], *, hard: bool) -> Tens
 
 
 def pixel_mask(mask: Image.Image, *, hard: bool) -> Tensor:
-    """L mask -> (1, 1, H, W) in [0, 1] at its own size."""
+    """L mask -> (1, 1, H, W) in [0, 1] at the mask's size. `hard` rounds to 0 or 1."""
     pixels = torch.from_numpy(np.asarray(mask.convert("L"), dtype=np.float32) / 255.0)
     return (pixels.round() if hard else pixels)[None, None]

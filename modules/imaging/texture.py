@@ -1,4 +1,4 @@
-"""A picture continued beyond its edge with a texture of its own: what outpainting starts from."""
+"""Fills the new part of an outpainted picture with a texture made from the known part."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from PIL import Image
 Floats = NDArray[np.float64]
 
 SEED = 0
-"""The texture of a picture is always the same."""
+"""The noise has a fixed seed, so that the texture of a picture is always the same."""
 
 
 def continue_texture(image: Image.Image, known: Image.Image, *, fall_off: float,
                      colour_variation: float) -> Image.Image:
     """RGB `image` with the black part of L `known` (same size) replaced by texture in the colours of the rest.
 
-    The texture is noise with the picture's own spectrum: white noise, of which the share `colour_variation` differs
-    from channel to channel, takes on the magnitudes of the known part's Fourier transform, divided by frequency to the
-    power of `fall_off` (0 keeps fine grain, 4 leaves soft clouds); its values are then exchanged for the known
-    pixels' by rank, channel for channel. Near the edge it fades into the edge's own colours, so that no seam shows.
+    The texture is noise with the picture's spectrum. White noise, of which the share `colour_variation` differs between
+    the channels, gets the magnitudes of the known part's Fourier transform, divided by frequency to the power of
+    `fall_off` (0 keeps fine grain, 4 leaves soft clouds). Then its values are replaced by those of the known pixels, by
+    rank and channel by channel. Near the edge it fades into the edge's colours, so that no seam is visible.
     """
     pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
     inside = np.asarray(known.convert("L")) > 127
@@ -36,7 +36,7 @@ def continue_texture(image: Image.Image, known: Image.Image, *, fall_off: float,
 
 
 def _edge_colours(pixels: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Each pixel's nearest known colour (H, W, 3), and how far away that is (H, W)."""
+    """The colour of the nearest known pixel, (H, W, 3), and the distance to it in pixels, (H, W)."""
     from scipy.ndimage import distance_transform_edt
 
     distance, (rows, columns) = distance_transform_edt(~inside, return_indices=True)
@@ -57,7 +57,7 @@ def _noise(edge: Floats, fall_off: float, colour_variation: float) -> Floats:
 
 
 def _with_values(texture: Floats, values: Floats) -> Floats:
-    """`texture` with its values exchanged for those of the sorted `values`, the smallest for the smallest."""
+    """`texture` with its values replaced, by rank, by quantiles of `values`."""
     ranks = np.empty(texture.size)
     ranks[np.argsort(texture, axis=None)] = np.linspace(0, 1, texture.size)
     ordered = np.sort(values)

@@ -1,7 +1,7 @@
-"""Upscalers that work on pixels, by name: resampling, and a network for each model file.
+"""Upscalers that work on pixels: resampling, and a network for each model file.
 
-WebUI's arithmetic: a picture passes an upscaler until it is large enough, three times at most, and is then brought to
-the multiples of 8 below the size that was asked for.
+As in WebUI, a picture passes the upscaler until it is large enough, at most three times. Then it is resized to the
+requested size, rounded down to multiples of 8.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from modules.imaging.network_files import Network, NetworkFiles
 
 Size = tuple[int, int]
 Upscale = Callable[[Image.Image, float], Image.Image]
-"""(image, factor) -> the image about `factor` times as wide and high, in multiples of 8."""
+"""(image, factor) -> the image about `factor` times as wide and high; both sides are multiples of 8."""
 
 OnTile = Callable[[int, int], None]
-"""Told of each finished tile: its number from 1, and how many there are. What it raises ends the work."""
+"""Called after each tile with its number, from 1, and the number of tiles. An exception from it ends the work."""
 
 RESAMPLING = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
 USUAL = {"ESRGAN_4x": "ESRGAN_4x", "R-ESRGAN 4x+": "RealESRGAN_x4plus",
@@ -31,7 +31,7 @@ STAND_IN = "Lanczos"
 
 PASSES = 3
 TILE, OVERLAP = 192, 8
-"""Side of a tile and width of the seam between two, in pixels of the small picture (WebUI's defaults)."""
+"""The side of a tile and the overlap of two tiles, in pixels of the input (WebUI's defaults)."""
 
 LATENT_UPSCALERS: dict[str, tuple[str, bool]] = {
     "Latent": ("bilinear", False),
@@ -73,12 +73,12 @@ class Upscalers(NetworkFiles):
         return next((file for file in self.files() if file.lower() == USUAL[usual].lower()), None)
 
     def check(self, name: str, field: str) -> None:
-        """Raises InvalidInput, naming the request's `field`, when there is no upscaler of that name."""
+        """Raise InvalidInput for the request's `field` if there is no upscaler of that name."""
         if name.lower() not in (known.lower() for known in self.names_for_programs()):
             raise InvalidInput(f"There is no upscaler called {name!r}.", field=field)
 
     def find(self, name: str, on_tile: OnTile = lambda done, total: None) -> Upscale:
-        """The upscaler of that name, whatever the case. Raises InvalidInput when there is none, CheckpointError."""
+        """The upscaler of that name, in any case. Raises InvalidInput if there is none, and CheckpointError."""
         self.check(name, "upscaler")
         if usual := self._usual(name):
             name = self._file_of(usual) or STAND_IN
@@ -94,14 +94,14 @@ class Upscalers(NetworkFiles):
 
     def to_size(self, name: str, image: Image.Image, size: Size,
                 on_tile: OnTile = lambda done, total: None) -> Image.Image:
-        """`image` enlarged by the upscaler to cover `size`, then brought to exactly that (width, height)."""
+        """`image` enlarged by the upscaler until it covers `size`, then resized to exactly that (width, height)."""
         factor = max(size[0] / image.width, size[1] / image.height)
         larger = self.find(name, on_tile)(image, factor) if factor > 1 else image
         return larger if larger.size == size else larger.resize(size, Image.Resampling.LANCZOS)
 
 
 def target_size(size: Size, factor: float) -> Size:
-    """`size` times `factor`, in the multiples of 8 below."""
+    """`size` times `factor`, rounded down to multiples of 8, at least 8."""
     width, height = _times(size, factor)
     return max(width // 8 * 8, 8), max(height // 8 * 8, 8)
 
@@ -123,9 +123,9 @@ def _until_large_enough(image: Image.Image, factor: float, once: Callable[[Image
 
 
 def in_tiles(image: Image.Image, network: Network, on_tile: OnTile) -> Image.Image:
-    """RGB `image` through the network piece by piece, so that memory does not grow with the picture.
+    """Pass RGB `image` through the network in tiles, so that the network's memory does not grow with the picture.
 
-    Neighbours share `OVERLAP` pixels, over which one fades into the next.
+    Neighbouring tiles overlap by `OVERLAP` pixels, across which one fades into the next.
     """
     lefts, tops = _starts(image.width), _starts(image.height)
     whole: Image.Image | None = None
@@ -142,12 +142,12 @@ def in_tiles(image: Image.Image, network: Network, on_tile: OnTile) -> Image.Ima
 
 
 def _starts(length: int) -> list[int]:
-    """Where tiles begin along a side: the last one ends with the picture."""
+    """The starts of the tiles along a side. The last tile ends at the picture's edge."""
     return [*range(0, max(length - TILE, 0), TILE - OVERLAP), max(length - TILE, 0)]
 
 
 def _fade(size: Size, width: int, *, left: bool, top: bool) -> Image.Image:
-    """A mask that lets a tile come in over its first `width` columns and rows, where it lies over another tile."""
+    """A mask with which a tile fades in over its first `width` columns (`left`) and rows (`top`)."""
     ramp = [min(255 * (number + 1) // (width + 1), 255) for number in range(width)]
     across, down = Image.new("L", (size[0], 1), 255), Image.new("L", (1, size[1]), 255)
     if left:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,15 +15,26 @@ BUDGET = 32 * 2**20
 """Bytes that one memo keeps: the latents of some hundred photographs, or as many prompts."""
 
 
-class Memo:
-    """Tensors by what they were made from, the least recently used forgotten first. For any thread."""
+class Kept(Protocol):
+    """What can be kept: a tensor, a conditioning."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+
+
+Value = TypeVar("Value", bound=Kept)
+
+
+class Memo(Generic[Value]):
+    """Values by what they were made from, the least recently used forgotten first. For any thread."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._budget, self._held = budget, 0
-        self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Value] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """What `make` gave for this key. Nobody may write into it."""
         with self._lock:
             if key in self._kept:

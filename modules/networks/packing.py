@@ -3,14 +3,16 @@
 oneDNN computes a convolution over blocks of channels. PyTorch keeps weights in plain order and has oneDNN reorder them
 at every call, which for wide layers over small pictures costs more than the convolution itself. Here the reordering is
 done once for a picture size, as TorchInductor does when it freezes a graph
-(`torch/_inductor/fx_passes/mkldnn_fusion.py`), but without a compiler. The widest linear layers are convolutions too,
-of one cell; the others are as fast plain (MKL).
+(`torch/_inductor/fx_passes/mkldnn_fusion.py`), but without a compiler. The widest linear layers are computed as 1 x 1
+convolutions too; for the others MKL's matrix product is as fast.
 """
 
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,36 +21,54 @@ from torch import Tensor, nn
 Pair = tuple[int, int]
 Order = bytes
 """How a packed weight lies in memory: oneDNN's own description."""
-
-ORDERS: dict[tuple[object, ...], Order] = {}
-"""The order that a convolution wants, by its own numbers, the size of its input and the padding; learnt by packing."""
-MOST_ORDERS = 10_000
-"""As many are known for some two hundred picture sizes; then they are learnt anew."""
+Key = tuple[object, ...]
+"""A convolution's numbers, the size of its input and the padding."""
 
 WIDE = 8
-"""Of the linear layers, the gated ones alone are so wide."""
+"""A linear layer is packed if it has at least so many times more outputs than inputs: the gated ones alone have."""
+
+
+class Orders:
+    """The order that each convolution of one network wants its weight in. Packing a weight finds it out, and layers
+    with the same numbers share it."""
+
+    MOST = 10_000
+    """Enough for some two hundred picture sizes. Beyond that the table is begun anew."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Order] = {}
+        self.get = self._known.get
+
+    def add(self, key: Key, order: Order) -> None:
+        """Notes what packing has found out."""
+        if len(self._known) >= self.MOST:
+            self._known.clear()
+        self._known[key] = order
 
 
 class PackedConv2d(nn.Module):
-    """A Conv2d for inference with float32 on the CPU. It takes over the bias and has its weight in one order at a time,
-    unless it is told to `keep` more.
+    """A Conv2d for inference with float32 on the CPU. It shares the bias of `conv` and has its weight in one order at a
+    time, unless it is told to `keep` more.
 
     The best order depends on the size of the input, and a kernel that meets another order than its own is ten times
-    slower, so the weight is reordered when a size comes that wants another one (0.1 s for the largest layers).
+    slower. So the weight is reordered when a size comes that wants another order (0.1 s for the largest layers). Then
+    the plain `weight` is None; `state_dict` gives it in plain order all the same, and `replaced` exchanges it.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, orders: Orders | None = None) -> None:
+        """`orders` are those of the network that this layer belongs to."""
         super().__init__()
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         self.kernel_size, self.stride = cast(Pair, conv.kernel_size), cast(Pair, conv.stride)
         self.padding, self.dilation = cast(Pair, conv.padding), cast(Pair, conv.dilation)
         self.groups, self.bias = conv.groups, conv.bias
-        self.padding_mode = conv.padding_mode  # "zeros", or "circular" while pictures are to tile
+        self.padding_mode = conv.padding_mode  # "zeros", or "circular" for pictures that tile
         self.weight_shape = tuple(conv.weight.shape)
         self.weight: Tensor | None = conv.weight
         # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
         self._packed: dict[Order, Tensor] = {}  # the newest last
         self._most = 1
+        self._orders = orders or Orders()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, in, h, w) -> (B, out, h', w'), its channels last in memory."""
@@ -59,22 +79,26 @@ class PackedConv2d(nn.Module):
         return self.convolve(x, padding)
 
     def convolve(self, x: Tensor, padding: Pair) -> Tensor:
-        """x (B, in, h, w) -> (B, out, h', w') with another padding than the layer's own, of zeros."""
+        """x (B, in, h, w) -> (B, out, h', w') with another padding than the layer's own, of zeros.
+
+        Raises RuntimeError if gradients are wanted: oneDNN's operator would leave them out without a word.
+        """
+        if x.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError("A packed layer computes no gradients; train the network unpacked.")
         key = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.dilation, self.groups,
                x.shape[2:], padding)
-        if ORDERS.get(key) not in self._packed:
-            if len(ORDERS) >= MOST_ORDERS:
-                ORDERS.clear()
-            ORDERS[key] = self._pack(x, padding)
+        order = self._orders.get(key)
+        if order not in self._packed:
+            order = self._pack(x, padding)
+            self._orders.add(key, order)
         return cast(Tensor, torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed[ORDERS[key]], self.bias, padding, self.stride, self.dilation, self.groups, "none", [],
-            ""))
+            x, self._packed[order], self.bias, padding, self.stride, self.dilation, self.groups, "none",
+            [], ""))
 
     def keep(self, orders: int) -> None:
-        """From now on has its weight in so many orders at once, the plain one among them.
+        """From now on hold the weight in at most so many orders at once, the plain one included.
 
-        Where that is fewer than before, those that came last go: what the weight was packed for first will be wanted
-        next, the whole picture after a window of it.
+        If fewer may be kept than before, drop the newest first: the oldest is the whole picture's, which is used next.
         """
         self._most = orders
         while self.copies > orders:
@@ -83,13 +107,31 @@ class PackedConv2d(nn.Module):
             else:
                 self._packed.popitem()
 
+    @contextmanager
+    def replaced(self, weight: Tensor) -> Iterator[None]:
+        """Compute with `weight`, of the layer's own shape, float32 on the CPU, in plain order, while this lasts.
+
+        It is packed anew as needed. Afterwards the layer has the very tensors that it had before, so that its results
+        are the same to the last bit. Both weights are in memory meanwhile. Raises ValueError for another shape.
+        """
+        if tuple(weight.shape) != self.weight_shape:
+            raise ValueError(f"the weight is {list(weight.shape)} and should be {list(self.weight_shape)}")
+        before = self.weight, self._packed
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        self.weight, self._packed = nn.Parameter(weight.detach().view(shape), requires_grad=False), {}
+        try:
+            yield
+        finally:
+            self.weight, self._packed = before
+            self.keep(self._most)  # which may have been changed meanwhile
+
     @property
     def copies(self) -> int:
-        """In how many orders the weight is held."""
+        """The number of orders that the weight is held in."""
         return len(self._packed) + (self.weight is not None)
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
-        """As of an ordinary layer, bit for bit, whatever order the weight is in."""
+        """The state of an ordinary layer, bit for bit, whatever order the weight is in."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + "weight"] = self._plain().view(self.weight_shape)
 
@@ -106,7 +148,7 @@ class PackedConv2d(nn.Module):
         return order
 
     def _make_room(self) -> None:
-        """Lets the plain weight go, then what was packed longest ago, until there is room for one more."""
+        """Drop the plain weight, then the oldest packed one, until there is room for one more."""
         while self.copies >= self._most:
             if self.weight is not None:
                 self.weight = None
@@ -120,19 +162,19 @@ class PackedConv2d(nn.Module):
 class PackedLinear(PackedConv2d):
     """A Linear for inference with float32 on the CPU, computed as a 1 x 1 convolution over a row of cells.
 
-    That is 5 to 30 % faster than MKL's matrix product, and twice as fast for fewer than a hundred rows; but the order
-    of its weight depends on the number of rows, so it is for layers that always get the same (`GatedLinear`).
+    That is 5 to 30 % faster than MKL's matrix product, and twice as fast for fewer than a hundred rows. The order of
+    its weight depends on the number of rows, so it is for layers that always get the same number (`GatedLinear`).
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, orders: Orders | None = None) -> None:
         conv = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=linear.bias is not None, device="meta")
         conv.weight, conv.bias = nn.Parameter(linear.weight[:, :, None, None], requires_grad=False), linear.bias
-        super().__init__(conv)
+        super().__init__(conv, orders)
         self.weight_shape = tuple(linear.weight.shape)
 
     @property
     def out_features(self) -> int:
-        """As of a Linear."""
+        """The width of the result, under the name that a Linear has for it."""
         return self.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,32 +184,55 @@ class PackedLinear(PackedConv2d):
 
 
 def order_of(packed: Tensor) -> Order:
-    """The order of a packed weight. Four bytes of the description are never written: a gap behind the data type."""
+    """The order of a packed weight. Four bytes of the description, a gap behind the data type, are never written. They
+    are left out."""
     description: bytes = torch.ops.mkldnn._get_mkldnn_serialized_md(packed).numpy().tobytes()
     return description[:108] + description[112:]
 
 
 def pack(module: nn.Module) -> None:
-    """Replaces the layers inside `module` that can be packed. Costs nothing before the first call."""
+    """Replace the layers inside `module` that can be packed. Each is packed at its first call, not here."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
+    orders = Orders()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if packable(child):
-                setattr(parent, name, PackedLinear(child) if isinstance(child, nn.Linear) else
-                        PackedConv2d(cast(nn.Conv2d, child)))
+                setattr(parent, name, PackedLinear(child, orders) if isinstance(child, nn.Linear) else
+                        PackedConv2d(cast(nn.Conv2d, child), orders))
+
+
+@contextmanager
+def replaced(layer: nn.Module, weight: Tensor) -> Iterator[None]:
+    """`layer`, packed or not, computes with `weight` while this lasts; then its own weight is there again.
+
+    `weight` has the shape, the dtype and the device of the layer's own. Raises ValueError for another shape.
+    """
+    if isinstance(layer, PackedConv2d):
+        with layer.replaced(weight):
+            yield
+        return
+    plain = cast(Any, layer)
+    before = plain.weight
+    if weight.shape != before.shape:
+        raise ValueError(f"the weight is {list(weight.shape)} and should be {list(before.shape)}")
+    plain.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    try:
+        yield
+    finally:
+        plain.weight = before
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Bytes that the weights in `module` take, packed ones included."""
+    """Bytes of the weights in `module`, packed ones included; not of those that `replaced` has set aside."""
     packed = (layer for layer in module.modules() if isinstance(layer, PackedConv2d))
     return (sum(p.nbytes for p in module.parameters())
             + sum(math.prod(layer.weight_shape) * 4 * (layer.copies - (layer.weight is not None)) for layer in packed))
 
 
 def packable(layer: nn.Module) -> bool:
-    """Whether `layer` is a convolution of the usual kind or a linear layer that widens `WIDE` times, frozen, in float32
-    on the CPU."""
+    """True for a convolution that pads with zeros and for a linear layer that widens `WIDE` times, if its weight is
+    frozen float32 on the CPU."""
     if type(layer) is nn.Linear:
         if layer.out_features < WIDE * layer.in_features:
             return False

@@ -1,4 +1,4 @@
-"""Live previews: a linear map from a latent's four channels to colour, fitted to the autoencoder at hand."""
+"""Live previews: a linear map from a latent's channels to colour, fitted to the autoencoder at hand."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CELL = 8  # pixels a latent cell
 SIDE = 192  # pixels a side of the picture that the map is fitted to
 PATCH = 24  # pixels a patch: several cells, so that most of them see one colour only
 
 
 @dataclass(frozen=True)
 class LatentColours:
-    """colour = weight @ latent + bias. weight (3, 4), bias (3,), both float32."""
+    """colour = weight @ latent + bias. weight (3, C), bias (3,), both float32."""
 
     weight: Tensor
     bias: Tensor
 
     @staticmethod
-    def fit(encode_image: Callable[[Tensor], Tensor]) -> LatentColours:
-        """Least squares over the cells of one encoded picture of random colour patches (always the same picture)."""
+    def fit(encode_image: Callable[[Tensor], Tensor], cell: int) -> LatentColours:
+        """Least squares over the cells of one encoded picture of random colour patches (always the same picture).
+
+        `cell`: pixels along a cell of the latent.
+        """
         image = _patches()
         latent = encode_image(image * 2 - 1)[0].cpu()
-        colours = F.avg_pool2d(image, CELL)[0].flatten(1).T
+        colours = F.avg_pool2d(image, cell)[0].flatten(1).T
         cells = F.pad(latent.flatten(1).T, (0, 1), value=1.0)
         solution = cast(Tensor, torch.linalg.lstsq(cells, colours).solution)
-        return LatentColours(solution[:4].T.contiguous(), solution[4].contiguous())
+        return LatentColours(solution[:-1].T.contiguous(), solution[-1].contiguous())
 
     def paint(self, latent: Tensor) -> Tensor:
-        """(4, h, w) -> (3, h, w) in [0, 1], on the latent's device."""
+        """(C, h, w) -> (3, h, w) in [0, 1], on the latent's device."""
         x = latent.float()
         weight, bias = self.weight.to(x.device), self.bias.to(x.device)
         return (weight @ x.flatten(1) + bias[:, None]).clamp(0, 1).reshape(3, *x.shape[1:])

@@ -1,23 +1,29 @@
 """The UNet: diffusers' network built from a shape, with WebUI's way of joining sizes that do not divide by 8, and with
-parts of our own that compute the same numbers and touch memory less often."""
+blocks of our own that compute the same numbers and touch memory less often.
+
+The blocks can be trained through. They write into tensors of their own only where no gradients are recorded; so whoever
+wants a prediction calls the network under `torch.no_grad`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modules.networks.detect import UNetShape
+from modules.networks.shapes import UNetShape
+from modules.sampling.conditioning import Conditioning
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 
 class Upsample(nn.Module):
-    """Doubles the size, then convolves, then cuts or stretches to the skip connection's size.
+    """Doubles the size, convolves, and resizes the result to the skip connection's size.
 
     diffusers resizes to the skip's size before the convolution and gets other numbers (WebUI:
     `sd_hijack_unet.TorchHijackForUnet.cat`).
@@ -36,9 +42,9 @@ class Upsample(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a connection past them, told of the time between them (Ho et al. 2020, appendix B).
+    """A residual block of two convolutions, with the time's embedding added between them (Ho et al. 2020, appendix B).
 
-    diffusers' block without its copies, choices and divisions by 1.
+    diffusers' block without its copies, its options and its divisions by 1.
     """
 
     def __init__(self, block: Any) -> None:
@@ -46,20 +52,18 @@ class Residual(nn.Module):
         self.norm1, self.conv1, self.time_emb_proj = block.norm1, block.conv1, block.time_emb_proj
         self.norm2, self.conv2, self.conv_shortcut = block.norm2, block.conv2, block.conv_shortcut
 
-    @torch.no_grad()
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        """x (B, C, h, w), temb (B, T), the time's embedding -> (B, C', h, w)."""
-        hidden = self.conv1(F.silu(self.norm1(x), inplace=True))  # (B, C', h, w)
-        hidden += self.time_emb_proj(F.silu(temb))[:, :, None, None]
-        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
-        hidden += x if self.conv_shortcut is None else self.conv_shortcut(x)
-        return cast(Tensor, hidden)
+        """x (B, C, h, w), the time's embedding temb (B, T) -> (B, C', h, w)."""
+        hidden = self.conv1(_silu(self.norm1(x)))  # (B, C', h, w)
+        hidden = _sum(hidden, self.time_emb_proj(F.silu(temb))[:, :, None, None])
+        hidden = self.conv2(_silu(self.norm2(hidden)))
+        return _sum(hidden, x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 class SpatialTransformer(nn.Module):
-    """Transformer blocks over the cells of a picture, beside a connection past them (Rombach et al. 2022, appendix E).
+    """A residual block of transformer blocks over the cells of a picture (Rombach et al. 2022, appendix E).
 
-    diffusers' block, which leaves channels last in memory, as the convolutions give and want them.
+    diffusers' block, except that it leaves channels last in memory, as the convolutions give and want them.
     """
 
     def __init__(self, block: Any) -> None:
@@ -67,24 +71,22 @@ class SpatialTransformer(nn.Module):
         self.norm, self.proj_in, self.proj_out = block.norm, block.proj_in, block.proj_out
         self.transformer_blocks = block.transformer_blocks
 
-    @torch.no_grad()
     def forward(self, x: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
-        """x (B, C, h, w), context (B, tokens, context channels) -> (B, C, h, w), alone in a tuple."""
+        """x (B, C, h, w), context (B, tokens, context channels) -> ((B, C, h, w),)."""
         height = x.shape[2]
         cells = self.proj_in(self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (B, h * w, C)
         for block in self.transformer_blocks:
             cells = block(cells, encoder_hidden_states=encoder_hidden_states)
-        hidden = self.proj_out(cells.unflatten(1, (height, -1)).permute(0, 3, 1, 2))
-        hidden += x
-        return (hidden,)
+        return (_sum(self.proj_out(cells.unflatten(1, (height, -1)).permute(0, 3, 1, 2)), x),)
 
 
 class GatedLinear(nn.Module):
     """A linear layer of twice the width, one half multiplied by the GELU of the other (GEGLU, Shazeer 2020).
 
-    It takes some rows at a time, so that the double width stays in the processor's cache. For whole pictures diffusers'
-    layer writes it to memory and reads it again for each of the operations. It is as many rows each time, the last time
-    with some of those before where they do not divide: a packed weight's order depends on their number.
+    On a CPU and without gradients it computes `MOST_ROWS` rows at a time at most, so that the double width stays in the
+    processor's cache; diffusers' layer writes the double width of all rows to memory and reads it again for each
+    operation. Each time it is the same number of rows, because a packed weight's order depends on it: the last part
+    repeats some rows of the part before if the rows do not divide.
     """
 
     MOST_ROWS = 512
@@ -93,9 +95,11 @@ class GatedLinear(nn.Module):
         super().__init__()
         self.proj = proj
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, tokens, C) -> (B, tokens, C'), C' half of the layer's width."""
+        """x (B, tokens, C) -> (B, tokens, C'), where C' is half of the layer's width."""
+        if torch.is_grad_enabled():
+            value, gate = self.proj(x).chunk(2, dim=-1)
+            return cast(Tensor, value * F.gelu(gate))
         tokens = x.flatten(0, -2)
         result = x.new_empty(len(tokens), self.proj.out_features // 2)
         times = math.ceil(len(tokens) / self.MOST_ROWS) if x.device.type == "cpu" else 1
@@ -107,8 +111,27 @@ class GatedLinear(nn.Module):
         return result.view(*x.shape[:-1], -1)
 
 
+def ask_unet(unet: Callable[..., Any], x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+    """x (B, C, h, w), t (B,) in 0..999, cond of B rows -> the UNet's answer (B, 4, h, w).
+
+    A pooled vector is added to the time's embedding, as by ldm's `label_emb`.
+    """
+    more = {} if cond.vector is None else {"class_labels": cond.vector}
+    return cast(Tensor, unet(x, t, cond.tokens, return_dict=False, **more)[0])
+
+
+def _silu(x: Tensor) -> Tensor:
+    """SiLU of x; written into x where no gradients are recorded."""
+    return F.silu(x, inplace=not x.requires_grad)
+
+
+def _sum(x: Tensor, y: Tensor) -> Tensor:
+    """x + y; written into x where no gradients are recorded."""
+    return x + y if x.requires_grad or y.requires_grad else x.add_(y)
+
+
 def build_unet(shape: UNetShape) -> UNet2DConditionModel:
-    """The network without weights; call it under `torch.device("meta")`."""
+    """Return the network for `shape`. Under `torch.device("meta")` its parameters take no memory."""
     from diffusers.models.attention import FeedForward
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 

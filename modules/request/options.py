@@ -10,27 +10,24 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from PIL import ImageColor
 
 from modules.errors import InvalidInput
+from modules.request.fields import TABS
+from modules.request.fields import field as option
 
-
-def option(default: Any, label: str, help: str = "", *, choices: tuple[str, ...] = (), low: float | None = None,
-           high: float | None = None, most: float | None = None, colour: bool = False) -> Any:
-    """A field of a `Table`: what it says on the screen, and which values fit. `help` is what the label does not say.
-
-    `low` and `high` are the ends on the screen; programs may go up to `most`, where that is more.
-    """
-    return field(default=default, metadata={"label": label, "help": help, "choices": choices, "low": low, "high": high,
-                                            "most": high if most is None else most, "colour": colour})
+PICTURE = TABS[1:]
+"""The tabs that start from a picture."""
+MASK = TABS[2:]
+"""The tab that has a mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Named values, each of which has its default, its type and its range. The fields are made by `option`."""
+    """Named values, each with its default, its type and its range. Every field is declared."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
@@ -58,55 +55,79 @@ class Options(Table):
                                 "Those of txt2img, img2img and inpaint; programs ask for it themselves.")
     # prompts
     CLIP_stop_at_last_layers: int = option(
-        1, "Clip skip", "1 uses the text encoder's last layer, 2 the one before it.", low=1, high=12)
+        1, "Clip skip", "1 uses the text encoder's last layer, 2 the one before it.", low=1, high=12, text="Clip skip",
+        axis="Clip skip", advanced=True)
     comma_padding_backtrack: int = option(
         20, "Prompt word wrap length limit", "Tokens to look back for a comma when 75 are full.", low=0, high=74)
-    emphasis: str = option("Original", "Emphasis mode", "What weights like (word:1.2) do.",
-                           choices=("Original", "No norm", "Ignore", "None"))
+    emphasis: str = option(
+        "Original", "Emphasis mode", "What weights like (word:1.2) do.",
+        choices=("Original", "No norm", "Ignore", "None"), text="Emphasis", advanced=True)
     use_old_emphasis_implementation: bool = option(
         False, "Use old emphasis implementation", "Every bracket weighs single tokens, as in 2022.")
-    use_old_scheduling: bool = option(False, "Old prompt editing timelines", "As before WebUI 1.6.")
+    use_old_scheduling: bool = option(
+        False, "Old prompt editing timelines", "As before WebUI 1.6.", text="Old prompt editing timelines")
     # sampling
-    eta_ddim: float = option(0.0, "Eta for DDIM", "Noise added at each step; 0 adds none.", low=0, high=1)
-    eta_ancestral: float = option(1.0, "Eta for k-diffusion samplers", "Noise of the ancestral samplers.", low=0,
-                                  high=1)
-    cfg_rescale: float = option(0.0, "CFG rescale", "How far guidance is brought back to the contrast of the prompt "
-                                                    "alone.", low=0, high=1)
-    tiling: bool = option(False, "Tiling", "Pictures that can be laid side by side.")
-    ddim_loop: str = option("classic", "DDIM loop",
-                            "classic (until WebUI 1.5.2) noises the original at each step, webui-1.10 does not.",
-                            choices=("classic", "webui-1.10"))
-    s_churn: float = option(0.0, "Sigma churn", "Noise that Euler, Heun and DPM2 add and take away.", low=0, high=100,
-                            most=1e9)
-    s_tmin: float = option(0.0, "Sigma tmin", "The noise level below which there is no churn.", low=0, high=10,
-                           most=1e9)
-    s_tmax: float = option(0.0, "Sigma tmax", "The noise level above which there is no churn; 0 means no limit.", low=0,
-                           high=999, most=1e12)
-    s_noise: float = option(1.0, "Sigma noise", "Strength of the noise that churn adds.", low=0, high=1.1,
-                            most=1000)
-    sigma_min: float = option(0.0, "Sigma min", "Smallest noise level of the schedule; 0 takes the model's.", low=0,
-                              high=2)
-    sigma_max: float = option(0.0, "Sigma max", "Largest noise level of the schedule; 0 takes the model's.", low=0,
-                              high=60)
-    rho: float = option(0.0, "Rho", "Of the Karras and polyexponential schedules; 0 takes their own.", low=0, high=30)
-    beta_dist_alpha: float = option(0.6, "Beta scheduler - alpha", low=0.01, high=5)
-    beta_dist_beta: float = option(0.6, "Beta scheduler - beta", low=0.01, high=5)
+    eta_ddim: float = option(
+        0.0, "Eta for DDIM", "Noise added at each step; 0 adds none.", low=0, high=1, text="Eta DDIM", advanced=True)
+    eta_ancestral: float = option(
+        1.0, "Eta for k-diffusion samplers", "Noise of the ancestral samplers.", low=0, high=1, text="Eta",
+        advanced=True)
+    cfg_rescale: float = option(
+        0.0, "CFG rescale", "How far guidance is brought back to the contrast of the prompt alone.", low=0, high=1,
+        text="CFG rescale", axis="CFG rescale", advanced=True)
+    tiling: bool = option(False, "Tiling", "Pictures that can be laid side by side.", text="Tiling", advanced=True)
+    ddim_loop: str = option(
+        "classic", "DDIM loop", "classic (until WebUI 1.5.2) noises the original at each step, webui-1.10 does not.",
+        choices=("classic", "webui-1.10"), text="DDIM loop", axis="DDIM loop", advanced=True)
+    s_churn: float = option(
+        0.0, "Sigma churn", "Noise that Euler, Heun and DPM2 add and take away.", low=0, high=1e9,
+        shown=(0, 100), text="Sigma churn",
+        axis="Sigma Churn")
+    s_tmin: float = option(
+        0.0, "Sigma tmin", "The noise level below which there is no churn.", low=0, high=1e9, shown=(0, 10),
+        text="Sigma tmin",
+        axis="Sigma min")
+    s_tmax: float = option(
+        0.0, "Sigma tmax", "The noise level above which there is no churn; 0 means no limit.", low=0, high=1e12,
+        shown=(0, 999), text="Sigma tmax", axis="Sigma max")
+    s_noise: float = option(
+        1.0, "Sigma noise", "Strength of the noise that churn adds.", low=0, high=1000, shown=(0, 1.1),
+        text="Sigma noise",
+        axis="Sigma noise")
+    sigma_min: float = option(
+        0.0, "Sigma min", "Smallest noise level of the schedule; 0 takes the model's.", low=0, high=2,
+        text="Schedule min sigma", axis="Schedule min sigma")
+    sigma_max: float = option(
+        0.0, "Sigma max", "Largest noise level of the schedule; 0 takes the model's.", low=0, high=60,
+        text="Schedule max sigma", axis="Schedule max sigma")
+    rho: float = option(
+        0.0, "Rho", "Of the Karras and polyexponential schedules; 0 takes their own.", low=0, high=30,
+        text="Schedule rho", axis="Schedule rho")
+    beta_dist_alpha: float = option(
+        0.6, "Beta scheduler - alpha", low=0.01, high=5, text="Beta schedule alpha", axis="Beta schedule alpha")
+    beta_dist_beta: float = option(
+        0.6, "Beta scheduler - beta", low=0.01, high=5, text="Beta schedule beta", axis="Beta schedule beta")
     always_discard_next_to_last_sigma: bool = option(
-        False, "Always discard next-to-last sigma", "Leaves the last but one noise level out.")
-    uni_pc_variant: str = option("bh1", "UniPC variant", choices=("bh1", "bh2", "vary_coeff"))
-    uni_pc_skip_type: str = option("time_uniform", "UniPC skip type", "How its steps are spread.",
-                                   choices=("time_uniform", "time_quadratic", "logSNR"))
-    uni_pc_order: int = option(3, "UniPC order", low=1, high=50)
-    uni_pc_lower_order_final: bool = option(True, "UniPC lower order final", "The last steps are of a lower order.")
+        False, "Always discard next-to-last sigma", "Leaves the last but one noise level out.",
+        text="Discard penultimate sigma", axis="Always discard next-to-last sigma")
+    uni_pc_variant: str = option("bh1", "UniPC variant", choices=("bh1", "bh2", "vary_coeff"), text="UniPC variant")
+    uni_pc_skip_type: str = option(
+        "time_uniform", "UniPC skip type", "How its steps are spread.",
+        choices=("time_uniform", "time_quadratic", "logSNR"), text="UniPC skip type")
+    uni_pc_order: int = option(3, "UniPC order", low=1, high=50, text="UniPC order")
+    uni_pc_lower_order_final: bool = option(
+        True, "UniPC lower order final", "The last steps are of a lower order.", text="UniPC lower order final")
     step_cache: int = option(
-        1, "Step cache", "Of so many steps one is computed whole; the others use its deep features again: faster, and "
-        "a little different. 1 computes all.", low=1, high=5)
+        1, "Step cache",
+        "Of so many steps one is computed whole; the others use its deep features again: faster, and a little "
+        "different. 1 computes all.", low=1, high=5, text="Step cache", advanced=True)
     # noise
     randn_source: str = option(
         "CPU", "Random number generator source", "WebUI's default is GPU; CPU makes the same picture on every machine.",
-        choices=("GPU", "CPU", "NV"))
-    eta_noise_seed_delta: int = option(0, "Eta noise seed delta", "Added to the seed for all noise after the first.",
-                                       low=-(2**32), high=2**32)
+        choices=("GPU", "CPU", "NV"), text="RNG", axis="RNG source", advanced=True)
+    eta_noise_seed_delta: int = option(
+        0, "Eta noise seed delta", "Added to the seed for all noise after the first.", low=-(2**32), high=2**32,
+        text="ENSD")
     no_dpmpp_sde_batch_determinism: bool = option(
         False, "Do not make DPM++ SDE deterministic across different batch sizes",
         "One Brownian tree for the whole batch.")
@@ -114,42 +135,54 @@ class Options(Table):
     overlay_inpaint: bool = option(True, "Overlay original for inpaint", "Puts the original back outside the mask.")
     mask_noise: str = option(
         "initial", "Mask noise", "Of the kept part in the classic DDIM loop: that of the start, or fresh at each step.",
-        choices=("initial", "fresh"))
+        choices=("initial", "fresh"), text="Mask noise", axis="Mask noise", tabs=MASK, advanced=True)
     small_mask: str = option(
         "off", "Small masks",
         "With little painted, classic DDIM works on a window around it: auto where nothing is seen of that, strong for "
-        "speed.", choices=("off", "auto", "strong"))
+        "speed.", choices=("off", "auto", "strong"), text="Small masks", tabs=MASK, advanced=True)
     inpainting_mask_weight: float = option(
         1.0, "Inpainting conditioning mask strength",
-        "How much of the photograph an inpainting checkpoint is not shown under the mask.", low=0, high=1)
-    initial_noise_multiplier: float = option(1.0, "Noise multiplier for img2img", low=0, high=1.5)
-    img2img_extra_noise: float = option(0.0, "Extra noise multiplier for img2img", "0 adds none.", low=0, high=1)
+        "How much of the photograph an inpainting checkpoint is not shown under the mask.", low=0, high=1,
+        text="Conditional mask weight", axis="Cond. Image Mask Weight", tabs=MASK, advanced=True)
+    initial_noise_multiplier: float = option(
+        1.0, "Noise multiplier for img2img", low=0, high=1.5, tabs=PICTURE, advanced=True)
+    img2img_extra_noise: float = option(
+        0.0, "Extra noise multiplier for img2img", "0 adds none.", low=0, high=1, text="Extra noise",
+        axis="Extra noise", tabs=PICTURE, advanced=True)
     img2img_fix_steps: bool = option(
-        False, "Do exactly the steps asked for", "Otherwise img2img does fewer with less denoising.")
+        False, "Do exactly the steps asked for", "Otherwise img2img does fewer with less denoising.", tabs=PICTURE,
+        advanced=True)
     img2img_color_correction: bool = option(
-        False, "Apply color correction", "Matches the colours of a result to its original.")
+        False, "Apply color correction", "Matches the colours of a result to its original.", tabs=PICTURE,
+        advanced=True)
     img2img_background_color: str = option("#ffffff", "Background color of transparent images",
                                            "What shows through transparent parts.", colour=True)
     return_mask: bool = option(False, "Show the mask among the results")
     return_mask_composite: bool = option(False, "Show the painted part alone among the results")
     # hires and refiner
-    hires_fix_refiner_pass: str = option("second pass", "Hires fix: which pass to enable refiner for",
-                                         choices=("first pass", "second pass", "both passes"))
+    hires_fix_refiner_pass: str = option(
+        "second pass", "Hires fix: which pass to enable refiner for",
+        choices=("first pass", "second pass", "both passes"), text="Hires refiner")
     refiner_switch_by_sample_steps: bool = option(
-        False, "Switch to refiner by sampling steps", "Otherwise by the noise level.")
+        False, "Switch to refiner by sampling steps", "Otherwise by the noise level.",
+        text="Refiner switch by sampling steps")
     # face restoration
     face_restoration: bool = option(
-        False, "Restore faces", "In every finished picture, by a model from models/GFPGAN.")
+        False, "Restore faces", "In every finished picture, by a model from models/GFPGAN.", advanced=True)
     face_restoration_model: str = option(
-        "Automatic", "Face restoration model", "A file's name, or how it begins; Automatic takes GFPGAN before others.")
+        "Automatic", "Face restoration model", "A file's name, or how it begins; Automatic takes GFPGAN before others.",
+        text="Face restoration")
     # as it was
     use_old_karras_scheduler_sigmas: bool = option(False, "Use old karras scheduler sigmas", "From 0.1 to 10.")
     use_downcasted_alpha_bar: bool = option(
-        False, "Downcast model alphas_cumprod to fp16 before sampling", "As before WebUI 1.7.")
+        False, "Downcast model alphas_cumprod to fp16 before sampling", "As before WebUI 1.7.",
+        text="Downcast alphas_cumprod")
     pad_cond_uncond: bool = option(
-        False, "Pad prompt/negative prompt", "The shorter one gets empty chunks, which is faster in batches.")
+        False, "Pad prompt/negative prompt", "The shorter one gets empty chunks, which is faster in batches.",
+        text="Pad conds")
     pad_cond_uncond_v0: bool = option(
-        False, "Pad prompt/negative prompt (v0)", "Cuts the negative prompt to the prompt's length, as before 1.6.")
+        False, "Pad prompt/negative prompt (v0)", "Cuts the negative prompt to the prompt's length, as before 1.6.",
+        text="Pad conds v0")
 
 
 def _fit(item: dataclasses.Field[Any], value: Any) -> Any:
@@ -170,7 +203,7 @@ def _fit(item: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def _check(item: dataclasses.Field[Any], value: Any) -> None:
-    choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["most"]
+    choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["high"]
     if choices and value not in choices:
         raise InvalidInput(f"The option {item.name} is one of {', '.join(choices)}, not {value!r}.", field=item.name)
     if item.metadata["colour"]:

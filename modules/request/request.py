@@ -1,34 +1,39 @@
 """What a person can ask for: three flat, frozen values that the page, the HTTP API, the command line and tests share.
 
 Field names are WebUI's where it has one. Sizes are in pixels. A change is `dataclasses.replace`. Values are checked
-when the object is made; limits that depend on the machine (largest size, most steps) are the settings' concern.
+when the object is made; limits that depend on the machine (largest size, most steps) are checked by `modules.settings`.
+
+Each field is declared by `modules.request.fields.field`. A new plain field (a flag, a number or a text) needs its line
+here and the code that obeys it, and nothing else.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
 from PIL import Image
 
 from modules.errors import InvalidInput
+from modules.request.fields import check_ranges, declared, field
 from modules.request.options import Options
 
 MAX_SEED = 2**64 - 1
 """What PyTorch's generators and philox take."""
 RANDOM_SEEDS = 2**32
-"""One that is drawn is below this, as WebUI's are, and short enough to be written down."""
+"""A random seed is below this, as WebUI's are, and short enough to be written down."""
 
 
 def seed_after(seed: int, count: int) -> int:
-    """The seed that comes `count` seeds later; behind the last one is 0."""
+    """Return the seed `count` places after `seed`; after `MAX_SEED` comes 0."""
     return (seed + count) % (MAX_SEED + 1)
 
 
 class ResizeMode(IntEnum):
-    """How a picture is brought to the working size (WebUI's numbers)."""
+    """How a picture is fitted to the request's size (WebUI's numbers)."""
 
     JUST_RESIZE = 0
     CROP_AND_RESIZE = 1
@@ -62,67 +67,75 @@ class ScriptCall:
     arguments: tuple[Any, ...] = ()
 
 
+TXT2IMG = ("txt2img",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Txt2Img:
-    """A picture from words. `seed` -1 means a random one, drawn when the job starts; `eta` None takes the option's.
+    """A picture from a prompt. `seed` -1 means a random one, drawn when the job starts. `eta` None takes the option's.
 
     `enable_hr` adds a second pass on the enlarged result (hires fix): `denoising_strength` is that pass's; 0 steps and
     empty names take the first pass's; a resize of 0 x 0 takes the scale. A refiner takes over sampling at
-    `refiner_switch_at` of the way down the noise levels, at once when that is None. With a `script` the rest is what
-    that begins with. `always_on` are the extensions' controls that are switched on, with their values.
+    `refiner_switch_at` of the way down the noise levels, or at once if that is None. A `script` carries the request out
+    in its own way. `always_on` are the extensions' controls that are switched on, with their values.
     """
 
     tab: ClassVar[str] = "txt2img"
-    """The name of the page's tab for such requests, which extensions go by."""
+    """The page's tab that makes such requests. Extensions name it."""
 
-    prompt: str = ""
-    negative_prompt: str = ""
-    sampler: str = "DDIM"
-    scheduler: str = "Automatic"
-    steps: int = 20
-    cfg_scale: float = 7.0
-    width: int = 512
-    height: int = 512
-    seed: int = -1
-    subseed: int = -1
-    subseed_strength: float = 0.0
-    seed_resize_from_w: int = 0
-    seed_resize_from_h: int = 0
-    batch_size: int = 1
-    n_iter: int = 1
-    eta: float | None = None
-    denoising_strength: float = 0.75
-    enable_hr: bool = False
-    hr_scale: float = 2.0
-    hr_upscaler: str = "Latent"
-    hr_second_pass_steps: int = 0
-    hr_resize_x: int = 0
-    hr_resize_y: int = 0
-    hr_sampler: str = ""
-    hr_scheduler: str = ""
-    hr_prompt: str = ""
-    hr_negative_prompt: str = ""
-    hr_checkpoint: str = ""
-    refiner_checkpoint: str = ""
-    refiner_switch_at: float | None = None
+    prompt: str = field("", "Prompt", text="Prompt", cli="--prompt")
+    negative_prompt: str = field("", "Negative prompt", text="Negative prompt", cli="--negative-prompt")
+    sampler: str = field("DDIM", "Sampling method", text="Sampler", api="sampler_name", cli="--sampler")
+    scheduler: str = field("Automatic", "Schedule type", text="Schedule type", cli="--scheduler")
+    steps: int = field(20, "Sampling steps", low=1, shown=(1, 150), text="Steps", cli="--steps", axis="Steps")
+    cfg_scale: float = field(7.0, "CFG Scale", low=-1000.0, high=1000.0, shown=(1, 30), step=0.5, text="CFG scale",
+                             cli="--cfg-scale", axis="CFG Scale")
+    seed: int = field(-1, "Seed", low=-1, high=MAX_SEED, text="Seed", cli="--seed", axis="Seed")
+    width: int = field(512, "Width", low=1, shown=(64, math.inf), limit="max_size", step=8, text="Size-1",
+                       cli="--width")
+    height: int = field(512, "Height", low=1, shown=(64, math.inf), limit="max_size", step=8, text="Size-2",
+                        cli="--height")
+    subseed: int = field(-1, "Variation seed", low=-1, high=MAX_SEED, text="Variation seed", axis="Var. seed")
+    subseed_strength: float = field(0.0, "Variation strength", low=0.0, high=1.0, text="Variation seed strength",
+                                    axis="Var. strength")
+    seed_resize_from_w: int = field(0, "Resize seed from width", low=0, limit="max_size", step=8,
+                                    text="Seed resize from-1")
+    seed_resize_from_h: int = field(0, "Resize seed from height", low=0, limit="max_size", step=8,
+                                    text="Seed resize from-2")
+    batch_size: int = field(1, "Batch size", low=1, shown=(1, 8), limit="max_batch", cli="--batch-size")
+    n_iter: int = field(1, "Batch count", low=1, limit="max_count", cli="--count")
+    eta: float | None = field(None, "Eta", low=0.0, high=1.0, cli="--eta", axis="Eta")
+    denoising_strength: float = field(0.75, "Denoising strength", low=0.0, high=1.0, text="Denoising strength",
+                                      cli="--strength", axis="Denoising")
+    enable_hr: bool = field(False, "Hires. fix", tabs=TXT2IMG)
+    hr_scale: float = field(2.0, "Upscale by", low=0.01, high=16.0, shown=(1, 4), step=0.05, text="Hires upscale",
+                            tabs=TXT2IMG)
+    hr_upscaler: str = field("Latent", "Upscaler", text="Hires upscaler", axis="Hires upscaler", tabs=TXT2IMG)
+    hr_second_pass_steps: int = field(0, "Hires steps", low=0, shown=(0, 150), text="Hires steps", axis="Hires steps",
+                                      tabs=TXT2IMG)
+    hr_resize_x: int = field(0, "Resize width to", low=0, limit="max_size", step=8, text="Hires resize-1", tabs=TXT2IMG)
+    hr_resize_y: int = field(0, "Resize height to", low=0, limit="max_size", step=8, text="Hires resize-2",
+                             tabs=TXT2IMG)
+    hr_sampler: str = field("", "Hires sampling method", text="Hires sampler", api="hr_sampler_name", tabs=TXT2IMG)
+    hr_scheduler: str = field("", "Hires schedule type", text="Hires schedule type", tabs=TXT2IMG)
+    hr_prompt: str = field("", "Hires prompt", text="Hires prompt", tabs=TXT2IMG)
+    hr_negative_prompt: str = field("", "Hires negative prompt", text="Hires negative prompt", tabs=TXT2IMG)
+    hr_checkpoint: str = field("", "Hires checkpoint", text="Hires checkpoint", api="hr_checkpoint_name", tabs=TXT2IMG)
+    refiner_checkpoint: str = field("", "Refiner checkpoint", text="Refiner")
+    refiner_switch_at: float | None = field(None, "Switch at", low=0.0, high=1.0, shown=(0.01, 1),
+                                            text="Refiner switch at", axis="Refiner switch at")
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()
-    options: Options = field(default_factory=Options)
+    options: Options = dataclasses.field(default_factory=Options)
 
     def __post_init__(self) -> None:
-        if self.enable_hr:
-            _between(self, 0.0, 1.0, "denoising_strength")
-            _between(self, 0.01, 16.0, "hr_scale")
-            _at_least(self, 0, "hr_second_pass_steps", "hr_resize_x", "hr_resize_y")
-        if self.refiner_checkpoint and self.refiner_switch_at is not None:
-            _between(self, 0.0, 1.0, "refiner_switch_at")
-        _at_least(self, 1, "steps", "width", "height", "batch_size", "n_iter")
-        _at_least(self, 0, "seed_resize_from_w", "seed_resize_from_h")
-        _between(self, -1, MAX_SEED, "seed", "subseed")
-        _between(self, 0.0, 1.0, "subseed_strength")
-        _between(self, -1000.0, 1000.0, "cfg_scale")
-        if self.eta is not None:
-            _between(self, 0.0, 1.0, "eta")
+        check_ranges(self, unused=self._unused())
+
+    def _unused(self) -> set[str]:
+        """The numbers that change nothing in this request, so that they may have any value."""
+        unused = set() if self.enable_hr else {"denoising_strength", "hr_scale", "hr_second_pass_steps", "hr_resize_x",
+                                               "hr_resize_y"}
+        return unused if self.refiner_checkpoint else unused | {"refiner_switch_at"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,45 +148,44 @@ class Img2Img(Txt2Img):
     tab: ClassVar[str] = "img2img"
 
     init_images: tuple[Image.Image, ...] = ()
-    resize_mode: ResizeMode = ResizeMode.JUST_RESIZE
-    initial_noise_multiplier: float | None = None
+    resize_mode: ResizeMode = field(ResizeMode.JUST_RESIZE, "Resize mode")
+    initial_noise_multiplier: float | None = field(None, "Noise multiplier", low=0.0, high=10.0,
+                                                   text="Noise multiplier", axis="Initial noise multiplier")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _between(self, 0.0, 1.0, "denoising_strength")
-        if self.initial_noise_multiplier is not None:
-            _between(self, 0.0, 10.0, "initial_noise_multiplier")
         if not self.init_images:
             raise InvalidInput("There is no picture to start from.", field="init_images")
+
+    def _unused(self) -> set[str]:
+        return super()._unused() - {"denoising_strength"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftInpainting:
     """How soft inpainting weighs kept against painted (WebUI's extension of that name, and its defaults).
 
-    `power` (schedule bias), `scale` (preservation strength), `detail` (transition contrast boost), then for the pixels:
-    `influence` of the mask, `threshold` and `contrast` of the difference.
+    `power`, `scale` and `detail` concern the latent, `influence`, `threshold` and `contrast` the pixels of the result.
     """
 
-    power: float = 1
-    scale: float = 0.5
-    detail: float = 4
-    influence: float = 0
-    threshold: float = 0.5
-    contrast: float = 2
+    power: float = field(1, "Schedule bias", low=0, high=100, shown=(0, 8), step=0.1)
+    scale: float = field(0.5, "Preservation strength", low=0, high=100, shown=(0, 8), step=0.05)
+    detail: float = field(4, "Transition contrast boost", low=0, high=100, shown=(1, 32), step=0.5)
+    influence: float = field(0, "Mask influence", low=0, high=100, shown=(0, 1), step=0.05)
+    threshold: float = field(0.5, "Difference threshold", low=0, high=100, shown=(0, 8), step=0.25)
+    contrast: float = field(2, "Difference contrast", low=0, high=100, shown=(0, 8), step=0.25)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
+        for item in declared(SoftInpainting):
             value = getattr(self, item.name)
-            if not 0 <= value <= 100:  # nor NaN
+            if not 0 <= value <= 100:  # NaN fails both comparisons
                 raise InvalidInput(f"Soft inpainting's {item.name} lies between 0 and 100, not {value}.",
                                    field="alwayson_scripts")
         if self.detail == 0:
             raise InvalidInput("Soft inpainting's detail must be more than 0.", field="alwayson_scripts")
 
 
-SOFT_LABELS = {"power": "Schedule bias", "scale": "Preservation strength", "detail": "Transition contrast boost",
-               "influence": "Mask influence", "threshold": "Difference threshold", "contrast": "Difference contrast"}
+SOFT_LABELS = {item.name: item.label for item in declared(SoftInpainting)}
 """WebUI's labels of the fields of `SoftInpainting`, in their order."""
 
 
@@ -184,45 +196,35 @@ class Inpaint(Img2Img):
     `mask_blur_x` and `mask_blur_y` are Gaussian sigmas in pixels. `mask_round` makes the latent mask hard.
     `only_masked` works on the mask's surroundings (plus `only_masked_padding` pixels) at full resolution.
     `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
-    `latent_mask` is what is sampled anew when that is not the same as what is pasted back; it is never blurred.
+    `latent_mask` is what is sampled anew where that differs from what is pasted back; it is never blurred.
     """
 
     tab: ClassVar[str] = "inpaint"
 
     mask: Image.Image
-    mask_invert: bool = False
-    mask_blur_x: int = 4
-    mask_blur_y: int = 4
-    mask_round: bool = True
-    masked_content: MaskedContent = MaskedContent.ORIGINAL
-    only_masked: bool = False
-    only_masked_padding: int = 32
+    mask_invert: bool = field(False, "Mask mode", api="inpainting_mask_invert", cli="--invert")
+    mask_blur_x: int = field(4, "Mask blur", low=0, high=512, shown=(0, 64), cli="--mask-blur")
+    mask_blur_y: int = field(4, "Mask blur", low=0, high=512, shown=(0, 64))
+    mask_round: bool = field(True, "Round the mask to whole latent pixels", advanced=True)
+    masked_content: MaskedContent = field(MaskedContent.ORIGINAL, "Masked content", api="inpainting_fill",
+                                          cli="--content")
+    only_masked: bool = field(False, "Inpaint area", api="inpaint_full_res", cli="--only-masked")
+    only_masked_padding: int = field(32, "Only masked padding, pixels", low=0, high=4096, shown=(0, 256), step=4,
+                                     text="Masked area padding", api="inpaint_full_res_padding", cli="--padding",
+                                     axis="Only masked padding, pixels")
     soft: SoftInpainting | None = None
     latent_mask: Image.Image | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _between(self, 0, 512, "mask_blur_x", "mask_blur_y")
-        _between(self, 0, 4096, "only_masked_padding")
-
     @property
     def misplaced(self) -> bool:
-        """Whether the latent alone is resized and WebUI 1.10's picture is wanted, which is out of place then.
+        """WebUI 1.10 pastes a misplaced overlay after a latent upscale. True if that must be reproduced.
 
-        `StableDiffusionProcessingImg2Img.init` stretches the latent, but its `resize_image` takes any mode it does not
-        know for resize and fill: so the mask is fitted in. The overlay is cut from the picture in its own size.
+        Its `StableDiffusionProcessingImg2Img.init` stretches the latent, but its `resize_image` takes an unknown mode
+        for resize and fill, so the mask is fitted in. The overlay is cut from the picture in its own size.
         """
         return (self.resize_mode == ResizeMode.LATENT_UPSCALE and not self.only_masked
                 and self.options.ddim_loop == "webui-1.10")
 
 
-def _at_least(request: Txt2Img, low: float, *names: str) -> None:
-    _between(request, low, math.inf, *names)
-
-
-def _between(request: Txt2Img, low: float, high: float, *names: str) -> None:
-    for name in names:
-        value = getattr(request, name)
-        if not low <= value <= high or value == math.inf:  # nor NaN
-            limits = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-            raise InvalidInput(f"{name} must be {limits}, not {value}.", field=name)
+REQUESTS: dict[str, type[Txt2Img]] = {kind.tab: kind for kind in (Txt2Img, Img2Img, Inpaint)}
+"""The class of the requests that each tab makes."""

@@ -1,35 +1,81 @@
 """The mask blend: how an ordinary checkpoint inpaints. Start reading here.
 
-`paint` is 1 where the picture is made anew and 0 where it is kept; `keep` is 1 - paint. Both, and `original` (the
-encoded photograph), are latents: (B, 4, h, w), paint in [0, 1].
+    x = keep * level.noised(original, noise) + paint * x
 
-There are four places to blend, one function or wrapper each; no sampler knows of any of them:
+`paint` is 1 where the picture is made anew and 0 where it is kept; `keep` is 1 - paint. `original` is the encoded
+photograph, a latent (B, C, h, w); paint is (1, 1, h, w) in [0, 1]. `level` is the noise level of the step, so the line
+is the same for every family of models (see `levels`).
 
-* `noised_original` (classic DDIM): the original, noised to the level of the step, overwrites the kept part of x.
+There are four places to blend; `masked_timesteps` and `masked_sigmas` choose. No sampler knows of any of them:
+
+* `noised_original` (classic DDIM): the line above, before each step.
 * `MaskedInput` (webui-1.10's DDIM, PLMS, UniPC): the clean original replaces the kept part of what the network sees.
-* `MaskedDenoiser` (k-diffusion samplers): the clean original replaces the kept part of the network's answer.
-* `MaskedNoise` (classic DDIM with soft inpainting): the same for a network whose answer is noise.
+* `MaskedDenoiser` (samplers over sigmas): the clean original replaces the kept part of the network's answer, x0.
+* `MaskedPrediction` (classic DDIM with soft inpainting): the same, for a sampler that asks for a Prediction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 from torch import Tensor
 
-from modules.sampling.types import Denoiser, DrawNoise, per_image
+from modules.sampling.levels import Level, Levels, Prediction
+from modules.sampling.types import Denoiser, DrawNoise, Predictor
 
-Answer = TypeVar("Answer")
+Raw = TypeVar("Raw")
+Read = TypeVar("Read")
 
-BeforeStep = Callable[[Tensor, float], Tensor]
-"""(x, alpha_bar) -> x: what DDIM does to x before each step; alpha_bar is the step's noise level."""
+BeforeStep = Callable[[Tensor, Level], Tensor]
+"""(x, the step's level) -> x: what DDIM does to x before each step."""
 
-Blend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(original, current, level) -> blended, all latents (B, 4, h, w); level (B,) as the denoiser got it."""
+Blend = Callable[[Tensor, Tensor, Level], Tensor]
+"""(original, current, level) -> blended, all latents (B, C, h, w)."""
+
+SoftBlend = Callable[[Tensor, Tensor, float], Tensor]
+"""The same with the noise level as a number; see `soft_blend`."""
 
 
-def leave_alone(x: Tensor, alpha_bar: float) -> Tensor:
+@dataclass(frozen=True)
+class Mask:
+    """What is kept and painted, and how the two are mixed.
+
+    `original` (B, C, h, w), `paint` (1, 1, h, w) in [0, 1]. `blend` is `linear_blend(paint)`; a soft blend where `soft`
+    says so; an extension's own where `custom` says so.
+    """
+
+    original: Tensor
+    paint: Tensor
+    blend: Blend
+    soft: bool = False
+    custom: bool = False
+
+
+def masked_timesteps(answer: Callable[[Tensor, Level], Raw], read: Callable[[Callable[[Tensor, Level], Raw]], Read],
+                     mask: Mask | None, noise: DrawNoise, *, classic: bool) -> tuple[Read, BeforeStep]:
+    """(what a sampler over timesteps asks, what it does to x before each step), with the mask in its place.
+
+    `read` makes the network's raw answers Predictions. `classic`: the sampler is DDIM with the classic loop, and
+    `noise` is the noise of its kept part.
+    """
+    if mask is None:
+        return read(answer), leave_alone
+    if not classic:
+        return read(MaskedInput(answer, mask.original, mask.blend)), leave_alone
+    if mask.soft:
+        return cast(Read, MaskedPrediction(cast(Predictor, read(answer)), mask.original, mask.blend)), leave_alone
+    blend = mask.blend if mask.custom else None
+    return read(answer), noised_original(mask.original, mask.paint, noise, blend)
+
+
+def masked_sigmas(denoise: Denoiser, mask: Mask | None, levels: Levels) -> Denoiser:
+    """What a sampler over sigmas asks, with the mask in its place."""
+    return MaskedDenoiser(denoise, mask.original, mask.blend, levels) if mask else denoise
+
+
+def leave_alone(x: Tensor, level: Level) -> Tensor:
     """No mask: x as it is."""
     return x
 
@@ -43,11 +89,10 @@ def noised_original(original: Tensor, paint: Tensor, noise: DrawNoise, blend: Bl
     """
     keep = 1 - paint
 
-    def before_step(x: Tensor, alpha_bar: float) -> Tensor:
-        # The forward process (DDPM, equation 4) takes the original to the level that x is at.
-        noised_original: Tensor = alpha_bar**0.5 * original + (1 - alpha_bar) ** 0.5 * noise()
+    def before_step(x: Tensor, level: Level) -> Tensor:
+        noised_original = level.noised(original, noise())
         if blend is not None:
-            return blend(noised_original, x, per_image(x, (1 / alpha_bar - 1) ** 0.5))
+            return blend(noised_original, x, level)
         return keep * noised_original + paint * x
 
     return before_step
@@ -59,15 +104,16 @@ def linear_blend(paint: Tensor) -> Blend:
     return lambda original, current, level: keep * original + paint * current
 
 
-def soft_blend(paint: Tensor, *, power: float, scale: float, detail: float) -> Blend:
+def soft_blend(paint: Tensor, *, power: float, scale: float, detail: float) -> SoftBlend:
     """Soft inpainting: cells that are painted a little follow the original at high noise and let go of it later.
 
-    The share of `current` is paint ** (level ** power * scale). The blended vectors get back the length that mixing
-    takes from them, a power mean of order `detail` of both lengths. Source: WebUI's soft inpainting extension.
+    The share of `current` is paint ** (level ** power * scale). The level is a number: sigma, or for WebUI's samplers
+    over timesteps t. The blended vectors get back the length that mixing takes from them, a power mean of order
+    `detail` of both lengths. Source: WebUI's soft inpainting extension.
     """
 
-    def blend(original: Tensor, current: Tensor, level: Tensor) -> Tensor:
-        share = (paint ** (level[0] ** power * scale)).expand_as(current)
+    def blend(original: Tensor, current: Tensor, level: float) -> Tensor:
+        share = (paint ** (level**power * scale)).expand_as(current)
         mixed = original * (1 - share) + current * share
         part = share[:, :1].cpu().double()  # on the CPU: Apple's GPUs have no double
         lengths = [v.cpu().double().norm(dim=1, keepdim=True) for v in (original, current, mixed)]
@@ -78,39 +124,39 @@ def soft_blend(paint: Tensor, *, power: float, scale: float, detail: float) -> B
     return blend
 
 
-class MaskedInput(Generic[Answer]):
-    """A denoiser that sees the clean original in the kept part of its input (WebUI since 1.6, timestep samplers)."""
+class MaskedInput(Generic[Raw]):
+    """A network that sees the clean original in the kept part of its input (WebUI since 1.6, samplers over timesteps).
 
-    def __init__(self, denoise: Callable[[Tensor, Tensor], Answer], original: Tensor, blend: Blend) -> None:
-        self._denoise, self._original, self._blend = denoise, original, blend
+    Its answer is then read as the answer to x itself, so what is kept goes on without the original.
+    """
 
-    def __call__(self, x: Tensor, t: Tensor) -> Answer:
-        return self._denoise(self._blend(self._original, x, t), t)
+    def __init__(self, answer: Callable[[Tensor, Level], Raw], original: Tensor, blend: Blend) -> None:
+        self._answer, self._original, self._blend = answer, original, blend
+
+    def __call__(self, x: Tensor, level: Level) -> Raw:
+        return self._answer(self._blend(self._original, x, level), level)
 
 
 class MaskedDenoiser:
-    """A denoiser whose answer in the kept part is the clean original (WebUI, k-diffusion samplers)."""
+    """A denoiser whose x0 in the kept part is the clean original (WebUI, samplers over sigmas)."""
 
-    def __init__(self, denoise: Denoiser, original: Tensor, blend: Blend) -> None:
-        self._denoise, self._original, self._blend = denoise, original, blend
+    def __init__(self, denoise: Denoiser, original: Tensor, blend: Blend, levels: Levels) -> None:
+        self._denoise, self._original, self._blend, self._levels = denoise, original, blend, levels
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self._blend(self._original, self._denoise(x, sigma), sigma)
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        return self._blend(self._original, self._denoise(x, sigma), self._levels.at_sigma(sigma))
 
 
-class MaskedNoise:
-    """`MaskedDenoiser` for a denoiser whose answer is eps: classic DDIM with a soft mask.
+class MaskedPrediction:
+    """`MaskedDenoiser` for samplers over timesteps: classic DDIM with a soft mask.
 
-    Overwriting x at every step would compound: a cell that is half painted would be all original after a few. In the
-    answer each step counts once, and DDIM without fresh noise then takes the steps that Euler takes over sigmas.
+    Overwriting x at every step would compound: a cell that is half painted would be all original after a few steps. In
+    the answer each step counts once, and DDIM without fresh noise then takes the steps that Euler takes over sigmas.
     """
 
-    def __init__(self, denoise: Denoiser, original: Tensor, blend: Blend, alphas_cumprod: Tensor) -> None:
-        self._denoise, self._original, self._blend, self._alphas = denoise, original, blend, alphas_cumprod
+    def __init__(self, predict: Predictor, original: Tensor, blend: Blend) -> None:
+        self._predict, self._original, self._blend = predict, original, blend
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        a = self._alphas.to(x)[t.long()].view(-1, 1, 1, 1)  # (B, 1, 1, 1) in (0, 1)
-        signal, noise = a.sqrt(), (1 - a).sqrt()
-        x0 = (x - noise * self._denoise(x, t)) / signal
-        x0 = self._blend(self._original, x0, (noise / signal).flatten())
-        return (x - signal * x0) / noise
+    def __call__(self, x: Tensor, level: Level) -> Prediction:
+        x0 = self._blend(self._original, self._predict(x, level).x0, level)
+        return Prediction(x0, (x - level.signal * x0) / level.noise)

@@ -1,4 +1,4 @@
-"""Where randomness comes from: for each image a generator of its own, so that a picture does not depend on its batch.
+"""Noise: each image has a random generator of its own, so that a picture does not depend on its batch.
 
 The arithmetic is that of WebUI's `modules/rng.py` (`ImageRNG`).
 """
@@ -6,17 +6,12 @@ The arithmetic is that of WebUI's `modules/rng.py` (`ImageRNG`).
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from unittest.mock import patch
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-Shape = Sequence[int]
-"""(channels, latent height, latent width) of one image."""
+from modules.sampling.philox import Shape, philox_stream
 
 Draw = Callable[[Shape], Tensor]
 """One image's stream: each call returns the next block of standard normal numbers of that shape."""
@@ -82,42 +77,12 @@ def torch_stream(seed: int, device: torch.device) -> Draw:
     return lambda shape: torch.randn(shape, generator=generator, device=device)
 
 
-def philox_stream(seed: int) -> Draw:
-    """The numbers that torch.randn gives on an NVIDIA GPU, computed anywhere: philox 4x32-10 (Salmon et al. 2011).
-
-    The counter's first word counts the calls, its third numbers the elements; Box-Muller uses two of the four outputs.
-    """
-    calls = 0
-
-    def draw(shape: Shape) -> Tensor:
-        nonlocal calls
-        elements = np.arange(int(np.prod(shape)), dtype=np.uint32)
-        zeros = np.zeros_like(elements)
-        words = _philox(seed, [np.full_like(elements, calls), zeros, elements, zeros])
-        calls += 1
-        u, v = ((word.astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)) for word in words[:2])
-        radius = np.sqrt(np.float32(-2) * np.log(u))
-        return torch.from_numpy((radius * np.sin(v * np.float32(2 * np.pi))).reshape(shape).astype(np.float32))
-
-    return draw
-
-
-def _philox(seed: int, counter: list[np.ndarray]) -> list[np.ndarray]:
-    """Ten rounds of philox4x32 on four uint32 arrays of one shape."""
-    key = [np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32 & 0xFFFFFFFF)]
-    low = np.uint64(0xFFFFFFFF)
-    words = [word.astype(np.uint64) for word in counter]
-    for _ in range(10):
-        left, right = words[0] * np.uint64(0xD2511F53), words[2] * np.uint64(0xCD9E8D57)
-        words = [(right >> np.uint64(32)) ^ words[1] ^ key[0], right & low,
-                 (left >> np.uint64(32)) ^ words[3] ^ key[1], left & low]
-        key = [(key[0] + np.uint64(0x9E3779B9)) & low, (key[1] + np.uint64(0xBB67AE85)) & low]
-    return words
-
-
 def slerp(amount: float, low: Tensor, high: Tensor) -> Tensor:
-    """From `low` to `high` along the sphere. (c, h, w); angles are taken over h, for each channel and column, as WebUI
-    does. Nearly parallel blocks are mixed linearly with the roles exchanged, as WebUI does too."""
+    """Spherical interpolation from `low` to `high`, (c, h, w) each; `amount` is 0 to 1.
+
+    As WebUI does, the angle is taken over h, for each channel and column. Nearly parallel blocks are mixed linearly and
+    with the roles exchanged, as WebUI does too.
+    """
     low_unit = low / low.norm(dim=1, keepdim=True)
     high_unit = high / high.norm(dim=1, keepdim=True)
     dot = (low_unit * high_unit).sum(1)
@@ -137,45 +102,3 @@ def paste_in_middle(canvas: Tensor, block: Tensor) -> Tensor:
     result = canvas.clone()
     result[:, ty : ty + height, tx : tx + width] = block[:, sy : sy + height, sx : sx + width]
     return result
-
-
-class BrownianTree:
-    """Noise for SDE samplers: increments of one Brownian path for each image, in sigma, whatever steps are asked for.
-
-    Normalised to unit variance, as k-diffusion's `BrownianTreeNoiseSampler`. Needs torchsde.
-    """
-
-    def __init__(self, x: Tensor, sigma_min: float, sigma_max: float, seeds: Sequence[int],
-                 source: str = "CPU") -> None:
-        import torchsde
-
-        low, high = sorted((float(sigma_min), float(sigma_max)))
-        self._device = x.device
-        example = torch.zeros_like(x[:1] if len(seeds) > 1 else x, device="cpu")
-        self._source = source
-        with self._drawing():
-            self._trees = [torchsde.BrownianTree(torch.tensor(low), example, torch.tensor(high), entropy=seed)
-                           for seed in seeds]
-
-    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
-        """The increment from `sigma` to `sigma_next` over sqrt(|difference|), (B, 4, h, w)."""
-        first, last = sorted((float(sigma), float(sigma_next)))
-        sign = 1 if float(sigma) < float(sigma_next) else -1
-        with self._drawing():
-            steps = [tree(torch.tensor(first), torch.tensor(last)) for tree in self._trees]
-        increment: Tensor = sign * torch.cat(steps).to(self._device) / abs(last - first) ** 0.5
-        return increment
-
-    @contextmanager
-    def _drawing(self) -> Iterator[None]:
-        """torchsde while it draws: from the philox source if that was asked for, and without its warnings of levels
-        that lie a hair outside the path, whose ends it rounds."""
-        from torchsde._brownian import brownian_interval
-
-        def philox(size: Shape, dtype: torch.dtype, device: torch.device, seed: int) -> Tensor:
-            return philox_stream(int(seed))(size).to(device, dtype)
-
-        draw = philox if self._source == "NV" else brownian_interval._randn
-        with warnings.catch_warnings(), patch.object(brownian_interval, "_randn", draw):
-            warnings.simplefilter("ignore", UserWarning)
-            yield

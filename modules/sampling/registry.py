@@ -1,7 +1,8 @@
-"""The samplers by name, and the one function that runs them: everything the engine knows of sampling is here.
+"""The samplers by name, and the one function that runs them.
 
-To add a sampler, write its function and add one line to `SAMPLERS`. A function names the arguments that it wants, and
-`run` passes those: noise, brownian, on_step, eta, before_step, s_churn, s_tmin, s_tmax, s_noise, alphas_cumprod, ...
+To add a sampler, write its function and add one line to `SAMPLERS`. The function takes the denoiser, the latent and the
+noise levels, and names further arguments that it wants out of `SIGMA_ARGUMENTS` or `TIMESTEP_ARGUMENTS`; `run` passes
+those. What the parameters text says about a sampler follows from its entry and from the arguments that it names.
 """
 
 from __future__ import annotations
@@ -15,18 +16,26 @@ from torch import Tensor
 
 from modules.errors import InvalidInput
 from modules.sampling.guidance import SigmaDenoiser
-from modules.sampling.schedules import AUTOMATIC, SCHEDULES, NoiseLevels, find_schedule
+from modules.sampling.levels import Levels
+from modules.sampling.schedules import AUTOMATIC, SCHEDULES, find_schedule
 from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, unipc
+
+SIGMA_ARGUMENTS = frozenset({"noise", "brownian", "on_step", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise"})
+"""What `sample` offers to samplers that work on x0 over sigmas."""
+TIMESTEP_ARGUMENTS = frozenset({"noise", "on_step", "eta", "before_step", "model_levels", "from_noise", "variant",
+                                "order", "spacing", "lower_order_final"})
+"""What `sample` offers to samplers that work on Predictions over timesteps."""
 
 
 @dataclass(frozen=True)
 class Sampler:
     """One sampler under its WebUI name.
 
-    `timesteps`: it works on eps over DDIM's grid of timesteps; otherwise on x0 over sigmas. `schedule` is what
-    Automatic means for it. `second_order`: two network calls a step, which prompt schedules count. `uses_ensd`: the
-    eta noise seed delta concerns it. `discard_next_to_last`: it leaves the smallest positive sigma out.
-    `scale_divisor`: the CFG scale is divided by it. `levels` and `denoiser`: what sigmas and x0 mean to it.
+    `timesteps`: it works on Predictions over DDIM's grid of timesteps; otherwise on x0 over sigmas. `schedule` is the
+    name of the schedule that Automatic stands for. `second_order`: it calls the network twice a step, which prompt
+    schedules count. `uses_ensd`: the eta noise seed delta changes its noise, and the parameters text says so.
+    `discard_next_to_last`: it leaves the smallest positive sigma out. `scale_divisor`: the CFG scale is divided by it.
+    `levels` and `denoiser` define which of the model's levels it knows, and what x0 means to it.
     """
 
     name: str
@@ -38,13 +47,47 @@ class Sampler:
     uses_ensd: bool = False
     discard_next_to_last: bool = False
     scale_divisor: float = 1.0
-    levels: type[NoiseLevels] = NoiseLevels
+    levels: Callable[[Levels], Levels] = lambda levels: levels
     denoiser: type[SigmaDenoiser] = SigmaDenoiser
 
     @property
     def wants(self) -> frozenset[str]:
-        """The names of the function's keyword arguments."""
+        """The names of the function's arguments."""
         return frozenset(inspect.signature(self.function).parameters)
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The names of the function's arguments after the denoiser, the latent and the noise levels."""
+        return tuple(inspect.signature(self.function).parameters)[3:]
+
+    @property
+    def schedule_label(self) -> str:
+        """The schedule that the parameters text names for Automatic."""
+        plain = self.timesteps or self.schedule == "uniform"
+        return AUTOMATIC if plain else find_schedule(self.schedule).label
+
+    @property
+    def uses_eta(self) -> bool:
+        """Whether eta changes its pictures. The option is `eta_ddim` with `timesteps`, else `eta_ancestral`."""
+        return "eta" in self.wants
+
+    @property
+    def uses_churn(self) -> bool:
+        """Whether the options `s_churn`, `s_tmin` and `s_tmax` change its pictures."""
+        return "s_churn" in self.wants
+
+    @property
+    def uses_ddim_loop(self) -> bool:
+        """Whether the options `ddim_loop`, `mask_noise` and `small_mask` change its pictures."""
+        return "before_step" in self.wants
+
+    def check(self) -> None:
+        """Raise InvalidInput if the function asks for an argument that `sample` does not have."""
+        offered = TIMESTEP_ARGUMENTS if self.timesteps else SIGMA_ARGUMENTS
+        unknown = [name for name in self.keywords if name not in offered]
+        if unknown:
+            raise InvalidInput(f"The sampler {self.name} asks for {', '.join(unknown)}; after the denoiser, the latent "
+                               f"and the noise levels it can ask for {', '.join(sorted(offered))}.")
 
 
 SAMPLERS = (
@@ -111,5 +154,6 @@ def joined(others: Sequence[Sampler]) -> tuple[Sampler, ...]:
 
 
 def run(sampler: Sampler, denoise: Callable[..., Any], x: Tensor, levels: Any, arguments: Mapping[str, Any]) -> Tensor:
-    """Calls the sampler's function with those of `arguments` that it names."""
-    return sampler.function(denoise, x, levels, **{k: v for k, v in arguments.items() if k in sampler.wants})
+    """Call the sampler's function with those of `arguments` that it names. Return the sampled latent."""
+    return sampler.function(denoise, x, levels, **{name: arguments[name] for name in sampler.keywords
+                                                  if name in arguments})

@@ -13,26 +13,17 @@ from torch import Tensor
 from modules.errors import InvalidInput
 from modules.request.options import Options
 from modules.sampling import registry
+from modules.sampling.brownian import BrownianTree
 from modules.sampling.guidance import GuidedDenoiser
-from modules.sampling.mask import (
-    BeforeStep,
-    Blend,
-    MaskedDenoiser,
-    MaskedInput,
-    MaskedNoise,
-    leave_alone,
-    linear_blend,
-    noised_original,
-)
-from modules.sampling.noise import BrownianTree, ImageNoise
-from modules.sampling.schedules import AUTOMATIC, NoiseLevels, ScheduleRange, find_schedule, timesteps
+from modules.sampling.levels import Level, Levels, Prediction
+from modules.sampling.mask import Blend, Mask, SoftBlend, linear_blend, masked_sigmas, masked_timesteps
+from modules.sampling.noise import ImageNoise
+from modules.sampling.schedules import AUTOMATIC, ScheduleRange, find_schedule, timesteps
 from modules.sampling.small_masks import WindowedDenoiser, windowed_denoiser
 from modules.sampling.solvers import ddim
-from modules.sampling.types import Denoiser
+from modules.sampling.types import Answer, Predictor, PredictorOfBoth
 
 MOST_STEPS = 10_000  # of a whole schedule, most of which is left out
-
-Wrap = Callable[[Denoiser], Denoiser]
 
 Report = Callable[[int, int, Tensor], None]
 """(step, steps, x0): step is 1-based; x0 (B, 4, h, w) is the present guess. May raise `errors.Stopped`."""
@@ -50,12 +41,23 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Wraps:
+    """What extensions put around the guided network's answer and around the mask's blend. Both return what they are
+    given where nothing is to change; `blend` gets the paint (1, 1, h, w) too."""
+
+    answer: Callable[[Answer], Answer] = lambda answer: answer
+    blend: Callable[[Blend, Tensor], Blend] = lambda blend, paint: blend
+
+
+NO_WRAPS = Wraps()
+
+
+@dataclass(frozen=True)
 class InitLatent:
-    """A picture to start from. `latent` (B, 4, h, w); `paint` (1, 1, h, w) in [0, 1] or None for all of it.
+    """A picture to start from. `latent` (B, C, h, w); `paint` (1, 1, h, w) in [0, 1], or None for all of it.
 
     `strength` 0..1 says how far back into noise to go; `noise_multiplier` scales that noise. `exact_steps` makes
-    `steps` the number of steps really done (WebUI's "do exactly the amount of steps"). `soft` replaces the plain blend,
-    and an extension's `other_blend` either.
+    `steps` the number of steps really done (WebUI's "do exactly the amount of steps"). `soft` replaces the plain blend.
     """
 
     latent: Tensor
@@ -63,8 +65,7 @@ class InitLatent:
     paint: Tensor | None = None
     noise_multiplier: float = 1.0
     exact_steps: bool = False
-    soft: Blend | None = None
-    other_blend: Blend | None = None
+    soft: SoftBlend | None = None
 
     def blend_end(self, latent: Tensor) -> Tensor:
         """`latent` with the kept part put back, as WebUI does after every sampler; soft inpainting leaves it out."""
@@ -72,10 +73,15 @@ class InitLatent:
             return latent
         return latent * self.paint + self.latent * (1 - self.paint)
 
-    def blend(self) -> Blend:
-        """How original and current are mixed within the network's input or answer."""
-        assert self.paint is not None
-        return self.other_blend or self.soft or linear_blend(self.paint)
+    def mask(self, number: Callable[[Level], float], wraps: Wraps) -> Mask | None:
+        """The mask for one run; None where there is none. `number` is how the soft blend counts noise levels."""
+        if self.paint is None:
+            return None
+        soft = self.soft
+        usual = linear_blend(self.paint) if soft is None else \
+            lambda original, current, level: soft(original, current, number(level))
+        blend = wraps.blend(usual, self.paint)
+        return Mask(self.latent, self.paint, blend, soft is not None, blend is not usual)
 
     def steps(self, asked: int) -> tuple[int, int]:
         """(steps of the whole schedule, how many of them lie below the starting level): `setup_img2img_steps`.
@@ -91,20 +97,14 @@ class InitLatent:
         return asked, int(strength * asked)
 
 
-def as_it_is(denoise: Denoiser) -> Denoiser:
-    """No wrapper."""
-    return denoise
-
-
 def sample(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-           source: InitLatent | None = None, wrap: Wrap = as_it_is) -> Tensor:
-    """The sampled latent, (B, 4, h, w): from pure noise, or from `source` noised to its strength. `wrap` puts something
-    around the guided network.
+           source: InitLatent | None = None, wraps: Wraps = NO_WRAPS) -> Tensor:
+    """The sampled latent, (B, C, h, w): from pure noise, or from `source` noised to its strength.
 
     Raises whatever `report` raises.
     """
     walk = _walk_timesteps if plan.sampler.timesteps else _walk_sigmas
-    latent = walk(denoise, noise, plan, report, source, wrap)
+    latent = walk(denoise, noise, plan, report, source, wraps)
     return source.blend_end(latent) if source else latent
 
 
@@ -114,84 +114,101 @@ def total_calls(plan: Plan) -> int:
 
 
 def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-                    source: InitLatent | None, wrap: Wrap) -> Tensor:
-    """DDIM and its kin: eps over a grid of timesteps, x scaled to unit variance."""
+                    source: InitLatent | None, wraps: Wraps) -> Tensor:
+    """DDIM and its kin: Predictions over a grid of timesteps, x in the model's own scale."""
     options, wants = plan.options, plan.sampler.wants
-    alphas = denoise.model.alphas_cumprod  # (1000,) in (0, 1)
-    if options.use_downcasted_alpha_bar:
-        alphas = alphas.half().float()
+    levels = denoise.model.levels.downcast() if options.use_downcasted_alpha_bar else denoise.model.levels
     classic = "before_step" in wants and options.ddim_loop == "classic"
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
-    x = initial = noise.first()  # (B, 4, h, w)
-    ask: Callable[[Tensor, Tensor], Any] = _both(denoise, wrap) if "denoise_both" in wants else wrap(denoise)
-    before_step: BeforeStep = leave_alone
     eta = options.eta_ddim if plan.eta is None else plan.eta
-    window: WindowedDenoiser | None = None
+    x = initial = noise.first()  # (B, C, h, w)
+    mask: Mask | None = None
     if source:
         initial = initial * source.noise_multiplier
-        alpha = float(alphas[grid[below]])
-        x = alpha**0.5 * (source.latent + options.img2img_extra_noise * initial) + (1 - alpha) ** 0.5 * initial
+        x = levels.at_t(grid[below]).noised(source.latent + options.img2img_extra_noise * initial, initial)
         grid = grid[:below]
-        if classic and source.soft:
-            ask = MaskedNoise(ask, source.latent, source.blend(), alphas)
-        elif classic and source.paint is not None:
-            fresh = options.mask_noise == "fresh"
-            before_step = noised_original(source.latent, source.paint, noise.next if fresh else lambda: initial,
-                                          source.other_blend)
-            # Only then is the kept part known in advance, and the way from one noise level to a later one too.
-            if not (fresh or source.other_blend) and "eta" in wants and eta == 0 and ask is denoise:
-                window = windowed_denoiser(denoise, options.small_mask, source.paint,
-                                        ddim.steps_down(grid, alphas, classic=True), before_step, initial)
-                ask = window or denoise
-        elif source.paint is not None:
-            ask = MaskedInput(ask, source.latent, source.blend())
-    walked = grid if "grid" in wants else ddim.steps_down(grid, alphas, classic=classic)
+        mask = source.mask(levels.sigma_of if classic else lambda level: level.t, wraps)
+    walked: list[Any] = grid if "grid" in wants else ddim.steps_down(grid, levels, classic=classic)
+    fresh = options.mask_noise == "fresh"
+    kept_noise = noise.next if fresh else lambda: initial
+    answer: Any = _both(denoise, wraps) if "predict_both" in wants else wraps.answer(denoise)
+    read: Any = _read_both(denoise) if "predict_both" in wants else _read(denoise)
+    ask, before_step = masked_timesteps(answer, read, mask, kept_noise, classic=classic)
+    window: WindowedDenoiser | None = None
+    # Only then is the kept part known in advance, and the way from one noise level to a later one too.
+    if classic and mask and not (mask.soft or mask.custom or fresh) and "eta" in wants and eta == 0 \
+            and answer is denoise:
+        window = windowed_denoiser(denoise, options.small_mask, mask, walked, before_step, initial)
     with closing(window) if window else nullcontext():
-        return registry.run(plan.sampler, ask, x, walked, {
-            "noise": noise.next, "eta": eta, "before_step": before_step,
-            "alphas_cumprod": alphas, "from_noise": source is None, "variant": options.uni_pc_variant,
-            "order": options.uni_pc_order, "spacing": options.uni_pc_skip_type,
-            "lower_order_final": options.uni_pc_lower_order_final,
+        return registry.run(plan.sampler, window or ask, x, walked, {
+            "noise": noise.next, "eta": eta, "before_step": before_step, "model_levels": levels,
+            "from_noise": source is None, "variant": options.uni_pc_variant, "order": options.uni_pc_order,
+            "spacing": options.uni_pc_skip_type, "lower_order_final": options.uni_pc_lower_order_final,
             "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
 
 
-def _both(denoise: GuidedDenoiser, wrap: Wrap) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _read(denoise: GuidedDenoiser) -> Callable[[Answer], Predictor]:
+    """Makes raw answers Predictions. The model is looked up after each answer, since a refiner may have taken over."""
+    def reading(answer: Answer) -> Predictor:
+        def predict(x: Tensor, level: Level) -> Prediction:
+            out = answer(x, level)
+            return denoise.model.prediction.both(x, out, level)
+        return predict
+    return reading
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def _read_both(denoise: GuidedDenoiser) -> Callable[[Callable[[Tensor, Level], Pair]], PredictorOfBoth]:
+    """`_read` for answers in pairs."""
+    def reading(answers: Callable[[Tensor, Level], Pair]) -> PredictorOfBoth:
+        def predict(x: Tensor, level: Level) -> tuple[Prediction, Prediction]:
+            guided, uncond = answers(x, level)
+            both = denoise.model.prediction.both
+            return both(x, guided, level), both(x, uncond, level)
+        return predict
+    return reading
+
+
+def _both(denoise: GuidedDenoiser, wraps: Wraps) -> Callable[[Tensor, Level], Pair]:
     """`denoise.both` with the guided answer wrapped."""
     uncond: list[Tensor] = []
 
-    def guided(x: Tensor, t: Tensor) -> Tensor:
-        eps, plain = denoise.both(x, t)
+    def guided(x: Tensor, level: Level) -> Tensor:
+        answer, plain = denoise.both(x, level)
         uncond[:] = [plain]
-        return eps
+        return answer
 
-    wrapped = wrap(guided)
-    return lambda x, t: (wrapped(x, t), uncond[0])
+    wrapped = wraps.answer(guided)
+    return lambda x, level: (wrapped(x, level), uncond[0])
 
 
 def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
-                 source: InitLatent | None, wrap: Wrap) -> Tensor:
-    """k-diffusion samplers: x0 over sigmas, the signal's scale left at 1."""
-    levels = plan.sampler.levels(denoise.model.alphas_cumprod)
+                 source: InitLatent | None, wraps: Wraps) -> Tensor:
+    """k-diffusion samplers: x0 over sigmas, x in the space of `Levels.scaled`."""
+    levels = plan.sampler.levels(denoise.model.levels)
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     sigmas = build_sigmas(plan, levels, asked)  # (asked + 1,)
-    x = noise.first()  # (B, 4, h, w)
-    x0: Denoiser = plan.sampler.denoiser(wrap(denoise), levels)
+    x = noise.first()  # (B, C, h, w)
+    mask: Mask | None = None
     if source:
         block = x * source.noise_multiplier
         walked = _falling(sigmas[asked - below - 1 :])
-        x = source.latent + block * walked[0] + block * plan.options.img2img_extra_noise
-        if source.paint is not None:
-            x0 = MaskedDenoiser(x0, source.latent, source.blend())
+        start = levels.at_sigma(float(walked[0]))
+        x = levels.noised(source.latent, block, start) + block * plan.options.img2img_extra_noise
+        mask = source.mask(levels.sigma_of, wraps)
     else:
         walked = _falling(sigmas)
         x = x * walked[0]
+    x0 = masked_sigmas(plan.sampler.denoiser(wraps.answer(denoise), denoise, levels), mask, levels)
     return registry.run(plan.sampler, x0, x, walked, {
         "noise": noise.next, "on_step": lambda i, guess: report(i + 1, len(walked) - 1, guess),
         **_stochastic(plan, noise, x, sigmas)})
 
 
-def build_sigmas(plan: Plan, levels: NoiseLevels, steps: int) -> Tensor:
+def build_sigmas(plan: Plan, levels: Levels, steps: int) -> Tensor:
     """The descending sigmas of a whole schedule, (steps + 1,), with the options that bend it."""
     options = plan.options
     automatic = plan.schedule == AUTOMATIC

@@ -15,42 +15,14 @@ import torch
 from torch import Tensor
 
 from modules.errors import InvalidInput
-
-
-class NoiseLevels:
-    """The noise levels that a model was trained on, and the way between timesteps and sigmas.
-
-    `sigmas` ascend, shape (1000,), float32. Between two trained levels log(sigma) is linear in t, as in k-diffusion's
-    `DiscreteSchedule`.
-    """
-
-    def __init__(self, alphas_cumprod: Tensor) -> None:
-        self.alphas_cumprod = alphas_cumprod
-        self.sigmas = ((1 - alphas_cumprod) / alphas_cumprod) ** 0.5
-        self.log_sigmas = self.sigmas.log()
-        self.sigma_min = float(self.sigmas[0])
-        self.sigma_max = float(self.sigmas[-1])
-
-    def sigma_to_t(self, sigma: Tensor) -> Tensor:
-        """Fractional timesteps of `sigma`, clamped to 0..999, same shape."""
-        log_sigma = sigma.cpu().log()
-        low = torch.searchsorted(self.log_sigmas, log_sigma.contiguous(), right=True).sub(1)
-        low = low.clamp(0, len(self.log_sigmas) - 2)
-        below, above = self.log_sigmas[low], self.log_sigmas[low + 1]
-        weight = ((log_sigma - below) / (above - below)).clamp(0, 1)
-        return (low + weight).to(sigma.device)
-
-    def t_to_sigma(self, t: Tensor) -> Tensor:
-        """Sigmas of the (fractional) timesteps `t`, same shape."""
-        low, high, weight = t.floor().long(), t.ceil().long(), t.frac()
-        return ((1 - weight) * self.log_sigmas[low] + weight * self.log_sigmas[high]).exp()
+from modules.sampling.levels import Levels
 
 
 @dataclass(frozen=True)
 class ScheduleRange:
     """What a schedule may depend on besides the number of steps. `rho` None takes the schedule's own."""
 
-    levels: NoiseLevels
+    levels: Levels
     sigma_min: float
     sigma_max: float
     rho: float | None = None

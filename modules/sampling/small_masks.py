@@ -17,9 +17,10 @@ from typing import Any
 from torch import Tensor
 
 from modules.sampling.guidance import GuidedDenoiser
-from modules.sampling.mask import BeforeStep
-from modules.sampling.solvers.ddim import TimeStep
-from modules.sampling.types import Box, Window, per_image
+from modules.sampling.levels import Level, Prediction
+from modules.sampling.mask import BeforeStep, Mask
+from modules.sampling.solvers.ddim import Step
+from modules.sampling.types import Box, Predict, Window
 
 MARGIN = 2
 """Cells of context around the painted ones."""
@@ -77,69 +78,88 @@ def work_share(window: Box, size: tuple[int, int], steps: int, how: Budget) -> f
 
 
 class WindowedDenoiser:
-    """A `GuidedDenoiser` for the steps of one run, at most of which the network sees the window only.
+    """What DDIM asks in one run with a small mask: at most of the steps the network sees the window only.
 
-    Outside the window its answer is the noise that is in x there.
+    Outside the window the prediction is what is known: x0 is the original, and eps the noise that it was given.
     """
 
-    def __init__(self, denoise: GuidedDenoiser, window: Window, steps: Sequence[TimeStep], how: Budget,
+    def __init__(self, denoise: GuidedDenoiser, window: Window, steps: Sequence[Step], how: Budget, mask: Mask,
                  before_step: BeforeStep, noise: Tensor) -> None:
-        """`before_step` blends the original in, whose noise is `noise` (B, 4, h, w)."""
-        self._denoise, self._window, self._steps = denoise, window, steps
+        """`before_step` blends the original in, whose noise is `noise` (B, C, h, w)."""
+        self._denoise, self._window, self._steps, self._mask = denoise, window, steps, mask
         self._keyframes, self._reuse = keyframes(len(steps), how.keyframes), how.reuse
         self._before_step, self._noise = before_step, noise
+        self._cache = denoise.model.deep_cache()
         self._before: list[Any] = []  # what the keyframe before left, for each pass of a guided call
         self._after: list[Any] = []  # and the keyframe ahead
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """x (B, 4, h, w), t (B,) -> eps (B, 4, h, w)."""
-        number = self._denoise.next_call(t)
+    def __call__(self, x: Tensor, level: Level) -> Prediction:
+        """x (B, C, h, w) at `level` -> its prediction."""
+        number = self._denoise.next_call(level)
         if number == 0:
-            eps, self._after = self._whole(x, t, 0)
+            at, self._after = self._whole(x, level, 0)
         else:
-            eps = self._inside(x, t, number)
+            at = self._inside(x, level, number)
         if number in self._keyframes:
             self._before = self._after
             if number != self._keyframes[-1]:
-                self._after = self._look_ahead(x, eps, number)
-        return eps
+                self._after = self._look_ahead(at, number)
+        return at
 
     def close(self) -> None:
         """Gives the window's memory back."""
         self._window.close()
 
-    def _look_ahead(self, x: Tensor, eps: Tensor, number: int) -> list[Any]:
+    def _look_ahead(self, at: Prediction, number: int) -> list[Any]:
         """What the next keyframe leaves, its painted part guessed by one long step from step `number`."""
         ahead = self._keyframes[self._keyframes.index(number) + 1]
-        here, there = self._steps[number], self._steps[ahead]
-        guess, _ = TimeStep(here.t, there.t, here.alpha_bar, there.alpha_bar).move(x, eps)
-        guess = self._before_step(guess, there.alpha_bar)
-        return self._whole(guess, per_image(guess, there.t), ahead)[1]
+        there = self._steps[ahead].level
+        guess = self._before_step(Step(self._steps[number].level, there).move(at), there)
+        return self._whole(guess, there, ahead)[1]
 
-    def _whole(self, x: Tensor, t: Tensor, call: int) -> tuple[Tensor, list[Any]]:
+    def _whole(self, x: Tensor, level: Level, call: int) -> tuple[Prediction, list[Any]]:
+        """x (B, C, h, w) at `level` -> (its prediction, the records of the passes over the whole picture)."""
         left: list[Any] = []
 
-        def predict(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-            eps, memory = self._window.whole(x, t, context)
+        def predict(x: Tensor, *told: Any) -> Tensor:
+            with self._window.recording() as memory:
+                out = self._denoise.model.predict(x, *told)
             left.append(memory)
-            return eps
+            return out
 
-        return self._denoise.guided(x, t, call, predict), left
+        return self._read(x, self._denoise.guided(x, level, call, predict), level), left
 
-    def _inside(self, x: Tensor, t: Tensor, number: int) -> Tensor:
+    def _inside(self, x: Tensor, level: Level, number: int) -> Prediction:
+        """x (B, C, h, w) at `level` -> its prediction, from the network in the window and what is known outside."""
         last = max(keyframe for keyframe in self._keyframes if keyframe < number)
         following = next((keyframe for keyframe in self._keyframes if keyframe >= number), None)
         share = (number - last) / (following - last) if following else 0.0
-        predict = self._window.inside(self._before, self._after, share, deep=(number - 1) % self._reuse == 0)
+        records = zip(self._before, self._after, strict=True)  # one pair for each pass
+        predict_step = self._predict(whole=(number - 1) % self._reuse == 0)
         left, top, right, bottom = self._window.box
-        eps = self._noise.clone()
-        eps[:, :, top:bottom, left:right] = self._denoise.guided(x, t, number, predict)
-        return eps
+
+        def predict(x: Tensor, *told: Any) -> Tensor:
+            with self._window.inside(*next(records), share):
+                return predict_step(x[:, :, top:bottom, left:right].contiguous(), *told)
+
+        out = self._denoise.guided(x, level, number, predict)
+        inside = self._read(x[:, :, top:bottom, left:right], out, level)
+        whole = Prediction(self._mask.original.expand_as(x).clone(), self._noise.clone())
+        whole.x0[:, :, top:bottom, left:right], whole.eps[:, :, top:bottom, left:right] = inside.x0, inside.eps
+        return whole
+
+    def _read(self, x: Tensor, out: Tensor, level: Level) -> Prediction:
+        return self._denoise.model.prediction.both(x, out, level)
+
+    def _predict(self, whole: bool) -> Predict:
+        """The predict function of a step in the window, which computes the deep levels anew if `whole`."""
+        return self._cache.step(whole) if self._cache else self._denoise.model.predict
 
 
-def windowed_denoiser(denoise: GuidedDenoiser, mode: str, paint: Tensor, steps: Sequence[TimeStep],
-                   before_step: BeforeStep, noise: Tensor) -> WindowedDenoiser | None:
-    """A denoiser for `steps` that saves, or None where it would not pay. paint (1, 1, h, w), noise (B, 4, h, w)."""
+def windowed_denoiser(denoise: GuidedDenoiser, mode: str, mask: Mask, steps: Sequence[Step],
+                      before_step: BeforeStep, noise: Tensor) -> WindowedDenoiser | None:
+    """A denoiser for `steps` that saves work, or None where it would not pay. noise (B, C, h, w) is the original's."""
+    paint = mask.paint
     if mode == "off" or denoise.refining:
         return None
     box, size = painted_box(paint), (paint.shape[3], paint.shape[2])
@@ -154,4 +174,4 @@ def windowed_denoiser(denoise: GuidedDenoiser, mode: str, paint: Tensor, steps: 
         window.close()
         return None
     denoise.work = share
-    return WindowedDenoiser(denoise, window, steps, how, before_step, noise)
+    return WindowedDenoiser(denoise, window, steps, how, mask, before_step, noise)

@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.latent import Latent
+from modules.sampling.levels import Level, Levels, Prediction, PredictionType
+
 Box = tuple[int, int, int, int]
 """Cells of a latent: left, top, right, bottom, the last two not included."""
 
 
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What `SDModel.predict` does: x (B, C, h, w), t (B,), context (B, tokens, C) -> eps (B, 4, h, w)."""
+Predict = Callable[[Tensor, Level, Conditioning], Tensor]
+"""What `SDModel.predict` does."""
 
 
 class DeepCache(Protocol):
-    """A model that keeps its deep features from one step for the next; see `networks.deepcache`."""
+    """Deep features of a model that are used again at the next step; see `networks.deepcache`."""
 
     def step(self, whole: bool) -> Predict:
-        """For the asking of one step: `SDModel.predict`, or with what the step before left of it unless `whole`."""
+        """Return the predict function of one step. With `whole` it runs the whole network and stores the deep features;
+        otherwise it uses those of the step before."""
 
 
 class Window(Protocol):
-    """A model on a part of the picture, with the rest remembered; see `networks.window`."""
+    """A model on a part of the picture, with the rest recorded; see `networks.window`."""
 
     @property
     def box(self) -> Box:
         """The part."""
 
-    def whole(self, x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, Any]:
-        """`SDModel.predict` for the whole picture -> (eps (B, 4, h, w), what `inside` needs of this pass)."""
+    def recording(self) -> AbstractContextManager[Any]:
+        """While this lasts, one call of `SDModel.predict` for the whole picture is recorded in what this yields."""
 
-    def inside(self, before: Sequence[Any], after: Sequence[Any], share: float, *, deep: bool = True) -> Predict:
-        """For the asking of one step: eps (B, 4, h', w') in `box`, the rest being `share`, 0 to 1, of the way from
-        `before` to `after`, what `whole` left at each asking. Without `deep`, with the step before's deep features.
+    def inside(self, before: Any, after: Any, share: float) -> AbstractContextManager[None]:
+        """While this lasts, `SDModel.predict` takes x (B, C, h', w'), the cells in `box`, and answers for these.
+
+        What lies outside is interpolated: `share` 0 gives the record `before`, 1 the record `after`.
         """
 
     def close(self) -> None:
         """Gives back what it holds beside the model."""
+
+
+class Inputs(Protocol):
+    """What a network reads beside x. `networks.inputs` has them."""
+
+    @property
+    def name(self) -> str:
+        """The word for it: "plain" or "inpaint"."""
+
+    @property
+    def channels(self) -> int:
+        """How many channels that is."""
+
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
+        """The channels (B, channels, h, w) for pixels (B, 3, H, W) in [-1, 1] with a hole (1, 1, H, W) in [0, 1], None
+        for no channels. `weight`, 0 to 1, says how far the hole is hidden."""
 
 
 class SDModel(Protocol):
@@ -50,35 +73,44 @@ class SDModel(Protocol):
         """The checkpoint's name, for the parameters text."""
 
     @property
-    def in_channels(self) -> int:
-        """Channels that the UNet reads: 4, or 9 for an inpainting checkpoint."""
+    def latent(self) -> Latent:
+        """What its latents are."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What its network reads beside x."""
 
     @property
     def device(self) -> torch.device:
         """Where latents are wanted."""
 
     @property
-    def alphas_cumprod(self) -> Tensor:
-        """Cumulative product of the alphas, called alpha-bar in DDPM. Shape (1000,), float32, on the CPU."""
+    def levels(self) -> Levels:
+        """The noise levels that it was trained on."""
 
     @property
-    def nbytes(self) -> int:
-        """Bytes that its weights take."""
+    def prediction(self) -> PredictionType:
+        """What `predict` answers with."""
 
-    def encode_prompts(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
-        """The texts of one prompt's schedule to contexts, shape (texts, 77 * chunks, channels)."""
+    @property
+    def part_bytes(self) -> Mapping[int, int]:
+        """Bytes that the weights of each part take. Models that share a part have its number too."""
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The noise in `x`. x (B, in_channels, h, w), t (B,) in 0..999, context (B, tokens, C) -> (B, 4, h, w)."""
+    def encode_prompts(self, texts: Sequence[str], how: TextOptions) -> list[Conditioning]:
+        """The texts of one prompt's schedule encoded."""
+
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        """The network's answer; `prediction` says what it means. x (B, C, h, w), the channels of `inputs` among them,
+        cond of B rows -> (B, latent channels, h, w)."""
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """Whether `predict` makes a program first, for minutes, when it meets a latent of `size` (width, height)."""
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
-        """For a latent of `size` (width, height), a part of which `box` lies in; None where that cannot be."""
+        """A part of a latent of `size` (width, height) that holds `box`; None if the network has no window for it."""
 
-    def deep_cache(self) -> DeepCache:
-        """`predict` in whole and in shallow passes."""
+    def deep_cache(self) -> DeepCache | None:
+        """`predict` in whole and in shallow passes, for one run; None if the network has no deep levels to skip."""
 
     def encode_image(self, image: Tensor) -> Tensor:
         """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance."""
@@ -89,8 +121,8 @@ class SDModel(Protocol):
     def clear_caches(self) -> None:
         """Lets go of contexts and latents that it keeps for the next request, because it changes."""
 
-    def set_tiling(self, on: bool) -> None:
-        """Makes the networks treat opposite edges as neighbours, so that pictures tile, or stops it."""
+    def tiled(self) -> AbstractContextManager[None]:
+        """While this lasts opposite edges of a picture are neighbours, so that pictures can be laid side by side."""
 
     def preview(self, latent: Tensor) -> Tensor:
         """A cheap picture of one latent: (4, h, w) -> (3, h, w) in [0, 1]."""
@@ -99,9 +131,17 @@ class SDModel(Protocol):
 FirstNoise = Callable[[SDModel, Tensor, Tensor], Tensor]
 """(model, latent to start from (B, C, h, w), random noise of that shape) -> the noise to begin with instead."""
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""(x, level) -> prediction. level is t (timestep samplers, prediction is eps) or sigma (k-diffusion samplers,
-prediction is x0), shape (B,)."""
+Answer = Callable[[Tensor, Level], Tensor]
+"""(x (B, C, h, w), its level) -> the guided network's answer, of x's shape; `SDModel.prediction` says what it means."""
+
+Predictor = Callable[[Tensor, Level], Prediction]
+"""The same as a Prediction: what samplers over timesteps ask."""
+
+PredictorOfBoth = Callable[[Tensor, Level], tuple[Prediction, Prediction]]
+"""The same as (guided, unconditional)."""
+
+Denoiser = Callable[[Tensor, float], Tensor]
+"""(x (B, C, h, w), sigma) -> x0: what samplers over sigmas ask."""
 
 DrawNoise = Callable[[], Tensor]
 """Standard normal noise of x's shape, a new block at each call."""
@@ -111,8 +151,3 @@ BrownianNoise = Callable[[float, float], Tensor]
 
 OnStep = Callable[[int, Tensor], None]
 """(step, x0): step is 0-based; x0 is the present guess of the clean latent. May raise `errors.Stopped`."""
-
-
-def per_image(x: Tensor, level: float) -> Tensor:
-    """One noise level for every image of the batch x (B, 4, h, w), as denoisers take it: shape (B,)."""
-    return x.new_full((len(x),), level)

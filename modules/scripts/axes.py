@@ -1,4 +1,7 @@
-"""What an X/Y/Z plot can vary, in WebUI's order: programs name an axis by its place in the list."""
+"""What an X/Y/Z plot can vary, in WebUI's order: programs name an axis by its place in the list.
+
+Fields and options that declare an axis and have no place in that order follow at its end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from typing import Any, Literal
 
 from modules.errors import InvalidInput
 from modules.hooks.choices import Available
-from modules.request import MASKED_CONTENT, RANDOM_SEEDS, Txt2Img
+from modules.request import MASKED_CONTENT, RANDOM_SEEDS, Inpaint, Txt2Img
+from modules.request.fields import Declared, declared
 from modules.request.options import Options
 from modules.text.styles import Style, apply_styles
 
@@ -27,8 +31,8 @@ Apply = Callable[[Txt2Img, Any, Sequence[Any], Sequence[Style]], Txt2Img]
 
 @dataclass(frozen=True)
 class Axis:
-    """One kind of axis. `cost` says how long a change takes: costly axes are walked outside. Without `apply` it is one
-    of WebUI's that only keeps its place. `bare` labels show the value without the axis's name."""
+    """One kind of axis. Axes with a larger `cost` change less often. One without `apply` is WebUI's and not available
+    here: it keeps the places of those behind it. `bare`: a label shows the value without the axis's name."""
 
     label: str
     kind: Literal["int", "float", "text", "orders"] = "text"
@@ -40,7 +44,7 @@ class Axis:
     img2img: bool = True
 
     def read(self, text: str) -> list[Any]:
-        """The values in a comma list: texts, numbers, or ranges of numbers. Raises InvalidInput."""
+        """Return the values in a comma list: texts, numbers, or ranges of numbers. Raises InvalidInput."""
         items = [item.strip() for item in itertools.chain.from_iterable(
             csv.reader(io.StringIO(text), skipinitialspace=True))]
         if self.kind == "orders":
@@ -54,7 +58,7 @@ class Axis:
         return list(_few(values, len(values)))
 
     def show(self, value: Any) -> str:
-        """The value as the grid's edge has it."""
+        """Return the value as it stands at the grid's edge."""
         if self.label == "Nothing":
             return ""
         if isinstance(value, list):
@@ -65,7 +69,7 @@ class Axis:
         return text if self.bare else f"{self.label}: {text}"
 
     def _range(self, item: str) -> list[float]:
-        """A number; first-last; first-last (+step); first-last [count]. Ends are included."""
+        """Read a number; first-last; first-last (+step); first-last [count]. Ends are included."""
         found = _RANGE.fullmatch(item) if len(item) <= LONGEST_RANGE else None
         try:
             if found is None:
@@ -106,7 +110,7 @@ def _few(values: Any, count: int) -> Any:
 
 
 def settled(axis: Axis, values: Sequence[Any]) -> list[Any]:
-    """`values` with a seed drawn for each -1."""
+    """Return `values` with a random seed for each -1."""
     if axis.label not in ("Seed", "Var. seed"):
         return list(values)
     return [random.randrange(RANDOM_SEEDS) if value == -1 else value for value in values]
@@ -125,14 +129,26 @@ def _field(name: str) -> Apply:
 
 
 def _named(name: str) -> Apply:
-    """A field in which nothing is an empty text."""
+    """Set a field whose "None" is an empty text."""
     field = _field(name)
     return lambda request, value, values, styles: field(request, "" if value.lower() == "none" else value, values,
                                                         styles)
 
 
+def _flag(item: Declared) -> Apply:
+    """Set a field that is True or False."""
+    field = _field(item.name)
+
+    def apply(request: Txt2Img, value: str, values: Sequence[Any], styles: Sequence[Style]) -> Txt2Img:
+        try:
+            return field(request, item.read(value), values, styles)
+        except ValueError as error:
+            raise InvalidInput(f"{item.axis} cannot be {value[:100]!r}.", field="script_args") from error
+
+    return apply
+
+
 def _option(name: str) -> Apply:
-    assert name in Options.__dataclass_fields__
     return lambda request, value, values, styles: replace(request, options=request.options.replaced({name: value}))
 
 
@@ -146,7 +162,7 @@ def _search_and_replace(request: Txt2Img, value: str, values: Sequence[str], sty
 
 
 def _order(request: Txt2Img, value: Sequence[str], values: Sequence[Any], styles: Sequence[Style]) -> Txt2Img:
-    """The words of `value` change places within the prompt."""
+    """Put the words of `value` into the prompt in their order, at the places where they stand there."""
     rest, parts = request.prompt, []
     for word in sorted(value, key=request.prompt.find):
         before, found, after = rest.partition(word)
@@ -175,7 +191,7 @@ def _uni_pc_order(request: Txt2Img, value: int, values: Sequence[int], styles: S
 
 
 def _face_restore(request: Txt2Img, value: str, values: Sequence[str], styles: Sequence[Style]) -> Txt2Img:
-    """A model's name, or whether the usual one works (WebUI's words for yes)."""
+    """Switch face restoration on or off (WebUI's words for yes and no), or on with the model of that name."""
     word = value.lower()
     named = word not in (*_YES, *_NO)
     return replace(request, options=request.options.replaced(
@@ -196,19 +212,33 @@ def _masked_content(request: Txt2Img, value: str, values: Sequence[str], styles:
     return _field("masked_content")(request, content, values, styles)
 
 
-def _choices_of(option: str) -> Callable[[Available], Sequence[str]]:
-    choices: tuple[str, ...] = Options.__dataclass_fields__[option].metadata["choices"]
-    return lambda here: choices
+DECLARED = {item.name: item for table in (Options, Inpaint) for item in declared(table) if item.axis}
+"""The fields and options that declare an axis, by name."""
 
 
-AXES: tuple[Axis, ...] = (
+def _axis(name: str, **changes: Any) -> Axis:
+    """The axis that the field or option `name` declares, with `changes`."""
+    item = DECLARED[name]
+    is_field = item in declared(Inpaint)
+    if not is_field:
+        apply = _option(name)
+    else:
+        apply = _flag(item) if item.kind is bool else _field(name)
+    choices = ("False", "True") if item.kind is bool else item.choices
+    for_txt2img = "txt2img" in item.tabs and (item in declared(Txt2Img) or not is_field)
+    return replace(Axis(item.axis, "int" if item.kind is int else "float" if item.kind is float else "text", apply,
+                        choices=(lambda here: choices) if choices else None, txt2img=for_txt2img,
+                        img2img=item.tabs != ("txt2img",)), **changes)
+
+
+_PLACED: tuple[Axis, ...] = (
     Axis("Nothing", apply=lambda request, value, values, styles: request),
-    Axis("Seed", "int", _field("seed")),
-    Axis("Var. seed", "int", _field("subseed")),
-    Axis("Var. strength", "float", _field("subseed_strength")),
-    Axis("Steps", "int", _field("steps")),
-    Axis("Hires steps", "int", _field("hr_second_pass_steps"), img2img=False),
-    Axis("CFG Scale", "float", _field("cfg_scale")),
+    _axis("seed"),
+    _axis("subseed"),
+    _axis("subseed_strength"),
+    _axis("steps"),
+    _axis("hr_second_pass_steps"),
+    _axis("cfg_scale"),
     Axis("Image CFG Scale", "float", txt2img=False),
     Axis("Prompt S/R", apply=_search_and_replace, bare=True),
     Axis("Prompt order", "orders", _order),
@@ -217,53 +247,55 @@ AXES: tuple[Axis, ...] = (
     Axis("Sampler", apply=_field("sampler"), choices=Available.samplers, bare=True, txt2img=False),
     Axis("Checkpoint name", apply=_option("sd_model_checkpoint"), cost=1.0, choices=Available.checkpoints),
     Axis("Negative Guidance minimum sigma", "float"),
-    Axis("Sigma Churn", "float", _option("s_churn")),
-    Axis("Sigma min", "float", _option("s_tmin")),
-    Axis("Sigma max", "float", _option("s_tmax")),
-    Axis("Sigma noise", "float", _option("s_noise")),
+    _axis("s_churn"),
+    _axis("s_tmin"),
+    _axis("s_tmax"),
+    _axis("s_noise"),
     Axis("Schedule type", apply=_field("scheduler"), choices=Available.schedules),
-    Axis("Schedule min sigma", "float", _option("sigma_min")),
-    Axis("Schedule max sigma", "float", _option("sigma_max")),
-    Axis("Schedule rho", "float", _option("rho")),
-    Axis("Beta schedule alpha", "float", _option("beta_dist_alpha")),
-    Axis("Beta schedule beta", "float", _option("beta_dist_beta")),
-    Axis("Eta", "float", _field("eta")),
-    Axis("Clip skip", "int", _option("CLIP_stop_at_last_layers")),
-    Axis("Denoising", "float", _field("denoising_strength")),
-    Axis("Initial noise multiplier", "float", _field("initial_noise_multiplier"), txt2img=False),
-    Axis("Extra noise", "float", _option("img2img_extra_noise")),
-    Axis("Hires upscaler", apply=_field("hr_upscaler"), choices=Available.hires_upscalers, img2img=False),
-    Axis("Cond. Image Mask Weight", "float", _option("inpainting_mask_weight"), txt2img=False),
+    _axis("sigma_min"),
+    _axis("sigma_max"),
+    _axis("rho"),
+    _axis("beta_dist_alpha"),
+    _axis("beta_dist_beta"),
+    _axis("eta"),
+    _axis("CLIP_stop_at_last_layers"),
+    _axis("denoising_strength"),
+    _axis("initial_noise_multiplier"),
+    _axis("img2img_extra_noise", txt2img=True),
+    _axis("hr_upscaler", choices=Available.hires_upscalers),
+    _axis("inpainting_mask_weight"),
     Axis("VAE", apply=_option("sd_vae"), cost=0.7, choices=Available.vaes),
     Axis("Styles", apply=_styles, choices=Available.styles),
     Axis("UniPC Order", "int", _uni_pc_order, cost=0.5),
     Axis("Face restore", apply=_face_restore),
     Axis("Token merging ratio", "float"),
     Axis("Token merging ratio high-res", "float"),
-    Axis("Always discard next-to-last sigma", apply=_option("always_discard_next_to_last_sigma"),
-         choices=lambda here: ("False", "True")),
+    _axis("always_discard_next_to_last_sigma"),
     Axis("SGM noise multiplier"),
     Axis("Refiner checkpoint", apply=_named("refiner_checkpoint"), cost=1.0,
          choices=lambda here: ["None", *here.checkpoints()]),
-    Axis("Refiner switch at", "float", _field("refiner_switch_at")),
-    Axis("RNG source", apply=_option("randn_source"), choices=_choices_of("randn_source")),
+    _axis("refiner_switch_at"),
+    _axis("randn_source"),
     Axis("FP8 mode"),
     Axis("Size", apply=_size),
     # ours, behind WebUI's
     Axis("Mask blur", "int", _mask_blur, txt2img=False),
     Axis("Masked content", apply=_masked_content, choices=lambda here: tuple(MASKED_CONTENT), txt2img=False),
-    Axis("Only masked padding, pixels", "int", _field("only_masked_padding"), txt2img=False),
-    Axis("DDIM loop", apply=_option("ddim_loop"), choices=_choices_of("ddim_loop")),
-    Axis("Mask noise", apply=_option("mask_noise"), choices=_choices_of("mask_noise"), txt2img=False),
-    Axis("CFG rescale", "float", _option("cfg_rescale")),
+    _axis("only_masked_padding"),
+    _axis("ddim_loop"),
+    _axis("mask_noise"),
+    _axis("cfg_rescale"),
 )
+
+AXES = (*_PLACED, *(_axis(name) for name, item in DECLARED.items()
+                    if item.axis not in {axis.label for axis in _PLACED}))
 
 
 def axes(*, img2img: bool) -> list[Axis]:
-    """The axes of a tab; their places are the indexes that programs send."""
+    """Return the axes of a tab. Their places are the indexes that programs send."""
     return [axis for axis in AXES if (axis.img2img if img2img else axis.txt2img)]
 
 
 def find_axis(label: str, *, img2img: bool) -> Axis:
-    """The axis of that label."""
+    """Return the axis of that label."""
     return next(axis for axis in axes(img2img=img2img) if axis.label == label)

@@ -1,4 +1,4 @@
-"""What a script is given: the engine for one inner request at a time, inside one job."""
+"""The context of a script: it carries out inner requests one at a time, inside one job."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 AnyRequest = TypeVar("AnyRequest", bound=Txt2Img)
 
 LARGEST = 200 * 10**6
-"""Pixels of the largest picture that a script puts together (WebUI's `img_max_size_mp`)."""
+"""The most pixels of a picture that a script composes (WebUI's `img_max_size_mp`)."""
 
 MOST_BATCHES = 10_000
 
 
 class EngineView(Protocol):
-    """What a script's context wants of the engine."""
+    """What the context needs of the engine."""
 
     @property
     def upscalers(self) -> Upscalers: ...
@@ -46,8 +46,11 @@ class EngineView(Protocol):
 
 
 class Context:
-    """A script's view of the job it runs in. Everything that it makes counts as one job: previews, progress over the
-    whole, Interrupt and Skip. `hooks` are the extensions that are asked about what it makes."""
+    """A script's view of the job in which it runs.
+
+    Everything that the script makes counts as one job, with one progress bar, one Interrupt and one Skip. `hooks` are
+    the extensions that are called for its inner requests.
+    """
 
     def __init__(self, engine: EngineView, job: JobContext, available: Available, styles: Sequence[Style],
                  hooks: Hooks | None = None) -> None:
@@ -58,15 +61,15 @@ class Context:
         self._done, self._total = 0, 1
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
-        """`request` with its seeds drawn and its names spelt out. Raises InvalidInput."""
+        """`request` with random seeds drawn and full sampler names. Raises InvalidInput."""
         return self._engine.resolve(request)
 
     def check(self, request: Txt2Img) -> None:
-        """Raises the UserError that `generate` would begin with."""
+        """Raise the UserError with which `generate` would refuse `request` before it starts."""
         self._engine.check(request)
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
-        """The parameters text of a resolved `request`, with more keys."""
+        """The parameters text of a resolved `request`, with the keys of `extra` added."""
         return self._engine.text(request, {**self._hooks.keys(request), **extra})
 
     def enlarge(self, upscaler: str, image: Image.Image, factor: float) -> Image.Image:
@@ -79,7 +82,7 @@ class Context:
         return self._engine.upscalers.find(upscaler, on_tile)(image, factor)
 
     def plan(self, batches: int) -> None:
-        """Says how many batches there will be in all, before the first. Raises InvalidInput for too many."""
+        """Announce the total number of batches, before the first one. Raises InvalidInput for too many."""
         if batches > MOST_BATCHES:
             raise InvalidInput(f"That makes {batches} batches; at most {MOST_BATCHES} are made at a time.",
                                field="script_args")
@@ -87,10 +90,10 @@ class Context:
 
     def generate(self, request: Txt2Img, *, keep: bool = True, extra: Mapping[str, Any] | None = None,
                  first_noise: FirstNoise | None = None) -> Result:
-        """Carries one inner request out; after an interruption nothing more is made, and the result is empty.
+        """Carry out one inner request. After an interruption nothing is made and the result is empty.
 
-        `keep` hands its pictures over as finished ones. `extra` adds keys to their parameters text. `first_noise` makes
-        the noise that sampling starts from. Raises UserError.
+        With `keep` its pictures go to the job, which saves them. `extra` adds keys to their parameters text.
+        `first_noise` makes the noise that sampling starts from. Raises UserError.
         """
         if self.interrupted:
             return Result((), request, interrupted=True)
@@ -102,18 +105,18 @@ class Context:
         return result
 
     def step(self, step: int, total: int, preview: Preview) -> None:
-        """Reports a step of work besides the sampling. Raises as `stage`, and Skipped."""
+        """Report one step of work other than sampling. Raises Interrupted, Skipped."""
         self._job.step(step, total, preview)
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
-        """Hands finished pictures over, which saves them; returns them with their paths."""
+        """Give finished pictures to the job, which saves them. Returns them with their paths."""
         kept = self._job.keep(images, request)
         for image in kept:
             self._hooks.saved(image, request)
         return kept
 
     def stage(self, text: str) -> None:
-        """Names what is being done now. Raises Interrupted when somebody asked for it; there is no batch to skip."""
+        """Set the text that describes the current activity. Raises Interrupted; a skip is ignored here."""
         try:
             self._job.stage(text)
             with contextlib.suppress(Skipped):
@@ -124,26 +127,26 @@ class Context:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises InvalidInput when a picture that is to be put together is too large."""
+    """Raise InvalidInput if a composed picture of that size would be too large."""
     if width * height > LARGEST:
         raise InvalidInput(f"That makes a picture of {width} x {height} pixels; at most {LARGEST // 10**6} million are "
                            "put together.", field="script_args")
 
 
 def later(request: AnyRequest, count: int) -> AnyRequest:
-    """`request` with the seed that comes `count` seeds later; behind the last one is 0."""
+    """`request` with its seed advanced by `count`. After the largest seed comes 0."""
     return replace(request, seed=seed_after(request.seed, count))
 
 
 def as_inpaint(request: Img2Img, mask: Image.Image) -> Inpaint:
-    """`request` with `mask`; what an Inpaint has beyond that stays, or gets its defaults."""
+    """`request` as an Inpaint with `mask`. Fields that only an Inpaint has are kept or get their defaults."""
     if isinstance(request, Inpaint):
         return replace(request, mask=mask)
     return Inpaint(**{one.name: getattr(request, one.name) for one in fields(request)}, mask=mask)
 
 
 class _InnerJob(SubJob):
-    """The job as one inner request sees it: its batches are some of the whole's."""
+    """The job as one inner request sees it: its batches count as a part of the `total`, after the `done` ones."""
 
     def __init__(self, job: JobContext, done: int, total: int, *, keep: bool) -> None:
         super().__init__(job)
@@ -157,11 +160,15 @@ class _InnerJob(SubJob):
 
 
 class NestedJob(SubJob):
-    """A job as an extension sees it that makes something between the job's own steps: it may be stopped, and it names
-    what it does, but the job's progress, preview and pictures are not its own."""
+    """The job as an extension sees it while it makes a picture of its own inside another one.
+
+    It can be stopped, and it sets the text of the current activity. It does not change the job's progress, preview or
+    pictures.
+    """
 
     def check(self) -> None:
-        """Raises Interrupted, after a skip as well: what is half done is of no use to the picture that it is for."""
+        """Raise Interrupted if an interruption or a skip was requested. The outer picture has no use for half of this
+        one."""
         try:
             super().check()
         except Skipped as skipped:

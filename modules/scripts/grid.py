@@ -1,4 +1,4 @@
-"""Pictures side by side on one sheet, and what is written at its edges."""
+"""Grids of pictures, and the legends at their edges."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ BLACK, GREY, PAPER = (0, 0, 0), (153, 153, 153), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Label:
-    """One text of a legend; one that is not active is grey and struck out."""
+    """One text of a legend. One that is not `active` is grey and struck out."""
 
     text: str
     active: bool = True
 
 
 def image_grid(images: Sequence[Image.Image], rows: int | None = None, cell: Size | None = None) -> Image.Image:
-    """`images` row by row in cells that the largest one fits into, smaller ones in their middle.
+    """Arrange `images` row by row, each centred in its cell.
 
-    Without `rows` it is about square; `cell` is the cells' (width, height) where the largest image is elsewhere.
-
-    Raises InvalidInput when the sheet would be too large.
+    `cell` is the (width, height) of a cell; by default the largest image fits into it. Without `rows` the grid is about
+    square. Raises InvalidInput if the grid would be too large.
     """
     rows = max(rows or round(math.sqrt(len(images))), 1)
     columns = math.ceil(len(images) / rows)
@@ -43,16 +42,17 @@ def image_grid(images: Sequence[Image.Image], rows: int | None = None, cell: Siz
 
 
 def cell_size(images: Sequence[Image.Image]) -> Size:
-    """(width, height) of a cell that all of them fit into."""
+    """The (width, height) of the smallest cell that each image fits into."""
     return max(image.width for image in images), max(image.height for image in images)
 
 
 def with_legend(sheet: Image.Image, cell: Size, columns: Sequence[Sequence[Label]], rows: Sequence[Sequence[Label]],
                 margin: int = 0) -> Image.Image:
-    """`sheet` on white paper, with texts over its columns and left of its rows, and `margin` pixels between its cells.
+    """The grid `sheet` on white, with texts over its columns and left of its rows, and `margin` pixels between cells.
 
-    Cells have the size `cell`. The proportions are WebUI's: letters of a 25th of a cell's width and height together,
-    three quarters of a cell's width for the texts on the left. Raises InvalidInput when it would be too large.
+    `cell` is the (width, height) of a cell. The proportions are WebUI's: the font size is (width + height) / 25 of a
+    cell, and the texts on the left take three quarters of a cell's width. Raises InvalidInput if the picture would be
+    too large.
     """
     size = max((cell[0] + cell[1]) // 25, 8)
     gap = size // 2
@@ -80,7 +80,7 @@ def _any(texts: Sequence[Sequence[Label]]) -> bool:
 
 
 class _Text:
-    """Labels under each other, broken into lines that fit a width."""
+    """Labels one below the other, broken into lines that fit `width`. `size` is the font's, `gap` between lines."""
 
     def __init__(self, labels: Sequence[Label], width: int, size: int, gap: int) -> None:
         self.gap = gap
@@ -89,11 +89,11 @@ class _Text:
 
     @property
     def height(self) -> int:
-        """Pixels from the first line's top to the last one's bottom."""
+        """Pixels from the top of the first line to the bottom of the last."""
         return sum(_height(font) + self.gap for _, _, font in self.lines) - self.gap if self.lines else 0
 
     def draw(self, draw: ImageDraw.ImageDraw, middle: int, top: int) -> None:
-        """Centres the lines on `middle`, from `top` on."""
+        """Draw the lines centred on x = `middle`, starting at y = `top`."""
         for line, active, font in self.lines:
             height, half = _height(font), font.getlength(line) / 2
             draw.text((middle, top + height // 2), line, font=font, fill=BLACK if active else GREY, anchor="mm")
@@ -104,7 +104,7 @@ class _Text:
 
 
 def _fitting(text: str, width: int, size: int) -> Font:
-    """The font in the largest size in which every word fits the width; 8 at least."""
+    """The font in the largest size, at most `size` and at least 8, in which the longest word fits `width`."""
     longest = max(text.split(), key=len, default="")
     while size > 8 and ImageFont.load_default(size).getlength(longest) > width:
         size -= 1

@@ -1,6 +1,6 @@
-"""img2img alternative test: the noise that would have made the picture is found first, and sampling starts from that.
+"""img2img alternative test: first find the noise from which the model would make the picture, then sample from it.
 
-So a picture of one prompt becomes the same picture of another. Source: WebUI's script of that title.
+This changes what the prompt changes and keeps the rest of the picture. Source: WebUI's script of that title.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """The picture from the noise that was found; its seed is the one after the request's."""
+    """Return the pictures sampled from the noise that was found."""
     assert isinstance(request, Img2Img)
     request = _overridden(context.resolve(request), arguments)
     context.plan(request.n_iter)
@@ -51,22 +51,23 @@ def _overridden(request: Txt2Img, arguments: Arguments) -> Txt2Img:
 
 def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, arguments: Arguments,
            context: GenerationContext) -> Tensor:
-    """What sampling begins with: the noise that was found, mixed with new one, less the picture that img2img adds."""
+    """The initial noise: the noise that was found, mixed with the drawn noise, minus the picture that img2img adds."""
     from modules.generation import conditioning
     from modules.imaging import tensors
     from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
     from modules.sampling.registry import resolve
     from modules.sampling.sample import Plan, build_sigmas
-    from modules.sampling.schedules import NoiseLevels, ScheduleRange, uniform
+    from modules.sampling.schedules import ScheduleRange, uniform
     from modules.sampling.solvers.inversion import find_noise, mixed
 
-    if model.in_channels == 9:
+    if model.inputs.channels:
         raise InvalidInput("The img2img alternative test wants an ordinary checkpoint, not one for inpainting.")
-    levels = NoiseLevels(model.alphas_cumprod)
+    levels = model.levels
     steps = arguments["steps"]
     guidance = conditioning.encode(model, arguments["prompt"], arguments["negative"], images=len(latent), calls=steps,
                                    scale=arguments["cfg"], options=request.options)
-    denoise = SigmaDenoiser(GuidedDenoiser(model, guidance), levels)
+    guided = GuidedDenoiser(model, guidance)
+    denoise = SigmaDenoiser(guided, guided, levels)
     sigmas = uniform(steps, ScheduleRange(levels, levels.sigma_min, levels.sigma_max))
 
     def on_step(done: int, x: Tensor) -> None:

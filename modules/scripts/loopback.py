@@ -1,4 +1,4 @@
-"""Loopback: img2img again and again, each time on the picture before, with a strength that changes on the way.
+"""Loopback: img2img several times, each time on the previous result, with a denoising strength that changes.
 
 Source: WebUI's script of that title.
 """
@@ -22,15 +22,18 @@ CURVES: dict[str, Callable[[float], float]] = {
 
 
 def strengths(first: float, last: float, loops: int, curve: str) -> list[float]:
-    """The denoising strength of every loop, from `first` to `last`."""
+    """The denoising strength of each loop, from `first` to `last`."""
     if loops == 1:
         return [first]
     return [first + (last - first) * CURVES[curve](number / (loops - 1)) for number in range(loops)]
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """All pictures of the series and a grid of them. With a Batch count each series begins with the original again, and
-    only its last picture is shown. Seeds go on. All have the parameters that make the whole series."""
+    """Return a grid and all pictures of the series.
+
+    With a Batch count above 1 each series starts from the original, and only its last picture is returned. The seed
+    grows by 1 with each picture. All pictures have the same parameters text, which makes the whole series.
+    """
     assert isinstance(request, Img2Img)
     request = context.resolve(request)
     assert isinstance(request, Img2Img)

@@ -1,4 +1,4 @@
-"""What both outpainting scripts share: how far a picture grows to each side, and its new frame."""
+"""Shared by both outpainting scripts: how far a picture grows on each side, the larger canvas, and its mask."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Size = tuple[int, int]
 
 
 def grown_mask(old: Size, sides: Sides, inset: int) -> Image.Image:
-    """An L mask of the new part, white, and of `inset` pixels of the old one behind each side that grows.
+    """An L mask that is white on the new part and on `inset` pixels of the old picture along each side that grows.
 
-    The kept part loses one more pixel on the right and below: WebUI's rectangles include their ends.
+    On the right and below, the kept part is one pixel larger than that: WebUI's rectangles include their ends.
     """
     width, height = sides.size(old)
     mask = Image.new("L", (width, height), 255)
@@ -29,16 +29,16 @@ def grown_mask(old: Size, sides: Sides, inset: int) -> Image.Image:
 
 
 def framed(image: Image.Image, sides: Sides) -> Image.Image:
-    """`image` in its place on a larger black picture."""
+    """`image` at its place on the larger canvas, which is black."""
     larger = Image.new("RGB", sides.size(image.size))
     larger.paste(image, (sides.left, sides.up))
     return larger
 
 
 def growth(size: Size, pixels: int, directions: Collection[str]) -> Sides:
-    """At least `pixels` in each of `directions`, so that both sides become multiples of 64.
+    """How far the picture grows: at least `pixels` in each of `directions`, until both sides are multiples of 64.
 
-    Raises InvalidInput for no direction, no pixels, or too large a picture.
+    Raises InvalidInput for no direction, no pixels, or a picture that becomes too large.
     """
     if not directions or pixels < 1:
         raise InvalidInput("Choose at least one direction, and by how many pixels the picture grows.",

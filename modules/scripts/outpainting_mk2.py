@@ -1,7 +1,7 @@
-"""Outpainting mk2: the picture grows side by side; each new part begins as a texture of the picture and is inpainted.
+"""Outpainting mk2: the picture grows one side at a time. Each new part is filled with a texture, then inpainted.
 
-Sizes, masks and the order of sides are those of WebUI's script of that title. The texture is our own:
-`modules.imaging.texture`.
+Sizes, masks and the order of the sides are those of WebUI's script of that title. The texture is made by
+`modules.imaging.texture`, in a way of our own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from modules.scripts.outpaint import DIRECTIONS, framed, grown_mask, growth
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """Batch count times batch size grown pictures, each with the next seed; all sides of one have the same."""
+    """Return Batch count times Batch size grown pictures. Each has the next seed; all its sides use the same seed."""
     assert isinstance(request, Img2Img)
     request = context.resolve(request)
     assert isinstance(request, Img2Img)
@@ -45,15 +45,15 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
             present, made = grown.image, grown
         if made is None:
             break
-        shown += context.keep([made], request)  # after an interruption with the sides that there are
+        shown += context.keep([made], request)  # after an interruption, with the sides that are finished
     return shown
 
 
 def _grown(request: Img2Img, image: Image.Image, side: Sides, grow: Sides, arguments: Arguments,
            context: GenerationContext) -> GeneratedImage | None:
-    """`image` with one side more; None after an interruption that came before there was anything.
+    """`image` grown on one side. None if it was interrupted before there was a picture.
 
-    Worked on is the part at that side that is as wide or high as the request asks for.
+    Only the strip at that side is generated; across, it has the width or height of the request.
     """
     blur = arguments["blur"]
     try:

@@ -18,7 +18,7 @@ from modules.scripts.tiles import Tiles
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """One grown picture. Every tile has the next seed; tiles that lie within the old picture stay as they are."""
+    """Return one grown picture. Each tile has the next seed. Tiles inside the old picture stay as they are."""
     assert isinstance(request, Img2Img)
     request = context.resolve(request)
     assert isinstance(request, Img2Img)

@@ -1,4 +1,4 @@
-"""Prompt matrix: every combination of the parts that follow the first "|", with the first always there.
+"""Prompt matrix: one picture for each combination of the prompt's parts. The part before the first "|" is in all.
 
 Source: WebUI's script of that title.
 """
@@ -25,7 +25,7 @@ MOST_PARTS = 12
 
 
 def combinations(prompt: str, joined_by: str, *, at_start: bool) -> list[str]:
-    """The prompts: combination number k holds part n if bit n of k is set. Raises InvalidInput for too many."""
+    """The prompts. Number k contains part n if bit n of k is set. Raises InvalidInput for too many parts."""
     first, *parts = prompt.split("|")
     if len(parts) > MOST_PARTS:
         raise InvalidInput(f"A prompt matrix has at most {MOST_PARTS} parts that vary.", field="prompt")
@@ -37,7 +37,8 @@ def combinations(prompt: str, joined_by: str, *, at_start: bool) -> list[str]:
 
 
 def legend(image: Image.Image, cell: tuple[int, int], parts: list[str], margin: int) -> Image.Image:
-    """The first half of the parts is named over the columns and the rest left of the rows; missing ones struck out."""
+    """`image` with a legend: the first half of the parts over the columns, the rest left of the rows. A part that is
+    missing from a prompt is struck out."""
     middle = math.ceil(len(parts) / 2)
     columns, rows = ([[Label(part.strip(), bool(number >> n & 1)) for n, part in enumerate(half)]
                       for number in range(2 ** len(half))] for half in (parts[:middle], parts[middle:]))
@@ -45,7 +46,7 @@ def legend(image: Image.Image, cell: tuple[int, int], parts: list[str], margin: 
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """A grid with its legend, and all pictures."""
+    """Return a grid with a legend, then all pictures."""
     request = context.resolve(request)
     field = FIELDS[arguments["prompt_type"]]
     prompt = getattr(request, field)

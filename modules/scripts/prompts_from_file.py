@@ -1,4 +1,4 @@
-"""Prompts from file or textbox: one request for every line, where a line may hold settings of its own (`--steps 30`).
+"""Prompts from file or textbox: one request for each line. A line may have settings of its own (`--steps 30`).
 
 Source: WebUI's script of that title.
 """
@@ -28,7 +28,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "seed": int, "subseed": int, "subseed_strength": float, "seed_resize_from_h": int, "seed_resize_from_w": int,
     "sampler_name": str, "batch_size": int, "n_iter": int, "steps": int, "cfg_scale": float, "width": int,
     "height": int, "tiling": _flag, "restore_faces": _flag, "sd_model": str, "prompt": str, "negative_prompt": str}
-"""What a line can set, and how it is read."""
+"""The settings that a line may have, and the functions that read their values."""
 
 TEXTS = ("prompt", "negative_prompt")
 NAMES = {"sampler_name": "sampler"}
@@ -36,7 +36,7 @@ OPTIONS = {"tiling": "tiling", "restore_faces": "face_restoration", "sd_model": 
 
 
 def read_line(line: str) -> dict[str, Any]:
-    """What one line sets, by WebUI's names. A line that cannot be read as options is a prompt."""
+    """The settings of one line, by WebUI's names. A line that cannot be read as settings is a prompt."""
     if "--" not in line:
         return {"prompt": line}
     try:
@@ -61,7 +61,8 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def apply(request: Txt2Img, line: dict[str, Any], *, at_start: bool) -> Txt2Img:
-    """`request` as `line` wants it; its texts stand before those of the request, or behind. Raises InvalidInput."""
+    """`request` with the settings of `line`. A prompt of the line is joined with the request's: before it with
+    `at_start`, otherwise after it. Raises InvalidInput."""
     changes = {NAMES.get(name, name): value for name, value in line.items() if name not in OPTIONS}
     for name in TEXTS:
         own, common = changes.get(name), getattr(request, name)
@@ -72,7 +73,7 @@ def apply(request: Txt2Img, line: dict[str, Any], *, at_start: bool) -> Txt2Img:
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """One request a line; empty lines are left out."""
+    """Carry out one request for each line that is not empty. Returns all pictures."""
     texts = [line.strip() for line in arguments["lines"].splitlines() if line.strip()]
     lines = [read_line(text) for text in texts]
     if not lines:

@@ -1,4 +1,4 @@
-"""The scripts that there are, found by title."""
+"""The registry of scripts, searched by title."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ BUILT_IN: tuple[Script, ...] = (
 
 @dataclass(frozen=True)
 class Registry:
-    """A list of scripts. Guests' come behind our own: `Registry((*BUILT_IN, theirs))`. `always_on` is what extensions
-    add to tabs."""
+    """The scripts of the program and of its extensions, the built-in ones first. `always_on` are the controls that
+    extensions add to tabs."""
 
     scripts: tuple[Script, ...] = BUILT_IN
     always_on: tuple[Controls, ...] = ()
 
     def titles(self, *, img2img: bool) -> list[str]:
-        """What a tab offers."""
+        """The titles that a tab offers."""
         return [script.title for script in self.of(img2img=img2img)]
 
     def of(self, *, img2img: bool) -> list[Script]:
-        """The scripts for img2img and inpaint, or those for txt2img."""
+        """The scripts for img2img and inpaint, or for txt2img."""
         return [script for script in self.scripts if (script.img2img if img2img else script.txt2img)]
 
     def find(self, title: str, *, img2img: bool) -> Script:
-        """The script of that title, whatever its case. Raises InvalidInput in WebUI's words."""
+        """The script of that title, in any case. Raises InvalidInput with WebUI's message."""
         for script in self.of(img2img=img2img):
             if script.title.lower() == title.lower():
                 return script
         raise InvalidInput(f"Script '{title}' not found", field="script_name")
 
     def recall(self, parameters: Mapping[str, Any]) -> ScriptCall | None:
-        """The script that a parsed parameters text names, with its arguments; None when there is none like that."""
+        """The script that a parsed parameters text names, with its arguments. None if it names no known script."""
         title = str(parameters.get("Script", "")).lower()
         return next((script.recall(parameters) for script in self.scripts if script.title.lower() == title), None)
 
     def recall_always_on(self, parameters: Mapping[str, Any]) -> tuple[ScriptCall, ...]:
-        """The extensions' controls that were on for a parsed parameters text, with their arguments."""
+        """The extension controls that a parsed parameters text says were on, with their arguments."""
         return tuple(form.recall(parameters) for form in self.always_on
                      if all(str(parameters.get(key)) == str(value) for key, value in form.mark.items()))
 

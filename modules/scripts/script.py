@@ -1,4 +1,4 @@
-"""The forms of `modules.hooks.forms` under the path that extensions import them from."""
+"""Re-exports the forms of `modules.hooks.forms` under the path from which extensions import them."""
 
 from modules.hooks.forms import Controls, Input, Script
 

@@ -1,4 +1,4 @@
-"""SD upscale: a picture is enlarged by an upscaler and then gone over tile by tile with img2img.
+"""SD upscale: a picture is enlarged by an upscaler, and then each tile of it passes img2img.
 
 Source: WebUI's script of that title.
 """
@@ -21,8 +21,11 @@ from modules.scripts.tiles import Tiles
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """One enlarged picture for each of Batch count. Tiles of Batch size go through together; every such batch has the
-    next seed. After an interruption the tiles that were not reached stay as the upscaler left them."""
+    """Return one enlarged picture for each of Batch count.
+
+    Batch size tiles are generated together, and each such batch has the next seed. After an interruption the remaining
+    tiles stay as the upscaler made them.
+    """
     assert isinstance(request, Img2Img)
     request = context.resolve(request)
     assert isinstance(request, Img2Img)
@@ -53,7 +56,7 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
 
 
 def _enlarged(request: Img2Img, arguments: Arguments, context: GenerationContext) -> Image.Image:
-    """The first of the init images, enlarged. Raises InvalidInput when it would be too large."""
+    """The first init image, enlarged. Raises InvalidInput if it would be too large."""
     image = flatten(request.init_images[0], request.options.img2img_background_color)
     if arguments["scale"] < 1:
         raise InvalidInput("SD upscale enlarges: the scale factor is at least 1.", field="script_args")

@@ -1,4 +1,4 @@
-"""A picture cut into overlapping tiles, and put together again with one tile fading into the next."""
+"""Cuts a picture into overlapping tiles and joins them again, fading each tile into the next."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from modules.imaging.resize import Box, Size, crop
 
 @dataclass(frozen=True)
 class Tiles:
-    """Where the tiles of a picture lie: as few as cover it with `overlap` pixels in common, evenly spread.
+    """The layout of the tiles: as few as cover the picture with at least `overlap` pixels in common, evenly spread.
 
-    A tile larger than the picture hangs over its left or upper edge. Raises InvalidInput when the overlap leaves
-    nothing of a tile. Source: WebUI's `split_grid` and `combine_grid`.
+    A tile larger than the picture extends beyond its left or upper edge. Raises InvalidInput if the overlap is as large
+    as a tile. Source: WebUI's `split_grid` and `combine_grid`.
     """
 
     size: Size
@@ -32,17 +32,17 @@ class Tiles:
 
     @property
     def lefts(self) -> list[int]:
-        """The left edges."""
+        """The left edges of the columns."""
         return self._starts(0)
 
     @property
     def tops(self) -> list[int]:
-        """The upper edges."""
+        """The upper edges of the rows."""
         return self._starts(1)
 
     @property
     def boxes(self) -> list[Box]:
-        """(left, top, right, bottom) of every tile, row by row."""
+        """(left, top, right, bottom) of each tile, row by row."""
         width, height = self.tile
         return [(left, top, left + width, top + height) for top in self.tops for left in self.lefts]
 
@@ -51,7 +51,7 @@ class Tiles:
         return [crop(image, box) for box in self.boxes]
 
     def join(self, tiles: Sequence[Image.Image]) -> Image.Image:
-        """The picture of `tiles`, which come as `cut` gives them. RGB."""
+        """Join tiles in the order of `cut` to an RGB picture."""
         whole = Image.new("RGB", self.size)
         columns = len(self.lefts)
         for number, top in enumerate(self.tops):
@@ -66,7 +66,7 @@ class Tiles:
         return row
 
     def _fade(self, size: Size, *, across: bool) -> Image.Image:
-        """An L mask that rises from 0 over the overlap and is 255 behind it."""
+        """An L mask that rises from 0 across the overlap and is 255 after it."""
         length = size[0] if across else size[1]
         ramp = np.full(length, 255, np.uint8)
         ramp[: self.overlap] = np.arange(self.overlap) * 255 / max(self.overlap, 1)

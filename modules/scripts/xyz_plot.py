@@ -1,4 +1,4 @@
-"""X/Y/Z plot: up to three settings are varied, and every combination has its place on a sheet.
+"""X/Y/Z plot: up to three settings are varied, and each combination of values is a cell of a grid.
 
 Source: WebUI's script of that title.
 """
@@ -28,24 +28,24 @@ from modules.scripts.grid import Label, cell_size, image_grid, with_legend
 log = logging.getLogger(__name__)
 
 Place = tuple[int, int, int]
-"""Where a cell is on x, y and z."""
+"""The indices of a cell on the axes x, y and z."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis with its values."""
+    """An axis and the values on it."""
 
     axis: Axis
     values: tuple[Any, ...]
 
     @property
     def labels(self) -> list[list[Label]]:
-        """What is written at each value."""
+        """The legend's labels for each value."""
         return [[Label(self.axis.show(value))] for value in self.values]
 
     @property
     def text(self) -> str:
-        """The values as one comma list."""
+        """The values as a comma-separated list."""
         line = io.StringIO()
         values = self.values[0] if self.axis.kind == "orders" else self.values
         csv.writer(line).writerow(int(value) if isinstance(value, float) and value.is_integer() else value
@@ -54,9 +54,10 @@ class Scale:
 
 
 def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> list[GeneratedImage]:
-    """The sheet, then if asked for a sheet for each z, then if asked for the pictures.
+    """Return the grid, then, if requested, a grid for each z, then, if requested, the pictures.
 
-    A cell that fails is left empty, unless it is the first. After an interruption the sheet has what there is.
+    A cell that fails is left empty, unless it is the first to be made: its error is raised. After an interruption the
+    remaining cells are empty.
     """
     fixed = not arguments["no_fixed_seeds"]
     if fixed:
@@ -88,7 +89,7 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
 
 
 def _scale(name: str, arguments: Arguments, *, img2img: bool, fixed: bool) -> Scale:
-    """The axis called x, y or z; one without values is none. Raises InvalidInput."""
+    """The scale of the axis `name` ("x", "y" or "z"). Without values it is "Nothing". Raises InvalidInput."""
     axis = find_axis(arguments[f"{name}_type"], img2img=img2img)
     chosen: Sequence[str] = arguments[f"{name}_chosen"]
     text = arguments[f"{name}_values"]
@@ -99,7 +100,8 @@ def _scale(name: str, arguments: Arguments, *, img2img: bool, fixed: bool) -> Sc
 
 
 def _in_order(scales: Sequence[Scale]) -> list[Place]:
-    """Every place, the costliest axis outermost; among equals z, then y, then x."""
+    """All places in the order of work: the axis whose change costs most is the outermost loop; among equal ones z is
+    outside y, and y outside x."""
     order = sorted((2, 1, 0), key=lambda number: -scales[number].axis.cost)
     ranges = [range(len(scales[number].values)) for number in order]
     places = []
@@ -124,14 +126,14 @@ def _cell(request: Txt2Img, place: Place, scales: Sequence[Scale], arguments: Ar
 
 
 def _made(cell: Txt2Img, context: GenerationContext, *, first: bool) -> tuple[GeneratedImage, ...]:
-    """The pictures of a cell, none if it fails. Raises what the first one raises."""
+    """Make the pictures of a cell. Returns none if it fails, but raises the error if it is the `first`."""
     try:
         return context.generate(cell).images
     except UserError as error:
         if first:
             raise
         context.warnings.append(error.message)
-    except RuntimeError:  # torch's, out of memory among them
+    except RuntimeError:  # from torch, for example out of memory
         if first:
             raise
         log.exception("A cell of the plot failed.")
@@ -141,7 +143,7 @@ def _made(cell: Txt2Img, context: GenerationContext, *, first: bool) -> tuple[Ge
 
 def _sheets(made: dict[Place, tuple[GeneratedImage, ...]], scales: Sequence[Scale],
             arguments: Arguments) -> list[Image.Image]:
-    """The whole sheet, then the one of every z. A cell of several pictures is a small grid of them."""
+    """The whole grid, then the grid of each z. Several pictures of one cell are a small grid in it."""
     images = {place: image_grid([one.image for one in cell]) for place, cell in made.items() if cell}
     blank = Image.new("RGB", cell_size(list(images.values())))
     xs, ys, zs = (range(len(scale.values)) for scale in scales)
@@ -158,7 +160,7 @@ def _sheets(made: dict[Place, tuple[GeneratedImage, ...]], scales: Sequence[Scal
 
 
 def _describe(scales: Sequence[Scale], arguments: Arguments, *, img2img: bool) -> dict[str, Any]:
-    """The keys that bring the plot back: WebUI's for the axes, seeds as they were drawn."""
+    """The keys of the parameters text that repeat the plot: WebUI's keys for the axes, with drawn seeds."""
     script = XYZ_IMG2IMG if img2img else XYZ_TXT2IMG
     keys = {key: value for key, value in script.describe(arguments).items()
             if not key.endswith((" Type", " Values"))}

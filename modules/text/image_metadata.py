@@ -1,4 +1,4 @@
-"""The parameters text inside a picture's file, wherever its format keeps it."""
+"""Reads the parameters text from a picture file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ PARAMETERS = "parameters"
 
 
 def read(image: Image.Image) -> str:
-    """The parameters text of an opened PNG, JPEG, WebP, AVIF or GIF; empty when there is none. Never raises.
+    """The parameters text of an opened PNG, JPEG, WebP, AVIF or GIF. Empty if there is none. Never raises.
 
-    PNG has a text chunk, GIF a comment, the others EXIF's UserComment (as WebUI writes them).
+    It is in a text chunk of a PNG, the comment of a GIF, and the EXIF UserComment of the others, as WebUI writes it.
     """
     text = image.info.get(PARAMETERS)
     if isinstance(text, str):
@@ -29,10 +29,11 @@ def _user_comment(image: Image.Image) -> bytes | str:
 
 
 def _decoded(comment: bytes) -> str:
-    """A comment as text. EXIF's begins with 8 bytes that name its encoding; "UNICODE" leaves the byte order open."""
+    """Decode a comment. An EXIF comment begins with 8 bytes that name its encoding; "UNICODE" may have either byte
+    order."""
     head, body = comment[:8], comment[8:]
     if head == b"UNICODE\0":
-        # Parameters begin with a letter or a bracket, so the zero of a Latin one tells which byte comes first.
+        # Most characters of a parameters text are Latin, so the position of their zero bytes gives the byte order.
         little = body[1::2].count(0) > body[::2].count(0)
         text = body.decode("utf-16-le" if little else "utf-16-be", "replace")
     elif head in (b"ASCII\0\0\0", b"\0" * 8):

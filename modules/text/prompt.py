@@ -1,7 +1,7 @@
-"""The prompt language: comments, <tags>, AND, schedules, and weights. Standard library only; any text parses.
+"""The prompt language: comments, <tags>, AND, and weights. Standard library only; any text parses.
 
-The order in which WebUI applies them: `strip_comments`, `extra_networks`, `split_and`, `schedule`, `parse_attention`.
-All of them take linear time and no recursion, because prompts come from strangers.
+WebUI applies them in this order: `strip_comments`, `extra_networks`, `split_and`, `prompt_schedule.schedule`,
+`parse_attention`. All of them take linear time and use no recursion, because prompts come from strangers.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import re
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Union
+from dataclasses import dataclass
 
 BREAK = ("BREAK", -1.0)
-"""The part that ends a chunk, in what `parse_attention` returns."""
+"""The part with which `parse_attention` marks the end of a chunk."""
 
 ROUND = 1.1
 SQUARE = 1 / 1.1
-MAX_DEPTH = 64  # weights of brackets deeper than this are left out (1.1 ** 64 is 445 already)
+MAX_DEPTH = 64  # weights of deeper brackets are ignored (1.1 ** 64 is already 445)
 
 _ATTENTION = re.compile(
     r"""
     \\[()\[\]\\]                        # an escaped bracket or backslash
-    | \\                                # a backslash alone means nothing
+    | \\                                # a backslash without a bracket has no effect
     | : \s* (?P<weight> [+-]? [.\d]+ ) \s* \)
     | [()\[\]:]
     | [^\\()\[\]:]+
@@ -35,14 +34,14 @@ _BREAK = re.compile(r"\bBREAK\b")
 
 
 def parse_attention(text: str) -> list[tuple[str, float]]:
-    r"""Text runs and their weights: `(x)` 1.1, `[x]` 1/1.1, `(x:1.2)` 1.2, nested ones multiplied, `\(` a bracket.
+    r"""Split a prompt into parts with weights: `(x)` 1.1, `[x]` 1/1.1, `(x:1.2)` 1.2. Nested weights are multiplied.
 
-    Brackets that are never closed hold to the end; closing ones without an opening one are text. `BREAK` gives the
-    part `BREAK`. Neighbours of equal weight are one part. An empty text is one empty part.
-    (WebUI: `prompt_parser.parse_prompt_attention`.)
+    `\(` is a literal bracket. A bracket that is never closed extends to the end. A closing bracket without an opening
+    one is text. `BREAK` gives the part `BREAK`. Adjacent parts of equal weight are joined. An empty text gives one
+    empty part. (WebUI: `prompt_parser.parse_prompt_attention`.)
     """
     runs: list[tuple[str, float]] = []
-    spans: list[_Span] = []  # in the order of their closing
+    spans: list[_Span] = []  # in the order in which they are closed
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for match in _ATTENTION.finditer(text):
         token, weight = match[0], _number(match["weight"])
@@ -50,7 +49,7 @@ def parse_attention(text: str) -> list[tuple[str, float]]:
             opened[token].append(len(runs))
         elif weight is not None and opened["("]:
             spans.append(_Span(opened["("].pop(), len(runs), weight))
-        elif match["weight"] and opened["("]:  # (x:1.2.3) and (x:.): a bracket whose weight is no number
+        elif match["weight"] and opened["("]:  # (x:1.2.3) and (x:.): the weight is not a number
             runs.append((token[:-1], 1.0))
             spans.append(_Span(opened["("].pop(), len(runs), ROUND))
         elif token == ")" and opened["("]:
@@ -68,7 +67,7 @@ def parse_attention(text: str) -> list[tuple[str, float]]:
 
 @dataclass(frozen=True)
 class _Span:
-    """A closed pair of brackets: it multiplies the runs from `start` up to, not including, `end`."""
+    """A closed pair of brackets. It multiplies the weights of the runs from `start` to `end` (exclusive)."""
 
     start: int
     end: int
@@ -92,7 +91,8 @@ def _split_breaks(text: str) -> Iterator[tuple[str, float]]:
 
 
 def _weighted(runs: Sequence[tuple[str, float]], spans: Sequence[_Span]) -> Iterator[tuple[str, float]]:
-    """Multiplies each run by the spans over it, first closed first, so that equal nestings round equally."""
+    """Multiply the weight of each run by those of the spans around it, in the order of their closing, so that equal
+    nestings are rounded equally."""
     starting, ending = defaultdict(list), defaultdict(list)
     for index, span in enumerate(spans):
         if span.start < span.end:
@@ -119,7 +119,7 @@ def _merged(runs: Iterator[tuple[str, float]]) -> list[tuple[str, float]]:
     return [("".join(pieces), weight) for pieces, weight in zip(texts, weights, strict=True)]
 
 
-# --- what comes before the weights ---------------------------------------------------------------------------------
+# --- comments, tags and AND ---------------------------------------------------------------------------------
 
 _COMMENT_LINE = re.compile(r"(?:^|\n)#[^\n]*(?:\n|$)")
 _COMMENT_END = re.compile(r"#[^\n]*(?:\n|$)")
@@ -129,19 +129,19 @@ _AND_WEIGHT = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
 
 
 def strip_comments(text: str) -> str:
-    """Without `# ...` to the end of the line; the line break stays (WebUI: `processing_scripts/comments.py`)."""
+    """Remove `# ...` up to the end of the line; the line break stays (WebUI: `processing_scripts/comments.py`)."""
     return _COMMENT_END.sub("\n", _COMMENT_LINE.sub("\n", text))
 
 
 def extra_networks(text: str) -> tuple[str, list[str]]:
-    """The text without its `<lora:name:1>` tags, known or not, and the tags (WebUI: `extra_networks.parse_prompt`)."""
-    end = text.rfind(">") + 1  # the pattern looks far ahead for a ">", so it must not look where there is none
+    """Return the text without tags such as `<lora:name:1>`, and the tags (WebUI: `extra_networks.parse_prompt`)."""
+    end = text.rfind(">") + 1  # the pattern scans ahead for a ">": without one it would take quadratic time
     tags = [match[0] for match in _TAG.finditer(text, 0, end)]
     return _TAG.sub("", text[:end]) + text[end:], tags
 
 
 def split_and(text: str) -> list[tuple[str, float]]:
-    """The prompts between `AND`s and their weights, `a dog :1.2 AND a cat`; a single prompt can have one as well.
+    """The prompts between `AND`s with their weights: `a dog :1.2 AND a cat`. A single prompt may have a weight, too.
 
     (WebUI: `prompt_parser.get_multicond_prompt_list`.)
     """
@@ -153,182 +153,3 @@ def _and_weight(text: str) -> tuple[str, float]:
     if colon and _AND_WEIGHT.fullmatch(number.strip()):
         return before.rstrip(), float(number)
     return text.rstrip(), 1.0
-
-
-# --- schedules -----------------------------------------------------------------------------------------------------
-
-_TOKEN = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|\\\Z|\\\n")
-_WHEN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")
-_CLOSING = {")": "(", "]": "["}
-
-
-def schedule(text: str, steps: int, *, hires_steps: int | None = None, old: bool = False) -> list[tuple[int, str]]:
-    """What the prompt says when: (last step, text) in rising order, the last one for `steps`. Steps count from 1.
-
-    `[a:b:0.5]` becomes b after half of the steps, `[a:b:3]` after step 3; `[b:3]` adds, `[a::3]` takes away; `[a|b]`
-    alternates at each step; they nest. A bracket that is none of these is text. A "|" or a backslash that has no
-    meaning where it stands makes the whole prompt literal. (WebUI: `get_learned_conditioning_prompt_schedules`, a lark
-    grammar; this is a parser by hand for the same language.)
-
-    Args:
-        text: one prompt, without AND.
-        steps: of the first pass.
-        hires_steps: of the second pass, when the schedule is for that one: there, fractions count from 1.0 (`[a:b:1.5]`
-            changes half-way) and whole numbers go on after the first pass.
-        old: before WebUI 1.6 a number below 1 was a fraction and any other a step, and passes were not told apart.
-    """
-    tree = _parse_schedule(text)
-    clock = _Clock(steps if hires_steps is None or old else hires_steps, None if hires_steps is None else steps, old)
-    if tree is None:
-        return [(clock.steps, text)]
-    ends = {clock.steps}
-    for node in _walk(tree):
-        if isinstance(node, _Change) and clock.at(node.when) >= 1:
-            ends.add(clock.at(node.when))
-        elif isinstance(node, _Alternation):
-            ends.update(range(1, clock.steps + 1))
-    return [(end, _text_at(tree, end, clock)) for end in sorted(ends)]
-
-
-Node = Union[str, "_Change", "_Alternation", "Nodes"]
-Nodes = list[Node]  # nested, not flattened: copying a bracket into each one around it would take quadratic time
-
-
-@dataclass
-class _Change:
-    """`[before:after:when]`."""
-
-    before: Nodes
-    after: Nodes
-    when: str
-
-
-@dataclass
-class _Alternation:
-    """`[a|b|c]`."""
-
-    choices: list[Nodes]
-
-
-@dataclass
-class _Frame:
-    """A bracket that is open: its parts so far, divided at each ":" or "|"."""
-
-    bracket: str
-    parts: list[Nodes] = field(default_factory=lambda: [[]])
-    separators: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """Turns the number of a `[a:b:number]` into a step."""
-
-    steps: int
-    first_pass: int | None
-    old: bool
-
-    def at(self, when: str) -> int:
-        """The last step of the old text, at most `steps`; below 1 when the change is over before the first step."""
-        value = float(when)
-        if self.old:
-            value = value * self.steps if value < 1 else value
-        elif "." in when:
-            value = (value - (0.0 if self.first_pass is None else 1.0)) * self.steps
-        else:
-            value -= self.first_pass or 0
-        return int(max(-1.0, min(value, float(self.steps))))
-
-
-def _parse_schedule(text: str) -> Nodes | None:
-    """The prompt as text and nodes; None if all of it is literal."""
-    root: Nodes = []
-    open_frames: list[_Frame] = []
-    for match in _TOKEN.finditer(text):
-        token = match[0]
-        here = open_frames[-1].parts[-1] if open_frames else root
-        if token in ("(", "["):
-            open_frames.append(_Frame(token))
-        elif token in (")", "]"):
-            nodes = _close(open_frames[-1], token) if open_frames else None
-            if nodes is not None:
-                open_frames.pop()
-                (open_frames[-1].parts[-1] if open_frames else root).append(nodes)
-            elif not _spill(open_frames, root):
-                return None
-            else:
-                root.append(token)
-        elif token in (":", "|") and open_frames:
-            open_frames[-1].separators.append(token)
-            open_frames[-1].parts.append([])
-        elif token == "|" or token in ("\\", "\\\n"):
-            return None
-        else:
-            here.append(token)
-    return root if _spill(open_frames, root) else None
-
-
-def _close(frame: _Frame, token: str) -> Nodes | None:
-    """What a bracket comes to when `token` closes it; None if it is no valid bracket."""
-    if frame.bracket != _CLOSING[token]:
-        return None
-    kinds = set(frame.separators)
-    if not kinds or (token == ")" and frame.separators == [":"]):
-        return [frame.bracket, *_joined(frame), token]
-    if token == ")":
-        return None
-    if kinds == {"|"}:
-        return [_Alternation(frame.parts)]
-    last = frame.parts[-1]
-    number = _WHEN.fullmatch("".join(node if isinstance(node, str) else "?" for node in last))
-    if kinds == {":"} and len(frame.parts) <= 3 and number:
-        before = frame.parts[0] if len(frame.parts) == 3 else []
-        return [_Change(before, frame.parts[-2], number[1])]
-    return None
-
-
-def _spill(frames: list[_Frame], root: Nodes) -> bool:
-    """Makes text of all open brackets; False if there is a "|" in one, which is none then."""
-    for frame in frames:
-        if "|" in frame.separators:
-            return False
-        root += [frame.bracket, *_joined(frame)]
-    frames.clear()
-    return True
-
-
-def _joined(frame: _Frame) -> Iterator[Node]:
-    yield frame.parts[0]
-    for separator, part in zip(frame.separators, frame.parts[1:], strict=True):
-        yield separator
-        yield part
-
-
-def _walk(tree: Nodes) -> Iterator[_Change | _Alternation]:
-    """All changes and alternations, in no particular order."""
-    stack: Nodes = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, list):
-            stack += node
-        elif isinstance(node, _Change):
-            yield node
-            stack += [node.before, node.after]
-        elif isinstance(node, _Alternation):
-            yield node
-            stack += node.choices
-
-
-def _text_at(tree: Nodes, step: int, clock: _Clock) -> str:
-    pieces: list[str] = []
-    stack: Nodes = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, str):
-            pieces.append(node)
-        elif isinstance(node, _Change):
-            stack.append(node.before if step <= clock.at(node.when) else node.after)
-        elif isinstance(node, _Alternation):
-            stack.append(node.choices[(step - 1) % len(node.choices)])
-        else:
-            stack.extend(reversed(node))
-    return "".join(pieces)

@@ -23,7 +23,8 @@ _reported: dict[Path, FileVersion | None] = {}
 
 @dataclass(frozen=True)
 class Style:
-    """One style. `{prompt}` in a text marks where the person's own prompt goes; without it the text is added behind."""
+    """One style. `{prompt}` in a text is replaced by the user's prompt; without it the text is appended to the
+    prompt."""
 
     name: str
     prompt: str = ""
@@ -31,9 +32,9 @@ class Style:
 
 
 def load_styles(file: Path) -> tuple[Style, ...]:
-    """The styles of a CSV file, in its order; none when there is no such file. Names that begin with # are comments.
+    """The styles of a CSV file, in its order. Empty if there is no such file. Names that begin with # are comments.
 
-    A file that cannot be read as such a table has none, and the log names it, once for each of its versions.
+    A file that is not a readable table of styles has none, and the log names it, once for each of its versions.
     """
     try:
         return tuple(style for style in _read(file) if not style.name.startswith("#"))
@@ -46,7 +47,7 @@ def load_styles(file: Path) -> tuple[Style, ...]:
 
 
 def _read(file: Path) -> list[Style]:
-    """All rows that have a name, comments too. Raises InvalidInput."""
+    """All rows with a name, comments included. Raises InvalidInput."""
     try:
         text = _decoded(file.read_bytes())
         # Excel's delimiter, by country
@@ -77,9 +78,9 @@ def _decoded(content: bytes) -> str:
 
 
 def save_style(file: Path, style: Style) -> None:
-    """Writes `style` into the CSV file, over the one of the same name or behind the others; comments stay.
+    """Write `style` into the CSV file. It replaces the style of the same name or is appended; comments are kept.
 
-    Raises InvalidInput when the name or a text cannot be kept, or the file cannot be read or written.
+    Raises InvalidInput if the name is invalid, a text is too long, or the file cannot be read or written.
     """
     if not style.name.strip() or style.name.startswith("#") or len(style.name) > LONGEST_NAME or "\n" in style.name:
         raise InvalidInput("A style needs a short name that does not begin with #.", field="styles")
@@ -98,9 +99,9 @@ def save_style(file: Path, style: Style) -> None:
 
 
 def apply_styles(names: Sequence[str], styles: Sequence[Style], prompt: str, negative: str) -> tuple[str, str]:
-    """(prompt, negative prompt) with the named styles merged in, one after the other; unknown names do nothing.
+    """(prompt, negative prompt) with the named styles merged in one after the other. Unknown names are ignored.
 
-    Raises InvalidInput when a text becomes longer than `LONGEST_TEXT`.
+    Raises InvalidInput if a text becomes longer than `LONGEST_TEXT`.
     """
     known = {style.name: style for style in styles}
     for style in (known[name] for name in names if name in known):
@@ -112,7 +113,10 @@ def apply_styles(names: Sequence[str], styles: Sequence[Style], prompt: str, neg
 
 def extract_styles(styles: Sequence[Style], prompt: str, negative: str, *,
                    positive_only: bool = False) -> tuple[list[str], str, str]:
-    """(names, prompt, negative prompt) without the styles that were put in; names in the order of application."""
+    """Find the styles that are merged into the prompts: (names in the order of application, prompt, negative prompt).
+
+    The returned prompts are without these styles. With `positive_only` a style need not match the negative prompt.
+    """
     found: list[str] = []
     rest = [style for style in styles if style.prompt or style.negative_prompt]
     while True:
@@ -135,7 +139,7 @@ def _merge(style: str, prompt: str) -> str:
 
 
 def _without(text: str, style: str) -> str | None:
-    """`text` as it was before `style` was applied to it; None when it was not."""
+    """`text` as it was before `style` was applied. None if it was not applied."""
     text, style = text.strip(), style.strip()
     before, marker, after = style.partition("{prompt}")
     if marker:

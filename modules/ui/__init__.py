@@ -1,4 +1,4 @@
-"""The page. `build` draws it; `look` is what Gradio wants to be told when it is mounted."""
+"""The page, built with Gradio. `build` builds it; `look` gives its style and scripts as arguments for mounting it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["build", "look"]
 
 HERE = Path(__file__).parent / "page"
 DELETE_CACHE = (3600, 86400)
-"""Every hour, uploads and copies that are older than a day are deleted."""
+"""Gradio checks every hour and deletes uploads and copies older than a day (both in seconds)."""
 
 
 def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
-    """The whole page: header and tabs. To be mounted with `look(settings)` as further arguments."""
+    """Build the whole page: header and tabs. Mount it with the arguments that `look(settings)` returns."""
     from modules.ui import endpoints
     from modules.ui.controls.request_panel import SAME, Panel
     from modules.ui.page.events import AT_ONCE
@@ -90,8 +90,8 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
 
 
 def list_choices(engine: Engine) -> dict[str, list[str]]:
-    """What the dropdowns of samplers, schedules, upscalers and models for faces offer. Listing those brings torch, so
-    `build` does not do it."""
+    """The choices of the dropdowns for samplers, schedules, upscalers and face restoration models. Listing them imports
+    torch, so `build` does not do it."""
     from modules.imaging import faces
     from modules.ui.controls.request_panel import SAME
 
@@ -105,7 +105,7 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
 
 
 def look(settings: Settings) -> dict[str, Any]:
-    """Theme, style and script, as arguments for `gr.mount_gradio_app` and `Blocks.launch`."""
+    """Theme, style sheet and scripts, as arguments for `gr.mount_gradio_app` and `Blocks.launch`."""
     from starlette.middleware import Middleware
 
     from modules.ui.page import language

@@ -7,10 +7,11 @@ from typing import Any
 from gradio.events import api
 
 from modules.engine.engine import Engine
+from modules.engine.limits import check_limits
 from modules.imaging.jpeg import preview_jpeg
 from modules.jobs.queue import JobQueue
 from modules.request import Txt2Img
-from modules.settings import Settings, check_limits
+from modules.settings import Settings
 from modules.ui.page.messages import told
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is in the folders, what a file holds, and the model that comes out of it.
+"""Files of weights: the catalog of checkpoints and VAEs, hashes, reading and merging.
 
-Only `catalog` may be imported before the page is up; the others pull in torch, diffusers and transformers.
+`catalog` and `hashes` do not import torch, so that the page starts quickly; the others do.
 """

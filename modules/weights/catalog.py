@@ -1,4 +1,4 @@
-"""What checkpoints and VAEs there are, and which one a person means. Reads names and headers, no weights; no torch."""
+"""The catalog of checkpoint and VAE files, and finding one by name. Reads names and headers, no weights; no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
 VAE_SUFFIXES = tuple(".vae" + suffix for suffix in SUFFIXES)
-MAX_HEADER = 100_000_000  # bytes; what the safetensors format allows
+MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format
 
 _TITLE = re.compile(r"(?P<name>.*?)\s*\[(?P<digits>[0-9a-f]*)\]?")
 LONGEST_TITLE = 1000
@@ -29,7 +29,7 @@ _HASH = re.compile(r"[0-9a-f]{10}|[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class VaeFile:
-    """A VAE file. `name` is its path inside the folder, as the dropdown shows it."""
+    """A VAE file. `name` is its path inside the VAE folder, as the dropdown shows it."""
 
     path: Path
     name: str
@@ -37,11 +37,12 @@ class VaeFile:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint file; `sha256` is None until somebody asks the catalog for it.
+    """A checkpoint file.
 
     Attributes:
-        path: where it is.
-        filename: its path inside the folder, with "/" on every system ("sub/model.safetensors").
+        path: the absolute path.
+        filename: the path inside the checkpoint folder, with "/" on every system ("sub/model.safetensors").
+        sha256: 64 hex digits; None until the catalog has computed it.
     """
 
     path: Path
@@ -50,26 +51,26 @@ class CheckpointFile:
 
     @property
     def name(self) -> str:
-        """The file's stem, as WebUI writes it after "Model:" in a picture's parameters."""
+        """The file name without suffix, which follows "Model:" in the parameters text."""
         return self.path.stem
 
     @property
     def model_name(self) -> str:
-        """The path without suffix, "_" for "/": what WebUI's API calls `model_name`."""
+        """`filename` without suffix, with "_" for "/": `model_name` of WebUI's API."""
         return self.filename.removesuffix(self.path.suffix).replace("/", "_")
 
     @property
     def shorthash(self) -> str | None:
-        """The first 10 digits of the SHA-256, after "Model hash:" in a picture's parameters."""
+        """The first 10 digits of the SHA-256, which follow "Model hash:" in the parameters text. None if unknown."""
         return self.sha256[:10] if self.sha256 else None
 
     @property
     def title(self) -> str:
-        """What the dropdown shows: "sub/model.safetensors [0123456789]", without the hash while it is unknown."""
+        """The text in the dropdown: "sub/model.safetensors [0123456789]", without the hash while that is unknown."""
         return f"{self.filename} [{self.shorthash}]" if self.sha256 else self.filename
 
     def aliases(self) -> set[str]:
-        """Everything that means exactly this file, in lower case."""
+        """All names of exactly this file, in lower case."""
         stem = self.filename.removesuffix(self.path.suffix)
         names = {self.title, self.filename, stem, self.model_name, self.path.name, self.name, str(self.path)}
         if self.sha256:
@@ -78,12 +79,12 @@ class CheckpointFile:
 
 
 class Catalog:
-    """The checkpoint and VAE folders, scanned once and at each `refresh`."""
+    """The files in the checkpoint and VAE folders. The folders are scanned at the start and at each `refresh`."""
 
     def __init__(
         self, checkpoint_dirs: Sequence[Path], vae_dirs: Sequence[Path] = (), cache_file: Path | None = None
     ) -> None:
-        """`cache_file` keeps hashes between runs; without one they are computed anew."""
+        """`cache_file` stores the hashes between runs; without it they are computed anew in each run."""
         self._checkpoint_dirs = list(checkpoint_dirs)
         self._vae_dirs = list(vae_dirs)
         self._hashes = HashCache(cache_file)
@@ -92,7 +93,7 @@ class Catalog:
         self.refresh()
 
     def refresh(self) -> None:
-        """Scans the folders again."""
+        """Scan the folders again."""
         checkpoints: dict[Path, CheckpointFile] = {}
         vaes: dict[Path, VaeFile] = {}
         for path, filename in _files(self._checkpoint_dirs):
@@ -106,15 +107,15 @@ class Catalog:
         self._vaes = sorted(vaes.values(), key=lambda file: file.name.lower())
 
     def checkpoints(self) -> list[CheckpointFile]:
-        """The checkpoints, in the order of their names."""
+        """The checkpoints, sorted by name."""
         return list(self._checkpoints)
 
     def vaes(self) -> list[VaeFile]:
-        """The VAE files, in the order of their names."""
+        """The VAE files, sorted by name."""
         return list(self._vaes)
 
     def hashed(self, file: CheckpointFile) -> CheckpointFile:
-        """The same file with its SHA-256; reads the whole file once, unless it is cached.
+        """`file` with its SHA-256. The whole file is read if its hash is not cached.
 
         Raises:
             NotFound: the file is gone.
@@ -127,7 +128,7 @@ class Catalog:
         return known
 
     def sha256(self, file: CheckpointFile | VaeFile) -> str:
-        """The file's SHA-256, 64 hex digits; reads the whole file once, unless it is cached. Raises NotFound."""
+        """The file's SHA-256, 64 hex digits. The whole file is read if its hash is not cached. Raises NotFound."""
         if isinstance(file, CheckpointFile):
             return self.hashed(file).sha256 or ""
         try:
@@ -136,14 +137,14 @@ class Catalog:
             raise NotFound(f"The VAE {file.name} is no longer there.") from error
 
     def find(self, text: str) -> CheckpointFile:
-        """The checkpoint that `text` means: a title, a name, a path or a hash, or part of a title, in any case.
+        """The checkpoint that `text` means: a title, name, path or hash, or a part of a title, in any case.
 
-        Exact names win over parts, and of those the shortest title; a title whose hash is another one is taken for its
-        name, then for its hash (WebUI: `sd_models.get_closet_checkpoint_match`). A hash that no file is known to have
-        makes the catalog compute the ones that are missing.
+        Exact names win over parts; of several parts the shortest title wins. If a title's hash does not match, its name
+        is tried, then its hash (WebUI: `sd_models.get_closet_checkpoint_match`). For an unknown hash, the hashes that
+        are missing are computed until one matches.
 
         Raises:
-            NotFound: nothing fits.
+            NotFound: nothing matches.
         """
         wanted = text[:LONGEST_TITLE].strip().lower()
         title = _TITLE.fullmatch(wanted)
@@ -160,7 +161,7 @@ class Catalog:
         """The VAE file of that name, with or without its suffix, in any case.
 
         Raises:
-            NotFound: nothing fits.
+            NotFound: nothing matches.
         """
         wanted = text.strip().lower()
         for file in self._vaes:
@@ -170,13 +171,14 @@ class Catalog:
         raise NotFound(f'There is no VAE "{text}"{_what_exists([f.name for f in self._vaes])}')
 
     def automatic_vae(self, checkpoint: CheckpointFile) -> VaeFile | None:
-        """`<checkpoint stem>.vae.*` beside the checkpoint, else in a VAE folder; None for the checkpoint's own VAE."""
+        """The file `<checkpoint name>.vae.*` beside the checkpoint, otherwise in a VAE folder. None means the VAE
+        inside the checkpoint."""
         names = {(checkpoint.path.stem + suffix).lower() for suffix in VAE_SUFFIXES}
         fitting = [file for file in self._vaes if file.path.name.lower() in names]
         return min(fitting, key=lambda file: file.path.parent != checkpoint.path.parent, default=None)
 
     def _by_hash(self, digits: str) -> CheckpointFile | None:
-        """A checkpoint whose hash nobody has asked for yet; hashes files until one fits."""
+        """Hash the checkpoints without a known hash until one matches."""
         for file in self.checkpoints():
             if file.sha256 is None and self.sha256(file).startswith(digits):
                 return self.hashed(file)
@@ -184,7 +186,7 @@ class Catalog:
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """The metadata in a safetensors file's header, and nothing else of it; empty for other and for damaged files."""
+    """The metadata in the header of a safetensors file. Empty for other and for damaged files. No tensor is read."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -197,12 +199,13 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Every tensor file below the folders and its path inside its folder. Links are followed, hidden names are not."""
+    """Yield each tensor file below the folders, with its path inside its folder. Links are followed, hidden files and
+    folders are skipped."""
     for folder in folders:
         seen: set[str] = set()
         for here, subfolders, names in os.walk(folder, followlinks=True):
             real = os.path.realpath(here)
-            if real in seen:  # a link to a folder above it
+            if real in seen:  # a link to a parent folder
                 subfolders.clear()
                 continue
             seen.add(real)

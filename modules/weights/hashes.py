@@ -1,4 +1,4 @@
-"""SHA-256 of big files, computed once and kept in a JSON file by path, size and time."""
+"""A cache of the SHA-256 hashes of large files, stored in a JSON file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from modules.base.files import file_version, write_whole
 
 
 class HashCache:
-    """Hashes by path; one is good for as long as the file's size and time stay the same."""
+    """Hashes by path. An entry is valid as long as the file's size and modification time stay the same."""
 
     def __init__(self, cache_file: Path | None) -> None:
-        """A missing or damaged `cache_file` is an empty one."""
+        """A missing or damaged `cache_file` counts as empty. With None, hashes are kept in memory only."""
         self._cache_file = cache_file
         self._lock = threading.Lock()
         self._entries = _read(cache_file) if cache_file else {}
 
     def known(self, path: Path) -> str | None:
-        """The hash if it is cached and still good."""
+        """The hash, 64 hex digits, if it is cached and valid, otherwise None."""
         try:
             entry = self._entries.get(str(path))
             now = file_version(path)
@@ -31,7 +31,7 @@ class HashCache:
             return None
 
     def sha256(self, path: Path) -> str:
-        """The hash, 64 hex digits; reads the file when it has to.
+        """The hash, 64 hex digits. The file is read if its hash is not cached.
 
         Raises:
             OSError: the file cannot be read.
@@ -49,7 +49,7 @@ class HashCache:
     def _write(self) -> None:
         if self._cache_file is None:
             return
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        with contextlib.suppress(OSError):  # without a cache file, hashes are computed again in the next run
             write_whole(self._cache_file, json.dumps(self._entries, indent=1).encode())
 
 

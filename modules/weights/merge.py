@@ -1,6 +1,6 @@
-"""Checkpoints mixed key by key: weighted sum, add difference, multiply. WebUI's rules, tensor for tensor.
+"""Merges checkpoints key by key with WebUI's rules: weighted sum, add difference, multiply.
 
-The result is written as it is computed, one tensor at a time, so that memory holds no model at all.
+Each tensor is written as soon as it is computed, so that no whole model is ever in memory.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ OnProgress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to make of which checkpoints.
+    """The checkpoints to merge and the method.
 
     "Weighted sum": (1 - m) A + m B. "Add difference": A + m (B - C). "Multiply": |A|^(1-m) |B|^m with A's sign, the
-    weighted geometric mean, and the weighted sum where A and B have different signs. "No interpolation": A.
-    `half` saves float32 as float16. `discard` is a regular expression in RE2's syntax, which has no backtracking:
-    weights whose names it finds are left out.
+    weighted geometric mean, or the weighted sum where the signs of A and B differ. "No interpolation": A.
+    m is `multiplier`, 0 to 1. `half` saves float32 as float16. `discard` is a regular expression in RE2's syntax, which
+    has no backtracking; tensors in whose name it matches are left out. Raises InvalidInput for values that do not fit
+    together.
     """
 
     a: CheckpointFile
@@ -71,13 +72,13 @@ class Recipe:
 
     @property
     def files(self) -> list[CheckpointFile]:
-        """The checkpoints that the method reads, A first."""
+        """The checkpoints that the method uses, A first."""
         needed = {"No interpolation": 1, "Add difference": 3}.get(self.method, 2)
         return [file for file in (self.a, self.b, self.c)[:needed] if file is not None]
 
     @property
     def stem(self) -> str:
-        """The result's name: the one chosen, or what it is made of, as WebUI names it."""
+        """The result's file name without suffix: the chosen name, or WebUI's formula of the checkpoints."""
         m = self.multiplier
         names = [file.model_name for file in self.files]
         return self.name or {
@@ -89,23 +90,24 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Key:
-    """One tensor of the result and how it is made; `half` turns float32 into float16."""
+    """One tensor of the result. `compute(device)` makes it; `half` converts float32 to float16."""
 
     name: str
     compute: Callable[[str], Tensor]
     half: bool
 
     def make(self, device: str = "cpu") -> Tensor:
-        """The tensor; on the device "meta" its shape and type alone, for which nothing is read."""
+        """Compute the tensor. On the device "meta" it has only shape and dtype, and nothing is read."""
         tensor = self.compute(device)
         return tensor.half() if self.half and tensor.dtype == torch.float32 else tensor
 
 
 def merge(recipe: Recipe, folder: Path, sha256: Callable[[CheckpointFile], str],
           on_progress: OnProgress = lambda share: None) -> Path:
-    """Writes the merged checkpoint into `folder`; its path. What `on_progress` raises stops it, leaving nothing behind.
+    """Write the merged checkpoint into `folder` and return its path.
 
-    Raises InvalidInput when the checkpoints don't fit together or the name is taken, CheckpointError, StorageFull.
+    `on_progress` gets the share that is done, 0 to 1. An exception from it stops the merge, and no file is left behind.
+    Raises CheckpointError, StorageFull, and InvalidInput if the checkpoints don't fit together or the name is taken.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(read_tensors(file.path)) for file in recipe.files]
@@ -120,7 +122,7 @@ def merge(recipe: Recipe, folder: Path, sha256: Callable[[CheckpointFile], str],
 
 
 def _plan(recipe: Recipe, files: list[TensorFile], vae: TensorFile | None) -> Iterator[_Key]:
-    """All tensors of the result, in A's order. Raises InvalidInput where shapes don't fit."""
+    """Yield the tensors of the result in A's order. Making one raises InvalidInput if shapes don't fit together."""
     first, *others = files
     discarded = _discarded(recipe.discard)
     baked = {} if vae is None else {f"{_VAE}{key.removeprefix(_VAE)}": key for key in vae.shapes}
@@ -180,7 +182,7 @@ def _merged(recipe: Recipe, key: str, files: list[TensorFile]) -> Callable[[str]
                                field="b")
         if (a.shape[1], b.shape[1]) not in ((9, 4), (8, 4)):
             raise InvalidInput("When an inpainting checkpoint is merged with an ordinary one, it must be A.", field="a")
-        # The mask's channels stay A's: what an inpainting checkpoint learnt of masks is in them alone.
+        # The mask's channels are taken from A: only an inpainting checkpoint has weights for them.
         a = a.clone()
         a[:, :4] = _combine(recipe, a[:, :4], b)
         return a
@@ -189,7 +191,7 @@ def _merged(recipe: Recipe, key: str, files: list[TensorFile]) -> Callable[[str]
 
 
 def _combine(recipe: Recipe, a: Tensor, b: Tensor) -> Tensor:
-    """The method's arithmetic in the tensors' own types, each operation rounded, as WebUI computes it."""
+    """The method's arithmetic in the tensors' own dtypes, with each operation rounded, as in WebUI."""
     m = recipe.multiplier
     if recipe.method == "Add difference":  # b is the difference here
         return a + m * b
@@ -209,7 +211,7 @@ def _size(tensor: Tensor) -> str:
 
 
 def _metadata(recipe: Recipe, files: list[TensorFile], sha256: Callable[[CheckpointFile], str]) -> dict[str, str]:
-    """The recipe and its ingredients under WebUI's keys."""
+    """The recipe and the checkpoints used, under WebUI's keys."""
     hashes: list[str | None] = [sha256(file) for file in recipe.files]
     first, second, third = [*hashes, None, None][:3]
     models = {digest: {"name": file.filename, "sd_merge_recipe": _json(opened.metadata.get("sd_merge_recipe"))}
@@ -231,7 +233,7 @@ def _json(text: str | None) -> Any:
 
 
 def _write(path: Path, keys: list[_Key], metadata: Mapping[str, str], on_progress: OnProgress) -> None:
-    """A safetensors file: the length of the header, the header, then the tensors in its order."""
+    """Write a safetensors file: the length of the header, the header, then the tensors in the header's order."""
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for key in keys:

@@ -1,4 +1,4 @@
-"""Reads tensor files: .safetensors bit by bit, .ckpt and .pt through torch's weights-only unpickler only."""
+"""Reads tensor files: .safetensors tensor by tensor, .ckpt and .pt only with torch's weights-only unpickler."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from torch import Tensor
 from modules.base.free_memory import free_memory
 from modules.errors import CheckpointError
 
-WINDOW = 2**21  # bytes read at a time: few enough to stay in the processor's cache
+WINDOW = 2**21  # bytes read at a time: small enough for the processor's cache
 
 WRAPPINGS = ("state_dict", "params_ema", "params")
-"""Under what names trainers put the weights of a pickle: checkpoints, and the upscalers of the ESRGAN family."""
+"""The keys under which a pickle may hold its weights: checkpoints, and upscalers of the ESRGAN family."""
 
 _PICKLE_SUFFIXES = {".ckpt", ".pt", ".pth", ".bin"}
 _DTYPES = {
@@ -35,13 +35,16 @@ _DTYPES = {
 }
 
 SAFETENSORS_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-"""What a safetensors file calls each type of number."""
+"""The name of each dtype in a safetensors file."""
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """An open file of tensors. `read(key, into)` writes the values of one into a contiguous tensor of as many, of any
-    type and on any device; it raises CheckpointError when the file has become shorter since it was opened."""
+    """An open file of tensors.
+
+    `read(key, into)` copies the values of one tensor into a contiguous tensor with the same number of elements, of any
+    dtype and on any device. It raises CheckpointError if the file has been truncated since it was opened.
+    """
 
     name: str
     shapes: Mapping[str, tuple[int, ...]]
@@ -52,10 +55,11 @@ class TensorFile:
 
 @contextmanager
 def read_tensors(path: Path) -> Iterator[TensorFile]:
-    """Opens a file of tensors; nothing is read before it is asked for.
+    """Open a file of tensors. A tensor is read when `TensorFile.read` is called.
 
     Raises:
-        CheckpointError: missing, empty, cut off, not what its name says, or a pickle with more than tensors in it.
+        CheckpointError: the file is missing, empty, truncated, of another format than its name says, or a pickle with
+            other objects than tensors.
     """
     start = _first_bytes(path)
     if path.suffix.lower() in _PICKLE_SUFFIXES:
@@ -71,7 +75,7 @@ def read_tensors(path: Path) -> Iterator[TensorFile]:
         window = torch.empty(WINDOW, dtype=torch.uint8)
 
         def read(key: str, into: Tensor) -> None:
-            # Not through a map of the file, whose pages would count as the program's until the kernel takes them back.
+            # Not through mmap: its pages would count as the program's memory until the kernel reclaims them.
             file.seek(starts[key])
             for part in torch.split(into.view(-1), WINDOW // dtypes[key].itemsize):
                 values = window[: len(part) * dtypes[key].itemsize]
@@ -83,9 +87,9 @@ def read_tensors(path: Path) -> Iterator[TensorFile]:
 
 
 def _header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype], dict[str, str]]:
-    """Shapes, types and metadata of a safetensors file. Its tensors lie one behind the other, in this order."""
+    """The shapes, dtypes and metadata of a safetensors file. Its tensors follow each other in this order."""
     try:
-        with safetensors.safe_open(str(path), framework="numpy") as file:  # sees to it that nothing overlaps or lacks
+        with safetensors.safe_open(str(path), framework="numpy") as file:  # checks that there are no overlaps and gaps
             parts = {key: file.get_slice(key) for key in file.offset_keys()}
             shapes = {key: tuple(part.get_shape()) for key, part in parts.items()}
             dtypes = {key: _DTYPES[part.get_dtype()] for key, part in parts.items()}
@@ -97,7 +101,7 @@ def _header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dty
 
 
 def _read_whole(file: io.FileIO, into: memoryview) -> bool:
-    """Fills `into` from where the file stands; False when the file ends before."""
+    """Fill `into` from the current position of the file. Returns False if the file ends before."""
     while into:
         got = file.readinto(into)
         if not got:
@@ -131,11 +135,11 @@ def _open_pickle(path: Path, start: bytes) -> TensorFile:
     if start[8:9] == b"{":
         raise CheckpointError(f"{path.name} is a safetensors file under another name; rename it to .safetensors.")
     try:
-        # Only files of the zip format can be mapped; older ones are read whole.
+        # Only files in the zip format can be mapped into memory; older ones are read completely.
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except UnpicklingError as error:
         raise CheckpointError(_unsafe(path.name, str(error))) from error
-    except Exception as error:  # what a damaged pickle raises is up to the bytes in it
+    except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f"{path.name} is cut off or damaged: torch cannot read it.") from error
     for wrapping in WRAPPINGS:
         if isinstance(content, dict) and isinstance(content.get(wrapping), dict):

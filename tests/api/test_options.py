@@ -66,7 +66,7 @@ def test_a_checkpoint_that_does_not_load_leaves_the_old_one(client: TestClient, 
     def fail(*_: object) -> None:
         raise CheckpointError("second.safetensors is cut short.")
 
-    engine.load_file = fail
+    engine.models.load_file = fail
     answer = client.post(OPTIONS, json={"sd_model_checkpoint": "second"})
     assert (answer.status_code, answer.json()["detail"]) == (422, "second.safetensors is cut short.")
     assert engine.options == Options()

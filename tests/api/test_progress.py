@@ -13,6 +13,8 @@ from fastapi.testclient import TestClient
 from torch import Tensor
 
 from modules.engine.engine import Engine
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.settings import Settings
 
 from .conftest import info, picture, small
@@ -27,11 +29,11 @@ class PausingModel(FakeModel):
         super().__init__()
         self.paused, self.go = threading.Event(), threading.Event()
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         if len(self.calls) == 2:
             self.paused.set()
             assert self.go.wait(SECONDS)
-        return super().predict(x, t, context)
+        return super().predict(x, level, cond)
 
 
 @pytest.fixture

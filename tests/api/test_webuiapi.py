@@ -21,6 +21,8 @@ from modules.jobs.queue import JobQueue
 from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.settings import Settings
 
 SECONDS = 30
@@ -35,11 +37,11 @@ class PausingModel(FakeModel):
         self.armed = False
         self.paused, self.go = threading.Event(), threading.Event()
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         if self.armed and len(self.calls) == 2:
             self.paused.set()
             assert self.go.wait(SECONDS)
-        return super().predict(x, t, context)
+        return super().predict(x, level, cond)
 
 
 @pytest.fixture

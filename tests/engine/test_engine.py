@@ -15,7 +15,8 @@ from fakes import FakeModel, fake_engine, write_checkpoint
 from golden.tiny import checkpoint
 from PIL import Image
 
-from modules.engine.engine import Engine, load_from_file, resolve
+from modules.engine.engine import Engine, resolve
+from modules.engine.models import FileLoader
 from modules.errors import CheckpointError, InvalidInput, NotFound, UserError
 from modules.request import MAX_SEED, Img2Img, Txt2Img
 from modules.request.job_context import NullJob
@@ -252,5 +253,5 @@ def test_a_gpu_computes_with_16_bits_unless_told_otherwise(tmp_path: Path, monke
     asked: list[torch.dtype] = []
     monkeypatch.setattr("modules.networks.loader.load_model", lambda *_, **how: asked.append(how["dtype"]))
     file = CheckpointFile(tmp_path / "x.safetensors", "x.safetensors")
-    load_from_file(file, None, Settings(device=device, no_half=no_half), lambda done: None, None)
+    FileLoader()(file, None, Settings(device=device, no_half=no_half), lambda done: None)
     assert asked == [dtype]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from modules.base import free_memory
 from modules.engine.engine import Engine
 from modules.engine.model_cache import Loaded, ModelCache
 from modules.errors import CheckpointError
+from modules.request import Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.settings import Settings
@@ -34,13 +37,13 @@ class Shelf:
             write_checkpoint(settings.checkpoint_dirs[0], name)
         write_checkpoint(settings.vae_dirs[0], "other")
         self.engine = Engine(settings, load_file=self._load)
-        self.engine.model_cache = ModelCache(budget, lambda: free)
+        self.engine.models.cache = ModelCache(budget, lambda: free)
 
-    def _load(self, checkpoint: Any, vae: Any, settings: Settings, on_progress: Any, sibling: Any) -> FakeModel:
+    def _load(self, checkpoint: Any, vae: Any, settings: Settings, on_progress: Any) -> FakeModel:
         if checkpoint.name == "e":
             raise CheckpointError("e.safetensors is damaged.")
-        self.read.append(checkpoint.name + ("+" + vae.path.stem if vae else "") + (" shared" if sibling else ""))
-        return FakeModel(name=checkpoint.name, nbytes=SIZE)
+        self.read.append(checkpoint.name + ("+" + vae.path.stem if vae else "") )
+        return FakeModel(name=checkpoint.name, part_bytes={hash(checkpoint.name): SIZE})
 
     def use(self, names: str, vae: str = "None") -> list[str]:
         """What is read while the checkpoints are asked for one after the other."""
@@ -84,7 +87,7 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
 
 def test_it_says_when_something_was_let_go(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, 2 * SIZE)
-    models = {name: Loaded(FakeModel(nbytes=SIZE), file, None)
+    models = {name: Loaded(FakeModel(part_bytes={hash(name): SIZE}), file, None)
               for name in "abc" for file in [shelf.engine.catalog.find(name)]}
     warm = ModelCache(2 * SIZE, lambda: 0)
     assert not warm.swap(models["a"], None)
@@ -112,29 +115,49 @@ def test_a_checkpoint_that_fails_costs_nothing(tmp_path: Path) -> None:
     assert shelf.use("ba") == []
 
 
-def test_another_autoencoder_shares_the_rest(tmp_path: Path) -> None:
+def test_another_autoencoder_is_another_model(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, 2 * SIZE)
     shelf.use("ab")
-    assert shelf.use("b", vae="other") == ["b+other shared"]
-    assert shelf.use("a", vae="other") == ["a+other shared"]  # of a warm one, too
+    assert shelf.use("b", vae="other") == ["b+other"]
+    assert shelf.use("a", vae="other") == ["a+other"]  # of a warm one, too
     assert shelf.use("b", vae="other") == []
-    assert shelf.use("b") == ["b shared"]
+    assert shelf.use("b") == ["b"]
 
 
 def test_unloaded_is_gone(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, 9 * SIZE)
     shelf.use("ab")
-    shelf.engine.unload()
+    shelf.engine.models.unload()
     assert shelf.engine.model_name is None
     assert shelf.use("ab") == ["a", "b"]
 
 
-def test_tiling_is_as_requested_even_when_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_tiles_if_it_is_asked_to_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model tiles while it is in use: a second pass by another checkpoint, and back for the next picture."""
     shelf, told = Shelf(tmp_path, 2 * SIZE), []
-    monkeypatch.setattr(FakeModel, "set_tiling", lambda self, on: told.append((self.name, on)))
-    shelf.use("ab")
-    shelf.engine.load(Options(sd_model_checkpoint="a", sd_vae="None", tiling=True), NullJob())
-    assert told[-1] == ("a", True)
+
+    @contextlib.contextmanager
+    def tiled(model: FakeModel) -> Iterator[None]:
+        told.append("+" + model.name)
+        try:
+            yield
+        finally:
+            told.append("-" + model.name)
+
+    monkeypatch.setattr(FakeModel, "tiled", tiled)
+    plain = Txt2Img(prompt="a hill", width=16, height=16, steps=2, options=Options(sd_model_checkpoint="a"))
+    shelf.engine.generate(plain, NullJob())
+    assert told == []
+    tiling = dataclasses.replace(plain, options=dataclasses.replace(plain.options, tiling=True))
+    shelf.engine.generate(tiling, NullJob())
+    assert told == ["+a", "-a"]
+    twice = dataclasses.replace(tiling, enable_hr=True, hr_scale=1, hr_checkpoint="b", n_iter=2)
+    shelf.engine.generate(twice, NullJob())
+    assert told[2:] == ["+a", "-a", "+b", "-b"] * 2
+    broken = dataclasses.replace(tiling, enable_hr=True, hr_scale=1, hr_checkpoint="e")
+    with pytest.raises(CheckpointError):
+        shelf.engine.generate(broken, NullJob())
+    assert told[-2:] == ["+a", "-a"]
 
 
 def test_real_networks_with_another_autoencoder(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ from modules.request.job_context import NullJob, Preview
 from modules.request.options import Options
 from modules.request.result import Result
 from modules.sampling import registry
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.settings import Settings
 
 
@@ -37,9 +39,9 @@ class Watched(FakeModel):
 
     seen: list[Tensor] = field(default_factory=list)
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         self.seen.append(x.clone())
-        return super().predict(x, t, context)
+        return super().predict(x, level, cond)
 
 
 Make = Callable[..., Result]
@@ -514,8 +516,8 @@ class Broken(FakeModel):
     value: float = float("nan")
     broken: bool = True
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        eps = super().predict(x, t, context)
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        eps = super().predict(x, level, cond)
         return eps * self.value if self.broken and self.where == "predict" else eps
 
     def decode_latent(self, latent: Tensor) -> Tensor:

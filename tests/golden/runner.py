@@ -20,11 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from modules.api.schema import Img2ImgBody, Txt2ImgBody
-from modules.engine.engine import Engine, LoadModel, load_from_file
+from modules.engine.engine import Engine
+from modules.engine.models import FileLoader, LoadModel
 from modules.request import Txt2Img
 from modules.request.job_context import JobContext, NullJob
 from modules.request.options import Options
 from modules.request.result import Result
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.settings import Settings
 
 LEVELS = 2
@@ -117,9 +120,9 @@ class Recording:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        self.calls.append((float(t[0]), len(x)))
-        return self.model.predict(x, t, context)
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        self.calls.append((level.t, len(x)))
+        return self.model.predict(x, level, cond)
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         self.decoded.extend(latent.clone())
@@ -132,7 +135,7 @@ class Bench:
     def __init__(self, checkpoints: Path, scratch: Path) -> None:
         self._models: dict[str, Recording] = {}
         settings = Settings(data_dir=scratch, ckpt_dir=checkpoints, device="cpu")
-        self.engine = Engine(settings, self._loader(load_from_file))
+        self.engine = Engine(settings, self._loader(FileLoader()))
 
     def make(self, request: Txt2Img, job: JobContext | None = None) -> tuple[Result, list[tuple[float, int]], Tensor]:
         """(result, the UNet's calls, the decoded latents (N, 4, h, w) or only those of the last size)."""

@@ -21,11 +21,13 @@ from fastapi.testclient import TestClient
 from golden.tiny import tiny_bench
 from PIL import Image
 
-from modules import hookspecs
+from modules import cli, hookspecs
 from modules.api import create_api
-from modules.engine.engine import Engine
+from modules.api.schema import Txt2ImgBody
+from modules.engine.engine import Engine, resolve
 from modules.errors import NotFound
 from modules.gallery.saving import Saver
+from modules.generation import recipes
 from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extension
 from modules.jobs.queue import JobQueue
@@ -33,8 +35,11 @@ from modules.request import Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.request.result import Result
+from modules.sampling.conditioning import TextOptions
+from modules.scripts.axes import find_axis
 from modules.settings import Settings
 from modules.text import infotext
+from modules.ui import list_choices
 
 HEAD = "from modules.hookspecs import hookimpl\n"
 
@@ -416,12 +421,53 @@ def test_a_patched_model_keeps_nothing_for_those_without(settings: Settings) -> 
 
     def context(prompt: str) -> Any:
         with hooks.patched(lambda options: model, request(prompt=prompt)) as models:
-            return models(Options()).encode_prompts(["a boat"], clip_skip=1, emphasis="None", comma_backtrack=20)
+            return models(Options()).encode_prompts(["a boat"], TextOptions(emphasis="None"))[0].tokens
 
-    plain = model.encode_prompts(["a boat"], clip_skip=1, emphasis="None", comma_backtrack=20)
+    plain = model.encode_prompts(["a boat"], TextOptions(emphasis="None"))[0].tokens
     loud, again = context("loud"), context("quiet")
     assert not np.allclose(plain, loud)
     np.testing.assert_array_equal(plain, again)
+
+
+@pytest.mark.parametrize("options", [Options(small_mask="auto"), Options(small_mask="strong"), Options(step_cache=3)],
+                         ids=["small masks auto", "small masks strong", "step cache"])
+def test_a_patched_layer_counts_whatever_saves_steps(settings: Settings, options: Options) -> None:
+    """The extension triples the values of self-attention. What that changes of the picture is about the same."""
+    write(settings, "tripled", """
+        import contextlib
+        UNTOUCHED = []
+
+        @hookimpl
+        @contextlib.contextmanager
+        def wrap_model(model, request):
+            layers = [layer for name, layer in model.unet.named_modules() if name.endswith("attn1.to_v")]
+            patches = [lambda x, forward=layer.forward: forward(x) * 3 for layer in layers]
+            for layer, patch in zip(layers, patches):
+                layer.forward = patch
+            yield
+            UNTOUCHED.append(all(layer.forward is patch for layer, patch in zip(layers, patches)))
+            for layer in layers:
+                del layer.forward
+    """)
+    model = tiny_bench().model("tiny-sd15")
+    patching = Hooks(fake_engine(settings).extensions, switched_off=frozenset({"detailer"}))
+    mask = Image.new("L", (256, 256))
+    mask.paste(255, (90, 90, 102, 102))
+    picture = Image.radial_gradient("L").convert("RGB")
+
+    def painted(options: Options, hooks: Hooks) -> np.ndarray:
+        asked = resolve(painting(width=256, height=256, steps=12, init_images=(picture,), mask=mask, sampler="DDIM",
+                                 options=options))
+        outcome = recipes.generate(lambda _: model, asked, NullJob(), hooks=hooks)
+        assert (outcome.work < 1) == (options.small_mask != "off")
+        assert not hooks.warnings
+        return np.asarray(outcome.pictures[0].image, int)[90:102, 90:102]
+
+    changes = [np.abs(painted(one, patching) - painted(one, Hooks())).mean() for one in (Options(), options)]
+    dense, saving = changes
+    assert dense > 3
+    assert saving == pytest.approx(dense, rel=0.25)
+    assert sys.modules["extensions.tripled"].UNTOUCHED == [True, True]
 
 
 def test_saved_hears_of_pictures_and_grids(settings: Settings) -> None:
@@ -455,6 +501,65 @@ def test_samplers_of_extensions_are_found_everywhere(settings: Settings) -> None
     assert pixels(result) == pixels(made(engine, request(sampler="Euler")))
     assert infotext.parse(result.images[0].infotext)["Sampler"] == "Extension"
     assert engine.available.samplers()[-1] == "Extension"
+
+
+@pytest.mark.parametrize(("timesteps", "key", "option"), [(False, "Eta", "eta_ancestral"),
+                                                          (True, "Eta DDIM", "eta_ddim")])
+def test_what_a_text_says_of_an_extensions_sampler_follows_from_its_function(
+        settings: Settings, timesteps: bool, key: str, option: str) -> None:
+    write(settings, "more", f"""
+        def sample(denoise, x, levels, noise, on_step, eta):
+            for step in range(2):
+                x = x * 0 + eta
+                on_step(step, x)
+            return x
+
+        @hookimpl
+        def register_samplers():
+            from modules.sampling.registry import Sampler
+            return [Sampler("Mine", sample, timesteps={timesteps}, uses_ensd=True)]
+    """)
+    engine = fake_engine(settings)
+    what = request(sampler="Mine", steps=2, options=Options().replaced({option: 0.5, "eta_noise_seed_delta": 9}))
+    (text,) = (one.infotext for one in made(engine, what).images)
+    said = infotext.pairs(text)
+    assert (said["Sampler"], said[key], said["ENSD"], "Sigma churn" in said) == ("Mine", "0.5", "9", False)
+    assert ("Sigma noise" in infotext.pairs(made(engine, request(
+        sampler="Mine", steps=2, options=Options(s_noise=0.9))).images[0].infotext)) is not timesteps
+    body = Txt2ImgBody(infotext=text, width=32, height=16)
+    again = body.request(engine.options, max_pixels=10**6, samplers=engine.samplers)
+    assert (again.sampler, getattr(again.options, option), again.options.eta_noise_seed_delta) == ("Mine", 0.5, 9)
+    assert pixels(made(engine, again)) == pixels(made(engine, what))
+    flags = cli._parser().parse_args(["txt2img", "--sampler", "mine", "--set", f"{option}=0.5"])
+    assert engine.resolve(cli.to_request(flags, engine.options)).sampler == "Mine"
+    axis = find_axis("Sampler", img2img=False)
+    assert axis.choices is not None
+    assert axis.choices(engine.available)[-1] == "Mine"
+    assert list_choices(engine)["sampler"][-1] == "Mine"
+
+
+def test_a_sampler_that_asks_for_what_nobody_passes_is_left_out(settings: Settings) -> None:
+    write(settings, "more", """
+        @hookimpl
+        def register_samplers():
+            from modules.sampling.solvers.euler import sample_euler
+            from modules.sampling.registry import Sampler
+            return [Sampler("Misspelt", lambda denoise, x, sigmas, noize: x), 7, Sampler("Good", sample_euler)]
+    """)
+    engine = fake_engine(settings)
+    names = engine.available.samplers()
+    assert names[-1] == "Good"
+    assert "Misspelt" not in names
+    assert "'int' object has no attribute 'check'" in extension(engine, "more").problem
+    write(settings, "spelt", """
+        @hookimpl
+        def register_samplers():
+            from modules.sampling.registry import Sampler
+            return [Sampler("Misspelt", lambda denoise, x, sigmas, noize: x)]
+    """)
+    engine = fake_engine(settings)
+    assert "Misspelt" not in engine.available.samplers()
+    assert extension(engine, "spelt").problem.startswith("register_samplers: The sampler Misspelt asks for noize; ")
 
 
 def test_scripts_of_extensions_come_behind_ours(settings: Settings) -> None:
@@ -603,7 +708,7 @@ def test_every_hook_says_what_it_is_for() -> None:
 
 def test_the_page_of_hooks_has_an_example_that_works(settings: Settings) -> None:
     assert hookspecs.__doc__
-    example = dedent(hookspecs.__doc__.split("wants:\n\n")[1].split("What it may import")[0])
+    example = dedent(hookspecs.__doc__.split("needs:\n\n")[1].split("An extension may also")[0])
     (folder := Path(settings.data_dir, "extensions", "example")).mkdir(parents=True)
     (folder / "__init__.py").write_text(example)
     engine = fake_engine(settings)

@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from modules.errors import BadResult, Interrupted, InvalidInput, NotFound, StorageFull, UserError
-from modules.jobs import queue as jobs
-from modules.jobs.queue import Job, JobQueue, OutOfMemory, QueueFull, Task
+from modules.errors import BadResult, Interrupted, InvalidInput, NotFound, Skipped, StorageFull, UserError
+from modules.jobs import failures
+from modules.jobs.failures import OutOfMemory
+from modules.jobs.job import PREVIEW_SECONDS, Job
+from modules.jobs.queue import JobQueue, QueueFull, ServerStopping
+from modules.jobs.tasks import Task
 from modules.request import Img2Img, Txt2Img
 from modules.request.job_context import JobContext
 from modules.request.options import Options
@@ -188,7 +191,7 @@ def test_one_skip_skips_one_batch(queue: JobQueue, scripted: ScriptedEngine) -> 
             try:
                 job.step(1, 1, lambda: PICTURE)
                 batches.append("whole")
-            except jobs.Skipped:
+            except Skipped:
                 batches.append("skipped")
         return result(request)
 
@@ -271,7 +274,7 @@ def test_previews_are_drawn_on_demand_once_a_version_and_not_too_often() -> None
     assert job.preview() is first
     job.step(3, 9, draw)
     assert job.preview() is first  # too soon for another
-    clock.now += jobs.PREVIEW_SECONDS
+    clock.now += PREVIEW_SECONDS
     assert job.preview() is not first
     assert len(drawn) == 2
     assert job.preview_version == 3
@@ -289,7 +292,7 @@ def test_a_preview_that_fails_is_no_preview() -> None:
     job.step(1, 9, fail)
     assert (job.preview(), job.preview()) == (None, None)
     assert len(drawn) == 1, "it is not tried again and again"
-    clock.now += jobs.PREVIEW_SECONDS
+    clock.now += PREVIEW_SECONDS
     job.step(2, 9, PICTURE.copy)
     assert job.preview() is not None
 
@@ -333,7 +336,7 @@ def test_errors_for_the_person_are_kept_and_the_worker_goes_on(queue: JobQueue, 
 def test_a_failed_job_keeps_nothing_of_its_work_alive(queue: JobQueue, scripted: ScriptedEngine, problem: str,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by its error's frames nor by what the worker holds; and what is no Exception does not end the worker."""
-    monkeypatch.setattr(jobs.log, "disabled", True)  # records would hold the frames
+    monkeypatch.setattr(failures.log, "disabled", True)  # records would hold the frames
     weights: list[weakref.ref[Image.Image]] = []
 
     def script(request: Txt2Img, job: JobContext) -> Result:
@@ -446,7 +449,7 @@ def test_a_checkpoint_swap_is_a_job_like_others(queue: JobQueue, scripted: Scrip
 
 
 def test_old_jobs_are_forgotten_and_the_newest_kept(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "KEPT_JOBS", 2)
+    monkeypatch.setattr("modules.jobs.queue.KEPT_JOBS", 2)
     done = []
     for prompt in "abcd":
         done.append(submit(queue, prompt))
@@ -458,7 +461,7 @@ def test_old_jobs_are_forgotten_and_the_newest_kept(queue: JobQueue, monkeypatch
 
 
 def test_results_take_bounded_memory(scripted: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "KEPT_BYTES", 2 * 64 * 64 * 3)
+    monkeypatch.setattr("modules.jobs.queue.KEPT_BYTES", 2 * 64 * 64 * 3)
     scripted.scripts["big"] = lambda request, job: result(request, size=64)
     queue = JobQueue(scripted, lambda made, request: Path())
     done = [submit(queue, "big") for _ in range(3)]
@@ -473,7 +476,7 @@ def test_held_bytes_count_pictures_that_came_in() -> None:
 
 
 def test_waiting_jobs_hold_bounded_memory(queue: JobQueue, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "WAITING_BYTES", 1000)
+    monkeypatch.setattr("modules.jobs.queue.WAITING_BYTES", 1000)
     submit(queue, "gate")
     assert gate.entered.wait(SECONDS)
     large = Img2Img(init_images=(Image.new("RGB", (16, 16)),))
@@ -513,7 +516,7 @@ def test_stopping_answers_everybody_at_once_and_keeps_what_is_finished(queue: Jo
     queue.stop()
     for job in (running, waiting):
         assert job.finished.done()
-        assert (job.state, type(job.error), job.error.status) == ("failed", jobs.ServerStopping, 503)
+        assert (job.state, type(job.error), job.error.status) == ("failed", ServerStopping, 503)
     assert [made.path for made in running.result.images] == [Path("/saved/0.png")]
     assert saved == ["seed 0"]
     with pytest.raises(QueueFull):

@@ -12,16 +12,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modules.networks import loader
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 
 
 @pytest.fixture(scope="session")
-def sd_model(tiny: Path) -> StableDiffusion:
+def sd_model(tiny: Path) -> DiffusionModel:
     return load(tiny)
 
 
 @pytest.fixture(scope="session")
-def plain_model(tiny: Path) -> StableDiffusion:
+def plain_model(tiny: Path) -> DiffusionModel:
     """The same without packed weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "pack", lambda module: None)
@@ -29,7 +29,7 @@ def plain_model(tiny: Path) -> StableDiffusion:
 
 
 @pytest.fixture(scope="session")
-def sd_inpainting(tiny_inpainting: Path) -> StableDiffusion:
+def sd_inpainting(tiny_inpainting: Path) -> DiffusionModel:
     return load(tiny_inpainting)
 
 

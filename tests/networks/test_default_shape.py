@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from networks.loading import load
+from networks.loading import level, load, said
 from safetensors.torch import save_file
 
 from modules.errors import CheckpointError
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.networks.text.clip_tokenizer import END, START, load_tokenizer
+from modules.sampling.conditioning import Conditioning
 
 trainer: Any = pytest.importorskip("training.model")
 
@@ -28,7 +29,7 @@ SIZES = [
 
 
 @pytest.fixture(scope="module", params=SIZES, ids=["default", "two levels", "four levels"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[StableDiffusion, Any]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[DiffusionModel, Any]:
     """A model that the loader made, and the networks whose weights it got."""
     sizes = request.param
     torch.manual_seed(0)
@@ -49,16 +50,17 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("size", [(8, 8), (16, 24)])
-def test_the_unet(pair: tuple[StableDiffusion, Any], size: tuple[int, int]) -> None:
+def test_the_unet(pair: tuple[DiffusionModel, Any], size: tuple[int, int]) -> None:
     model, networks = pair
     width = networks["cond_stage_model.transformer."].text_model.final_layer_norm.weight.shape[0]
-    x, t, words = torch.randn(2, 4, *size), torch.tensor([3.0, 700.0]), torch.randn(2, 77, width)
-    with torch.no_grad():
-        expected = networks["model.diffusion_model."](x, t, words)
-    torch.testing.assert_close(model.predict(x, t, words), expected, atol=2e-5, rtol=1e-4)
+    x, words = torch.randn(2, 4, *size), torch.randn(2, 77, width)
+    for t in (3.0, 700.0):
+        with torch.no_grad():
+            expected = networks["model.diffusion_model."](x, torch.full((2,), t), words)
+        torch.testing.assert_close(model.predict(x, level(t), Conditioning(words)), expected, atol=2e-5, rtol=1e-4)
 
 
-def test_the_autoencoder(pair: tuple[StableDiffusion, Any]) -> None:
+def test_the_autoencoder(pair: tuple[DiffusionModel, Any]) -> None:
     model, networks = pair
     vae, image, latent = networks["first_stage_model."], torch.rand(1, 3, 32, 48) * 2 - 1, torch.randn(1, 4, 4, 6)
     with torch.no_grad():
@@ -67,14 +69,13 @@ def test_the_autoencoder(pair: tuple[StableDiffusion, Any]) -> None:
     torch.testing.assert_close(model.decode_latent(latent), picture, atol=1e-4, rtol=1e-4)
 
 
-def test_the_text_encoder(pair: tuple[StableDiffusion, Any]) -> None:
+def test_the_text_encoder(pair: tuple[DiffusionModel, Any]) -> None:
     model, networks = pair
     words = load_tokenizer()("a red apple on the beach")
     tokens = torch.tensor([[START, *words, *[END] * (76 - len(words))]])
     with torch.no_grad():
         expected = networks["cond_stage_model.transformer."](tokens)
-    contexts = model.encode_prompts(["a red apple on the beach"], clip_skip=1, emphasis="Original", comma_backtrack=20)
-    torch.testing.assert_close(contexts, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(said(model, "a red apple on the beach").tokens, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_without_its_metadata_the_file_says_what_is_missing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from modules.engine.engine import resolve
 from modules.generation import recipes
 from modules.networks.memo import Memo, fingerprint
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.request import Inpaint, Txt2Img
 from modules.request.job_context import NullJob
 
@@ -27,7 +27,7 @@ def request(seed: int) -> Txt2Img:
                            init_images=(picture,), mask=mask))
 
 
-def picture(model: StableDiffusion, wanted: Txt2Img) -> Image.Image:
+def picture(model: DiffusionModel, wanted: Txt2Img) -> Image.Image:
     (made,) = recipes.generate(lambda _: model, wanted, NullJob()).pictures
     return made.image
 
@@ -55,12 +55,13 @@ def test_what_changes_the_answer_is_asked_again(tiny: Path) -> None:
     encodes, words = count_calls(model.vae.get_submodule("encoder")), count_calls(model.text.clip)
     picture(model, request(1))
     seen, read = len(encodes), len(words)
-    model.set_tiling(True)
-    tiled = picture(model, request(1))
+    with model.tiled():
+        tiled = picture(model, request(1))
     assert len(encodes) > seen
     fresh = load(tiny)
-    fresh.set_tiling(True)
-    assert np.array_equal(tiled, picture(fresh, request(1)))
+    with fresh.tiled():
+        assert np.array_equal(tiled, picture(fresh, request(1)))
+    assert not np.array_equal(tiled, picture(fresh, request(1)))
     skipped = dataclasses.replace(request(1).options, CLIP_stop_at_last_layers=2)
     picture(model, dataclasses.replace(request(1), options=skipped))
     assert len(words) > read

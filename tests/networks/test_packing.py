@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modules.networks.model import StableDiffusion
-from modules.networks.packing import PackedConv2d, PackedLinear, pack, packable, weight_bytes
+from modules.networks.model import DiffusionModel
+from modules.networks.packing import PackedConv2d, PackedLinear, pack, packable, replaced, weight_bytes
 from modules.networks.unet import GatedLinear
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
@@ -136,9 +136,90 @@ def test_a_gated_layer_is_packed_once(rows: int) -> None:
     packed.keep(5)
     given: list[int] = []
     packed.register_forward_pre_hook(lambda _, inputs: given.append(len(inputs[0])))
-    assert_close(gated(x), value * nn.functional.gelu(gate))
+    with torch.no_grad():
+        assert_close(gated(x), value * nn.functional.gelu(gate))
     assert len(set(given)) == 1, "as many rows each time"
     assert packed.copies == 2, "the plain one and one other"
+
+
+def plain_linear() -> nn.Linear:
+    return nn.Linear(24, 200).requires_grad_(False)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize(("layer", "sizes"), [
+    (conv, [(2, 32, 8, 8), (2, 32, 12, 9)]), (lambda: conv(groups=4), [(2, 32, 8, 8), (1, 32, 25, 24)]),
+    (plain_linear, [(2, 77, 24), (300, 24)])], ids=["convolution", "groups", "linear"])
+def test_another_weight_for_a_while(layer: Any, sizes: list[tuple[int, ...]], copies: int) -> None:
+    """It computes with the other weight, then with the very tensors that it had, to the last bit."""
+    plain: Any = layer()
+    other = nn.Parameter(torch.randn_like(plain.weight), requires_grad=False)
+    packed = PackedLinear(plain) if isinstance(plain, nn.Linear) else PackedConv2d(plain)
+    packed.keep(copies)
+    inputs = [torch.randn(size) for size in sizes]
+    before = [packed(x) for x in inputs]
+    held, store = packed._packed, packed._packed.copy()
+    with replaced(packed, other):
+        assert torch.equal(packed.state_dict()["weight"], other)
+        with replaced(plain, other):
+            for x in inputs:
+                assert_close(packed(x), plain(x))
+        assert torch.equal(packed.state_dict()["weight"], other)
+    assert packed._packed is held
+    assert {k: id(v) for k, v in held.items()} == {k: id(v) for k, v in store.items()}
+    assert torch.equal(packed(inputs[-1]), before[-1])
+    assert torch.equal(packed(inputs[0]), before[0])
+    assert packed.copies == copies
+
+
+def test_another_weight_of_a_layer_that_is_not_packed() -> None:
+    plain: Any
+    for plain, x in ((conv(), torch.randn(1, 32, 8, 8)), (plain_linear(), torch.randn(5, 24))):
+        weight, before = plain.weight, plain(x)
+        with replaced(plain, torch.zeros_like(weight)):
+            assert torch.equal(plain(x), plain(torch.zeros_like(x)))
+        assert plain.weight is weight
+        assert torch.equal(plain(x), before)
+
+
+def test_another_weight_before_the_first_call_and_fewer_copies_meanwhile() -> None:
+    plain = conv()
+    packed, x = PackedConv2d(plain), torch.randn(1, 32, 8, 8)
+    with packed.replaced(torch.zeros_like(plain.weight)):
+        packed(x)
+    assert packed.weight is plain.weight
+    packed.keep(3)
+    packed(x)
+    assert packed.copies == 2
+    with packed.replaced(torch.zeros_like(plain.weight)):
+        packed.keep(1)
+    assert packed.copies == 1
+    assert_close(packed(x), plain(x))
+
+
+@pytest.mark.parametrize("layer", [conv(), PackedConv2d(conv()), PackedLinear(plain_linear())],
+                         ids=["plain", "convolution", "linear"])
+def test_a_weight_of_another_shape_is_refused(layer: nn.Module) -> None:
+    with pytest.raises(ValueError, match="should be"), replaced(layer, torch.zeros(3, 4)):
+        pass
+
+
+def test_gradients_are_refused() -> None:
+    x = torch.randn(1, 32, 8, 8, requires_grad=True)
+    packed = PackedConv2d(conv())
+    with pytest.raises(RuntimeError, match="no gradients"):
+        packed(x)
+    with torch.no_grad():
+        assert_close(packed(x), conv()(x))
+
+
+def test_networks_do_not_share_what_they_learn() -> None:
+    layers = [nn.Sequential(conv(), conv((48, 48))) for _ in range(2)]
+    for layer in layers:
+        pack(layer)
+    orders = [[part._orders for part in layer] for layer in layers]
+    assert orders[0][0] is orders[0][1]
+    assert orders[0][0] is not orders[1][0]
 
 
 def test_what_is_packed() -> None:
@@ -154,7 +235,7 @@ def test_what_is_packed() -> None:
     assert not packable(nn.Linear(64, 512))
 
 
-def test_whole_network(sd_model: StableDiffusion, plain_model: StableDiffusion) -> None:
+def test_whole_network(sd_model: DiffusionModel, plain_model: DiffusionModel) -> None:
     """A UNet with every convolution packed predicts the same noise, takes as much memory and is saved the same."""
     ours, theirs = sd_model.unet, plain_model.unet
     torch.manual_seed(1)

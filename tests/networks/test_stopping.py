@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from networks.loading import said
 
 from modules.base.stopping import asking, may_go_on
 from modules.errors import Interrupted
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 
 
 def after(calls: int) -> tuple[Callable[[], None], list[int]]:
@@ -36,12 +37,12 @@ def test_outside_nobody_is_asked() -> None:
 
 @pytest.mark.parametrize("tiled", ["on", "off"])
 @pytest.mark.parametrize("work", ["prompt", "decode", "encode"])
-def test_long_work_asks_on_its_way(sd_model: StableDiffusion, monkeypatch: pytest.MonkeyPatch, tiled: str,
+def test_long_work_asks_on_its_way(sd_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, tiled: str,
                                    work: str) -> None:
-    monkeypatch.setattr(sd_model, "tiled_vae", tiled)
+    monkeypatch.setattr(sd_model.autoencoder, "tiled", tiled)
     sd_model.clear_caches()
     doing: dict[str, Callable[[], Any]] = {
-        "prompt": lambda: sd_model.encode_prompts(["dog " * 500], clip_skip=1, emphasis="Original", comma_backtrack=20),
+        "prompt": lambda: said(sd_model, "dog " * 500).tokens,
         "decode": lambda: sd_model.decode_latent(torch.zeros(1, 4, 8, 8)),
         "encode": lambda: sd_model.encode_image(torch.zeros(1, 3, 64, 64))}
     check, asked = after(4)

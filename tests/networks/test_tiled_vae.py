@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from networks.loading import load
+from networks.loading import load, with_vae
 from torch import Tensor
 
 from modules.networks import tiled_vae
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +26,9 @@ def _small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(params=["zeros", "circular"])
-def model(request: pytest.FixtureRequest, sd_model: StableDiffusion) -> Iterator[StableDiffusion]:
-    sd_model.set_tiling(request.param == "circular")
-    yield sd_model
-    sd_model.set_tiling(False)
+def model(request: pytest.FixtureRequest, sd_model: DiffusionModel) -> Iterator[DiffusionModel]:
+    with sd_model.tiled() if request.param == "circular" else nullcontext():
+        yield sd_model
 
 
 def smooth(height: int, width: int) -> Tensor:
@@ -39,7 +39,7 @@ def smooth(height: int, width: int) -> Tensor:
 
 @pytest.mark.usefixtures("_small")
 @pytest.mark.parametrize("size", [(64, 40), (88, 72), (8, 24), (136, 16)])
-def test_strips_make_no_difference(model: StableDiffusion, size: tuple[int, int]) -> None:
+def test_strips_make_no_difference(model: DiffusionModel, size: tuple[int, int]) -> None:
     image = smooth(*size)
     with torch.no_grad():
         latent = model.vae.encode(image).latent_dist.mean
@@ -50,7 +50,7 @@ def test_strips_make_no_difference(model: StableDiffusion, size: tuple[int, int]
     assert float((in_strips - picture).abs().max()) * 127.5 < 0.05  # grey levels
 
 
-def test_strips_are_let_go(sd_model: StableDiffusion) -> None:
+def test_strips_are_let_go(sd_model: DiffusionModel) -> None:
     """Once the lower ones are being computed, what the upper ones came from is gone; but the first stays."""
     source = tiled_vae.kept([torch.randn(1, 4, 8, 16) for _ in range(10)])
     with torch.no_grad():
@@ -69,10 +69,10 @@ def test_strips_are_let_go(sd_model: StableDiffusion) -> None:
 
 @pytest.mark.parametrize(("choice", "free", "in_strips"), [
     ("on", 10**12, True), ("off", 0, False), ("auto", 10**12, False), ("auto", 10**5, True)])
-def test_strips_when_memory_is_short(sd_model: StableDiffusion, monkeypatch: pytest.MonkeyPatch, choice: str, free: int,
+def test_strips_when_memory_is_short(sd_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, choice: str, free: int,
                                      in_strips: bool) -> None:
-    model = StableDiffusion("x", sd_model.unet, sd_model.vae, sd_model.text, sd_model.device, sd_model.dtype, choice)
-    monkeypatch.setattr("modules.networks.model.free_memory", lambda device: free)
+    model = with_vae(sd_model, sd_model.vae, sd_model.dtype, choice)
+    monkeypatch.setattr("modules.networks.vae.free_memory", lambda device: free)
     called = []
     for name in ("encode", "decode"):
         monkeypatch.setattr(tiled_vae, name, lambda vae, x, name=name: called.append(name) or x)

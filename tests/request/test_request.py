@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.request import MAX_SEED, Img2Img, Inpaint, SoftInpainting, Txt2Img
+from modules.request.fields import Declared, declared
 
 PICTURE = Image.new("RGB", (8, 8))
 
@@ -59,9 +61,21 @@ def test_soft_inpainting_divides_by_its_detail() -> None:
         SoftInpainting(detail=0)
 
 
-def test_the_ends_of_the_ranges_are_allowed() -> None:
-    Txt2Img(width=1, height=1, steps=1, seed=MAX_SEED, subseed=-1, subseed_strength=1, eta=1, cfg_scale=-5)
-    Img2Img(init_images=(PICTURE,), denoising_strength=0, initial_noise_multiplier=0)
+@pytest.mark.parametrize("item", [one for one in declared(Inpaint) if one.low is not None], ids=lambda one: one.name)
+def test_the_ends_of_the_ranges_are_allowed_and_no_more(item: Declared) -> None:
+    fixed: dict[str, Any] = {"init_images": (PICTURE,), "mask": PICTURE, "enable_hr": True, "refiner_checkpoint": "x"}
+    ends = [item.low, 10**9 if item.high is None else item.high]
+    for end in ends:
+        assert getattr(Inpaint(**fixed | {item.name: end}), item.name) == end
+    for beyond in [item.low - 1, math.inf if item.high is None else item.high + 1]:
+        with pytest.raises(InvalidInput) as caught:
+            Inpaint(**fixed | {item.name: beyond})
+        assert caught.value.field == item.name
+
+
+def test_ranges_that_nothing_uses_are_not_checked() -> None:
+    assert Txt2Img(denoising_strength=7, hr_scale=0, refiner_switch_at=9).hr_scale == 0
+    assert Txt2Img(eta=None, cfg_scale=-5).eta is None
 
 
 def test_a_change_is_checked_as_well() -> None:

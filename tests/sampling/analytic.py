@@ -13,16 +13,18 @@ from torch import Tensor
 
 from modules.request.options import Options
 from modules.sampling import registry
-from modules.sampling.guidance import Guidance, GuidedDenoiser, ScheduledContext
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.guidance import Guidance, GuidedDenoiser, ScheduledConditioning
+from modules.sampling.levels import Level
 from modules.sampling.noise import ImageNoise
 from modules.sampling.sample import InitLatent, Plan, sample
 
 MEAN, STD = 0.2, 0.5
 
 
-def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+def denoise(x: Tensor, sigma: float | Tensor) -> Tensor:
     """E[x0 | x] for x = x0 + sigma * noise and x0 ~ N(MEAN, STD^2): the perfect network in sigma space."""
-    variance = (sigma**2).view(-1, 1, 1, 1)
+    variance = sigma**2
     return (STD**2 * x + variance * MEAN) / (STD**2 + variance)
 
 
@@ -57,21 +59,21 @@ class Watched(FakeModel):
     seen: list[Tensor] = field(default_factory=list)
     contexts: list[Tensor] = field(default_factory=list)
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         self.seen.append(x.clone())
-        self.contexts.append(context.clone())
-        return super().predict(x, t, context)
+        self.contexts.append(cond.tokens.clone())
+        return super().predict(x, level, cond)
 
 
-def context(*values: float, tokens: int = 77) -> Tensor:
+def context(*values: float, tokens: int = 77) -> Conditioning:
     """A context that moves the four channels' means by `values`."""
     row = torch.zeros(CHANNELS)
     row[: len(values)] = torch.tensor(values)
-    return row.expand(tokens, CHANNELS).clone()
+    return Conditioning(row.expand(tokens, CHANNELS).clone())
 
 
-def always(words: Tensor) -> ScheduledContext:
-    return ScheduledContext(((10**6, words),))
+def always(words: Conditioning) -> ScheduledConditioning:
+    return ScheduledConditioning(((10**6, words),))
 
 
 def unguided(images: int) -> Guidance:

@@ -18,6 +18,7 @@ from sampling.analytic import MEAN, STD, Watched, denoise, flow, nothing, run, s
 from torch import Tensor
 
 from modules.sampling import registry
+from modules.sampling.levels import Level, Prediction, VariancePreserving
 from modules.sampling.schedules import timesteps
 from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lms, plms, restart, unipc
 from modules.sampling.solvers.lcm import LcmLevels
@@ -76,25 +77,27 @@ def test_the_error_falls_at_the_methods_order(function: Any, order: int, steps: 
 
 def error_in_time(name: str, steps: int) -> float:
     """The same for samplers over timesteps, in float64, without noise."""
-    alphas = Watched().alphas_cumprod.double()
+    levels = VariancePreserving(Watched().levels.alphas_cumprod.double())
+    alphas = levels.alphas_cumprod
     t = timesteps(steps)
-    walk = ddim.steps_down(t, alphas, classic=False)
+    walk = ddim.steps_down(t, levels, classic=False)
     start, end = float(alphas[t[-1]]), float(alphas[t[0]])
 
-    def eps(x: Tensor, level: Tensor) -> Tensor:
+    def predict(x: Tensor, level: Level) -> Prediction:
         """log(alpha_bar) linear between trained levels, as UniPC has it; the others ask at trained levels only."""
-        a = float(np.exp(np.interp(float(level[0]), np.arange(1000), alphas.log().numpy())))
-        return (x - a**0.5 * (a**0.5 * STD**2 * x + (1 - a) * MEAN) / (a * STD**2 + 1 - a)) / (1 - a) ** 0.5
+        a = float(np.exp(np.interp(level.t, np.arange(1000), alphas.log().numpy())))
+        x0 = (a**0.5 * STD**2 * x + (1 - a) * MEAN) / (a * STD**2 + 1 - a)
+        return Prediction(x0, (x - a**0.5 * x0) / (1 - a) ** 0.5)
 
     if name == "UniPC":
         start, end = float(alphas[999]), float(alphas[0])
-        x = unipc.sample_unipc(eps, X, t, alphas_cumprod=alphas, from_noise=True, on_step=nothing, spacing="logSNR")
+        x = unipc.sample_unipc(predict, X, t, model_levels=levels, from_noise=True, on_step=nothing, spacing="logSNR")
     elif name == "PLMS":
-        x = plms.sample_plms(eps, X, walk, on_step=nothing)
+        x = plms.sample_plms(predict, X, walk, on_step=nothing)
     elif name == "DDIM CFG++":
-        x = ddim.sample_ddim_cfgpp(lambda x, t: (eps(x, t),) * 2, X, walk, noise=no_noise, on_step=nothing)
+        x = ddim.sample_ddim_cfgpp(lambda x, level: (predict(x, level),) * 2, X, walk, noise=no_noise, on_step=nothing)
     else:
-        x = ddim.sample_ddim(eps, X, walk, noise=no_noise, on_step=nothing)
+        x = ddim.sample_ddim(predict, X, walk, noise=no_noise, on_step=nothing)
     return float((x - scaled_flow(X, start, end)).abs().max())
 
 
@@ -146,9 +149,9 @@ def expected_of_lcm(steps: int) -> tuple[float, float]:
 
     One step is affine for Gaussian data: x0 = out * E[x0 | x] + skip * x, then x = x0 + sigma * fresh noise.
     """
-    levels = LcmLevels(Watched().alphas_cumprod)
+    levels = LcmLevels(Watched().levels)
     sigmas = [*levels.t_to_sigma(torch.linspace(999, 0, steps)).tolist(), 0.0]
-    model_sigmas = torch.sqrt(1 / Watched().alphas_cumprod - 1)
+    model_sigmas = torch.sqrt(1 / Watched().levels.alphas_cumprod - 1)
     mean, variance = 0.0, sigmas[0] ** 2
     for sigma, sigma_next in pairwise(sigmas):
         t = int(levels.sigma_to_t(torch.tensor([sigma]))[0])

@@ -10,10 +10,13 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from sampling.analytic import Watched, denoise, nothing
+from sampling.analytic import Watched, denoise, nothing, unguided
 from torch import Tensor
 
-from modules.sampling.schedules import NoiseLevels, ScheduleRange, karras, timesteps
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.guidance import GuidedDenoiser
+from modules.sampling.levels import EPSILON, Level, Prediction
+from modules.sampling.schedules import ScheduleRange, karras, timesteps
 from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
@@ -21,12 +24,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
 TRAINING: dict[str, Any] = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
                             "beta_schedule": "scaled_linear"}
 X = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(3))
-ALPHAS = Watched().alphas_cumprod
-LEVELS = NoiseLevels(ALPHAS)
+LEVELS = Watched().levels
+ALPHAS = LEVELS.alphas_cumprod
 
 
 def eps(x: Tensor, t: Tensor) -> Tensor:
-    return Watched().predict(x, t, torch.zeros(len(x), 77, 8))
+    return Watched().predict(x, Level(float(t[0]), 0.5, 0.5), Conditioning(torch.zeros(len(x), 77, 8)))
+
+
+def predict(x: Tensor, level: Level) -> Prediction:
+    return EPSILON.both(x, eps(x, torch.full((len(x),), level.t)), level)
 
 
 def stream(seed: int) -> Callable[[], Tensor]:
@@ -45,21 +52,21 @@ def test_ddim(steps: int, eta: float) -> None:
     for t in scheduler.timesteps:
         noise = draw() if eta else None
         x = scheduler.step(eps(x, t.expand(2)), int(t), x, eta=eta, variance_noise=noise).prev_sample
-    ours = ddim.sample_ddim(eps, X, ddim.steps_down(timesteps(steps), ALPHAS, classic=True), noise=stream(1),
+    ours = ddim.sample_ddim(predict, X, ddim.steps_down(timesteps(steps), LEVELS, classic=True), noise=stream(1),
                             on_step=nothing, eta=eta)
     torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
 
 
 def test_ddpm_is_diffusers_ddim_with_eta_1() -> None:
-    walk = ddim.steps_down(timesteps(20), ALPHAS, classic=True)
-    ddpm = ddim.sample_ddpm(eps, X, walk, noise=stream(1), on_step=nothing)
+    walk = ddim.steps_down(timesteps(20), LEVELS, classic=True)
+    ddpm = ddim.sample_ddpm(predict, X, walk, noise=stream(1), on_step=nothing)
     scheduler = diffusers.DDPMScheduler(**TRAINING, clip_sample=False, variance_type="fixed_small", steps_offset=1,
                                         timestep_spacing="leading")
     scheduler.set_timesteps(20)
     x, generator = X, torch.Generator().manual_seed(1)
     for t in scheduler.timesteps[:-1]:
         x = scheduler.step(eps(x, t.expand(2)), int(t), x, generator=generator).prev_sample
-    at_the_last_step = ddim.sample_ddpm(eps, X, walk[:-1], noise=stream(1), on_step=nothing)
+    at_the_last_step = ddim.sample_ddpm(predict, X, walk[:-1], noise=stream(1), on_step=nothing)
     torch.testing.assert_close(at_the_last_step, x, rtol=1e-3, atol=1e-3)
     assert not torch.equal(ddpm, at_the_last_step)
 
@@ -81,7 +88,7 @@ def schedule(steps: int) -> Tensor:
     return karras(steps, ScheduleRange(LEVELS, LEVELS.sigma_min, LEVELS.sigma_max))
 
 
-def model(x: Tensor, sigma: Tensor) -> Tensor:
+def model(x: Tensor, sigma: float) -> Tensor:
     """The same network in sigma space, in closed form."""
     return denoise(x, sigma)
 
@@ -106,7 +113,7 @@ def test_euler_with_churn() -> None:
         gamma = 3.0 / 10 if 0.1 <= sigma <= 9.0 else 0.0
         raised = sigma * (1 + gamma)
         x = x + draw() * (raised**2 - sigma**2) ** 0.5
-        x0 = denoise(x, raised.expand(2))
+        x0 = denoise(x, raised)
         x = x + (x - x0) / raised * (below - raised)
     torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
 
@@ -200,7 +207,7 @@ def test_plms() -> None:
     x = X
     for t in scheduler.timesteps[:-1]:
         x = scheduler.step(eps(x, t.expand(2)), t, x).prev_sample
-    ours = plms.sample_plms(eps, X, ddim.steps_down(timesteps(10), ALPHAS, classic=False), on_step=nothing)
+    ours = plms.sample_plms(predict, X, ddim.steps_down(timesteps(10), LEVELS, classic=False), on_step=nothing)
     torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
 
 
@@ -208,12 +215,13 @@ def test_lcm_answers() -> None:
     """x0 with the boundary's skip, at the timesteps that the model was distilled for."""
     scheduler = diffusers.LCMScheduler(**TRAINING, clip_sample=False, set_alpha_to_one=False)
     scheduler.set_timesteps(4)
-    levels = lcm.LcmLevels(ALPHAS)
-    denoiser = lcm.LcmDenoiser(eps, levels)
+    levels = lcm.LcmLevels(LEVELS)
+    guided = GuidedDenoiser(Watched(), unguided(2))
+    denoiser = lcm.LcmDenoiser(guided, guided, levels)
     for t in scheduler.timesteps:
         a = ALPHAS[t]
         theirs = scheduler.step(eps(X, t.expand(2)), t, X, generator=torch.Generator()).denoised
-        ours = denoiser(X / a**0.5, ((1 - a) / a).sqrt().expand(2))
+        ours = denoiser(X / a**0.5, float(((1 - a) / a).sqrt()))
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
@@ -222,11 +230,11 @@ def test_dpm2_by_its_formula() -> None:
     sigmas = schedule(9)
     x = X.double() * sigmas[0]
     for sigma, below in pairwise(sigmas.double()):
-        d = (x - denoise(x, sigma.expand(2))) / sigma
+        d = (x - denoise(x, sigma)) / sigma
         if below > 0:
             middle = np.sqrt(float(sigma * below))
             x_middle = x + d * (middle - sigma)
-            d = (x_middle - denoise(x_middle, torch.tensor([middle]))) / middle
+            d = (x_middle - denoise(x_middle, middle)) / middle
         x = x + d * (below - sigma)
     ours = dpm.sample_dpm2(model, X * sigmas[0], sigmas, noise=stream(1), on_step=nothing)
     torch.testing.assert_close(ours.double(), x, rtol=1e-4, atol=1e-4)
@@ -234,16 +242,16 @@ def test_dpm2_by_its_formula() -> None:
 
 def test_ddim_cfgpp_by_its_formula() -> None:
     """x0 from the guided noise, the way back along the unconditional one (Chung et al. 2024, algorithm 2)."""
-    walk = ddim.steps_down(timesteps(10), ALPHAS, classic=False)
+    walk = ddim.steps_down(timesteps(10), LEVELS, classic=False)
 
-    def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        plain = eps(x, t)
-        return plain + 0.3, plain
+    def both(x: Tensor, level: Level) -> tuple[Prediction, Prediction]:
+        plain = predict(x, level)
+        return EPSILON.both(x, plain.eps + 0.3, level), plain
 
     x = X
     for step in walk:
-        a, b = step.alpha_bar, step.alpha_bar_next
-        plain = eps(x, torch.tensor([float(step.t)] * 2))
+        a, b = ALPHAS[int(step.level.t)], ALPHAS[int(step.below.t)]
+        plain = eps(x, torch.tensor([float(step.level.t)] * 2))
         x = b**0.5 * (x - (1 - a) ** 0.5 * (plain + 0.3)) / a**0.5 + (1 - b) ** 0.5 * plain
     ours = ddim.sample_ddim_cfgpp(both, X, walk, noise=stream(1), on_step=nothing)
     torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from fakes import FakeDeepCache, FakeModel
-from sampling.analytic import Watched, always, context
+from sampling.analytic import Watched, always, context, unguided
 from torch import Tensor
 
 from modules.generation import conditioning
 from modules.request.options import Options
+from modules.sampling.conditioning import Conditioning, join, stack
 from modules.sampling.guidance import (
     Guidance,
     GuidedDenoiser,
     Refiner,
-    ScheduledContext,
+    ScheduledConditioning,
     SigmaDenoiser,
     rescaled,
-    stack,
 )
-from modules.sampling.schedules import NoiseLevels
+from modules.sampling.levels import Level, stable_diffusion
 from modules.sampling.solvers.lcm import LcmDenoiser, LcmLevels
 
 T = 501
+LEVEL = stable_diffusion().at_t(T)
 
 
 @dataclass
 class Echo(Watched):
-    """Answers with the first value of each row's context, so that combinations can be read off."""
+    """Answers with the first value of each row's tokens, so that combinations can be read off."""
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        super().predict(x, t, context)
-        return context[:, 0, 0].view(-1, 1, 1, 1).expand(len(x), 4, *x.shape[2:]).clone()
+    vectors: list[Tensor] = field(default_factory=list)
+
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        super().predict(x, level, cond)
+        self.vectors.append(cond.vector)
+        return cond.tokens[:, 0, 0].view(-1, 1, 1, 1).expand(len(x), 4, *x.shape[2:]).clone()
 
 
 def guided(guidance: Guidance, images: int = 1, calls: int = 1) -> tuple[list[float], Echo]:
@@ -43,7 +47,7 @@ def guided(guidance: Guidance, images: int = 1, calls: int = 1) -> tuple[list[fl
     denoise = GuidedDenoiser(model, guidance)
     x = torch.arange(images, dtype=torch.float32).view(-1, 1, 1, 1).expand(images, 4, 2, 2)
     for _ in range(calls):
-        eps = denoise(x, torch.full((images,), float(T)))
+        eps = denoise(x, LEVEL)
     assert denoise.calls == calls
     return eps[:, 0, 0, 0].tolist(), model
 
@@ -96,17 +100,33 @@ def test_unequal_lengths_are_asked_one_after_the_other() -> None:
 def test_stack_repeats_the_last_vector_of_the_shorter() -> None:
     short = torch.tensor([[1.0], [2.0]])
     long = torch.tensor([[5.0], [6.0], [7.0], [8.0]])
-    assert stack([short, long]).squeeze(-1).tolist() == [[1, 2, 2, 2], [5, 6, 7, 8]]
+    stacked = stack([Conditioning(short), Conditioning(long)])
+    assert stacked.tokens.squeeze(-1).tolist() == [[1, 2, 2, 2], [5, 6, 7, 8]]
+    assert stacked.vector is None
+
+
+def test_pooled_vectors_go_along() -> None:
+    """Stacked, joined and split into rows, each row keeps its own."""
+    parts = [Conditioning(torch.zeros(77, 3), torch.full((5,), float(k))) for k in range(3)]
+    both = join(stack(parts[:2]), stack(parts[2:]))
+    assert both.vector is not None
+    assert both.vector[:, 0].tolist() == [0, 1, 2]
+    assert [float(row.vector[0]) for row in both.rows() if row.vector is not None] == [0, 1, 2]
+    model = Echo(pooled=True)
+    said = [Conditioning(torch.zeros(77, 8), torch.full((8,), float(k))) for k in (1, 2)]
+    guidance = Guidance(((((always(said[0]), 1.0),)),), always(said[1]), 3.0)
+    GuidedDenoiser(model, guidance)(torch.zeros(1, 4, 2, 2), LEVEL)
+    assert model.vectors[-1][:, 0].tolist() == [1, 2]
 
 
 def test_a_schedules_entry_holds_up_to_its_last_call() -> None:
     """`call <= last`: an entry that ends at 4 holds for calls 0 to 4, five of them."""
-    scheduled = ScheduledContext(((4, context(1.0)), (8, context(2.0))))
-    assert [float(scheduled.at(call)[0, 0]) for call in range(10)] == [1] * 5 + [2] * 5
+    scheduled = ScheduledConditioning(((4, context(1.0)), (8, context(2.0))))
+    assert [float(scheduled.at(call).tokens[0, 0]) for call in range(10)] == [1] * 5 + [2] * 5
 
 
 def test_the_schedule_goes_by_calls_for_prompt_and_negative() -> None:
-    changing = ScheduledContext(((1, context(3.0)), (9, context(5.0))))
+    changing = ScheduledConditioning(((1, context(3.0)), (9, context(5.0))))
     assert guided(Guidance((((changing, 1.0),),), always(context(1.0)), 2.0), calls=2)[0] == [5.0]
     assert guided(Guidance((((changing, 1.0),),), always(context(1.0)), 2.0), calls=3)[0] == [9.0]
     assert guided(Guidance((((always(context(1.0)), 1.0),),), changing, 2.0), calls=3)[0] == [-3.0]
@@ -117,7 +137,7 @@ def test_extra_channels_go_with_every_row() -> None:
     extra = torch.arange(10.0).view(2, 5, 1, 1).expand(2, 5, 2, 2)
     parts = ((always(context(1.0)), 1.0),)
     guidance = Guidance((parts, parts), always(context(0.0)), 3.0, extra)
-    GuidedDenoiser(model, guidance)(torch.zeros(2, 4, 2, 2), torch.full((2,), 3.0))
+    GuidedDenoiser(model, guidance)(torch.zeros(2, 4, 2, 2), Level(3.0, 0.8, 0.6))
     assert model.seen[0][:, 4:, 0, 0].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]] * 2
 
 
@@ -125,23 +145,23 @@ def test_the_sigma_adapter_gives_the_mean_of_the_data_given_x() -> None:
     """E[x0 | x] for x = x0 + sigma * noise, x0 ~ N(m, s^2) is (s^2 x + sigma^2 m) / (s^2 + sigma^2)."""
     model = Watched()
     parts = ((always(context()), 1.0),)
-    denoise = SigmaDenoiser(GuidedDenoiser(model, Guidance((parts,), always(context()), 1.0)),
-                            NoiseLevels(model.alphas_cumprod))
+    guided = GuidedDenoiser(model, Guidance((parts,), always(context()), 1.0))
+    denoise = SigmaDenoiser(guided, guided, model.levels)
     x = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(1)) * 3
     for sigma in (0.03, 0.5, 3.3, 14.6):
         expected = (model.std**2 * x + sigma**2 * model.mean) / (model.std**2 + sigma**2)
-        torch.testing.assert_close(denoise(x, torch.tensor([sigma])), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(denoise(x, sigma), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_lcm_mixes_the_answer_with_x_by_its_boundary_condition() -> None:
     """c_skip = 0.25 / ((10 t)^2 + 0.25), c_out = 10 t / sqrt((10 t)^2 + 0.25), as diffusers' LCMScheduler."""
     from diffusers import LCMScheduler
 
-    levels = LcmLevels(Watched().alphas_cumprod)
-    denoise = LcmDenoiser(lambda x, t: torch.full_like(x, 0.25), levels)
-    x, sigma = torch.full((1, 4, 1, 1), 2.0), levels.t_to_sigma(torch.tensor([499.0]))
+    levels = LcmLevels(Watched().levels)
+    denoise = LcmDenoiser(lambda x, level: torch.full_like(x, 0.25), GuidedDenoiser(Watched(), unguided(1)), levels)
+    x, sigma = torch.full((1, 4, 1, 1), 2.0), float(levels.t_to_sigma(torch.tensor([499.0])))
     skip, out = LCMScheduler().get_scalings_for_boundary_condition_discrete(499)
-    expected = out * (2.0 - float(sigma) * 0.25) + skip * 2.0
+    expected = out * (2.0 - sigma * 0.25) + skip * 2.0
     assert float(denoise(x, sigma)[0, 0, 0, 0]) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -154,7 +174,7 @@ def encoded(prompt: str, negative: str = "", *, calls: int = 8, images: int = 1,
 
 
 def said(text: str) -> Tensor:
-    return Watched().encode_prompts([text])[0]
+    return Watched().encode_prompts([text])[0].tokens
 
 
 def test_and_with_weights_from_words() -> None:
@@ -165,28 +185,28 @@ def test_and_with_weights_from_words() -> None:
 def test_every_image_of_the_batch_is_told_the_same() -> None:
     guidance = encoded("a cat", images=3)
     assert len(guidance.prompts) == 3
-    assert all(torch.equal(parts[0][0].at(0), said("a cat")) for parts in guidance.prompts)
+    assert all(torch.equal(parts[0][0].at(0).tokens, said("a cat")) for parts in guidance.prompts)
 
 
 def test_editing_switches_after_the_call_it_names() -> None:
     """[cat:dog:0.5] of 8 calls ends cat at 4: calls 0 to 4 say cat."""
     (((scheduled, _),),) = encoded("a [cat:dog:0.5]").prompts
-    words = [torch.equal(scheduled.at(call), said("a cat")) for call in range(8)]
+    words = [torch.equal(scheduled.at(call).tokens, said("a cat")) for call in range(8)]
     assert words == [True] * 5 + [False] * 3
-    assert torch.equal(scheduled.at(7), said("a dog"))
+    assert torch.equal(scheduled.at(7).tokens, said("a dog"))
 
 
 def test_alternation_by_call() -> None:
     """[red|blue]: the first entry ends at step 1, so red holds for calls 0 and 1, then they take turns."""
     (((scheduled, _),),) = encoded("[red|blue]").prompts
-    words = ["red" if torch.equal(scheduled.at(call), said("red")) else "blue" for call in range(6)]
+    words = ["red" if torch.equal(scheduled.at(call).tokens, said("red")) else "blue" for call in range(6)]
     assert words == ["red", "red", "blue", "red", "blue", "red"]
 
 
 def test_the_negative_prompt_is_scheduled_but_not_split() -> None:
     guidance = encoded("a", "x AND [y:z:2]")
-    assert torch.equal(guidance.negative.at(2), said("x AND y"))
-    assert torch.equal(guidance.negative.at(3), said("x AND z"))
+    assert torch.equal(guidance.negative.at(2).tokens, said("x AND y"))
+    assert torch.equal(guidance.negative.at(3).tokens, said("x AND z"))
 
 
 def test_rescaling_is_diffusers() -> None:
@@ -200,11 +220,11 @@ def test_rescaling_is_diffusers() -> None:
 def test_rescaled_guidance_has_the_prompts_contrast() -> None:
     """One prompt of weight 1: the answer has the direction of ordinary guidance and the deviation of its own eps."""
     model = NoisyEcho()
-    x, t = torch.zeros(2, 4, 8, 8), torch.full((2,), float(T))
+    x = torch.zeros(2, 4, 8, 8)
     parts = (((always(context(3.0)), 1.0),),) * 2
-    plain = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0))(x, t)
-    level = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0, rescale=1.0))(x, t)
-    alone = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 1.0))(x, t)
+    plain = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0))(x, LEVEL)
+    level = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 7.0, rescale=1.0))(x, LEVEL)
+    alone = GuidedDenoiser(model, Guidance(parts, always(context(1.0)), 1.0))(x, LEVEL)
     torch.testing.assert_close(level.std(dim=(1, 2, 3)), alone.std(dim=(1, 2, 3)))
     ratio = level / plain
     torch.testing.assert_close(ratio, ratio[:, :1, :1, :1].expand_as(ratio))
@@ -213,9 +233,9 @@ def test_rescaled_guidance_has_the_prompts_contrast() -> None:
 class NoisyEcho(Watched):
     """Answers with one fixed noise picture times the first value of each row's context."""
 
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         noise = torch.randn(4, *x.shape[2:], generator=torch.Generator().manual_seed(1))
-        return context[:, 0, 0].view(-1, 1, 1, 1) * noise
+        return cond.tokens[:, 0, 0].view(-1, 1, 1, 1) * noise
 
 
 def test_one_of_so_many_steps_is_computed_whole() -> None:
@@ -228,7 +248,7 @@ def test_one_of_so_many_steps_is_computed_whole() -> None:
     denoise = GuidedDenoiser(models[0], guidance, Refiner(lambda: (models[1], guidance), 0.5, calls=10), reuse=3)
     x = torch.zeros(1, 4, 2, 2)
     for _ in range(10):
-        denoise(x, torch.full((1,), float(T)))
+        denoise(x, LEVEL)
     assert caches[0].steps == [True, False, False, True, False]
     assert caches[1].steps == [True, True, False, False, True]
     assert [len(model.calls) for model in models] == [5, 5]

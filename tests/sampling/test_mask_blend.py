@@ -9,6 +9,8 @@ import torch
 from sampling.analytic import Watched, run
 from torch import Tensor
 
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.sampling.mask import linear_blend
 from modules.sampling.sample import InitLatent
 
@@ -39,8 +41,8 @@ def blocks(count: int) -> list[Tensor]:
 
 def ddim_step(model: Watched, x: Tensor, t: int, below: int, blended: Tensor) -> Tensor:
     """DDIM without eta, equation 12: from t to `below`, the network shown `blended`."""
-    a, b = model.alphas_cumprod[t], model.alphas_cumprod[below]
-    eps = super(Watched, model).predict(blended, torch.tensor([float(t)]), torch.zeros(1, 77, 8))
+    a, b = model.levels.alphas_cumprod[t], model.levels.alphas_cumprod[below]
+    eps = super(Watched, model).predict(blended, Level(t, 0.5, 0.5), Conditioning(torch.zeros(1, 77, 8)))
     return b**0.5 * (x - (1 - a) ** 0.5 * eps) / a**0.5 + (1 - b) ** 0.5 * eps
 
 
@@ -52,12 +54,12 @@ def test_classic_overwrites_x_with_the_noised_original_at_every_step(original: T
     result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE, source=InitLatent(original, STRENGTH, paint),
                  ddim_loop="classic", mask_noise=mask_noise)
     keep, drawn = 1 - paint, blocks(7)
-    start = model.alphas_cumprod[GRID[6]]
+    start = model.levels.alphas_cumprod[GRID[6]]
     x = start**0.5 * original + (1 - start) ** 0.5 * drawn[0]
     walked = [626, 501, 376, 251, 126, 1]
     assert [t for t, _ in model.calls] == walked
     for call, (t, below) in enumerate(zip(walked, [*walked[1:], 0], strict=True)):
-        a = model.alphas_cumprod[t]
+        a = model.levels.alphas_cumprod[t]
         noise = drawn[0] if mask_noise == "initial" else drawn[call + 1]
         x = keep * (a**0.5 * original + (1 - a) ** 0.5 * noise) + paint * x
         torch.testing.assert_close(model.seen[call], x, rtol=1e-5, atol=1e-5)
@@ -69,7 +71,7 @@ def test_1_10_shows_the_network_the_clean_original_and_goes_on_without_it(origin
     model = Watched()
     result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE, source=InitLatent(original, STRENGTH, paint),
                  ddim_loop="webui-1.10")
-    start = model.alphas_cumprod[GRID[6]]
+    start = model.levels.alphas_cumprod[GRID[6]]
     x = start**0.5 * original + (1 - start) ** 0.5 * blocks(1)[0]
     walked = [626, 501, 376, 251, 126]
     assert [t for t, _ in model.calls] == walked
@@ -110,8 +112,9 @@ def test_every_answer_of_a_sigma_sampler_is_blended(name: str, original: Tensor)
 def test_classic_with_a_soft_mask_blends_the_clean_original_into_the_answer(original: Tensor, paint: Tensor) -> None:
     model = Watched()
     result = run("DDIM", STEPS, model=model, seeds=(SEED,), size=SIZE,
-                 source=InitLatent(original, STRENGTH, paint, soft=linear_blend(paint)))
-    alphas = model.alphas_cumprod
+                 source=InitLatent(original, STRENGTH, paint, soft=lambda original, current, level:
+                                   (1 - paint) * original + paint * current))
+    alphas = model.levels.alphas_cumprod
     start = alphas[GRID[6]]
     x = start**0.5 * original + (1 - start) ** 0.5 * blocks(1)[0]
     walked = [626, 501, 376, 251, 126, 1]
@@ -146,4 +149,4 @@ def test_nothing_writes_into_its_argument(original: Tensor, paint: Tensor) -> No
 
 def test_linear_blend_takes_paint_from_the_current() -> None:
     blend = linear_blend(torch.tensor(0.25))
-    assert float(blend(torch.tensor(8.0), torch.tensor(4.0), torch.tensor(1.0))) == 7.0
+    assert float(blend(torch.tensor(8.0), torch.tensor(4.0), Level(1, 0.5, 0.5))) == 7.0

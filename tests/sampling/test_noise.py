@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
+
 import numpy as np
 import pytest
 import torch
+import torchsde
 from torch import Tensor
+from torchsde._brownian import brownian_interval
 
-from modules.sampling.noise import BrownianTree, ImageNoise, philox_stream, slerp
-from modules.sampling.noise import _philox as philox
+from modules.sampling.brownian import BrownianTree
+from modules.sampling.noise import ImageNoise, slerp
+from modules.sampling.philox import philox, philox_stream
 
 SHAPE = (4, 6, 5)
 
@@ -155,3 +161,22 @@ def test_brownian_paths_of_a_batch_are_those_of_single_images() -> None:
     for k, seed in enumerate((6, 7)):
         alone = BrownianTree(X[:1], 0.03, 14.6, (seed,))
         assert torch.equal(batch(5.0, 2.0)[k], alone(5.0, 2.0)[0])
+
+
+@pytest.mark.parametrize("source", ["CPU", "NV"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_brownian_increments_are_torchsdes(source: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit, in whatever order levels are asked for, also beyond the ends of the path."""
+    x, ends = torch.zeros(1, 4, 5, 3, dtype=dtype), (0.0291675, 14.614642)
+    if source == "NV":
+        monkeypatch.setattr(brownian_interval, "_randn",
+                            lambda size, dtype, device, seed: philox_stream(int(seed))(size).to(dtype))
+    theirs = torchsde.BrownianTree(torch.tensor(ends[0]), x, torch.tensor(ends[1]), entropy=2**63 - 25)
+    ours = BrownianTree(x, *ends, (2**63 - 25,), source)
+    levels = [15.0, 14.614642, 9.7, 9.7000021, 3.3, 0.5, 0.1234567, 0.0291675, 0.0]
+    for first, last in itertools.permutations(levels, 2):
+        low, high = sorted((first, last))
+        with warnings.catch_warnings(action="ignore"):
+            increment = theirs(torch.tensor(low), torch.tensor(high))
+        expected = (1 if first < last else -1) * increment / abs(high - low) ** 0.5
+        assert torch.equal(ours(first, last), expected), (first, last)

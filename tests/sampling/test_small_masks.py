@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import FakeModel, FakeWindow
+from fakes import FakeDeepCache, FakeModel
 from PIL import Image
 
 from modules.engine.engine import resolve
@@ -15,6 +15,8 @@ from modules.generation import recipes
 from modules.request import Inpaint
 from modules.request.job_context import NullJob
 from modules.request.options import Options
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.levels import Level
 from modules.sampling.small_masks import AUTO, STRONG, TINY, Budget, keyframes, painted_box, work_share
 from modules.sampling.types import Box
 
@@ -39,14 +41,13 @@ def run(model: FakeModel, asked: Inpaint) -> tuple[np.ndarray, float]:
 class Watched(FakeModel):
     """Knows how many cells it was asked for, and which steps in the window were to compute the deep levels."""
 
-    def predict(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def predict(self, x: torch.Tensor, level: Level, cond: Conditioning) -> torch.Tensor:
         self.cells = [*getattr(self, "cells", []), x.shape[2] * x.shape[3]]
-        return super().predict(x, t, context)
+        return super().predict(x, level, cond)
 
-    def window(self, box: Box, size: tuple[int, int]) -> FakeWindow:
-        window = super().window(box, size)
-        self.deep = window.deep
-        return window
+    def deep_cache(self) -> FakeDeepCache:
+        self.cache = super().deep_cache()
+        return self.cache
 
 
 @pytest.mark.parametrize(("mode", "hole", "how"), [
@@ -66,7 +67,18 @@ def test_cells_that_know_nothing_of_each_other_come_out_the_same(mode: str, hole
     assert work < 0.4
     assert model.cells.count(64 * 64) == how.keyframes
     assert len(model.cells) == how.keyframes + 14
-    assert model.deep == [k % how.reuse == 0 for k in range(14)]
+    assert model.cache.steps == [k % how.reuse == 0 for k in range(14)]
+
+
+def test_a_network_without_deep_levels_has_small_masks_too() -> None:
+    class Flat(Watched):
+        def deep_cache(self) -> None:  # type: ignore[override]
+            return None
+
+    dense, _ = run(FakeModel(), request("off"))
+    saved, _ = run(model := Flat(), request("strong"))
+    assert np.abs(saved - dense).max() <= 1
+    assert min(model.cells) < 64 * 64 / 8
 
 
 @pytest.mark.parametrize("changes", [

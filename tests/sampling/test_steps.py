@@ -14,7 +14,7 @@ from modules.errors import InvalidInput
 from modules.request.options import Options
 from modules.sampling import registry
 from modules.sampling.sample import InitLatent, Plan, build_sigmas, total_calls
-from modules.sampling.schedules import SCHEDULES, NoiseLevels, timesteps
+from modules.sampling.schedules import SCHEDULES, timesteps
 
 
 def visited(name: str, steps: int, strength: float | None = None, *, exact: bool = False,
@@ -55,7 +55,7 @@ def test_ddim_starts_from_the_level_above_its_first_call() -> None:
     """8 steps at 0.5: the picture is noised to t = 501 and first denoised at 376."""
     model, picture = Watched(), torch.full((1, 4, 4, 4), 3.0)
     run("DDIM", 8, model=model, size=4, seeds=(5,), source=InitLatent(picture, 0.5))
-    a = model.alphas_cumprod[501]
+    a = model.levels.alphas_cumprod[501]
     noise = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(5))
     torch.testing.assert_close(model.seen[0][0], a**0.5 * 3.0 + (1 - a) ** 0.5 * noise, rtol=1e-5, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_the_noise_of_every_schedule_falls_from_the_top(schedule: str) -> None:
     for name in ("Euler", "LCM", "DPM++ 2M SDE", "DPM2"):
         for steps in (1, 2, 8, 20, 50, *([] if name == "LCM" else [150])):
             plan = Plan(registry.find_sampler(name)[0], schedule, steps)
-            levels = plan.sampler.levels(Watched().alphas_cumprod)
+            levels = plan.sampler.levels(Watched().levels)
             sigmas = build_sigmas(plan, levels, steps)
             assert (sigmas.diff() < 0).all(), (name, steps)
             if steps > 2:
@@ -113,7 +113,7 @@ def test_the_noise_of_every_schedule_falls_from_the_top(schedule: str) -> None:
 def test_simple_and_ddim_take_lcms_levels_evenly() -> None:
     for schedule, places in (("Simple", [49, 43, 37, 31, 24, 18, 12, 6]), ("DDIM", [49, 43, 37, 31, 25, 19, 13, 7, 1])):
         plan = Plan(registry.find_sampler("LCM")[0], schedule, 8)
-        levels = plan.sampler.levels(Watched().alphas_cumprod)
+        levels = plan.sampler.levels(Watched().levels)
         assert build_sigmas(plan, levels, 8).tolist() == [*levels.sigmas[places].tolist(), 0.0]
 
 
@@ -187,7 +187,7 @@ RECORDED = [  # sampler, schedule, steps, options, what WebUI 1.10.1 logged
 def levels_of(name: str, schedule: str, steps: int, **options: object) -> torch.Tensor:
     sampler, _ = registry.find_sampler(name)
     plan = Plan(sampler, schedule, steps, None, Options().replaced(options))
-    return build_sigmas(plan, sampler.levels(Watched().alphas_cumprod), steps)
+    return build_sigmas(plan, sampler.levels(Watched().levels), steps)
 
 
 @pytest.mark.parametrize(("name", "schedule", "steps", "options", "expected"), RECORDED)
@@ -205,7 +205,7 @@ def test_karras_is_equation_5_of_the_paper() -> None:
 
 def test_kl_optimal_ends_above_zero() -> None:
     """tan of equal steps between the arctangents; n + 1 levels, the last one sigma_min (WebUI appends no zero)."""
-    levels = NoiseLevels(Watched().alphas_cumprod)
+    levels = Watched().levels
     ours = levels_of("Euler", "KL Optimal", 10)
     assert len(ours) == 11
     angles = torch.atan(ours.double())
@@ -223,8 +223,8 @@ def test_every_schedule_falls(schedule: object, steps: int) -> None:
 
 
 def test_timesteps_and_sigmas_are_inverse() -> None:
-    levels = NoiseLevels(Watched().alphas_cumprod)
+    levels = Watched().levels
     t = torch.linspace(0, 999, 777)
     torch.testing.assert_close(levels.sigma_to_t(levels.t_to_sigma(t)), t, rtol=1e-4, atol=1e-2)
-    a = Watched().alphas_cumprod[500]
+    a = Watched().levels.alphas_cumprod[500]
     assert float(levels.t_to_sigma(torch.tensor(500.0))) == pytest.approx(float(((1 - a) / a) ** 0.5), rel=1e-5)

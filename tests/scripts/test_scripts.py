@@ -20,6 +20,7 @@ from modules.jobs.queue import JobQueue
 from modules.request import Img2Img, ScriptCall, Txt2Img
 from modules.request.job_context import NullJob, Preview
 from modules.request.result import GeneratedImage, Result
+from modules.sampling.registry import find_sampler
 from modules.scripts.axes import AXES, axes
 from modules.scripts.loopback import strengths
 from modules.scripts.prompt_matrix import combinations
@@ -283,8 +284,8 @@ def test_a_scripts_keys_bring_its_arguments_back(engine: Engine, found: Script) 
     others = tuple(not one.default if one.kind == "checkbox" else (one.low or 0) + (one.step or 1) if one.kind ==
                    "slider" else one.default for one in found.inputs)
     for arguments in (usual, found.bind(others, engine.available)):
-        text = infotext.write(txt2img(), seed=1, subseed=1, model_name="m", model_hash=None,
-                              extra=found.describe(arguments))
+        text = infotext.write(txt2img(), find_sampler("DDIM")[0], seed=1, subseed=1, model_name="m",
+                              model_hash=None, extra=found.describe(arguments))
         call = engine.scripts.recall(infotext.parse(text))
         assert call is not None
         again = found.bind(call.arguments, engine.available)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.text.prompt import BREAK, extra_networks, parse_attention, schedule, split_and, strip_comments
+from modules.text.prompt import BREAK, extra_networks, parse_attention, split_and, strip_comments
+from modules.text.prompt_schedule import schedule
 
 # Text that is mostly markup, so that examples are dense in mistakes.
 MARKUP = st.text(st.sampled_from(list("ab ()[]:|\\.0159,#<>-+，你\n")) | st.characters(), max_size=60)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modules.errors import InvalidInput
-from modules.ui.controls.numbers import Number, Slider, check
+from modules.ui.controls.numbers import Number, Slider, by_name, check
 
 WIDTH = Slider(64, 2048, value=512, label="Width")
 SEED = Number(-1, label="Seed", precision=0, minimum=-1, maximum=99)
@@ -35,5 +35,6 @@ def test_what_does_not_fit_is_named_by_its_label(values: dict[str, Any], sentenc
     assert refusal.value.message == sentence
 
 
-def test_what_fits_is_accepted() -> None:
-    check({"width": WIDTH, "seed": SEED}, {"width": 2048, "seed": None})
+@pytest.mark.parametrize(("width", "seed"), [(2048, None), (64, 99), (64.5, -1)])
+def test_what_fits_comes_back_by_name(width: float, seed: int | None) -> None:
+    assert by_name({"width": WIDTH, "seed": SEED}, (width, seed)) == {"width": width, "seed": seed}

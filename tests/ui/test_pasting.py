@@ -13,6 +13,7 @@ from modules.errors import InvalidInput
 from modules.jobs.queue import JobQueue
 from modules.request import Img2Img, Inpaint, MaskedContent, SoftInpainting, Txt2Img
 from modules.request.options import Options
+from modules.sampling.registry import find_sampler
 from modules.text import infotext
 from modules.text.styles import Style, save_style
 from modules.ui.canvas.canvas import MaskData
@@ -49,6 +50,13 @@ def pasted(text: str, panel: Panel, engine: Engine, *, locked: bool = False) -> 
             for (name, widget), update in zip(panel.widgets.items(), updates, strict=True)}, note
 
 
+def written(request: Txt2Img, **more: Any) -> str:
+    """The text of a picture of a resolved request."""
+    sampler, _ = find_sampler(request.sampler)
+    return infotext.write(request, sampler, seed=request.seed, subseed=request.subseed, model_name="first",
+                          model_hash=None, **more)
+
+
 def test_webuis_text_fills_the_controls_and_the_note_says_what_does_not_fit(
         panels: dict[str, Panel], engine: Engine) -> None:
     save_style(engine.settings.styles_file, Style("oil", "oil on canvas", "photo"))
@@ -78,8 +86,7 @@ def test_what_the_page_made_and_pastes_is_the_same_request(panels: dict[str, Pan
         options=Options(eta_ancestral=0.5, s_noise=1.02, cfg_rescale=0.7, beta_dist_alpha=0.8, tiling=True,
                         initial_noise_multiplier=0.9, img2img_extra_noise=0.1, emphasis="No norm",
                         eta_noise_seed_delta=31337)))
-    text = infotext.write(first, seed=5, subseed=6, model_name="first", model_hash=None, extra={
-        "Refiner": "second.safetensors", "Refiner switch at": 0.4})
+    text = written(first, extra={"Refiner": "second.safetensors", "Refiner switch at": 0.4})
     values, note = pasted(text, panels["inpaint"], engine)
     assert request_panel.to_inpaint(values, MaskData(PICTURE, MASK), engine.options) == first
     assert "Not taken over" not in note
@@ -87,7 +94,7 @@ def test_what_the_page_made_and_pastes_is_the_same_request(panels: dict[str, Pan
 
 def test_a_locked_seed_and_a_mask_outlive_a_text_that_says_nothing_of_them(
         panels: dict[str, Panel], engine: Engine) -> None:
-    text = infotext.write(resolve(Txt2Img(prompt="x", seed=9)), seed=9, subseed=1, model_name="first", model_hash=None)
+    text = written(resolve(Txt2Img(prompt="x", seed=9)))
     values, note = pasted(text, panels["inpaint"], engine, locked=True)
     assert (values["prompt"], values["seed"], values["mask_blur"], values["masked_content"]) == ("x", -1, 4, "original")
     assert note == ""
@@ -95,14 +102,14 @@ def test_a_locked_seed_and_a_mask_outlive_a_text_that_says_nothing_of_them(
 
 def test_a_mask_outlives_a_text_of_img2img(panels: dict[str, Panel], engine: Engine) -> None:
     request = resolve(Img2Img(prompt="x", seed=9, init_images=(PICTURE,)))
-    text = infotext.write(request, seed=9, subseed=1, model_name="first", model_hash=None)
+    text = written(request)
     values, _ = pasted(text, panels["inpaint"], engine)
     assert (values["denoising_strength"], values["mask_blur"]) == (0.75, 4)
 
 
 def test_an_inpainting_without_blur_brings_that_back(panels: dict[str, Panel], engine: Engine) -> None:
     request = resolve(Inpaint(prompt="x", seed=9, init_images=(PICTURE,), mask=MASK, mask_blur_x=0, mask_blur_y=0))
-    text = infotext.write(request, seed=9, subseed=1, model_name="first", model_hash=None)
+    text = written(request)
     assert pasted(text, panels["inpaint"], engine)[0]["mask_blur"] == 0
 
 
@@ -123,8 +130,7 @@ def test_an_option_that_does_not_fit_is_named_by_its_label(panels: dict[str, Pan
 
 
 def test_a_seed_that_a_browser_cannot_hold_is_named(panels: dict[str, Panel], engine: Engine) -> None:
-    text = infotext.write(resolve(Txt2Img(prompt="x", seed=2**64 - 1)), seed=2**64 - 1, subseed=1, model_name="first",
-                          model_hash=None)
+    text = written(resolve(Txt2Img(prompt="x", seed=2**64 - 1)))
     values, note = pasted(text, panels["txt2img"], engine)
     assert "Seed: 18446744073709551615 (here 9007199254740991)" in note
     assert values["seed"] == 2**53 - 1

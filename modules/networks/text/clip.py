@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from modules.base.stopping import may_go_on
 from modules.errors import InvalidInput
+from modules.networks.shapes import TextShape
 from modules.networks.text.chunks import Chunk, chunk, old_chunk
 from modules.networks.text.clip_tokenizer import Encode, bracket_weights
+from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.text.prompt import parse_attention
 
 EMPHASIS = ("Original", "No norm", "Ignore", "None", "Old")  # Old: WebUI's use_old_emphasis_implementation
@@ -24,28 +26,29 @@ class TextEncoder:
         self.clip = clip
         self.device = device
         self._encode = encode
+        embeddings = clip.get_submodule("embeddings")
+        positions = cast(Tensor, embeddings.position_ids)
+        if positions.is_meta:  # they are computed, not stored
+            embeddings.position_ids = torch.arange(positions.shape[-1], device=device)[None]
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str], *, clip_skip: int, emphasis: str, comma_backtrack: int) -> Tensor:
-        """Context for texts without schedules and AND. Shape (texts, 77 * chunks, channels), float32.
+    def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
+        """Texts without schedules and AND as the rows of one batch: tokens (texts, 77 * chunks, channels), float32.
 
-        All texts get as many chunks as the longest; the others are filled up with empty chunks.
-
-        Args:
-            clip_skip: 1 for the last layer, 2 for the one before ...; the final norm is applied in every case.
-            emphasis: one of `EMPHASIS`.
-            comma_backtrack: see `chunks.chunk`.
+        All texts get as many chunks as the longest; the others are filled up with empty chunks. The final norm is
+        applied whatever layer is taken.
 
         Raises:
             InvalidInput: an unknown emphasis, or more layers to skip than there are.
         """
-        if emphasis not in EMPHASIS:
+        if how.emphasis not in EMPHASIS:
             known = ", ".join(EMPHASIS)
-            raise InvalidInput(f'There is no emphasis mode "{emphasis}"; there are {known}.', field="emphasis")
-        lines = [self._chunks(text, emphasis, comma_backtrack) for text in texts]
+            raise InvalidInput(f'There is no emphasis mode "{how.emphasis}"; there are {known}.', field="emphasis")
+        lines = [self._chunks(text, how.emphasis, how.comma_backtrack) for text in texts]
         longest = max(len(line) for line in lines)
         columns = [[line[i] if i < len(line) else Chunk() for line in lines] for i in range(longest)]
-        return torch.cat([self._encode_column(column, clip_skip, emphasis) for column in columns], dim=1)
+        encoded = [self._encode_column(column, how.clip_skip, how.emphasis) for column in columns]
+        return Conditioning(torch.cat(encoded, dim=1))
 
     def _chunks(self, text: str, emphasis: str, comma_backtrack: int) -> list[Chunk]:
         if emphasis == "Old":
@@ -76,3 +79,19 @@ class TextEncoder:
             raise InvalidInput(message, field="CLIP_stop_at_last_layers")
         hidden = clip(input_ids=tokens, output_hidden_states=True).hidden_states
         return cast(Tensor, clip.final_layer_norm(hidden[-clip_skip]))
+
+
+def build_clip(shape: TextShape) -> nn.Module:
+    """The network without weights; call it under `torch.device("meta")`."""
+    from transformers.models.clip import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.channels,
+        intermediate_size=shape.mlp_channels,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=shape.positions,
+        hidden_act="quick_gelu",
+    )
+    return cast(nn.Module, CLIPTextModel(config))

@@ -15,7 +15,7 @@ from torch import Tensor
 from modules.errors import BadResult
 from modules.sampling.solvers.dpmpp import lam
 from modules.sampling.solvers.euler import ancestral_step, churn, pairs, slope
-from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
+from modules.sampling.types import Denoiser, DrawNoise, OnStep
 
 
 def sample_dpm2(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
@@ -23,7 +23,7 @@ def sample_dpm2(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNois
     """Midpoint steps: the slope is taken half-way, in log(sigma)."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x, sigma_hat = churn(x, sigma, len(sigmas) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
-        x0 = denoise(x, per_image(x, sigma_hat))
+        x0 = denoise(x, sigma_hat)
         x = midpoint_step(denoise, x, x0, sigma_hat, sigma_next)
         on_step(i, x0)
     return x
@@ -33,7 +33,7 @@ def sample_dpm2_ancestral(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise
                           eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
     """Midpoint steps down to a lower level than asked, then fresh noise back up."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         down, up = ancestral_step(sigma, sigma_next, eta)
         x = midpoint_step(denoise, x, x0, sigma, down)
         if down > 0:
@@ -49,7 +49,7 @@ def midpoint_step(denoise: Denoiser, x: Tensor, x0: Tensor, sigma: float, sigma_
         return x + first * (sigma_next - sigma)
     middle = (sigma * sigma_next) ** 0.5
     x_middle = x + first * (middle - sigma)
-    return x + slope(x_middle, middle, denoise(x_middle, per_image(x, middle))) * (sigma_next - sigma)
+    return x + slope(x_middle, middle, denoise(x_middle, middle)) * (sigma_next - sigma)
 
 
 def sample_dpm_fast(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
@@ -143,4 +143,4 @@ def _jump(denoise: Denoiser, x: Tensor, eps: Tensor, t: float, t_next: float, or
 
 def _eps(denoise: Denoiser, x: Tensor, t: float) -> Tensor:
     sigma = math.exp(-t)
-    return slope(x, sigma, denoise(x, per_image(x, sigma)))
+    return slope(x, sigma, denoise(x, sigma))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from modules.sampling.solvers.euler import ancestral_step, pairs, slope
-from modules.sampling.types import BrownianNoise, Denoiser, DrawNoise, OnStep, per_image
+from modules.sampling.types import BrownianNoise, Denoiser, DrawNoise, OnStep
 
 
 def sample_dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, on_step: OnStep) -> Tensor:
@@ -20,7 +20,7 @@ def sample_dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, on_step: On
     previous: Tensor | None = None
     h_last = 0.0
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         h = lam(sigma_next) - lam(sigma)
         target = x0
         if previous is not None and sigma_next > 0:
@@ -36,14 +36,14 @@ def sample_dpmpp_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, brownian: 
                      eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
     """DPM-Solver++ (SDE): two network calls a step, the second at the middle in lam."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         if sigma_next == 0:
             x = x + slope(x, sigma, x0) * (sigma_next - sigma)
         else:
             start, middle, end = _in_single_precision(sigma, sigma_next)
             down, up = ancestral_step(start, middle, eta)
             x_middle = fade(x, x0, lam(down) - lam(sigma)) + brownian(start, middle) * s_noise * up
-            x0_middle = denoise(x_middle, per_image(x, middle))
+            x0_middle = denoise(x_middle, middle)
             down, up = ancestral_step(start, end, eta)
             x = fade(x, x0_middle, lam(down) - lam(sigma)) + brownian(start, end) * s_noise * up
         on_step(i, x0)
@@ -54,14 +54,14 @@ def sample_dpmpp_2s_ancestral(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, n
                               eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
     """DPM-Solver++(2S) down to a lower level than asked, then fresh noise back up."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         down, up = ancestral_step(sigma, sigma_next, eta)
         if down == 0:
             x = x + slope(x, sigma, x0) * (down - sigma)
         else:
             h = lam(down) - lam(sigma)
             x_middle = fade(x, x0, h / 2)
-            x = fade(x, denoise(x_middle, per_image(x, math.exp(-(lam(sigma) + h / 2)))), h)
+            x = fade(x, denoise(x_middle, math.exp(-(lam(sigma) + h / 2))), h)
         if sigma_next > 0:
             x = x + noise() * s_noise * up
         on_step(i, x0)
@@ -74,7 +74,7 @@ def sample_dpmpp_2m_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, brownia
     previous: Tensor | None = None
     h_last = 0.0
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         if sigma_next == 0:
             x = x0
         else:
@@ -103,7 +103,7 @@ def sample_dpmpp_3m_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, brownia
     """DPM-Solver++(3M) SDE: third order from the last three answers."""
     past: list[tuple[float, Tensor]] = []  # (length of the step, x0 at its start), newest first
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         if sigma_next == 0:
             x = x0
         else:

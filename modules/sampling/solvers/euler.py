@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
+from modules.sampling.types import Denoiser, DrawNoise, OnStep
 
 
 def sample_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
@@ -18,7 +18,7 @@ def sample_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoi
     """Algorithm 2 of Karras et al. with Euler steps. x at sigmas[0] -> x at sigmas[-1]."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x, sigma_hat = churn(x, sigma, len(sigmas) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
-        x0 = denoise(x, per_image(x, sigma_hat))
+        x0 = denoise(x, sigma_hat)
         x = x + slope(x, sigma_hat, x0) * (sigma_next - sigma_hat)
         on_step(i, x0)
     return x
@@ -28,7 +28,7 @@ def sample_euler_ancestral(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, nois
                            eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
     """Euler steps down to a lower level than asked, then fresh noise back up (k-diffusion's "Euler a")."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
         x = x + slope(x, sigma, x0) * (sigma_down - sigma)
         if sigma_next > 0:
@@ -42,7 +42,7 @@ def sample_heun(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNois
     """Algorithm 2 of Karras et al.: each step averages the slopes at both of its ends."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x, sigma_hat = churn(x, sigma, len(sigmas) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
-        x0 = denoise(x, per_image(x, sigma_hat))
+        x0 = denoise(x, sigma_hat)
         x = heun_step(denoise, x, x0, sigma_hat, sigma_next)
         on_step(i, x0)
     return x
@@ -54,7 +54,7 @@ def heun_step(denoise: Denoiser, x: Tensor, x0: Tensor, sigma: float, sigma_next
     guess = x + first * (sigma_next - sigma)
     if sigma_next == 0:
         return guess
-    second = slope(guess, sigma_next, denoise(guess, per_image(x, sigma_next)))
+    second = slope(guess, sigma_next, denoise(guess, sigma_next))
     return x + (first + second) / 2 * (sigma_next - sigma)
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from modules.sampling.solvers.euler import slope
-from modules.sampling.types import Denoiser, per_image
+from modules.sampling.types import Denoiser
 
 OnStepUp = Callable[[int, Tensor], None]
 """(number of steps done, x (B, 4, h, w) as it is now). May raise `errors.Stopped`."""
@@ -29,7 +29,7 @@ def find_noise(denoise: Denoiser, latent: Tensor, sigmas: Tensor, on_step: OnSte
     for number, (before, level) in enumerate(pairwise(levels)):
         at = before if adjust else level
         if at > 0:  # a clean latent has no slope
-            x = x + slope(x, at, denoise(x, per_image(x, at))) * (level - before)
+            x = x + slope(x, at, denoise(x, at)) * (level - before)
         on_step(number + 1, x)
     return x / levels[-1] if adjust else x / x.std()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from modules.sampling.guidance import SigmaDenoiser
-from modules.sampling.schedules import NoiseLevels
+from modules.sampling.levels import Levels, VariancePreserving
 from modules.sampling.solvers.euler import pairs
-from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
+from modules.sampling.types import Denoiser, DrawNoise, OnStep
 
 SKIP = 20  # such models are distilled at every 20th of the 1000 timesteps: 19, 39, ... 999
 SIGMA_DATA = 0.5
@@ -17,17 +17,17 @@ TIMESTEP_SCALING = 10
 def sample_lcm(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep) -> Tensor:
     """At each step all the way to the clean guess, then fresh noise up to the next level."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         x = x0 + sigma_next * noise() if sigma_next > 0 else x0
         on_step(i, x0)
     return x
 
 
-class LcmLevels(NoiseLevels):
+class LcmLevels(VariancePreserving):
     """The fifty distilled levels; timesteps are the nearest distilled one."""
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
-        super().__init__(alphas_cumprod[SKIP - 1 :: SKIP])
+    def __init__(self, levels: Levels) -> None:
+        super().__init__(levels.alphas_cumprod[SKIP - 1 :: SKIP])
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The distilled timestep nearest in log(sigma), same shape."""
@@ -42,9 +42,9 @@ class LcmLevels(NoiseLevels):
 class LcmDenoiser(SigmaDenoiser):
     """The consistency function: the network's x0 and x itself, mixed so that it is the identity at t = 0."""
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """x (B, 4, h, w), sigma (B,) -> x0 (B, 4, h, w)."""
-        t = self._levels.sigma_to_t(sigma).view(-1, 1, 1, 1) * TIMESTEP_SCALING
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """x (B, C, h, w) at `sigma` -> x0 (B, C, h, w)."""
+        t = self._levels.at_sigma(sigma).t * TIMESTEP_SCALING
         skip = SIGMA_DATA**2 / (t**2 + SIGMA_DATA**2)
-        out = t / (t**2 + SIGMA_DATA**2) ** 0.5
+        out: float = t / (t**2 + SIGMA_DATA**2) ** 0.5
         return out * super().__call__(x, sigma) + skip * x

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from modules.sampling.solvers.euler import pairs, slope
-from modules.sampling.types import Denoiser, OnStep, per_image
+from modules.sampling.types import Denoiser, OnStep
 
 ORDER = 4
 
@@ -16,7 +16,7 @@ def sample_lms(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, on_step: OnStep)
     slopes: list[Tensor] = []  # newest first
     levels = sigmas.tolist()
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         slopes = [slope(x, sigma, x0), *slopes[: ORDER - 1]]
         past = levels[max(i - len(slopes) + 1, 0) : i + 1][::-1]
         x = x + sum(weight * d for weight, d in zip(weights(past, sigma, sigma_next), slopes, strict=True))

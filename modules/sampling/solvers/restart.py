@@ -7,7 +7,7 @@ from torch import Tensor
 
 from modules.sampling.schedules import karras_levels
 from modules.sampling.solvers.euler import heun_step, pairs
-from modules.sampling.types import Denoiser, DrawNoise, OnStep, per_image
+from modules.sampling.types import Denoiser, DrawNoise, OnStep
 
 RESTART_FROM, RESTART_TO = 0.1, 2.0  # sigma where it turns back, and up to where
 
@@ -19,7 +19,7 @@ def sample_restart(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawN
     for i, (sigma, sigma_next) in enumerate(with_restarts(sigmas)):
         if last is not None and last < sigma:
             x = x + noise() * s_noise * (sigma**2 - last**2) ** 0.5
-        x0 = denoise(x, per_image(x, sigma))
+        x0 = denoise(x, sigma)
         x = heun_step(denoise, x, x0, sigma, sigma_next)
         last = sigma_next
         on_step(i, x0)

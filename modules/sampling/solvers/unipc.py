@@ -14,7 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from modules.errors import InvalidInput
-from modules.sampling.types import Denoiser, OnStep, per_image
+from modules.sampling.levels import Level, Levels
+from modules.sampling.types import OnStep, Predictor
 
 
 class ContinuousLevels:
@@ -27,6 +28,11 @@ class ContinuousLevels:
     def log_alpha(self, time: float) -> float:
         """log of the signal's scale at `time`."""
         return float(np.interp(time, self.times, self.log_alphas))
+
+    def level(self, time: float) -> Level:
+        """The level at `time`; the network is told a fractional timestep."""
+        alpha, count = math.exp(self.log_alpha(time)), len(self.times)
+        return Level((time - 1 / count) * count, alpha, (1 - alpha**2) ** 0.5)
 
     def lam(self, time: float) -> float:
         """log(alpha / sigma) at `time`."""
@@ -53,31 +59,28 @@ class Point:
     x0: Tensor
 
 
-def sample_unipc(denoise: Denoiser, x: Tensor, grid: Sequence[int], *, alphas_cumprod: Tensor, from_noise: bool,
+def sample_unipc(predict: Predictor, x: Tensor, grid: Sequence[int], *, model_levels: Levels, from_noise: bool,
                  on_step: OnStep, variant: str = "bh1", order: int = 3, spacing: str = "time_uniform",
                  lower_order_final: bool = True) -> Tensor:
     """As many network calls as the timestep `grid` has entries, over UniPC's own times from its top to 1/1000.
 
     Raises InvalidInput when there are fewer steps than the order.
     """
-    levels = ContinuousLevels(alphas_cumprod)
-    count = len(levels.times)
+    continuous = ContinuousLevels(model_levels.alphas_cumprod)
+    count = len(continuous.times)
     steps = len(grid)
     if steps < order:
         raise InvalidInput(f"UniPC of order {order} needs at least {order} steps.", field="steps")
     start = 1.0 if from_noise else grid[-1] / count + 1 / count
-    times = levels.grid(start, 1 / count, steps, spacing)
+    times = continuous.grid(start, 1 / count, steps, spacing)
 
     def x0_at(x: Tensor, time: float) -> Tensor:
-        eps = denoise(x, per_image(x, (time - 1 / count) * count))
-        alpha = math.exp(levels.log_alpha(time))
-        x0: Tensor = (x - (1 - alpha**2) ** 0.5 * eps) / alpha
-        return x0
+        return predict(x, continuous.level(time)).x0
 
     past = [Point(times[0], x0_at(x, times[0]))]  # newest first
     for step in range(1, steps + 1):
         this_order = step if step < order else min(order, steps + 1 - step if lower_order_final else order)
-        update = _Update(levels, past[:this_order], times[step], variant)
+        update = _Update(continuous, past[:this_order], times[step], variant)
         predicted = update.predict(x)
         if step < steps:
             point = Point(times[step], x0_at(predicted, times[step]))

@@ -1,4 +1,5 @@
-"""The mask canvas: a picture, what is painted over it, and tools for that. Built on gr.HTML, without a build step."""
+"""The mask canvas: a picture, the layers painted over it, and painting tools. Built on gr.HTML, without a build
+step."""
 
 from __future__ import annotations
 
@@ -22,19 +23,19 @@ from modules.ui.page.component import WithoutStub
 ASSETS = Path(__file__).parent
 SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "screen", "colours", "selecting",
            "strokes", "commands", "pictures", "files", "value", "memory", "start")
-"""The parts of the page's script. Gradio runs them as the body of one function with `element`, `props`, `upload` and
-`watch`, so they share their names."""
+"""The parts of the canvas' script. Gradio runs them together as the body of one function with the parameters `element`,
+`props`, `upload` and `watch`, so they share one scope."""
 PNG_PREFIX = "data:image/png;base64,"
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
 MAX_PIXELS = 64 * 2**20
 
 
 class CanvasValue(GradioModel):
-    """What travels between page and server.
+    """The value that page and server exchange.
 
-    `mask` (grey) and `paint` (RGBA) are PNGs as data URLs; `size` is the (width, height) in which the page shows the
-    picture; `loading` says that it is still on its way to the server. `as_step` goes to the page only: Undo there
-    brings back what it showed before.
+    `mask` (grey) and `paint` (RGBA) are PNGs as data URLs. `size` is the (width, height) in which the page shows the
+    picture. `loading` is true while the picture is being uploaded. `as_step` is sent to the page only: Undo there
+    restores what the canvas showed before.
     """
 
     image: FileData | None = None
@@ -47,12 +48,12 @@ class CanvasValue(GradioModel):
 
 @dataclass(frozen=True)
 class MaskData:
-    """A picture and what is painted over it.
+    """A picture and the layers painted over it.
 
-    `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint; `paint` holds colours, RGBA of
-    the same size, alpha 0 where there are none. Both are None where nothing is painted.
-    `path` is the uploaded file. `loading` says that there is a picture on the page which the server does not have yet,
-    `problem` why there is one that cannot be used. `as_step` makes a value sent to the page a step for Undo.
+    `image` is upright, RGB or RGBA. `mask` is mode "L" of the same size, 255 = paint. `paint` are the colours, RGBA of
+    the same size, alpha 0 where there are none. A layer on which nothing is painted is None. `path` is the uploaded
+    file. `loading` is True while the page has a picture that is not uploaded yet. `problem` says why the picture cannot
+    be used. `as_step` makes a value sent to the page a step for Undo.
     """
 
     image: Image.Image | None = None
@@ -64,7 +65,7 @@ class MaskData:
     as_step: bool = False
 
     def chosen(self) -> Image.Image:
-        """`image`. Raises InvalidInput when it is not there."""
+        """`image`. Raises InvalidInput if there is none, or it cannot be used."""
         if self.loading:
             raise InvalidInput("The picture is still being uploaded; try again in a moment.", field="init_images")
         if self.image is None:
@@ -73,10 +74,10 @@ class MaskData:
 
 
 class MaskCanvas(gr.HTML, metaclass=WithoutStub):
-    """Shows a picture and lets people paint a mask on it. Its value in Python is a `MaskData`.
+    """Shows a picture on which a mask can be painted. Its value in Python is a `MaskData`.
 
-    `canvas_id` is the name under which the browser remembers picture and painting over a reload. On a `sketch` one
-    only colours are painted.
+    `canvas_id` is the name under which the browser stores picture and layers for a reload. On a `sketch` canvas only
+    colours can be painted.
     """
 
     data_model = CanvasValue
@@ -90,8 +91,8 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             sketch=str(sketch).lower(), **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
-        """Picture and mask from the page, or what is wrong with them: the small previews ask for a picture too, and
-        only who wants to make something of it is to be told."""
+        """Picture and layers from the page. A picture that cannot be read gives a MaskData with its `problem` instead
+        of an exception: the previews use the canvas too, and only a handler that needs the picture should report it."""
         if payload is None or payload.image is None:
             return MaskData(loading=payload is not None and payload.loading)
         path = Path(payload.image.path)
@@ -104,7 +105,8 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         return MaskData(image, mask, paint, path)
 
     def postprocess(self, value: MaskData | Image.Image | Path | None) -> CanvasValue:  # type: ignore[override]
-        """What the page is to show. A Path must come from our own code, never from a client: its file is published."""
+        """The value for the page. A Path must come from our own code, never from a client, since its file is
+        published."""
         if value is None:
             return CanvasValue()
         if not isinstance(value, MaskData):
@@ -114,7 +116,7 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
         try:
             image = open_picture(path, self.max_pixels)
-        except InvalidInput as error:  # past every handler of ours
+        except InvalidInput as error:  # no handler of ours can catch it here
             raise gr.Error(error.message, title="", print_exception=False) from error
         cached = processing_utils.save_file_to_cache(path, cache_dir=self.GRADIO_CACHE)
         return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size, as_step=value.as_step,
@@ -132,10 +134,11 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
 
 
 def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int, int] | None = None) -> Image.Image:
-    """Reads a picture upright, as RGB or RGBA with its `info`.
+    """Read a picture as RGB or RGBA with its `info`, rotated as its orientation tag says.
 
-    `shown_size` is the size in which a browser shows it: browsers differ in whether they obey an orientation tag
-    outside JPEG, and the mask belongs to the picture as it was shown. Raises InvalidInput.
+    `shown_size` is the (width, height) in which the browser shows it. Browsers differ in whether they apply an
+    orientation tag outside JPEG, and the mask belongs to the picture as it was shown. Raises InvalidInput for a file
+    that is not a readable picture, or has more than `max_pixels`.
     """
     try:
         with warnings.catch_warnings():
@@ -157,19 +160,19 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int
 
 
 def decode_mask(data_url: str, size: tuple[int, int]) -> Image.Image | None:
-    """The mask in a data URL: mode "L", 255 = paint, of `size`; None when it is all 0. Raises InvalidInput."""
+    """The mask in a data URL: mode "L", 255 = paint, of `size`. None if it is all 0. Raises InvalidInput."""
     grey = _decode_png(data_url, size, "mask", longest=2).convert("L")
     return grey if grey.getbbox() else None
 
 
 def decode_paint(data_url: str, size: tuple[int, int]) -> Image.Image | None:
-    """The colours in a data URL: RGBA of `size`; None when all of it is transparent. Raises InvalidInput."""
+    """The colours in a data URL: RGBA of `size`. None if everything is transparent. Raises InvalidInput."""
     colours = _decode_png(data_url, size, "paint", longest=6).convert("RGBA")
     return colours if colours.getchannel("A").getbbox() else None
 
 
 def _decode_png(data_url: str, size: tuple[int, int], field: str, *, longest: int) -> Image.Image:
-    """A layer's PNG, of `size` and at most about `longest` characters a pixel."""
+    """Decode a layer's PNG. It must have `size` and at most about `longest` characters for each pixel."""
     name = {"mask": "mask", "paint": "colour layer"}[field]
     if not data_url.startswith(PNG_PREFIX) or len(data_url) > 4096 + longest * size[0] * size[1]:
         raise InvalidInput(f"The {name} is not a PNG.", field=field)
@@ -186,7 +189,7 @@ def _decode_png(data_url: str, size: tuple[int, int], field: str, *, longest: in
 
 
 def encode_mask(mask: Image.Image) -> str:
-    """A mask as the data URL that the page reads."""
+    """The data URL of a mask, for the page."""
     return _data_url(mask.convert("L"))
 
 

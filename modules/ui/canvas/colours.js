@@ -1,4 +1,4 @@
-// The colour brush: whether it is on, its colour, and colours taken from the picture.
+// The colour brush: on or off, its colour, and picking a colour from the picture.
 
 function setInColour(on) {
 	state.inColour = on;
@@ -19,7 +19,7 @@ function showInk() {
 	for (const swatch of element.querySelectorAll("[data-ink]")) swatch.setAttribute("aria-pressed", swatch.dataset.ink === state.ink);
 }
 
-// The colour that is seen at a place: what is painted there, else the picture's.
+// The visible colour at a place: the painted one, otherwise the picture's.
 function takeColour(at) {
 	const {width, height, colours} = state.painting;
 	if (at.x < 0 || at.y < 0 || at.x >= width || at.y >= height) return;

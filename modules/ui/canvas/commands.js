@@ -1,4 +1,4 @@
-// What buttons and keys do.
+// The commands of buttons and keys.
 
 function setMode(erase) {
 	state.erase = erase;
@@ -13,7 +13,7 @@ function setTool(tool) {
 	showState();
 }
 
-// Changes the painting in one step. Returns whether anything changed.
+// Changes the painting in one step of the history. Returns whether anything changed.
 function edit(change) {
 	cancelGesture();
 	change(state.painting);
@@ -56,7 +56,7 @@ const COMMANDS = {
 	choose: () => chooseFile("choose"), remove: () => removePicture(),
 };
 
-const MASK_COMMANDS = ["invert", "inColour"]; // those of KEYS that mean nothing where only colours are painted
+const MASK_COMMANDS = ["invert", "inColour"]; // those of KEYS that have no effect where only colours can be painted
 
 const KEYS = {
 	b: "brush", e: "eraser", d: "freehand", r: "rectangle", l: "lasso", h: "pan", i: "invert", delete: "clear",
@@ -92,8 +92,8 @@ function holdSpace(held) {
 	showRing();
 }
 
-// Painting without a pointer: arrow keys move the ring by half a brush (Shift: one pixel), Enter paints from the
-// place painted last to here when they touch.
+// Painting with the keyboard: arrow keys move the ring by half a brush (Shift: one pixel). Enter paints here, and a stroke
+// from the place painted last if the two touch.
 function moveKeyPoint(key, fine) {
 	const step = fine ? 1 : Math.max(1, state.brush / 2);
 	const at = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};

@@ -1,4 +1,4 @@
-// The elements on the page, and the state that all parts share.
+// The elements on the page, and the state shared by all parts.
 
 const find = (selector) => element.querySelector(selector);
 const root = find(".mc");
@@ -14,26 +14,26 @@ const input = (name) => find(`[data-set="${name}"]`);
 const button = (name) => find(`.mc-tools [data-act="${name}"]`);
 const buttons = (name) => element.querySelectorAll(`.mc-tools [data-act="${name}"]`);
 
-const sketch = root.dataset.sketch === "true"; // colours only: what is painted becomes part of the picture
+const sketch = root.dataset.sketch === "true"; // only colours can be painted; they become part of the picture
 
 const state = {
-	painting: null, // Painting, when there is a picture
+	painting: null, // a Painting if there is a picture
 	file: null, // the picture's File
-	image: null, // Gradio's FileData of it, when the server has it
-	bitmap: null, // the image element made of it
-	uploading: null, // the File on its way
-	synced: true, // whether props.value holds the painting as it is
-	version: 0, // counts changes of the painting
-	brush: 40, // diameter in picture pixels
-	color: "#ff2e63", opacity: 55, // how the mask looks
-	inColour: sketch, ink: "#e8352e", inkOpacity: 100, // what the brush paints
+	image: null, // its FileData of Gradio once it is uploaded
+	bitmap: null, // its image element
+	uploading: null, // the File that is being uploaded
+	synced: true, // whether props.value has the current painting
+	version: 0, // counts the changes of the painting
+	brush: 40, // diameter in pixels of the picture
+	color: "#ff2e63", opacity: 55, // the look of the mask
+	inColour: sketch, ink: "#e8352e", inkOpacity: 100, // the colour brush
 	tool: sketch ? "pan" : "freehand", erase: false,
-	join: "add", tolerance: 24, // how selections are made
-	selection: null, // the last one, while it can still be tuned
-	frame: null, // pixels by which the picture may grow: {left, up, right, down}
+	join: "add", tolerance: 24, // the settings of selections
+	selection: null, // the last selection, while its tolerance can still be changed
+	frame: null, // the pixels by which the picture would grow: {left, up, right, down}
 	scale: 1, x: 0, y: 0, fitted: true,
-	pointer: null, // where the mouse or pen is, in the view
-	keyPoint: null, // where the keyboard's brush is, in the picture
+	pointer: null, // the place of mouse or pen, in the view
+	keyPoint: null, // the place of the keyboard's brush, in the picture
 	space: false,
 };
 

@@ -1,9 +1,9 @@
-// Files that are chosen, dropped or pasted, and the mask's own file.
+// Files that are chosen, dropped or pasted, and loading and saving the mask.
 
 const CHOSEN = {choose: choosePicture, uploadMask, other: selectDifference};
 const chooseFile = (kind) => find(`[data-file="${kind}"]`).click();
 
-// White (or opaque, where there is transparency) is what to paint.
+// White is painted, or opaque in a picture with transparency.
 async function uploadMask(file) {
 	const loaded = await loadPicture(file);
 	if (!loaded) return;

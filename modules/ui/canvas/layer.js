@@ -1,4 +1,4 @@
-// One number a pixel, 0 where nothing is painted, and what can be drawn there. Knows no page.
+// A layer: one number for each pixel, 0 where nothing is painted, and functions that draw on it. Independent of the page.
 
 const TILE = 128;
 
@@ -13,15 +13,15 @@ function grow(box, other) {
 }
 
 class Layer {
-	// `Values` is the kind of array that holds it: Uint8Array for a mask, Uint32Array for colours.
+	// `Values` is the class of its array: Uint8Array for a mask, Uint32Array for colours.
 	constructor(width, height, Values) {
 		this.width = width;
 		this.height = height;
 		this.data = new Values(width * height);
 		this.painted = 0; // pixels that are not 0
 		this.columns = Math.ceil(width / TILE);
-		this.saved = new Map(); // tile number -> its values before the present step
-		this.dirty = emptyBox(); // what the screen has not seen yet
+		this.saved = new Map(); // tile number -> its values before the current step
+		this.dirty = emptyBox(); // the box that is not on the screen yet
 	}
 
 	get box() {
@@ -32,9 +32,9 @@ class Layer {
 		return this.painted / (this.width * this.height);
 	}
 
-	// --- drawing: each call belongs to the present step, which `takeChanges` ends or `cancel` takes back
+	// --- drawing: each call belongs to the current step, which `takeChanges` ends and `cancel` reverts
 
-	// A round brush of `radius` pixels drawn from (x0, y0) to (x1, y1): all pixels whose centre it covers.
+	// A stroke of a round brush of `radius` pixels from (x0, y0) to (x1, y1): all pixels whose centres it covers.
 	stroke(x0, y0, x1, y1, radius, value) {
 		const box = this.clip({
 			x0: Math.floor(Math.min(x0, x1) - radius), y0: Math.floor(Math.min(y0, y1) - radius),
@@ -60,7 +60,7 @@ class Layer {
 		for (let y = box.y0; y < box.y1; y++) this.data.fill(value, y * this.width + box.x0, y * this.width + box.x1);
 	}
 
-	// The inside of a closed line through `points` ([x, y] each), by the non-zero rule.
+	// The inside of the closed polygon through `points` ([x, y] each), by the non-zero rule.
 	polygon(points, value) {
 		const xs = points.map((p) => p[0]);
 		const ys = points.map((p) => p[1]);
@@ -93,7 +93,7 @@ class Layer {
 
 	// --- steps
 
-	// Ends the step. Returns what was in the tiles that it changed.
+	// Ends the step. Returns the old values of the tiles that it changed.
 	takeChanges() {
 		const tiles = [];
 		for (const [number, before] of this.saved) {
@@ -110,7 +110,7 @@ class Layer {
 		this.saved.clear();
 	}
 
-	// Exchanges what `tiles` hold for what is there.
+	// Swaps the values in `tiles` with those of the layer.
 	swap(tiles) {
 		for (const tile of tiles) {
 			const present = this.tile(tile.number);
@@ -120,7 +120,7 @@ class Layer {
 		}
 	}
 
-	// Takes `data` over as a beginning: nothing to undo.
+	// Replaces the layer by `data`. There is nothing to undo then.
 	load(data) {
 		this.data.set(data);
 		this.painted = countPainted(data);
@@ -144,7 +144,7 @@ class Layer {
 		};
 	}
 
-	// Must come before any writing inside `box`: keeps what was there.
+	// Stores the old values inside `box`. To be called before anything is written there.
 	touch(box) {
 		grow(this.dirty, box);
 		for (let row = Math.floor(box.y0 / TILE); row * TILE < box.y1; row++) {
@@ -186,8 +186,8 @@ class Layer {
 	}
 }
 
-// Where the line at height `y` crosses a capsule: [left, right], empty when left > right. A capsule is convex, so the
-// crossing is one interval: the hull of what it has in common with the two discs and with the strip between them.
+// The interval in which the line at height `y` crosses a capsule: [left, right], empty if left > right. A capsule is
+// convex, so there is one interval: the hull of those for the two discs and for the strip between them.
 function capsuleRow(y, x0, y0, x1, y1, length, radius) {
 	const crossing = [Infinity, -Infinity];
 	addDisc(crossing, y, x0, y0, radius);
@@ -213,7 +213,7 @@ function addDisc(crossing, y, cx, cy, radius) {
 	crossing[1] = Math.max(crossing[1], cx + Math.sqrt(square));
 }
 
-// The u for which low <= slope * u + offset <= high.
+// The interval of u in which low <= slope * u + offset <= high.
 function interval(slope, offset, low, high) {
 	if (Math.abs(slope) < 1e-9) return offset >= low && offset <= high ? [-Infinity, Infinity] : [Infinity, -Infinity];
 	const a = (low - offset) / slope;

@@ -1,4 +1,4 @@
-// Picture, mask, colours and look survive a reload.
+// Stores picture, mask, colours and look in the browser, so that they survive a reload.
 
 const STORE = "canvas";
 const key = (part) => `${props.canvas_id}:${part}`;
@@ -14,7 +14,7 @@ function openDatabase() {
 	return database;
 }
 
-// Several parts in one transaction, which ends at once: a page that is being left does not see the end of a longer one.
+// Writes several parts in one transaction that ends at once. A longer one would be aborted when the page is left.
 async function store(parts) {
 	try {
 		const transaction = (await openDatabase()).transaction(STORE, "readwrite");
@@ -25,7 +25,7 @@ async function store(parts) {
 		}
 		transaction.commit();
 	} catch {
-		// A private window may refuse storage: then nothing is remembered, and nothing else breaks.
+		// A private window may refuse storage. Then nothing is stored, and everything else works.
 	}
 }
 

@@ -1,9 +1,9 @@
-// What is painted over one picture: a mask (a byte a pixel, 255 = paint), colours (a word a pixel, RGBA in memory order),
-// and the history in which their steps can be undone. Knows no page.
+// The painting over one picture: a mask (a byte for each pixel, 255 = paint), colours (a 32-bit word for each pixel, RGBA
+// in memory order), and the history of their steps for undoing. Independent of the page.
 
 const HISTORY_BYTES = 96 * 2 ** 20;
 
-// A step has `swap()`, which takes it back and then brings it again, and the `bytes` that it keeps.
+// A step has `swap()`, which undoes it and then redoes it, and `bytes`, the memory that it uses.
 class History {
 	constructor() {
 		this.done = [];
@@ -49,7 +49,7 @@ class Painting {
 		this.width = width;
 		this.height = height;
 		this.mask = new Layer(width, height, Uint8Array);
-		this.colours = null; // made when first needed: it takes four bytes a pixel
+		this.colours = null; // created when first needed: it takes four bytes for each pixel
 		this.history = history;
 	}
 
@@ -74,7 +74,7 @@ class Painting {
 		return this.colours;
 	}
 
-	// Draws one shape: `draw(layer, value)`. An eraser (`value` 0) takes both mask and colours away.
+	// Draws one shape with `draw(layer, value)`. The eraser (`value` 0) erases both mask and colours.
 	draw(value, inColour, draw) {
 		if (value === 0) for (const layer of this.layers) draw(layer, 0);
 		else draw(inColour ? this.needColours() : this.mask, value);
@@ -93,14 +93,14 @@ class Painting {
 		for (const layer of this.layers) layer.cancel();
 	}
 
-	// Takes mask bytes and colour words over, outside the history. Those of another size are left out.
+	// Replaces mask bytes and colour words, outside the history. Data of another size is ignored.
 	load(bytes, words) {
 		const count = this.width * this.height;
 		if (bytes?.length === count) this.mask.load(bytes);
 		if (words?.length === count) this.needColours().load(words);
 	}
 
-	// Colours that belong to a picture that is gone become mask.
+	// Turns colours into mask, for a picture that has been replaced.
 	coloursToMask() {
 		if (!this.colours || !this.colours.painted) return;
 		const {mask, colours} = this;

@@ -1,9 +1,9 @@
-// Pictures: chosen, dropped, pasted, replaced, taken away and brought back.
+// Choosing, dropping, pasting, replacing and removing pictures, and undoing that.
 
-let before = null; // what an "Undo" after a change of picture brings back
+let before = null; // the state that "Undo" restores after a change of picture
 const present = () => ({file: state.file, image: state.image, bitmap: state.bitmap, painting: state.painting});
 
-// The picture in a file or at a URL, or null after telling that there is none.
+// Loads the picture in a file or at a URL. Reports an error and returns null if there is none.
 async function loadPicture(source) {
 	const loaded = new Image();
 	loaded.src = source instanceof Blob ? URL.createObjectURL(source) : source;
@@ -16,7 +16,7 @@ async function loadPicture(source) {
 	}
 }
 
-// A picture chosen, dropped or pasted here: shows it at once and sends it to the server.
+// Shows a picture that was chosen, dropped or pasted here, and uploads it.
 async function choosePicture(file) {
 	const loaded = await loadPicture(file);
 	if (!loaded) return;
@@ -32,7 +32,7 @@ async function sendPicture(file) {
 	publish();
 	try {
 		const sent = await upload(file);
-		if (state.uploading !== file) return; // another picture has come since
+		if (state.uploading !== file) return; // another picture has been chosen meanwhile
 		state.image = {...sent, orig_name: file.name, mime_type: file.type, size: file.size, meta: {_type: "gradio.FileData"}};
 		state.uploading = null;
 	} catch {
@@ -43,8 +43,8 @@ async function sendPicture(file) {
 	publish();
 }
 
-// Puts a picture under the mask. The mask stays if the size is the same; colours belong to the picture that was painted
-// on. Returns what happened: "none", "kept" or "cleared".
+// Puts a picture under the mask. The mask is kept if the size is the same; colours belong to the picture that they were
+// painted on. Returns what happened to the mask: "none", "kept" or "cleared".
 function replacePicture(loaded, file, image) {
 	before = present();
 	const {naturalWidth: width, naturalHeight: height} = loaded;
@@ -59,7 +59,7 @@ function replacePicture(loaded, file, image) {
 	return same ? "kept" : "cleared";
 }
 
-// Shows a picture (its File, Gradio's FileData when there is one, and the image made of it) with what is painted on it.
+// Shows a picture (its File, Gradio's FileData if there is one, and the image element) with its painting.
 function show({file, image, bitmap, painting}) {
 	cancelGesture();
 	picture.src = bitmap.src;
@@ -73,8 +73,8 @@ function show({file, image, bitmap, painting}) {
 	showState();
 }
 
-// A step to another picture, which Undo takes back. What the page has beside the canvas, such as the size that is generated,
-// goes and comes back with it: whoever listens keeps that in `beside`. It goes first, for the picture may be long on its way.
+// A step to another picture, which Undo reverts. Controls beside the canvas, such as the size of the request, change with
+// it: listeners store their state in `beside`. The event is sent first, since the picture may take long to load.
 class PictureStep {
 	constructor(size) {
 		Object.assign(this, {bytes: 0, other: null, beside: null});
@@ -85,7 +85,7 @@ class PictureStep {
 		root.dispatchEvent(new CustomEvent("step", {bubbles: true, detail: {canvas: props.canvas_id, size, step: this}}));
 	}
 
-	// The picture is here: `next` shares the history of what is shown now.
+	// The picture is loaded: `next` continues the history of what is shown now.
 	arrive(next) {
 		this.bytes = state.painting.bytes;
 		this.exchange(next);

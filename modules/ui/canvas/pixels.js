@@ -1,4 +1,4 @@
-// Pictures become mask bytes and colours, and those become PNG files. Knows no page.
+// Converts pictures to mask bytes and colours, and those to PNG files. Independent of the page.
 
 // The ImageData of an image element.
 function bitmapPixels(bitmap) {
@@ -8,7 +8,7 @@ function bitmapPixels(bitmap) {
 	return context.getImageData(0, 0, width, height);
 }
 
-// The bytes that a picture means as a mask: its alpha channel if it has transparency, else its luminance.
+// A picture as mask bytes: its alpha channel if it has transparency, otherwise its luminance.
 function bytesFromPixels(pixels, wantAlpha) {
 	const rgba = pixels.data;
 	const bytes = new Uint8Array(rgba.length / 4);
@@ -24,7 +24,7 @@ function hasTransparency(pixels) {
 	return false;
 }
 
-// Brings mask bytes to another size: nearest for a hard mask, linear for a soft one.
+// Resizes mask bytes: nearest for a hard mask, linear for a soft one.
 function resizeBytes(bytes, width, height, newWidth, newHeight) {
 	if (width === newWidth && height === newHeight) return bytes;
 	const hard = bytes.every((value) => value === 0 || value === 255);
@@ -62,7 +62,7 @@ function colourAt(bitmap, x, y) {
 	return hexColour(new Uint32Array(context.getImageData(0, 0, 1, 1).data.buffer)[0]);
 }
 
-// "#rrggbb" as a word in the order of memory, red first, with alpha 0; and back.
+// "#rrggbb" to a 32-bit word in memory order, red first, with alpha 0; and back.
 function colourWord(hex) {
 	const rgb = parseInt(hex.slice(1), 16);
 	return ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
@@ -70,7 +70,7 @@ function colourWord(hex) {
 
 const hexColour = (word) => `#${[word, word >> 8, word >> 16].map((part) => (part & 255).toString(16).padStart(2, "0")).join("")}`;
 
-// The layer as a picture: a mask in greys, colours as they are.
+// The layer as a picture: a mask as grey levels, colours as RGBA.
 function layerPixels(layer) {
 	const pixels = new ImageData(layer.width, layer.height);
 	const words = new Uint32Array(pixels.data.buffer);
@@ -79,7 +79,7 @@ function layerPixels(layer) {
 	return pixels;
 }
 
-// The layer's PNG as a data URL, at once.
+// The layer's PNG as a data URL, synchronously.
 function layerUrl(layer) {
 	const canvas = document.createElement("canvas");
 	canvas.width = layer.width;
@@ -88,7 +88,7 @@ function layerUrl(layer) {
 	return canvas.toDataURL("image/png");
 }
 
-// The same, without holding the page up.
+// The same, asynchronously.
 async function layerUrlLater(layer) {
 	const canvas = new OffscreenCanvas(layer.width, layer.height);
 	canvas.getContext("2d", {willReadFrequently: true}).putImageData(layerPixels(layer), 0, 0);

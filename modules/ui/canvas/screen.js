@@ -1,4 +1,4 @@
-// What is seen of the mask and its numbers; drawn at most once a frame and only where something changed.
+// Draws the mask and its numbers, at most once a frame and only where something has changed.
 
 let frame = 0;
 function redraw() {
@@ -28,7 +28,7 @@ function drawLayer(layer, paper, wordOf) {
 	paper.getContext("2d").putImageData(pixels, box.x0, box.y0);
 }
 
-// Shows all of it anew.
+// Redraws everything.
 function redrawAll() {
 	if (!state.painting) return;
 	if (!state.painting.colours) coloursPaper.width = coloursPaper.height = 1;

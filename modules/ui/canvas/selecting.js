@@ -1,6 +1,6 @@
-// Selections: the mask taken from what is in the picture. Each is one step, and the tolerance goes on tuning the last one.
+// Selections: a mask made from the content of the picture. Each is one step. The tolerance still changes the last one.
 
-const SEEKERS = {flood: floodFill, range: colourRange}; // the tools that want a click in the picture
+const SEEKERS = {flood: floodFill, range: colourRange}; // the tools that need a click in the picture
 
 let seen = {bitmap: null, pixels: null};
 function picturePixels() {
@@ -10,7 +10,7 @@ function picturePixels() {
 
 const lastStep = () => state.painting.history.done.at(-1);
 
-// `find(tolerance)` gives the selected bytes.
+// `find(tolerance)` returns the selected bytes.
 function select(find) {
 	const selected = find(state.tolerance);
 	const changed = edit(({mask}) => mask.replace(JOIN[state.join](mask.data, selected)));
@@ -44,7 +44,7 @@ function setJoin(join) {
 	showState();
 }
 
-// The last selection follows, as long as nothing has been painted since.
+// Applies a new tolerance to the last selection, as long as nothing has been painted since.
 function setTolerance(tolerance) {
 	state.tolerance = tolerance;
 	showState();

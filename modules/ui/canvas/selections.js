@@ -1,7 +1,7 @@
-// Parts of a picture found by their colour. `pixels` is ImageData; a selection has a byte a pixel, 255 = selected, which
-// its caller joins with the mask. Knows no page.
+// Finds parts of a picture by their colour. `pixels` is ImageData. A selection has a byte for each pixel, 255 = selected;
+// the caller joins it with the mask. Independent of the page.
 
-// A test for pixels whose red, green and blue all lie within `tolerance` of those at pixel number `at`.
+// A test for pixels whose red, green and blue are all within `tolerance` of those of pixel number `at`.
 function isLike(pixels, at, tolerance) {
 	const rgba = pixels.data;
 	const [r, g, b] = rgba.subarray(at * 4, at * 4 + 3);
@@ -9,7 +9,7 @@ function isLike(pixels, at, tolerance) {
 		&& Math.abs(rgba[i * 4 + 2] - b) <= tolerance;
 }
 
-// Every pixel like the one at (x, y).
+// All pixels like the one at (x, y).
 function colourRange(pixels, x, y, tolerance) {
 	const like = isLike(pixels, y * pixels.width + x, tolerance);
 	const selected = new Uint8Array(pixels.width * pixels.height);
@@ -17,7 +17,7 @@ function colourRange(pixels, x, y, tolerance) {
 	return selected;
 }
 
-// The pixels like the one at (x, y) that hang together with it by their edges.
+// The pixels like the one at (x, y) that are 4-connected to it.
 function floodFill(pixels, x, y, tolerance) {
 	const {width, height} = pixels;
 	const like = isLike(pixels, y * width + x, tolerance);
@@ -49,7 +49,7 @@ function difference(pixels, other, tolerance) {
 	return selected;
 }
 
-// What is see-through is what is missing.
+// The transparent pixels.
 function transparency(pixels) {
 	return bytesFromPixels(pixels, true).map((value) => 255 - value);
 }

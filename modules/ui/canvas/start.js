@@ -1,4 +1,4 @@
-// Listening begins.
+// Adds the event listeners.
 
 function showLook() {
 	input("color").value = state.color;
@@ -29,7 +29,7 @@ function listenToTools() {
 	root.addEventListener("frame", (event) => setFrame(event.detail));
 }
 
-// An input whose value is kept in the state under its name.
+// An input whose value is stored in the state under its name.
 function listenToLook(name, act) {
 	input(name).addEventListener("input", ({target}) => {
 		state[name] = target.type === "range" ? Number(target.value) : target.value;
@@ -71,7 +71,7 @@ function listenToDrops() {
 	});
 }
 
-// Listeners on the document live as long as the element is part of it.
+// Listeners on the document exist as long as the element is part of it.
 function listenToDocument() {
 	const life = new AbortController();
 	const on = (type, act, options) => document.addEventListener(type, (event) => {

@@ -1,8 +1,8 @@
-// What a pressed pointer does: strokes, rectangles, lassos, moving the picture, pinching.
+// Gestures of a pressed pointer: strokes, rectangles, lassos, panning, pinching.
 
-const touches = new Map(); // pointer id -> last place of each finger
+const touches = new Map(); // pointer id -> the last place of that finger
 const SHAPES = ["freehand", "rectangle", "lasso"];
-let gesture = null; // what the pressed pointer does: {kind, id, ...}
+let gesture = null; // the current gesture: {kind, id, ...}
 
 function onDown(event) {
 	if (!state.painting || event.target.closest("button, .mc-note")) return;
@@ -37,7 +37,7 @@ function startPinch(event) {
 	gesture = {kind: "pinch", id: null};
 }
 
-// Right button and the pen's eraser end erase, whatever the tool.
+// The right button and the eraser end of a pen erase with every tool.
 function startPaint(event, at) {
 	const erase = state.erase || event.button === 2 || event.button === 5 || (event.altKey && !state.inColour);
 	gesture = {kind: state.tool, id: event.pointerId, value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]};
@@ -47,7 +47,7 @@ function startPaint(event, at) {
 	redraw();
 }
 
-// What a brush writes into its layer: 0 to erase.
+// The value that a brush writes into its layer: 0 erases.
 function brushValue(erase) {
 	if (erase) return 0;
 	if (!state.inColour) return 255;
@@ -130,7 +130,7 @@ function endGesture() {
 	redraw();
 }
 
-// Ends a step: history, screen, value. Returns whether anything changed.
+// Ends a step: updates history, screen and value. Returns whether anything changed.
 function finishStep() {
 	const changed = state.painting.commit();
 	if (changed) paintingChanged();

@@ -1,9 +1,9 @@
-// The value: what the server gets, and what it sends.
+// The component's value, in both directions.
 
 const urlOf = (layer) => (layer?.painted ? layerUrl(layer) : null);
 
-// Brings props.value up to date. PNG encoding of something large takes a while, so it waits for a pause in the painting and
-// goes on beside it; a press or key elsewhere on the page (it may be Generate) does not wait.
+// Updates props.value. Encoding a large PNG takes a while, so this waits for a pause in the painting and then runs
+// asynchronously. A click or key elsewhere on the page, which may be Generate, updates it at once.
 async function sync() {
 	if (gesture) return void (paintingChanged.timer = setTimeout(sync, 350));
 	const {version, painting} = state;
@@ -16,7 +16,7 @@ function syncNow() {
 	if (!state.synced) publish();
 }
 
-// The arguments are the PNGs of mask and colours, when somebody has them already.
+// The arguments are the PNGs of mask and colours, if the caller has them already.
 function publish(mask = urlOf(state.painting?.mask), paint = urlOf(state.painting?.colours)) {
 	clearTimeout(paintingChanged.timer);
 	const {painting} = state;
@@ -38,12 +38,12 @@ async function receive() {
 	}
 	if (state.image && value.image.path === state.image.path && !value.mask && !value.paint) return publish();
 	if (!value.mask && state.painting?.mask.painted && value.size?.join() === state.painting.size.join()) {
-		props.value = {...value, mask: layerUrl(state.painting.mask)}; // Generate may be pressed before the picture is here
+		props.value = {...value, mask: layerUrl(state.painting.mask)}; // Generate may be pressed before the picture is loaded
 	}
 	const step = value.as_step && state.painting ? new PictureStep(value.size) : null;
 	const file = await inpaintPage.fetchFile(value.image.url, value.image.orig_name || "picture.png");
 	const loaded = await loadPicture(file);
-	if (!loaded || props.value.image?.path !== value.image.path) return step?.tell(); // what went first comes back
+	if (!loaded || props.value.image?.path !== value.image.path) return step?.tell(); // listeners restore what they changed
 	if (step) {
 		const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight, state.painting.history);
 		painting.load(...(await readLayers(value.mask, value.paint)));
@@ -67,7 +67,7 @@ async function receivePainting(value) {
 	hush();
 }
 
-// Mask bytes and colour words from their PNGs; undefined for those that are not there.
+// Decodes mask bytes and colour words from their PNGs; undefined for a missing one.
 async function readLayers(mask, paint) {
 	const [maskPicture, paintPicture] = await Promise.all([mask && loadPicture(mask), paint && loadPicture(paint)]);
 	return [maskPicture ? bytesFromPixels(bitmapPixels(maskPicture)) : undefined,

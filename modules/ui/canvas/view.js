@@ -13,7 +13,7 @@ function place() {
 
 function fit() {
 	state.fitted = true;
-	if (!state.painting || !view.clientWidth) return; // in a hidden tab the view has no size: it is fitted when shown
+	if (!state.painting || !view.clientWidth) return; // in a hidden tab the view has no size; it is fitted when the tab is shown
 	const margin = view.clientWidth > 500 ? 16 : 6;
 	const {x0, y0, x1, y1} = frameBox();
 	state.scale = Math.min((view.clientWidth - 2 * margin) / (x1 - x0), (view.clientHeight - 2 * margin) / (y1 - y0), 8);
@@ -41,7 +41,7 @@ function panBy(dx, dy) {
 	place();
 }
 
-// Some part of the picture stays in the view.
+// Keeps a part of the picture inside the view.
 function keepInSight() {
 	const edge = 48;
 	const w = state.painting.width * state.scale;
@@ -50,7 +50,7 @@ function keepInSight() {
 	state.y = Math.min(view.clientHeight - edge, Math.max(edge - h, state.y));
 }
 
-// Where an event is: `view` pixels and the picture's.
+// The place of an event, in pixels of the view and of the picture.
 function locate(event) {
 	const box = view.getBoundingClientRect();
 	const vx = event.clientX - box.left - view.clientLeft;
@@ -61,14 +61,14 @@ function locate(event) {
 // A place in the picture as an SVG point in the view.
 const toView = ([x, y]) => `${x * state.scale + state.x},${y * state.scale + state.y}`;
 
-// The picture with what it may grow by, in picture pixels.
+// The box of the picture with the pixels by which it would grow, in pixels of the picture.
 function frameBox() {
 	const {width, height} = state.painting;
 	const {left, up, right, down} = state.frame || {left: 0, up: 0, right: 0, down: 0};
 	return {x0: -left, y0: -up, x1: width + right, y1: height + down};
 }
 
-// Outlines the frame that the picture would get.
+// Draws the outline of the grown picture.
 function showFrame() {
 	const shown = state.painting && state.frame;
 	const {x0, y0, x1, y1} = shown ? frameBox() : emptyBox();
@@ -77,7 +77,7 @@ function showFrame() {
 	root.dataset.frame = shown ? `${x1 - x0}x${y1 - y0}` : "";
 }
 
-// Tells which frame is being considered; null or all 0 for none.
+// Sets the pixels by which the picture would grow; null or all 0 for none.
 function setFrame(frame) {
 	state.frame = frame && Object.values(frame).some((pixels) => pixels > 0) ? frame : null;
 	if (state.painting) fit();

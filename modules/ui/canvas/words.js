@@ -1,4 +1,4 @@
-// What the canvas says. In brackets is a key; what stands before it is the control's name.
+// The texts of the canvas. A key is in brackets; the text before it is the control's name.
 
 const TEXT = {
 	toolbar: "Mask tools", view: "Picture and mask. Arrow keys move the brush, Enter paints",
@@ -40,6 +40,6 @@ const SKETCH_TEXT = {
 	maskKept: "The colours are part of the old picture and were cleared.", maskCleared: "The colours were cleared.",
 };
 
-// Colours to begin with, from white to black.
+// The palette, from white to black.
 const SWATCHES = ["#ffffff", "#8d8d8d", "#111111", "#e8352e", "#f4a12a", "#f5d90a", "#3fa34d", "#2f7fd6", "#6c3fb5",
 	"#8a5a36", "#f2c9a8"];

@@ -1,8 +1,7 @@
-"""Small pictures of what the sampler starts from in each Masked content mode.
+"""Thumbnails of the picture that the sampler starts from in each Masked content mode.
 
-They are drawn at thumbnail size. What "latent noise" and "latent nothing" look like is the checkpoint's matter: its
-linear preview shows them when a model is at hand. Else noise is coloured noise in blocks of one latent pixel and
-nothing is flat grey.
+"latent noise" and "latent nothing" look different with each checkpoint. They are drawn with the linear preview of the
+loaded model. Without a model, noise is coloured noise with one block for each latent cell, and nothing is flat grey.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ if TYPE_CHECKING:
 
 SIZE = 176
 CELL = 6
-"""Pixels of a thumbnail that stand for one latent cell."""
+"""The pixels of a thumbnail for one latent cell."""
 GREY = (128, 120, 112)
 
 
 def previews_html(picture: MaskData, invert: bool, blur: int, chosen: str, model: SDModel | None = None) -> str:
-    """The four modes as captioned pictures, `chosen` marked; empty without a picture. `model` must not be at work."""
+    """The HTML of four captioned pictures, one for each mode, with `chosen` marked. Empty without a picture. `model`
+    must not be in use by a job."""
     if picture.image is None:
         return ""
     start, painted = picture.image, picture.mask
@@ -44,7 +44,7 @@ def previews_html(picture: MaskData, invert: bool, blur: int, chosen: str, model
 
 def thumbnails(image: Image.Image, mask: Image.Image | None, *, invert: bool,
                blur: int) -> tuple[Image.Image, Image.Image]:
-    """RGB picture and effective L mask, both at most `SIZE` pixels."""
+    """The RGB picture and the effective L mask, both reduced to at most `SIZE` pixels a side."""
     small = image.convert("RGB")
     small.thumbnail((SIZE, SIZE))
     paint = (mask or Image.new("L", image.size)).resize(small.size, Image.Resampling.BOX)
@@ -56,7 +56,7 @@ def thumbnails(image: Image.Image, mask: Image.Image | None, *, invert: bool,
 
 
 def starts(image: Image.Image, mask: Image.Image, model: SDModel | None = None) -> dict[str, Image.Image]:
-    """For each mode the picture that the sampler starts from; RGB `image`, L `mask` of the same size."""
+    """The picture that the sampler starts from, by mode. `image` is RGB, `mask` L of the same size."""
     cells = max(1, image.width // CELL), max(1, image.height // CELL)
     noise, nothing = latent_content(model, cells) if model else drawn_content(cells)
     inside = {
@@ -68,7 +68,7 @@ def starts(image: Image.Image, mask: Image.Image, model: SDModel | None = None) 
 
 
 def latent_content(model: SDModel, cells: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
-    """Noise and zeros as `model` previews them, RGB, `cells` (width, height) of one pixel each."""
+    """Noise and zeros as RGB previews of `model`, with one pixel for each of `cells` (width, height)."""
     import torch
 
     shape = (4, cells[1], cells[0])
@@ -82,6 +82,6 @@ def latent_content(model: SDModel, cells: tuple[int, int]) -> tuple[Image.Image,
 
 
 def drawn_content(cells: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
-    """The same without a model."""
+    """Like `latent_content`, without a model."""
     noise = np.random.default_rng(0).normal(128, 64, (cells[1], cells[0], 3)).clip(0, 255).astype(np.uint8)
     return Image.fromarray(noise), Image.new("RGB", cells, GREY)

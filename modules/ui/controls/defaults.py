@@ -1,5 +1,7 @@
-"""What the controls of the tabs begin with. It is remembered in `config.json` under `ui_defaults`, by the names of the
-controls; the options that have a control too begin with what is in force."""
+"""The default values of the tabs' controls, stored in `config.json` under `ui_defaults`, by the names of the controls.
+
+Controls that show an option have the option in force as their default.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +12,52 @@ from typing import Any
 
 from modules.base.config import Config
 from modules.errors import InvalidInput
-from modules.request import MASKED_CONTENT
-from modules.request.options import Options, Table, option
+from modules.request import MASKED_CONTENT, Inpaint, Txt2Img
+from modules.request.fields import field as option
+from modules.request.fields import find
+from modules.request.options import Options, Table
 from modules.settings import Settings
 from modules.ui.controls.request_panel import AREAS, RESIZE_MODES, Panel
 
 log = logging.getLogger(__name__)
 
 KEY = "ui_defaults"
-LARGEST = {"width": "max_size", "height": "max_size", "n_iter": "max_count", "batch_size": "max_batch"}
-"""Controls that a flag limits."""
+LARGEST = {name: find(Txt2Img, name).limit for name in ("width", "height", "n_iter", "batch_size")}
+"""Controls that are limited by a flag, with the name of that flag."""
+
+
+def _same(name: str, help: str = "", *, high: float | None = None) -> Any:
+    """An option like the request's field `name`: its default, label and range on the page, up to `high` if given."""
+    item = find(Inpaint, name)
+    low, most = item.shown or (item.low, item.high)
+    return option(item.default, item.label, help, low=low, high=most if high is None else high)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults(Table):
-    """The controls of every tab that has them."""
+    """The default values. Each holds for all tabs that have the control."""
 
     tab: str = option("inpaint", "Tab at the start", choices=("txt2img", "img2img", "inpaint"))
-    sampler: str = option("DDIM", "Sampling method")
-    scheduler: str = option("Automatic", "Schedule type")
-    steps: int = option(20, "Sampling steps", low=1, high=150)
-    cfg_scale: float = option(7.0, "CFG Scale", "7 follows what the checkpoint is made for.", low=1, high=30)
-    width: int = option(512, "Width", "512 follows the size that the checkpoint is made for.", low=64, high=8192)
-    height: int = option(512, "Height", "512 follows the size that the checkpoint is made for.", low=64, high=8192)
-    n_iter: int = option(1, "Batch count", low=1, high=1000)
-    batch_size: int = option(1, "Batch size", low=1, high=8)
-    denoising_strength: float = option(0.75, "Denoising strength", "In img2img and inpaint.", low=0, high=1)
+    sampler: str = _same("sampler")
+    scheduler: str = _same("scheduler")
+    steps: int = _same("steps")
+    cfg_scale: float = _same("cfg_scale", "7 follows what the checkpoint is made for.")
+    width: int = _same("width", "512 follows the size that the checkpoint is made for.", high=8192)
+    height: int = _same("height", "512 follows the size that the checkpoint is made for.", high=8192)
+    n_iter: int = _same("n_iter", high=1000)
+    batch_size: int = _same("batch_size")
+    denoising_strength: float = _same("denoising_strength", "In img2img and inpaint.")
     hr_denoising_strength: float = option(0.7, "Denoising strength of Hires. fix", low=0, high=1)
     resize_mode: str = option("Just resize", "Resize mode", choices=tuple(RESIZE_MODES))
-    mask_blur: int = option(4, "Mask blur", "In pixels.", low=0, high=64)
+    mask_blur: int = _same("mask_blur_x", "In pixels.")
     masked_content: str = option("original", "Masked content", choices=tuple(MASKED_CONTENT))
     only_masked: str = option("Whole picture", "Inpaint area", choices=tuple(AREAS))
-    only_masked_padding: int = option(32, "Only masked padding, pixels", low=0, high=256)
-    negative_prompt: str = option("", "Negative prompt", "What you never want to see.")
+    only_masked_padding: int = _same("only_masked_padding")
+    negative_prompt: str = _same("negative_prompt", "What you never want to see.")
 
 
 def remembered(config: Config, settings: Settings) -> Defaults:
-    """The defaults in force: those of the file that fit, and for the others those of the program."""
+    """The defaults in force: the valid ones of the file, and the program's for the others."""
     defaults = Defaults()
     for name, value in _kept(config).items():
         try:
@@ -57,13 +68,13 @@ def remembered(config: Config, settings: Settings) -> Defaults:
 
 
 def entries(config: Config, settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file is to say under `KEY` after `changes`. Raises InvalidInput naming the control that does not fit."""
+    """The file's entry under `KEY` after `changes`. Raises InvalidInput for the control with an invalid value."""
     defaults = checked(remembered(config, settings).replaced(changes), settings)
     return {**_kept(config), **{name: value for name, value in asdict(defaults).items() if name in changes}}
 
 
 def checked(defaults: Defaults, settings: Settings) -> Defaults:
-    """`defaults`, if the flags allow them. Raises InvalidInput."""
+    """Return `defaults` if the flags allow them. Raises InvalidInput."""
     for name, flag in LARGEST.items():
         value, largest = getattr(defaults, name), getattr(settings, flag)
         if value > max(largest, getattr(Defaults(), name)):
@@ -72,7 +83,7 @@ def checked(defaults: Defaults, settings: Settings) -> Defaults:
 
 
 def starts(panel: Panel, options: Options, defaults: Defaults) -> dict[str, Any]:
-    """The values that the panel's widgets begin with, for those that a setting speaks of."""
+    """The start values of those widgets of the panel that have a setting."""
     values = {item.name: getattr(table, item.name) for table in (options, defaults) for item in fields(table)}
     if not panel.from_picture:
         values["denoising_strength"] = defaults.hr_denoising_strength

@@ -1,4 +1,4 @@
-"""A strip of example prompts and known words that go into the prompt when clicked."""
+"""The strip of example prompts and known words under the prompt. A click puts one into the prompt."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ON_LOAD = """element.addEventListener("click", (event) => {
 
 
 def examples(tab: str) -> gr.HTML:
-    """The strip, empty and invisible until it has a value: a list of {kind: "example" or "word",
-    language, text}. The style shows those in the language of the page."""
+    """The strip. Its value is a list of {kind: "example" or "word", language, text}; an empty one is invisible. The
+    style sheet shows only the entries in the page's language."""
     return gr.HTML([], html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False,
                    elem_id=f"{tab}_examples", elem_classes="examples-strip")
 
 
 def connect(strip: gr.HTML, prompt: Component) -> None:
-    """Wires the clicks."""
+    """Connect the clicks."""
     strip.click(pick, prompt, prompt, **AT_ONCE)
 
 
 def pick(prompt: str, event: gr.EventData) -> str:
-    """The prompt after a click: an example replaces it, a word is added."""
+    """The prompt after a click: an example replaces it, a word is added to it."""
     return f"{prompt} {event.text}".strip() if event.kind == "word" else str(event.text)

@@ -1,4 +1,4 @@
-"""Outpainting on the inpaint tab: the picture on the canvas grows, and the new part is its mask."""
+"""Outpainting on the inpaint tab: the picture on the canvas grows, and the new part becomes the mask."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SHOW_FRAME = """(sides, pixels) => {
     document.querySelector("#%s .mc").dispatchEvent(new CustomEvent("frame", {detail}));
     return [];
 }"""
-"""Outlines on the canvas the frame that the picture would get."""
+"""Draws the outline of the grown picture on the canvas."""
 
 
 @dataclass
 class Outpainting:
-    """The fold with sides, pixels and the button. To be drawn below the canvas, and connected when the tab is whole."""
+    """The accordion with sides, pixels and button. Call `draw` below the canvas, and `connect` after the whole tab."""
 
     panel: Panel
     widgets: dict[str, Any] = field(default_factory=dict)
 
     def draw(self) -> None:
-        """Draws the fold where it is called."""
+        """Draw the accordion here."""
         name = self.panel.elem_id
         with gr.Accordion("Outpainting", open=False, elem_classes="fold", elem_id=name("outpainting")) as fold:
             with gr.Row(elem_classes="tight"):
@@ -46,7 +46,7 @@ class Outpainting:
         self.widgets = {"fold": fold, "sides": sides, "pixels": pixels, "button": button}
 
     def connect(self, canvas: MaskCanvas) -> None:
-        """Wires the fold. `page.js` has the size that is generated follow the picture's."""
+        """Connect the accordion. `page.js` makes the size of the request follow the picture's."""
         fold, sides, pixels, button = self.widgets.values()
         show_frame = SHOW_FRAME % canvas.elem_id
         gr.on([sides.change, pixels.change, fold.expand], None, [sides, pixels], None, js=show_frame, **QUIET)
@@ -55,7 +55,7 @@ class Outpainting:
 
     @told
     def extend(self, picture: MaskData, chosen: list[str], pixels: float) -> tuple[MaskData, list[str]]:
-        """What the canvas shows next, and no side chosen any more. Raises InvalidInput."""
+        """The canvas' new value, and an empty choice of sides. Raises InvalidInput."""
         image = picture.chosen()
         numbers.check(self.widgets, {"pixels": pixels})
         grown = sides_of(chosen, pixels)
@@ -66,7 +66,7 @@ class Outpainting:
 
 
 def sides_of(chosen: list[str], pixels: float) -> Sides:
-    """The widgets' values as `Sides`. Raises InvalidInput."""
+    """The widgets' values as `Sides`, rounded to multiples of 8 pixels. Raises InvalidInput if no side is chosen."""
     if not chosen:
         raise InvalidInput("Choose at least one side to extend.")
     whole = round(pixels / 8) * 8

@@ -1,4 +1,4 @@
-"""A parameters text into a tab's controls, and in words what of it cannot be had here."""
+"""Fills a tab's controls from a parameters text, and lists what could not be taken over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
+from modules.request import Inpaint
+from modules.request.fields import find, own
 from modules.request.options import Options
 from modules.text import infotext
 from modules.text.styles import load_styles
@@ -16,20 +18,22 @@ from modules.ui.controls.numbers import Number, Slider, limits
 from modules.ui.controls.request_panel import Panel
 
 SENT = ("prompt", "negative_prompt", "steps", "cfg_scale", "width", "height", "seed")
-MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked area padding", "Masked content",
-             "Soft inpainting enabled", "Mask noise", "Small masks"}
-MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_invert", "masked_content", "only_masked", "only_masked_padding",
-               "soft")
+MASK_KEYS = {"Mask blur", "Mask mode", "Inpaint area", "Masked content", "Soft inpainting enabled", "Mask noise",
+             "Small masks", *(item.text for item in own(Inpaint) if item.text)}
+MASK_FIELDS = {"soft", *(item.name for item in own(Inpaint))}
 
 
 def is_parameters(text: str | None) -> bool:
-    """Whether `text` has the line of keys and values that makes it a parameters text."""
+    """True if `text` has the line of keys and values of a parameters text."""
     return "Steps" in infotext.parse(text or "")
 
 
 def send_along(text: str, panel: Panel, *, locked: bool) -> list[Any]:
-    """An update for each of the panel's widgets with what goes along with a result, as in WebUI: prompts, steps, CFG
-    scale, size and seed. The rest of the panel stays as it was. Raises InvalidInput as `paste`."""
+    """An update for each of the panel's widgets, for a result that is sent to the tab.
+
+    As in WebUI, prompts, steps, CFG scale, size and seed are sent along; the other widgets stay as they are. `locked`
+    keeps the seed that the panel has. Raises InvalidInput as `paste`.
+    """
     parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
     fields = infotext.to_changes(parameters).fields
     values = {name: fields[name] for name in SENT if name in fields} | {"styles": parameters.get("Styles array", [])}
@@ -38,15 +42,15 @@ def send_along(text: str, panel: Panel, *, locked: bool) -> list[Any]:
 
 
 def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[list[Any], str]:
-    """(an update for each of the panel's widgets, a note in HTML about what is not taken over).
+    """Return (an update for each of the panel's widgets, an HTML note about what is not taken over).
 
-    The checkpoint stays what it is; the note names the text's. Styles that the prompts contain are chosen instead of
-    written out. Raises InvalidInput when the file of styles cannot be read.
+    The checkpoint in use stays; the note names the one in the text. Styles that the prompts contain are selected
+    instead of written out. Raises InvalidInput if the styles file cannot be read.
     """
     parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
     changes = infotext.to_changes(parameters, scripts=engine.scripts)
     fields, problems = dict(changes.fields), list(changes.unsupported)
-    if not infotext.pairs(text).keys() & MASK_KEYS:  # it says nothing of a mask
+    if not infotext.pairs(text).keys() & MASK_KEYS:  # the text has no mask settings
         fields = {name: value for name, value in fields.items() if name not in MASK_FIELDS}
     fields["styles"] = parameters.get("Styles array", [])
     _check_sampler(fields, problems, engine)
@@ -62,19 +66,19 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
 
 
 def _options(found: Mapping[str, Any], problems: list[str]) -> Options:
-    """The text's strings as options; those that do not fit are left out and named as the page names them."""
+    """The text's values as options. Invalid ones are left out and added to `problems` with the page's labels."""
     options = Options()
     for name, value in found.items():
         try:
             options = options.replaced({name: value})
         except UserError as error:
-            label = Options.__dataclass_fields__[name].metadata["label"]
+            label = find(Options, name).label
             problems.append(error.message.replace(f"option {name} ", f"option {label} "))
     return options
 
 
 def _check_sampler(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
-    """Sampler and schedule by our names ("DPM++ 2M Karras" is two); those that we lack stay what they are."""
+    """Replace sampler and schedule by their full names; "DPM++ 2M Karras" names both. Unknown ones are removed."""
     from modules.sampling import registry
 
     for sampler, scheduler, usual in (("sampler", "scheduler", "DDIM"), ("hr_sampler", "hr_scheduler", "")):
@@ -104,7 +108,7 @@ def _check_upscaler(fields: dict[str, Any], problems: list[str], engine: Engine)
 
 
 def _check_checkpoints(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
-    """Hires checkpoint and refiner as the dropdowns name them."""
+    """Replace the hires checkpoint and the refiner by their names in the dropdowns. Unknown ones are removed."""
     for name, label in (("hr_checkpoint", "Hires checkpoint"), ("refiner_checkpoint", "Refiner")):
         if not fields.get(name):
             continue
@@ -116,7 +120,7 @@ def _check_checkpoints(fields: dict[str, Any], problems: list[str], engine: Engi
 
 
 def _check_faces(options: Options, problems: list[str], engine: Engine) -> Options:
-    """Without face restoration where its model is not here."""
+    """Switch face restoration off if its model does not exist."""
     if not options.face_restoration:
         return options.replaced({"face_restoration_model": engine.options.face_restoration_model})
     try:
@@ -129,7 +133,7 @@ def _check_faces(options: Options, problems: list[str], engine: Engine) -> Optio
 
 
 def _check_ranges(values: dict[str, Any], panel: Panel, problems: list[str]) -> None:
-    """Controls of numbers refuse what lies outside them, so such a value becomes the nearest, and is named."""
+    """Clip numbers to the ranges of their widgets, which would refuse them otherwise, and name those that change."""
     for name, value in values.items():
         widget = panel.widgets.get(name)
         if not isinstance(widget, Slider | Number) or not isinstance(value, int | float):
@@ -141,12 +145,12 @@ def _check_ranges(values: dict[str, Any], panel: Panel, problems: list[str]) -> 
 
 
 def _written(number: float) -> str:
-    """7 for 7.0; a seed with all its digits."""
+    """A number as text: "7" for 7.0, and a seed with all its digits."""
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[str], engine: Engine) -> str:
-    """What a person should know after pasting; empty when all of the text is in force."""
+    """The note in HTML. Empty if everything was taken over."""
     sentences = [_checkpoint_hint(parameters, engine)]
     if problems:
         sentences.append("Not taken over: " + " · ".join(problems))
@@ -157,7 +161,7 @@ def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[st
 
 
 def _checkpoint_hint(parameters: Mapping[str, Any], engine: Engine) -> str:
-    """Names the checkpoint of the text when another one is in use."""
+    """A sentence that names the text's checkpoint if another one is in use, otherwise empty."""
     name, digits = parameters.get("Model"), parameters.get("Model hash")
     if not name and not digits:
         return ""

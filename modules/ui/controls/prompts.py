@@ -1,4 +1,4 @@
-"""The prompt boxes of a tab and what belongs to them: token counters and styles."""
+"""The prompt boxes of a tab, with their token counters and the styles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modules.ui.page.messages import told
 
 @dataclass(frozen=True)
 class Prompts:
-    """The widgets that are no part of a request."""
+    """The widgets that are not part of a request."""
 
     counters: tuple[gr.HTML, gr.HTML]
     apply: gr.Button
@@ -28,7 +28,7 @@ class Prompts:
 
 
 def draw(panel: Panel) -> Prompts:
-    """Prompt and negative prompt, each with its counter, and the styles under them."""
+    """Draw prompt and negative prompt, each with its counter, and the styles below."""
     with gr.Column(elem_classes="prompt-box"):
         panel.add("prompt", gr.Textbox(label="Prompt", lines=3, max_lines=8, elem_id=panel.elem_id("prompt"),
                                        placeholder="What you want to see (Ctrl+Enter generates)"))
@@ -52,7 +52,7 @@ def draw(panel: Panel) -> Prompts:
 
 
 def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
-    """Wires counters and styles."""
+    """Connect the counters and the styles."""
     file = panel.settings.styles_file
     prompt, negative, styles = (panel.widgets[name] for name in ("prompt", "negative_prompt", "styles"))
 
@@ -86,9 +86,9 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
 
 
 def styled(values: dict[str, Any], panel: Panel) -> dict[str, Any]:
-    """A panel's values with the chosen styles merged into its prompts, those of hires fix too where they have any.
+    """A panel's values with the chosen styles merged into its prompts, and into the prompts of hires fix if it has any.
 
-    Raises InvalidInput when the file of styles cannot be read.
+    Raises InvalidInput if the styles file cannot be read.
     """
     chosen = values.get("styles")
     if not chosen:

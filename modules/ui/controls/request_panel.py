@@ -3,6 +3,9 @@
 A `Panel` is a tab's widgets by name. Names are those of the request's fields and of the options, plus a few of the
 page's own: `seed_locked`, `mask_blur` for both of its directions, `styles`, the switches of refiner and soft inpainting
 (`refiner`, `soft`), soft inpainting's numbers (`soft_power`, ...), and `overrides`, options that have no widget.
+
+Labels, ranges and steps come from the declarations of fields and options. A plain field or option that is declared
+`advanced` gets its widget in `advanced`, and its value reaches the request, without a line here.
 """
 
 from __future__ import annotations
@@ -18,7 +21,17 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.imaging import sketch
-from modules.request import MASKED_CONTENT, RANDOM_SEEDS, Img2Img, Inpaint, ResizeMode, SoftInpainting, Txt2Img
+from modules.request import (
+    MASKED_CONTENT,
+    RANDOM_SEEDS,
+    REQUESTS,
+    Img2Img,
+    Inpaint,
+    ResizeMode,
+    SoftInpainting,
+    Txt2Img,
+)
+from modules.request.fields import Declared, declared, find
 from modules.request.options import Options
 from modules.settings import Settings
 from modules.text.infotext import OPTION_KEYS
@@ -38,12 +51,9 @@ SAME = {"hr_checkpoint": "Use same checkpoint", "hr_sampler": "Use same sampler"
 """What the dropdowns say for an empty name."""
 
 LARGEST_SEED = 2**53 - 1
-"""Numbers in a browser are exact up to here; programs may go further."""
+"""Whole numbers are exact in a browser up to here. Programs may send larger seeds."""
 _OPTION_NAMES = frozenset(item.name for item in fields(Options))
-_WHOLE = ("steps", "width", "height", "n_iter", "batch_size", "seed", "subseed", "seed_resize_from_w",
-          "seed_resize_from_h", "mask_blur", "only_masked_padding", "hr_second_pass_steps", "hr_resize_x",
-          "hr_resize_y")
-_SOFT = {f"soft_{item.name}": item.name for item in fields(SoftInpainting)}
+_SOFT = {f"soft_{item.name}": item for item in declared(SoftInpainting)}
 _RANDOM = ("seed", "subseed")
 
 
@@ -59,13 +69,18 @@ class Panel:
     widgets: dict[str, Any] = field(default_factory=dict)
 
     def add(self, name: str, widget: Component) -> Any:
-        """Takes `widget` up under `name`."""
+        """Add `widget` under `name` and return it."""
         self.widgets[name] = widget
         return widget
 
     def elem_id(self, name: str) -> str:
-        """The element id of the widget `name`."""
+        """Return the element id of the widget `name`."""
         return f"{self.tab}_{name}"
+
+    @property
+    def request(self) -> type[Txt2Img]:
+        """The class of the requests that the tab makes."""
+        return REQUESTS[self.tab]
 
     @property
     def from_picture(self) -> bool:
@@ -78,8 +93,8 @@ class Panel:
         return self.tab == "inpaint"
 
     def values(self, arguments: Sequence[Any]) -> dict[str, Any]:
-        """An event's arguments, which came in the order of `inputs`, by name. Raises InvalidInput for a number that its
-        widget does not allow."""
+        """Return an event's arguments, which come in the order of `inputs`, by name. Raises InvalidInput for a number
+        outside its widget's range."""
         return numbers.by_name(self.widgets, arguments)
 
     @property
@@ -88,7 +103,7 @@ class Panel:
         return list(self.widgets.values())
 
     def updates(self, request_values: Mapping[str, Any], *, locked: bool) -> list[Any]:
-        """For each widget in turn its new value, or "leave it". A locked seed stays."""
+        """Return an update for each widget: its new value, or none. A locked seed stays."""
         shown = {name: value for name, value in _for_widgets(request_values) if not (locked and name in _RANDOM)}
         return [gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.widgets]
 
@@ -96,68 +111,65 @@ class Panel:
 # --- from widgets to a request
 
 def to_txt2img(values: Mapping[str, Any], options: Options) -> Txt2Img:
-    """The txt2img tab's request. Raises InvalidInput naming what does not fit."""
-    names = ("hr_scale", "hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "denoising_strength")
-    return Txt2Img(
-        **_common(values, options), enable_hr=bool(values["enable_hr"]), hr_upscaler=values["hr_upscaler"] or "Latent",
-        hr_prompt=values["hr_prompt"] or "", hr_negative_prompt=values["hr_negative_prompt"] or "",
-        hr_checkpoint=_name(values, "hr_checkpoint"), hr_sampler=_name(values, "hr_sampler"),
-        hr_scheduler=_name(values, "hr_scheduler"), **{name: _number(values, name) for name in names})
+    """Return the txt2img tab's request. Raises InvalidInput naming the field that does not fit."""
+    names = {name: _name(values, name) for name in ("hr_checkpoint", "hr_sampler", "hr_scheduler")}
+    return Txt2Img(**_common(values, options, Txt2Img) | names | {"hr_upscaler": values["hr_upscaler"] or "Latent"})
 
 
 def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -> Img2Img:
-    """The img2img tab's request. Raises InvalidInput."""
+    """Return the img2img tab's request. Raises InvalidInput."""
     image = picture.chosen()
     if picture.paint:
         image = sketch.lay(image, picture.paint)
-    return Img2Img(**_common(values, options), **_start(values, image))
+    return Img2Img(**_common(values, options, Img2Img) | _start(values, image))
 
 
 def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -> Inpaint:
-    """The inpaint tab's request; where nothing is painted the mask is all black. Raises InvalidInput."""
-    image, mask, blur = picture.chosen(), picture.mask, _number(values, "mask_blur")
+    """Return the inpaint tab's request. Where nothing is painted the mask is all black. Raises InvalidInput."""
+    image, mask, blur = picture.chosen(), picture.mask, _number(values["mask_blur"], find(Inpaint, "mask_blur_x"))
     if picture.paint:
         image, mask = sketch.inpaint_sketch(image, mask, picture.paint, blur)
     mask = mask or Image.new("L", image.size)
-    return Inpaint(
-        **_common(values, options), **_start(values, image), mask=mask, mask_blur_x=blur, mask_blur_y=blur,
-        mask_invert=MASK_MODES[values["mask_invert"]], masked_content=MASKED_CONTENT[values["masked_content"]],
-        only_masked=AREAS[values["only_masked"]], only_masked_padding=_number(values, "only_masked_padding"),
-        mask_round=bool(values["mask_round"]), soft=soft_inpainting(values))
+    return Inpaint(**_common(values, options, Inpaint) | _start(values, image) | {
+        "mask": mask, "mask_blur_x": blur, "mask_blur_y": blur, "mask_invert": MASK_MODES[values["mask_invert"]],
+        "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": AREAS[values["only_masked"]],
+        "soft": soft_inpainting(values)})
 
 
 def soft_inpainting(values: Mapping[str, Any]) -> SoftInpainting | None:
-    """Soft inpainting as the panel has it; None when it is off. Raises InvalidInput."""
+    """Return soft inpainting as the panel has it; None if it is off. Raises InvalidInput."""
     if not values["soft"]:
         return None
-    return SoftInpainting(**{name: _number(values, widget) for widget, name in _SOFT.items()})
+    return SoftInpainting(**{item.name: _number(values[name], item) for name, item in _SOFT.items()})
 
 
-def _common(values: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    names = ("steps", "width", "height", "cfg_scale", "n_iter", "batch_size", "seed", "subseed", "subseed_strength",
-             "seed_resize_from_w", "seed_resize_from_h")
+def _common(values: Mapping[str, Any], options: Options, kind: type[Txt2Img]) -> dict[str, Any]:
+    """The arguments of a request of the class `kind` that are the same on all tabs, or plain fields with a widget."""
     refiner = _name(values, "refiner_checkpoint") if values["refiner"] else ""
     overrides = overridden(values["overrides"] or ())
-    return {
-        "prompt": values["prompt"] or "", "negative_prompt": values["negative_prompt"] or "",
-        "sampler": values["sampler"] or "", "scheduler": values["scheduler"] or "",
-        **{name: _number(values, name) for name in names},
-        "refiner_checkpoint": refiner, "refiner_switch_at": _number(values, "refiner_switch_at") if refiner else None,
+    plain = {item.name: _plain(values[item.name], item) for item in declared(kind)
+             if item.is_plain and item.name in values and item.name not in _OPTION_NAMES}
+    return plain | {
+        "refiner_checkpoint": refiner, "refiner_switch_at": plain["refiner_switch_at"] if refiner else None,
         "options": options.replaced({name: value for name, value in values.items() if name in _OPTION_NAMES}
-                                    | overrides),
-    }
+                                    | overrides)}
 
 
 def _start(values: Mapping[str, Any], image: Image.Image) -> dict[str, Any]:
-    return {"init_images": (image,), "resize_mode": RESIZE_MODES[values["resize_mode"]],
-            "denoising_strength": _number(values, "denoising_strength")}
+    return {"init_images": (image,), "resize_mode": RESIZE_MODES[values["resize_mode"]]}
 
 
-def _number(values: Mapping[str, Any], name: str) -> Any:
-    value = values[name]
-    if value is None and name in _RANDOM:
+def _plain(value: Any, item: Declared) -> Any:
+    """The value of a widget as its field has it."""
+    if item.is_number:
+        return _number(value, item)
+    return bool(value) if item.kind is bool else value or ""
+
+
+def _number(value: Any, item: Declared) -> Any:
+    if value is None and item.name in _RANDOM:
         return -1
-    return int(value) if name in _WHOLE or float(value).is_integer() else value  # 7, as WebUI's page writes it, not 7.0
+    return int(value) if item.kind is int or float(value).is_integer() else value  # 7, as WebUI's page has it, not 7.0
 
 
 def _name(values: Mapping[str, Any], name: str) -> str:
@@ -167,8 +179,7 @@ def _name(values: Mapping[str, Any], name: str) -> str:
 
 
 def overridden(lines: Sequence[str]) -> dict[str, str]:
-    """"Key: value" lines as options by name. Raises InvalidInput for a key that the parameters text has no option for.
-    """
+    """Return lines like "Key: value" as options by name. Raises InvalidInput for a key that stands for no option."""
     found = {}
     for line in lines:
         key, _, value = line.partition(":")
@@ -190,7 +201,7 @@ def _for_widgets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         elif name == "soft":
             yield "soft", value is not None
             if value is not None:
-                yield from ((widget, getattr(value, part)) for widget, part in _SOFT.items())
+                yield from ((widget, getattr(value, part.name)) for widget, part in _SOFT.items())
         elif name == "refiner_checkpoint":
             yield "refiner", bool(value)
             yield name, value or SAME[name]
@@ -210,10 +221,10 @@ def sampling(panel: Panel) -> None:
                                          elem_id=panel.elem_id("sampling"), min_width=120))
         panel.add("scheduler", gr.Dropdown(["Automatic"], value="Automatic", label="Schedule type", min_width=120,
                                            allow_custom_value=True, elem_id=panel.elem_id("scheduler")))
-    slider(panel, "steps", "Sampling steps", 1, 150, 20, 1)
+    field_of(panel, "steps")
     if panel.from_picture:
-        slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.75, 0.01)
-    slider(panel, "cfg_scale", "CFG Scale", 1, 30, 7, 0.5)
+        field_of(panel, "denoising_strength")
+    field_of(panel, "cfg_scale")
 
 
 def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
@@ -221,8 +232,7 @@ def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
     largest = panel.settings.max_size
     with gr.Row(elem_classes="tight with-buttons"):
         with gr.Column(min_width=160, elem_classes="tight"):
-            width = slider(panel, "width", "Width", 64, largest, 512, 8)
-            height = slider(panel, "height", "Height", 64, largest, 512, 8)
+            width, height = field_of(panel, "width"), field_of(panel, "height")
         with gr.Column(min_width=40, scale=0, elem_classes="tools"):
             swap = tool_button("swap", "Swap width and height", panel.elem_id("swap_size"))
             swap.click(None, [width, height], [width, height], js="(w, h) => [h, w]", **QUIET)
@@ -231,16 +241,15 @@ def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
                 take.click(None, [canvas, width, height], [width, height], **QUIET,
                            js=f"(value, w, h) => inpaintPage.fitSize(value && value.size, w, h, {largest})")
     with gr.Row(elem_classes="tight"):
-        slider(panel, "n_iter", "Batch count", 1, panel.settings.max_count, 1, 1, min_width=120)
-        slider(panel, "batch_size", "Batch size", 1, min(8, panel.settings.max_batch), 1, 1, min_width=120)
+        field_of(panel, "n_iter", min_width=120)
+        field_of(panel, "batch_size", min_width=120)
 
 
 def seeds(panel: Panel, last_seed: gr.State) -> None:
     """The seed, what sets it and what protects it, and the variation seed. `last_seed` holds that of the shown picture
     (None before there is one)."""
     with gr.Row(elem_classes="tight seed-row"):
-        seed = panel.add("seed", Number(-1, label="Seed", precision=0, minimum=-1, maximum=LARGEST_SEED, min_width=90,
-                                           elem_id=panel.elem_id("seed")))
+        seed = _seed(panel, "seed", min_width=90)
         locked = panel.add("seed_locked", gr.Checkbox(False, label="Lock", elem_id=panel.elem_id("lock_seed"),
                                                       min_width=70, scale=0, elem_classes="lock"))
         dice = tool_button("dice", "Random seed", panel.elem_id("random_seed"))
@@ -251,13 +260,17 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
     locked.change(lock_seed, [locked, seed, last_seed], seed, **AT_ONCE)
     with gr.Accordion("Variation seed", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
-            panel.add("subseed", Number(-1, label="Variation seed", precision=0, minimum=-1, maximum=LARGEST_SEED,
-                                           min_width=110, elem_id=panel.elem_id("subseed")))
-            slider(panel, "subseed_strength", "Variation strength", 0, 1, 0, 0.01, min_width=150)
+            _seed(panel, "subseed", min_width=110)
+            field_of(panel, "subseed_strength", min_width=150)
         with gr.Row(elem_classes="tight"):
-            for name, label in (("seed_resize_from_w", "Resize seed from width"),
-                                ("seed_resize_from_h", "Resize seed from height")):
-                slider(panel, name, label, 0, panel.settings.max_size, 0, 8, min_width=150)
+            field_of(panel, "seed_resize_from_w", min_width=150)
+            field_of(panel, "seed_resize_from_h", min_width=150)
+
+
+def _seed(panel: Panel, name: str, min_width: int) -> Any:
+    item = find(panel.request, name)
+    return panel.add(name, Number(item.default, label=item.label, precision=0, minimum=item.low, maximum=LARGEST_SEED,
+                                  min_width=min_width, elem_id=panel.elem_id(name)))
 
 
 def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
@@ -283,8 +296,8 @@ def masking(panel: Panel) -> None:
         panel.add("only_masked", gr.Radio(list(AREAS), value="Whole picture", label="Inpaint area", min_width=220,
                                           elem_id=panel.elem_id("full_res"), elem_classes="compact"))
     with gr.Row(elem_classes="tight"):
-        slider(panel, "mask_blur", "Mask blur", 0, 64, 4, 1, min_width=180)
-        slider(panel, "only_masked_padding", "Only masked padding, pixels", 0, 256, 32, 4, min_width=220)
+        field_of(panel, "mask_blur_x", widget="mask_blur", min_width=180)
+        field_of(panel, "only_masked_padding", min_width=220)
 
 
 def masked_content(panel: Panel) -> None:
@@ -293,55 +306,65 @@ def masked_content(panel: Panel) -> None:
                                          elem_id=panel.elem_id("fill"), elem_classes="compact"))
 
 
+ADVANCED = ("CLIP_stop_at_last_layers", "cfg_rescale", "step_cache", "eta_ddim", "eta_ancestral", "ddim_loop",
+            "mask_noise", "small_mask", "emphasis", "randn_source", "initial_noise_multiplier", "img2img_extra_noise",
+            "inpainting_mask_weight", "tiling", "face_restoration", "img2img_fix_steps", "img2img_color_correction",
+            "mask_round")
+"""The order of the Advanced controls. Those that are not named here follow."""
+
+
 def advanced(panel: Panel, options: Options) -> None:
-    """Options for those who know them, behind a fold. They start at `options`, those in force."""
+    """Draw the options and fields that are declared `advanced`, behind a fold. Options start at their values in
+    `options`."""
+    items = [item for table in (Options, panel.request) for item in declared(table)
+             if item.advanced and panel.tab in item.tabs]
+    items.sort(key=lambda item: ADVANCED.index(item.name) if item.name in ADVANCED else len(ADVANCED))
+    flags = [item for item in items if item.kind is bool]
+    others = [item for item in items if item.kind is not bool]
+
+    def draw(item: Declared, min_width: int = 160) -> None:
+        if item.name in _OPTION_NAMES:  # the Settings tab shows the help of options
+            control(panel, item, getattr(options, item.name), min_width=min_width)
+        else:
+            control(panel, item, item.default, min_width=min_width, info=item.help)
+
     with gr.Accordion("Advanced", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
-            for name in ("CLIP_stop_at_last_layers", "cfg_rescale"):
-                _option(panel, name, options, min_width=140)
-        for name in ("step_cache", "eta_ddim", "eta_ancestral", "ddim_loop"):
-            _option(panel, name, options)
-        if panel.masked:
-            _option(panel, "mask_noise", options)
-            _option(panel, "small_mask", options)
-        for name in ("emphasis", "randn_source"):
-            _option(panel, name, options)
-        if panel.from_picture:
-            for name in ("initial_noise_multiplier", "img2img_extra_noise"):
-                _option(panel, name, options)
-        if panel.masked:
-            _option(panel, "inpainting_mask_weight", options)
+            for item in others[:2]:
+                draw(item, min_width=140)
+        for item in others[2:]:
+            draw(item)
         with gr.Row(elem_classes="tight checks"):
-            _option(panel, "tiling", options)
-            _option(panel, "face_restoration", options)
-            if panel.from_picture:
-                for name in ("img2img_fix_steps", "img2img_color_correction"):
-                    _option(panel, name, options)
-            if panel.masked:
-                panel.add("mask_round", gr.Checkbox(True, label="Round the mask to whole latent pixels", min_width=140,
-                                                    elem_id=panel.elem_id("mask_round")))
+            for item in flags:
+                draw(item)
         panel.add("overrides", gr.Dropdown([], value=[], label="Override settings", multiselect=True,
                                            allow_custom_value=True, elem_id=panel.elem_id("override_settings"),
                                            info="Other settings, as a parameters text has them: ENSD: 31337"))
 
 
-def _option(panel: Panel, name: str, options: Options, min_width: int = 160) -> None:
-    """The widget of one option: a check box, its few values as buttons in a row, or a slider."""
-    about, value = Options.__dataclass_fields__[name].metadata, getattr(options, name)
-    if isinstance(value, bool):
-        panel.add(name, gr.Checkbox(value, label=about["label"], elem_id=panel.elem_id(name), min_width=140))
-    elif about["choices"]:
-        panel.add(name, gr.Radio(list(about["choices"]), value=value, label=about["label"], min_width=140,
-                                 elem_classes="compact", elem_id=panel.elem_id(name)))
-    else:
-        step = 1 if isinstance(Options.__dataclass_fields__[name].default, int) else 0.01
-        slider(panel, name, about["label"], about["low"], about["high"], value, step, min_width=min_width)
+def field_of(panel: Panel, name: str, *, value: Any = None, widget: str = "", min_width: int = 160) -> Any:
+    """Draw the control of the request's field `name`, under the name `widget` if that is another one.
+
+    It starts at `value`, by default the field's default.
+    """
+    item = find(panel.request, name)
+    return control(panel, item, item.default if value is None else value, widget=widget, min_width=min_width)
 
 
-def slider(panel: Panel, name: str, label: str, low: float, high: float, value: float, step: float,
-           min_width: int = 160) -> Any:
-    return panel.add(name, Slider(low, high, value=value, step=step, label=label, min_width=min_width,
-                                  elem_id=panel.elem_id(name), buttons=[]))
+def control(panel: Panel, item: Declared, value: Any, *, widget: str = "", min_width: int = 160, info: str = "") -> Any:
+    """Draw the control of a declared field: a check box, its choices as buttons in a row, a slider, or a line of text.
+    """
+    name = widget or item.name
+    about: dict[str, Any] = {"label": item.label, "info": info or None, "elem_id": panel.elem_id(name)}
+    if item.kind is bool:
+        return panel.add(name, gr.Checkbox(value, min_width=140, **about))
+    if item.choices:
+        return panel.add(name, gr.Radio(list(item.choices), value=value, min_width=140, elem_classes="compact",
+                                        **about))
+    if not item.is_number:
+        return panel.add(name, gr.Textbox(value, min_width=min_width, **about))
+    low, high, step = item.slider(panel.settings)
+    return panel.add(name, Slider(low, high, value=value, step=step, min_width=min_width, buttons=[], **about))
 
 
 def tool_button(icon: str, title: str, elem_id: str) -> gr.Button:

@@ -1,8 +1,8 @@
-"""The Script dropdown of a tab and the controls of the script that is chosen, drawn from what the script declares; and
-in the same way what extensions add to the tab, each behind a switch.
+"""The Script dropdown of a tab with the controls of the chosen script, and the controls of extensions with their
+switches.
 
-A form is one component: its controls are drawn by the page's script (`script/form.js`), so that a tab's many scripts
-cost nothing until one is chosen.
+A form is one component. Its controls are drawn from their declaration by a script in the page (`script/form.js`), so
+that a tab's many scripts cost nothing until one is chosen.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ NONE = "None"
 
 
 class Choice(GradioModel):
-    """The chosen script, "None" for none, and its inputs by name; those left out have their defaults."""
+    """The chosen script, or "None", and the values of its inputs by name. Missing inputs have their defaults."""
 
     title: str = NONE
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class ScriptForm(gr.HTML, metaclass=WithoutStub):
-    """A `lead` and the controls of one of `forms`. Its value in Python is a `Choice`.
+    """The controls of one of `forms`, below a `lead`. Its value in Python is a `Choice`.
 
-    The lead is a dropdown with all forms, or a switch for the only one, or there is none and the only form is there.
+    The lead is a dropdown with all forms, or a switch for the only form. Without a lead the only form is always shown.
     """
 
     data_model = Choice
@@ -46,7 +46,7 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
     def __init__(self, value: Choice | None = None, *, engine: Engine | None = None, forms: Sequence[Form] = (),
                  lead: Literal["dropdown", "switch", ""] = "dropdown", img2img: bool = False, **kwargs: Any) -> None:
         def axis_values(label: str) -> list[str]:
-            """What can be chosen on that axis of the X/Y/Z plot; nothing where values are written."""
+            """The choices of that axis of the X/Y/Z plot. Empty if its values are typed."""
             axis = next((axis for axis in axes(img2img=img2img) if axis.label == label), None)
             return list(axis.choices(engine.available)) if engine and axis and axis.choices else []
 
@@ -57,11 +57,11 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
             lead=lead, scripts=[_declaration(form, engine) for form in forms if engine], **kwargs)
 
     def preprocess(self, payload: Choice | None) -> Choice:  # type: ignore[override]
-        """The choice as the page has it."""
+        """The choice from the page."""
         return payload or Choice()
 
     def postprocess(self, value: Choice | None) -> Choice:  # type: ignore[override]
-        """What the page is to show."""
+        """The choice for the page."""
         return value or Choice()
 
     def api_info(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
 
 
 def draw(panel: Panel, engine: Engine) -> None:
-    """Draws the forms where it is called: the extensions' switches, then the dropdown."""
+    """Draw the forms here: the extensions' switches, then the Script dropdown."""
     for extension, form in engine.extensions.controls(panel.tab).items():
         panel.add(_name(form), ScriptForm(engine=engine, forms=[form], lead="switch", elem_classes="script",
                                           elem_id=panel.elem_id(f"extension_{extension}")))
@@ -84,7 +84,7 @@ def draw(panel: Panel, engine: Engine) -> None:
 
 
 def with_script(request: Txt2Img, values: Mapping[str, Any], panel: Panel, engine: Engine) -> Txt2Img:
-    """`request` with the script that the panel's values choose and the extensions that they switch on.
+    """`request` with the script that is chosen in the panel and the extensions that are switched on.
 
     Raises InvalidInput.
     """
@@ -103,8 +103,8 @@ def with_script(request: Txt2Img, values: Mapping[str, Any], panel: Panel, engin
 
 def choices_of(script: ScriptCall | None, always_on: Sequence[ScriptCall], panel: Panel,
                engine: Engine) -> dict[str, Choice]:
-    """What the panel's forms show for these calls; none where the tab has nothing of that title, or its arguments make
-    no sense."""
+    """The values of the panel's forms for these calls. A form is "None" without a call, or if the call's arguments are
+    invalid."""
     forms = engine.extensions.controls(panel.tab).values()
     calls = {call.title: call for call in always_on}
     choices = {_name(form): _choice(form, calls.get(form.title), engine) for form in forms}
@@ -134,7 +134,7 @@ def _name(form: Controls) -> str:
 
 
 def _declaration(form: Form, engine: Engine) -> dict[str, Any]:
-    """A form as the page's script reads it."""
+    """The declaration of a form for the page's script."""
     return {"title": form.title, "inputs": [_input(one, engine) for one in form.inputs if not one.hidden]}
 
 

@@ -1,23 +1,27 @@
-"""The parts of a tab that a switch opens: hires fix, refiner, soft inpainting. Closed ones ask for nothing."""
+"""The sections of a tab that a switch opens: hires fix, refiner, soft inpainting. A closed one has no effect."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 
+from modules.engine.engine import Engine
 from modules.errors import UserError
-from modules.request import SOFT_LABELS, SoftInpainting, Txt2Img
+from modules.request import SoftInpainting, Txt2Img
+from modules.request.fields import declared
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
-from modules.ui.controls.request_panel import MASK_MODES, SAME, Panel, slider
+from modules.ui.controls.request_panel import MASK_MODES, SAME, Panel, control, field_of
 from modules.ui.controls.soft_preview import noise_levels, soft_html
 from modules.ui.page.events import AT_ONCE, QUIET
 
 
 @contextlib.contextmanager
 def switch(panel: Panel, name: str, label: str) -> Iterator[None]:
-    """A check box with a body that shows while it is checked (style.css does that, so its widgets are always there)."""
+    """Draw a check box with a body that is visible while it is checked. style.css hides the body, so its widgets always
+    exist."""
     with gr.Column(elem_classes="switch"):
         panel.add(name, gr.Checkbox(False, label=label, elem_id=panel.elem_id(name), elem_classes="switch-head"))
         with gr.Column(elem_classes="switch-body"):
@@ -25,18 +29,18 @@ def switch(panel: Panel, name: str, label: str) -> Iterator[None]:
 
 
 def hires_fix(panel: Panel) -> None:
-    """A second pass on the enlarged picture."""
+    """Draw hires fix: a second pass on the enlarged picture."""
     with switch(panel, "enable_hr", "Hires. fix"):
         size = gr.HTML("", elem_id=panel.elem_id("hires_size"), elem_classes="hires-size", js_on_load=None,
                        apply_default_css=False)
         with gr.Row(elem_classes="tight"):
             _names(panel, "hr_upscaler", "Upscaler", "Latent")
-            slider(panel, "hr_second_pass_steps", "Hires steps", 0, 150, 0, 1, min_width=140)
-        slider(panel, "denoising_strength", "Denoising strength", 0, 1, 0.7, 0.01)
-        slider(panel, "hr_scale", "Upscale by", 1, 4, 2, 0.05)
+            field_of(panel, "hr_second_pass_steps", min_width=140)
+        field_of(panel, "denoising_strength", value=0.7)
+        field_of(panel, "hr_scale")
         with gr.Row(elem_classes="tight"):
-            for name, label in (("hr_resize_x", "Resize width to"), ("hr_resize_y", "Resize height to")):
-                slider(panel, name, label, 0, panel.settings.max_size, 0, 8, min_width=140)
+            field_of(panel, "hr_resize_x", min_width=140)
+            field_of(panel, "hr_resize_y", min_width=140)
         with gr.Accordion("Hires checkpoint, sampler and prompts", open=False, elem_classes="fold"):
             _names(panel, "hr_checkpoint", "Hires checkpoint", SAME["hr_checkpoint"])
             with gr.Row(elem_classes="tight"):
@@ -53,7 +57,7 @@ def hires_fix(panel: Panel) -> None:
 
 
 def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y: float) -> str:
-    """The two sizes in words; nothing where a field is being emptied to type another number."""
+    """The two sizes as HTML. Empty while a field has no valid number, as when it is emptied to type another one."""
     from modules.generation.hires import hires_size
 
     try:
@@ -65,42 +69,47 @@ def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y
 
 
 def refiner(panel: Panel) -> None:
-    """Another checkpoint takes over on the way."""
+    """Draw the refiner: another checkpoint that takes over during sampling."""
     with switch(panel, "refiner", "Refiner"):
         _names(panel, "refiner_checkpoint", "Refiner checkpoint", SAME["refiner_checkpoint"])
-        slider(panel, "refiner_switch_at", "Switch at", 0.01, 1, 0.8, 0.01)
+        field_of(panel, "refiner_switch_at", value=0.8)
 
 
 def soft_inpainting(panel: Panel) -> gr.HTML:
-    """The mask's soft parts are kept and painted by degrees; where `connect_soft_view` shows that."""
-    usual = SoftInpainting()
+    """Draw soft inpainting, which blends the soft parts of the mask gradually. Returns the place for the preview."""
     with switch(panel, "soft", "Soft inpainting"):
         view = gr.HTML("", elem_id=panel.elem_id("soft_view"), elem_classes="starts-strip", js_on_load=None,
                        apply_default_css=False)
-        for name, low, high, step in (("power", 0, 8, 0.1), ("scale", 0, 8, 0.05), ("detail", 1, 32, 0.5),
-                                      ("influence", 0, 1, 0.05), ("threshold", 0, 8, 0.25), ("contrast", 0, 8, 0.25)):
-            slider(panel, f"soft_{name}", SOFT_LABELS[name], low, high, getattr(usual, name), step)
+        for item in declared(SoftInpainting):
+            control(panel, item, item.default, widget=f"soft_{item.name}")
     return view
 
 
-def connect_soft_view(panel: Panel, canvas: MaskCanvas, view: gr.HTML) -> None:
-    """Wires the preview of the blend, once all of the panel's widgets are drawn."""
+def connect_soft_view(panel: Panel, engine: Engine, canvas: MaskCanvas, view: gr.HTML) -> None:
+    """Connect the preview of the blend. All widgets of the panel must have been drawn before."""
     names = ("soft", "soft_power", "soft_scale", "mask_invert", "mask_blur", "sampler", "scheduler", "steps",
              "denoising_strength", "width", "height", "ddim_loop")
     widgets = [panel.widgets[name] for name in names]
-    # Not FOLLOWING, as the pictures of the masked content are: when one such event ends, Gradio asks all that follow
-    # the same control once more, and two would ask each other for ever.
-    gr.on([canvas.change, *(widget.change for widget in widgets)], _soft_view, [canvas, *widgets], view,
+
+    def show(picture: MaskData, *values: Any) -> str:
+        return soft_view(engine, picture, *values)
+
+    # Not FOLLOWING, which the previews of the masked content use. When a FOLLOWING event ends, Gradio repeats every
+    # FOLLOWING event of the same control, so two of them would trigger each other for ever.
+    gr.on([canvas.change, *(widget.change for widget in widgets)], show, [canvas, *widgets], view,
           trigger_mode="multiple", **QUIET)
 
 
-def _soft_view(picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float, sampler: str,
-               schedule: str, steps: float, strength: float, width: float, height: float, ddim_loop: str) -> str:
-    """The effective blend as pictures; nothing while it is off, or a field holds no number or name."""
+def soft_view(engine: Engine, picture: MaskData, on: bool, power: float, scale: float, mask_mode: str, blur: float,
+              sampler: str, schedule: str, steps: float, strength: float, width: float, height: float,
+              ddim_loop: str) -> str:
+    """The preview of the blend as HTML, with the noise schedule of the checkpoint in use. Empty while soft inpainting
+    is off, or a field holds no valid number or name."""
     if not on:
         return ""
     try:
-        levels = noise_levels(sampler, schedule, int(steps), float(strength), ddim_loop)
+        levels = noise_levels(sampler, schedule, int(steps), float(strength), ddim_loop,
+                              engine.loaded.model if engine.loaded else None)
         return soft_html(picture, levels, invert=MASK_MODES[mask_mode], blur=int(blur), size=(int(width), int(height)),
                          power=float(power), scale=float(scale))
     except (TypeError, ValueError, UserError):
@@ -108,6 +117,6 @@ def _soft_view(picture: MaskData, on: bool, power: float, scale: float, mask_mod
 
 
 def _names(panel: Panel, name: str, label: str, first: str) -> None:
-    """A dropdown whose other choices come when the page has loaded."""
+    """A dropdown whose other choices are filled in after the page has loaded."""
     panel.add(name, gr.Dropdown([first], value=first, label=label, allow_custom_value=True, min_width=140,
                                 elem_id=panel.elem_id(name)))

@@ -1,4 +1,4 @@
-"""Small pictures of what soft inpainting's blend paints at the beginning, in the middle and at the end of the steps."""
+"""The preview of soft inpainting: which parts the blend paints at the start, in the middle and at the end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from modules.ui.tabs.progress_view import data_url
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modules.sampling.types import SDModel
+
 ACCENT = (37, 99, 235)
 MOMENTS = ("start", "middle", "end")
 
 
 def soft_html(picture: MaskData, levels: list[float], *, invert: bool, blur: int, size: tuple[int, int], power: float,
               scale: float) -> str:
-    """The picture at the first, middle and last of `levels`, blue where it is painted, the fainter the more is kept.
+    """The HTML of the picture at the first, middle and last of `levels`. Painted parts are blue, fainter where more of
+    the original is kept.
 
-    `size` (width, height) is what the sampler works on; the whole picture is shown. Empty without picture or mask.
+    `size` (width, height) is that of the request; the whole picture is shown. Empty without picture or mask.
     """
     if picture.image is None or picture.mask is None:
         return ""
@@ -36,9 +39,9 @@ def soft_html(picture: MaskData, levels: list[float], *, invert: bool, blur: int
 
 
 def shares(mask: Image.Image, levels: list[float], size: tuple[int, int], power: float, scale: float) -> list[Tensor]:
-    """The share of each latent cell that is painted, (h, w) in [0, 1], at the first, middle and last level.
+    """The painted share of each latent cell, (h, w) in [0, 1], at the first, middle and last level.
 
-    The formula is `sampling.mask.soft_blend`'s; the mask is brought to the latent's size as for sampling.
+    The formula is that of `sampling.mask.soft_blend`. The mask is reduced to the latent's size as for sampling.
     """
     from modules.imaging.tensors import latent_mask
 
@@ -46,30 +49,32 @@ def shares(mask: Image.Image, levels: list[float], size: tuple[int, int], power:
     return [paint ** (level**power * scale) for level in (levels[0], levels[len(levels) // 2], levels[-1])]
 
 
-def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float, ddim_loop: str) -> list[float]:
-    """What the blend is told of each step's noise, descending: sigmas; timesteps where WebUI 1.10's loop is followed.
+def noise_levels(sampler_name: str, scheduler: str, steps: int, strength: float, ddim_loop: str,
+                 model: SDModel | None = None) -> list[float]:
+    """The level that the blend gets at each step, descending: a sigma, or a timestep in WebUI 1.10's loop.
 
-    Raises InvalidInput for an unknown sampler or schedule.
+    `model` is the one that will sample; None stands for any with Stable Diffusion 1.x's noise schedule. Raises
+    InvalidInput for an unknown sampler or schedule.
     """
     import torch
 
-    from modules.networks.model import cumulative_alphas
     from modules.sampling import registry
+    from modules.sampling.levels import stable_diffusion
     from modules.sampling.sample import InitLatent, Plan, build_sigmas
-    from modules.sampling.schedules import NoiseLevels, timesteps
+    from modules.sampling.schedules import timesteps
 
-    alphas = cumulative_alphas()
+    levels = stable_diffusion() if model is None else model.levels
     sampler, schedule = registry.resolve(sampler_name, scheduler)
     asked, below = InitLatent(torch.empty(0), strength).steps(max(steps, 1))
     if sampler.timesteps:
         grid = timesteps(asked)[: below + 1][::-1]
         classic = "before_step" in sampler.wants and ddim_loop == "classic"
-        return NoiseLevels(alphas).sigmas[grid].tolist() if classic else [float(t) for t in grid]
-    sigmas = build_sigmas(Plan(sampler, schedule, steps), sampler.levels(alphas), asked)
+        return levels.sigmas[grid].tolist() if classic else [float(t) for t in grid]
+    sigmas = build_sigmas(Plan(sampler, schedule, steps), sampler.levels(levels), asked)
     return [float(sigma) for sigma in sigmas[asked - below - 1 : -1]]
 
 
 def tinted(image: Image.Image, share: Tensor) -> Image.Image:
-    """`image` under a blue veil that is as dense as `share` (h, w) says, each cell a block."""
+    """`image` with a blue overlay whose opacity is `share` (h, w), in one block for each cell."""
     veil = Image.fromarray((share.clamp(0, 1) * 200).byte().numpy()).resize(image.size, Image.Resampling.NEAREST)
     return Image.composite(Image.new("RGB", image.size, ACCENT), image, veil)

@@ -1,4 +1,4 @@
-"""The token counter beside a prompt: how many of its 75s are used, and where a long prompt is cut."""
+"""The token counter beside a prompt: its tokens, and where a long prompt is divided into chunks of 75."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 
 from modules.text import prompt as prompts
+from modules.text.prompt_schedule import schedule
 
 TEMPLATE = """<details class="tokens"><summary title="Tokens; a click shows where the prompt is cut">0/75</summary>
 <ol></ol></details>"""
 
-# The template has no ${value}, so that a new count does not close what a person has opened.
+# The template has no ${value}: Gradio would render it again with each count and close the opened details.
 ON_LOAD = """const show = (counted) => {
     element.querySelector("summary").textContent = `${counted.tokens}/${counted.limit}`;
     element.querySelector("details").classList.toggle("long", counted.chunks.length > 1);
@@ -28,7 +29,7 @@ watch("value", () => show(props.value));"""
 
 @dataclass(frozen=True)
 class Counted:
-    """`tokens` of a prompt, `limit` (the same rounded up to whole 75s), and what each chunk of 75 says."""
+    """The number of `tokens` of a prompt, the `limit` (rounded up to a multiple of 75), and the text of each chunk."""
 
     tokens: int
     limit: int
@@ -36,22 +37,22 @@ class Counted:
 
 
 def counter(elem_id: str) -> gr.HTML:
-    """The counter; its value is a `Counted` as a dictionary."""
+    """The counter's component. Its value is a `Counted` as a dictionary."""
     return gr.HTML(asdict(Counted(0, 75, ("",))), html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False,
                    elem_id=elem_id, elem_classes="token-counter")
 
 
 def count(text: str, steps: int, *, positive: bool) -> Counted:
-    """The longest of the texts that a prompt becomes over `steps`, as WebUI counts it.
+    """Count the tokens of the longest text that a prompt has during `steps`, as WebUI does (`update_token_counter`).
 
-    Comments and tags do not count, `AND` divides a positive prompt, schedules are spelt out (WebUI:
-    `update_token_counter`). Two texts of equal length: the first is shown.
+    Comments and tags do not count. `AND` divides a positive prompt, and each text of a schedule is counted. Of several
+    texts of equal length the first is shown.
     """
     from modules.networks.text import chunks, clip_tokenizer
 
     words, _ = prompts.extra_networks(prompts.strip_comments(text))
     parts = [part for part, _ in prompts.split_and(words)] if positive else [words]
-    texts = dict.fromkeys(version for part in parts for _, version in prompts.schedule(part, max(steps, 1)))
+    texts = dict.fromkeys(version for part in parts for _, version in schedule(part, max(steps, 1)))
     longest = max(texts, key=lambda version: chunks.token_count(version)[0])
     used, limit = chunks.token_count(longest)
     cut = chunks.chunk(prompts.parse_attention(longest), clip_tokenizer.load_tokenizer(), chunks.COUNTER_BACKTRACK)
@@ -59,5 +60,5 @@ def count(text: str, steps: int, *, positive: bool) -> Counted:
 
 
 def counted(text: str, steps: Any, *, positive: bool) -> dict[str, Any]:
-    """`count` as the component's value, whatever the number field holds."""
+    """`count` as the component's value. Without a number in `steps`, 20 is used."""
     return asdict(count(text, int(steps) if isinstance(steps, (int, float)) else 20, positive=positive))

@@ -1,4 +1,4 @@
-"""How a component of our own is made of one of Gradio's, and those that take no more than that."""
+"""The metaclass of our own Gradio components, and the components that need little more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gradio.data_classes import ImageData
 
 
 class WithoutStub(ComponentMeta):
-    """Makes a component class as Gradio does, but writes no .pyi file beside its source."""
+    """Makes a component class as Gradio's metaclass does, but writes no .pyi file beside the source."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
         if "__init__" in attrs:
@@ -19,8 +19,11 @@ class WithoutStub(ComponentMeta):
 
 
 class Image(gr.Image, metaclass=WithoutStub):
-    """Gradio's; its value in Python is the path of the uploaded file as it came, which may be anything: Gradio would
-    open it before any handler is asked, and say nothing on the page when it cannot."""
+    """Gradio's Image with the path of the uploaded file, unopened, as its value in Python.
+
+    The file may be anything. Gradio itself would open it before it calls a handler, and if that failed the page would
+    show no message.
+    """
 
     def preprocess(self, payload: ImageData | None) -> str | None:
         return payload.path if payload else None

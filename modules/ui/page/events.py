@@ -1,19 +1,21 @@
-"""How events are wired here: without Gradio's progress display, and not as a part of Gradio's own API."""
+"""Keyword arguments for Gradio events. All are without Gradio's progress display and are not part of its API."""
 
 from __future__ import annotations
 
 from typing import Any
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": (), "api_visibility": "private"}
-"""One after another. To be shown on nothing is more than to be hidden: else Gradio's page notes at every step of an
-event how far it is in each component that was ever the output of one, which takes longer than all the rest."""
+"""One call at a time. `show_progress_on=()` is needed as well: with `hidden` alone Gradio's page still updates a status
+for every output at every step, which is slow."""
 
 LIVE = QUIET | {"concurrency_limit": None}
-"""Any number at the same time."""
+"""Any number of calls at the same time."""
 
 AT_ONCE = QUIET | {"queue": False}
-"""Answered past the queue, by the question's own response: for what takes no time and gives no notes. The queue answers
-in a stream that it closes when nothing is left; what is asked at that very moment can wait for ever."""
+"""Bypass Gradio's queue; the result comes back in the HTTP response. For handlers that return at once and show no
+message. (Gradio closes the event stream when the queue is empty; an event sent in that moment may never be
+answered.)"""
 
 FOLLOWING = QUIET | {"trigger_mode": "always_last", "concurrency_limit": 2}
-"""What follows controls that are being moved: only where they stop matters. At most one such event for a control."""
+"""For handlers that follow a control while it moves: of several changes only the last is handled. At most one such
+event for each control."""

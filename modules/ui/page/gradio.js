@@ -1,11 +1,11 @@
-// Where Gradio's own script, which runs after this one, is put right from the outside.
+// Workarounds for problems in Gradio's own script, which runs after this one.
 (() => {
-	// Gradio counts the seconds of its "Loading..." at every frame, also when that is gone: a tenth of a core for as long
-	// as the page is open. Once it is ready, a count that began before gets no more frames.
+	// Gradio counts the seconds of its "Loading..." at every frame and does not stop when that text is gone, which takes a
+	// tenth of a core as long as the page is open. Once the page is ready, a counter that started before gets no more frames.
 	const COUNTS = /performance\.now\(\)/;
 	const nextFrame = window.requestAnimationFrame.bind(window);
 	const isReady = () => "ready" in document.documentElement.dataset;
-	let early = false; // while a frame runs that was asked for before the page was ready, or by one that was
+	let early = false; // true in a frame that was requested before the page was ready, or by such a frame
 	window.requestAnimationFrame = (callback) => {
 		const mark = early || !isReady();
 		if (mark && isReady() && COUNTS.test(callback)) return 0;
@@ -19,12 +19,12 @@
 		});
 	};
 
-	// The queue's answers come in a stream, which the server ends when no question is open. What is asked at that moment is
-	// answered in the next stream, but Gradio opens none, because it has not read yet that this one has ended. So the end is
-	// kept from it as long as a question is open, and it reads the next stream as a continuation of this one.
+	// The results of the queue come in an event stream, which the server closes when no event is pending. An event sent at
+	// that moment is answered in the next stream. Gradio does not open that one, because it has not read the end of the
+	// current one yet. So the end is withheld while an event is pending, and the next stream continues the current one.
 	const get = window.fetch.bind(window);
-	const asking = new Set(); // promises of questions on their way to the server
-	const open = new Map(); // [event id]: 1 until it is answered, -1 where the answer came before the id
+	const asking = new Set(); // promises of the requests that are being sent
+	const open = new Map(); // event id -> 1 until it is answered, -1 if the answer came before the id
 	const count = (id, by) => (open.get(id) ? open.delete(id) : open.set(id, by));
 
 	async function ask(...question) {

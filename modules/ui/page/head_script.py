@@ -1,5 +1,7 @@
-"""Puts the page's scripts before Gradio's own. What Gradio is given as `head` runs when it has already asked for the
-browser's language and begun to load its words in it; what decides the language has to come first.
+"""Inserts the page's scripts before Gradio's own.
+
+A script passed to Gradio as `head` runs after Gradio has read the browser's language and begun to load its translation.
+The script that decides the language must run before that.
 """
 
 from __future__ import annotations
@@ -9,14 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class EarlyScript:
-    """ASGI middleware of Gradio's application: `script` is the first thing in the head of its page, at "/"."""
+    """ASGI middleware for Gradio's application: inserts `script` as the first element into the head of the page at
+    "/"."""
 
     def __init__(self, app: ASGIApp, script: str) -> None:
         self._app = app
         self._head = b"<head><script>" + script.encode() + b"</script>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands the request on; of the page, the answer is held until it is whole."""
+        """Pass the request on. The response with the page is buffered until it is complete, then changed."""
         if scope["type"] != "http" or scope["path"] != "/":
             await self._app(scope, receive, send)
             return

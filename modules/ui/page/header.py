@@ -1,7 +1,7 @@
-"""The bar above the tabs: which checkpoint, which VAE, and what the model is doing.
+"""The header above the tabs: checkpoint, VAE, the state of the model, and the language.
 
-A swap is a job like any other. The model in use stays until the new one is whole; when loading fails the dropdown goes
-back and one sentence says why.
+Loading another checkpoint is a job of the queue. The model in use stays until the new one is complete. If loading
+fails, the dropdown goes back to it and a message says why.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST_CHIPS = 60
 
 @dataclass
 class Header:
-    """Its widgets, and what they act on."""
+    """The widgets of the header, and the engine and queue that they use."""
 
     engine: Engine
     queue: JobQueue
@@ -42,7 +42,7 @@ class Header:
 
     @classmethod
     def build(cls, engine: Engine, queue: JobQueue) -> tuple[Header, gr.Button]:
-        """The bar, and its refresh button."""
+        """Build the header. Returns it and its refresh button."""
         with gr.Row(elem_classes="header tight", elem_id="header"):
             gr.HTML('<h1>Inpaint <span>WebUI</span></h1>', elem_classes="brand", js_on_load=None)
             checkpoint = gr.Dropdown(label="Checkpoint", elem_id="setting_sd_model_checkpoint", min_width=220, scale=3,
@@ -57,12 +57,12 @@ class Header:
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],
                 sliders: list[tuple[str, Any]], others: list[tuple[Any, str]], started: Any) -> Any:
-        """Wires the bar; the event after which the page may bring its own values back.
+        """Connect the header's events. Returns the event after which the page may restore its stored values.
 
-        The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts and
-        `sliders` what follows the checkpoint as long as nobody has moved it, each with its name in `Hints.starts`;
-        `others` are further dropdowns of checkpoints, each with its first entry. After the event `started` the tabs
-        have the values that they begin with.
+        The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts. `sliders`
+        follow the checkpoint until somebody moves them; each comes with its name in `Hints.starts`. `others` are
+        further checkpoint dropdowns, each with its first entry. After the event `started` the controls of the tabs have
+        their default values.
         """
         both = [self.checkpoint, self.vae]
         all_lists = [*both, *(widget for widget, _ in others)]
@@ -94,18 +94,18 @@ class Header:
         return followed
 
     def options(self, checkpoint: str | None, vae: str | None) -> Options:
-        """The options in force with what the dropdowns say, so that a request uses what its sender saw."""
+        """The options in force with the values of the dropdowns, so that a request uses the model its sender saw."""
         return self.engine.options.replaced({"sd_model_checkpoint": checkpoint or None, "sd_vae": vae or None})
 
     def choices(self) -> tuple[Any, Any]:
-        """Both dropdowns with what there is, showing what is in force."""
+        """Updates for both dropdowns: the available files, and the values in force."""
         catalog = self.engine.catalog
         checkpoint, vae = self._in_force()
         return (gr.update(choices=[(file.title, file.filename) for file in catalog.checkpoints()], value=checkpoint),
                 gr.update(choices=["Automatic", "None", *(file.name for file in catalog.vaes())], value=vae))
 
     def swap(self, checkpoint: str, vae: str) -> Iterator[dict[Any, Any]]:
-        """Loads what the dropdowns say, telling how far it is."""
+        """Load the model that the dropdowns name. Yields updates of the state while it loads."""
         try:
             options = self.options(checkpoint, vae)
             job = self.queue.submit_load(options)
@@ -125,14 +125,15 @@ class Header:
         yield {self.status: self.idle()}
 
     def follow(self) -> Iterator[str]:
-        """After the page has loaded: what is being loaded now, then what is in use."""
+        """For a page that has just loaded: yield the state of a checkpoint that is being loaded, then the model in
+        use."""
         while (job := self.queue.current) is not None and job.request is None:
             yield status_html(job.stage_text, busy=True)
             job.wait(POLL_SECONDS)
         yield self.idle()
 
     def hints(self) -> Hints:
-        """What the checkpoint in force says of itself."""
+        """The hints of the checkpoint in force."""
         try:
             return hints_of(self.engine.files_of(self.engine.options)[0])
         except NotFound:
@@ -151,7 +152,7 @@ class Header:
         return checkpoint.filename if checkpoint else None, vae.name if vae and chosen != "Automatic" else chosen
 
     def idle(self) -> str:
-        """What is in use, or why nothing is."""
+        """The state as HTML when nothing is being loaded: the model in use, or why there is none."""
         if self.engine.loaded:
             return status_html(f"{self.engine.loaded.checkpoint.name} is ready")
         if self.engine.catalog.checkpoints():
@@ -160,13 +161,13 @@ class Header:
 
 
 def status_html(text: str, *, busy: bool = False) -> str:
-    """The words at the end of the bar, with a light that moves while something is loading."""
+    """The state at the end of the header as HTML; animated if `busy`."""
     return f'<span class="{"busy" if busy else "idle"}" role="status">{html.escape(text)}</span>'
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Prompts that a checkpoint draws well and words that it knows, in one language."""
+    """Example prompts and known words of a checkpoint, in one language."""
 
     examples: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
@@ -174,8 +175,8 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Hints:
-    """What a checkpoint's metadata says for the page: what prompts may say, by language as HTML names it, and the size
-    and CFG scale that suit it."""
+    """The hints in a checkpoint's metadata: vocabularies by language (as in HTML's `lang`), and the size in pixels and
+    CFG scale that suit it."""
 
     prompts: Mapping[str, Vocabulary] = field(default_factory=dict)
     size: int = USUAL_SIZE
@@ -183,21 +184,21 @@ class Hints:
 
     @property
     def starts(self) -> dict[str, float]:
-        """Where the sliders of that name start."""
+        """The start values of sliders, by name."""
         return {"width": self.size, "height": self.size, "cfg_scale": self.guidance}
 
     @property
     def chips(self) -> list[dict[str, str]]:
-        """The strip under the prompt: examples replace the prompt, words are added to it."""
+        """The entries of the strip under the prompt. An example replaces the prompt; a word is added to it."""
         return [{"kind": kind, "language": language, "text": text} for language, known in self.prompts.items()
                 for kind, texts in (("example", known.examples), ("word", known.words)) for text in texts]
 
 
 def hints_of(checkpoint: CheckpointFile | None) -> Hints:
-    """The hints in the metadata keys `words`, `native_size`, `guidance`.
+    """Read the hints from the metadata keys `words`, `native_size` and `guidance`. Invalid values are ignored.
 
-    `words` is JSON: lists by name, "examples" among them, and perhaps "zh": an object of Chinese words by their English
-    ones, with a list "examples" too.
+    `words` is JSON: an object of lists of words by name, with the example prompts in "examples". It may have an entry
+    "zh": an object of Chinese words by their English ones, also with a list "examples".
     """
     found = metadata(checkpoint.path) if checkpoint else {}
     try:
@@ -214,7 +215,7 @@ def hints_of(checkpoint: CheckpointFile | None) -> Hints:
 
 
 def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:
-    """What is text in `words`, whose values are texts or lists of such."""
+    """The vocabulary in `words`, whose values are texts or lists of texts. Anything else in it is ignored."""
     texts = {name: [text for text in (value if isinstance(value, list) else [value])
                     if isinstance(text, str) and text.strip()] for name, value in words.items()}
     examples = texts.pop("examples", [])
@@ -223,5 +224,5 @@ def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:
 
 
 def _number(text: str, low: int, high: int, usual: int) -> int:
-    """The whole number in `text` if it lies in low..high, else the usual one."""
+    """The integer in `text` if it is in low..high, otherwise `usual`."""
     return int(text) if text.isascii() and text.isdigit() and low <= int(text[:9]) <= high else usual

@@ -1,6 +1,6 @@
-// The page in another language: what stands in the table is put in the place of the English words as they appear.
+// Translates the page: English texts are replaced by those in the table as they appear.
 const inpaintLanguage = ((tables) => {
-	// What people write, what is sent, and names of files.
+	// Not translated: what users write, values that are sent, and names of files.
 	const KEPT = "[translate=no], .token, .caption-label, .filename, .examples, .tokens ol";
 	const NO_TEXT = `${KEPT}, script, style, textarea`;
 	const ATTRIBUTES = ["placeholder", "title", "aria-label", "alt"];
@@ -8,7 +8,7 @@ const inpaintLanguage = ((tables) => {
 	const PARAMETER = "lang";
 	const current = chosen() ?? fromBrowser();
 	const table = tables[current] ?? {};
-	// The more words a sentence has of its own, the earlier it is tried.
+	// Patterns with more fixed words are tried first.
 	const own = (key) => key.replace(/\{\d\}/g, "").length;
 	const keys = Object.keys(table).filter((key) => key.includes("{0}")).sort((one, other) => own(other) - own(one));
 	const patterns = keys.map((key) => {
@@ -16,18 +16,18 @@ const inpaintLanguage = ((tables) => {
 		return [new RegExp(`^${parts.join("(.+?)")}$`, "s"), table[key]];
 	});
 
-	// What the address asks for, else what was chosen before.
+	// The language in the address, otherwise the one that was chosen before.
 	function chosen() {
 		const known = (name) => (name === "en" || Object.hasOwn(tables, name) ? name : undefined);
 		const asked = known(new URLSearchParams(location.search).get(PARAMETER));
 		try {
 			return asked ?? known(localStorage.getItem(STORED));
 		} catch {
-			return asked; // a browser that keeps nothing
+			return asked; // a browser without storage
 		}
 	}
 
-	// The first language that the browser asks for and the page has, in whatever country it is spoken.
+	// The first of the browser's languages that the page has, without regard to the country.
 	function fromBrowser() {
 		const spoken = (name) => name.split("-")[0].toLowerCase();
 		for (const wanted of navigator.languages) {
@@ -37,7 +37,7 @@ const inpaintLanguage = ((tables) => {
 		return "en";
 	}
 
-	// The page loads anew, with the language in its address, so that even a browser that keeps nothing shows it.
+	// The page is loaded again with the language in its address, so that it works in a browser without storage, too.
 	function choose(name) {
 		try {
 			localStorage.setItem(STORED, name);
@@ -47,7 +47,7 @@ const inpaintLanguage = ((tables) => {
 		location.replace(url);
 	}
 
-	// One sentence, or several one behind the other.
+	// Translates one sentence, or several in a row.
 	function sentence(words) {
 		if (Object.hasOwn(table, words)) return table[words];
 		const parts = words.replaceAll(". ", ".\n").split("\n");
@@ -59,7 +59,7 @@ const inpaintLanguage = ((tables) => {
 		return words;
 	}
 
-	// A text with the space around it; parts with a dot between them are said one by one.
+	// Translates a text and keeps the space around it. Parts separated by a dot are translated one by one.
 	function say(text) {
 		const words = text.trim().replace(/\s+/g, " ");
 		if (!/[a-z]/i.test(words)) return text;
@@ -82,7 +82,7 @@ const inpaintLanguage = ((tables) => {
 		if (element.matches("input[role=combobox]")) sayValue(element);
 	}
 
-	// A dropdown of Gradio's shows its value in an input. People see it in their language, scripts have it in English.
+	// A Gradio dropdown shows its value in an input. The user sees it translated, scripts read it in English.
 	const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
 	function sayValue(input) {
 		if (Object.hasOwn(input, "value") || input.closest(KEPT)) return;
@@ -118,7 +118,7 @@ const inpaintLanguage = ((tables) => {
 		}
 	}
 
-	// Gradio asks the browser for the language of its own few words, and of the document.
+	// Gradio reads the browser's language for its own few texts and for the document.
 	Object.defineProperty(navigator, "language", {get: () => current});
 	document.documentElement.lang = current;
 	if (current in tables) {

@@ -1,9 +1,8 @@
-"""The languages of the page. It is written in English; a file of `languages/`, named as HTML's `lang` names it, says
-its sentences in another language, and `language.js` puts them in their place in the browser.
+"""The languages of the page. The page is written in English; `language.js` translates it in the browser.
 
-A file is one object: {"Sampling steps": "迭代步数", "step {0} of {1}": "第 {0} 步，共 {1} 步"}. What people write, file
-names and parameters are left alone, and so are the values that the page sends. A component says that it holds such by
-HTML's attribute `translate="no"`.
+A file in `languages/`, named as in HTML's `lang`, has the translations as one object:
+{"Sampling steps": "迭代步数", "step {0} of {1}": "第 {0} 步，共 {1} 步"}. Prompts, file names and parameters are not
+translated: their elements have HTML's attribute `translate="no"`. The values that the page sends stay English.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import gradio as gr
 HERE = Path(__file__).parent
 
 NAMES = {"en": "English", "zh-CN": "简体中文"}
-"""Each by the name that it gives itself."""
+"""The languages, each with its own name for itself."""
 
 ON_LOAD = """const list = element.querySelector("select");
 list.value = inpaintLanguage.current;
@@ -24,7 +23,7 @@ list.addEventListener("change", () => inpaintLanguage.choose(list.value));"""
 
 
 def script() -> str:
-    """The script with every language in it. It runs before Gradio's, so that no English flashes up."""
+    """The script with all translations. It runs before Gradio's scripts, so that no English text flashes up."""
     tables = {name: json.loads((HERE / "languages" / f"{name}.json").read_text("utf-8")) for name in NAMES
               if name != "en"}
     said = json.dumps(tables, ensure_ascii=False).replace("<", "\\u003c")
@@ -32,7 +31,7 @@ def script() -> str:
 
 
 def switch() -> gr.HTML:
-    """The list of languages; the choice is kept in the browser."""
+    """The dropdown of languages. The choice is stored in the browser."""
     options = "".join(f'<option value="{name}" lang="{name}">{shown}</option>' for name, shown in NAMES.items())
     return gr.HTML(f'<select translate="no" aria-label="Language">{options}</select>', js_on_load=ON_LOAD,
                    apply_default_css=False, elem_id="language", elem_classes="language")

@@ -1,4 +1,4 @@
-"""Prompts and control values survive a reload: the browser keeps them, the server never sees them for that."""
+"""Prompts and control values survive a reload: they are stored in the browser's local storage, not on the server."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from modules.ui.page.events import QUIET
 
 
 def remember(loaded: Any, panels: Sequence[Panel]) -> None:
-    """Wires the panels: their values are brought back after the event `loaded`, and kept whenever `page.js` asks.
+    """Restore the panels' values after the event `loaded`, and store them whenever `page.js` clicks the hidden button.
 
-    By then the page has the values that it starts with; a control whose start is another one than before starts anew.
-    Gradio's own event of each control's change is not used: with 140 controls, looking for who listens takes it a good
-    part of the time that the page takes to load.
+    Restoring runs after the defaults are set. A control whose default has changed since the value was stored keeps the
+    new default. Gradio's `change` events are not used for this: with 140 controls they take a large part of the page's
+    loading time.
     """
     controls = {f"{panel.tab}/{name}": widget for panel in panels for name, widget in panel.widgets.items()}
     widgets = list(controls.values())

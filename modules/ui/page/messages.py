@@ -1,4 +1,4 @@
-"""Telling a person what went wrong: one sentence on the screen, the traceback in the log."""
+"""Reports errors to the user: one sentence on the screen, the traceback in the log."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 
 def tell(sentence: str) -> None:
-    """Shows `sentence` for a while, without stopping anything."""
+    """Show `sentence` as a message that goes away by itself. The handler goes on."""
     gr.Warning(_literal(sentence), title="")
 
 
 def told(function: Callable[P, T]) -> Callable[P, T]:
-    """An event handler whose errors become a sentence on the screen; what it would have changed stays as it was."""
+    """Decorate an event handler: an exception becomes a message on the screen, and the outputs stay as they were."""
 
     @functools.wraps(function)
     def handler(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -42,14 +42,14 @@ def told(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _literal(sentence: str) -> str:
-    """`sentence` for Gradio's messages, which are HTML: a name or a prompt in it may hold a "<"."""
+    """`sentence` escaped for Gradio's messages, which are HTML: a name or a prompt in it may hold a "<"."""
     return html.escape(sentence, quote=False)
 
 
 def answered(function: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
-    """A function that a part of the page asks by itself, with one JSON object.
+    """Decorate a function that a script of the page calls with one JSON object.
 
-    A problem is answered with {"problem": one sentence}.
+    An exception gives the answer {"problem": one sentence}.
     """
 
     @functools.wraps(function)

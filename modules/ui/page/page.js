@@ -1,4 +1,4 @@
-// Keys and small things of the whole page. One name is global, because event handlers of buttons call it.
+// Keyboard shortcuts and helpers for the whole page. One name is global, because Gradio's event handlers call it.
 const inpaintPage = (() => {
 	const shown = (selector) => [...document.querySelectorAll(selector)].find((item) => item.offsetParent !== null);
 	const press = (selector) => {
@@ -7,7 +7,7 @@ const inpaintPage = (() => {
 		return Boolean(button);
 	};
 
-	// Stops the job that runs and starts the next when Generate takes the place of Interrupt again. It is gone meanwhile.
+	// Interrupts the running job, and starts the next one when Generate has replaced Interrupt again.
 	function restart() {
 		const {id} = shown(".interrupt") ?? {};
 		if (!id || !press(".interrupt")) return false;
@@ -20,7 +20,7 @@ const inpaintPage = (() => {
 		return true;
 	}
 
-	// Ctrl+Enter generates; while a job runs it stops that first. Alt+Enter skips, Escape interrupts.
+	// Ctrl+Enter generates; a running job is interrupted first. Alt+Enter skips, Escape interrupts.
 	function onKey(event) {
 		const enter = event.key === "Enter";
 		let done = false;
@@ -30,13 +30,13 @@ const inpaintPage = (() => {
 		if (done) event.preventDefault();
 	}
 
-	// A double click is one press: its second half would meet Interrupt, which takes the place of Generate.
+	// A double click counts as one: the second click would hit Interrupt, which replaces Generate.
 	function onClick(event) {
 		if (event.detail > 1 && event.target.closest(".go, .interrupt")) event.stopImmediatePropagation();
 	}
 
-	// Buttons that are only a sign get their title and name from a class, title--What_it_does. A text box with a copy
-	// button is not inside its label.
+	// Gives icon buttons their title and accessible name from the class title--What_it_does, and a name to text boxes with a
+	// copy button, which are not inside their label.
 	function nameControls() {
 		for (const box of document.querySelectorAll("textarea:not([aria-label])")) {
 			const label = box.labels.length ? null : box.closest(".block")?.querySelector('[data-testid="block-info"]');
@@ -49,7 +49,7 @@ const inpaintPage = (() => {
 		}
 	}
 
-	// A picture's [width, height], made smaller where it is larger than allowed.
+	// A picture's [width, height], reduced to the largest size allowed.
 	function fitSize(size, width, height, largest) {
 		if (!size) return [width, height];
 		const shrink = Math.min(1, largest / Math.max(...size));
@@ -64,8 +64,8 @@ const inpaintPage = (() => {
 		box.dispatchEvent(new Event("input", {bubbles: true}));
 	}
 
-	// One that was emptied and left has its last value back; Gradio would take the smallest there is.
-	const entered = new WeakMap(); // each box's
+	// A box that is left empty gets its last value back; Gradio would use the minimum.
+	const entered = new WeakMap(); // box -> last valid value
 	function onEntered({target}) {
 		if (!target.matches?.(BOX) || !target.value) return;
 		if (!target.validity.rangeUnderflow && !target.validity.rangeOverflow) entered.set(target, target.value);
@@ -74,7 +74,7 @@ const inpaintPage = (() => {
 		if (target.matches?.(BOX) && !target.value && entered.has(target)) setNumber(target, entered.get(target));
 	}
 
-	// Width and height go with a picture that grew on the canvas, and come back when that is undone.
+	// Width and height follow a picture that grows on the canvas, and are restored when that is undone.
 	function onStep({detail: {canvas, size, step}}) {
 		const boxes = [numberOf(`${canvas}_width`), numberOf(`${canvas}_height`)];
 		if (!boxes.every(Boolean)) return;
@@ -84,31 +84,31 @@ const inpaintPage = (() => {
 		step.beside = held;
 	}
 
-	// The picture of this page that is being dragged, such as a result; a small one may name the whole one.
+	// The picture of this page that is being dragged, such as a result. A thumbnail may name the full picture.
 	let dragged = null;
 	const onDragStart = ({target}) => void (dragged = target.matches?.("img") ? target.dataset.picture ?? target.src : null);
 	const onDragEnd = () => void (dragged = null);
 
-	// Whether a picture is on its way here, from outside or from this page.
+	// Whether a picture is being dragged, from outside or from this page.
 	const isPicture = (transfer) => Boolean(dragged) || transfer.types.includes("Files");
 
 	const pictureIn = (files) => [...(files ?? [])].find((one) => one.type.startsWith("image/"));
 
-	// What is at an address as a File; an empty one when it is there no more.
+	// Fetches an address as a File; an empty one if it no longer exists.
 	async function fetchFile(url, name) {
 		const answer = await fetch(url).catch(() => null);
 		const blob = answer?.ok ? await answer.blob().catch(() => new Blob()) : new Blob();
 		return new File([blob], name, {type: blob.type});
 	}
 
-	// The picture that is being dropped, as a promise of its File (an empty one if it is gone); undefined for anything else.
+	// The dropped picture as a promise of its File (an empty one if it is gone); undefined for anything else.
 	function dropped(transfer) {
 		const file = pictureIn(transfer.files);
 		if (file || !dragged) return file && Promise.resolve(file);
 		return fetchFile(dragged, dragged.split("/").pop());
 	}
 
-	// An element with its properties or attributes, and its children.
+	// Creates an element with properties or attributes, and children.
 	function make(tag, attributes = {}, ...children) {
 		const made = document.createElement(tag);
 		for (const [name, value] of Object.entries(attributes)) {
@@ -119,7 +119,7 @@ const inpaintPage = (() => {
 		return made;
 	}
 
-	// What a function of a part's `server` answers; {problem: one sentence} when it does not.
+	// The answer of a server function; {problem: one sentence} if it fails.
 	async function ask(server, name, question = {}) {
 		const lost = {problem: "The server did not answer."};
 		try {
@@ -129,20 +129,20 @@ const inpaintPage = (() => {
 		}
 	}
 
-	// A slider of our own is filled up to its value, as Gradio's are.
+	// Fills a slider of our own up to its value, like Gradio's.
 	function fillSlider(range) {
 		range.style.setProperty("--range_progress", `${100 * (range.value - range.min) / (range.max - range.min)}%`);
 	}
 
-	// Where parameters are read from: the prompt, else the clipboard, else those of the picture made last.
+	// The parameters to read: those in the prompt, otherwise in the clipboard, otherwise of the last picture.
 	async function parameters(prompt, last) {
 		if (prompt.trim()) return prompt;
 		const copied = await navigator.clipboard?.readText().catch(() => "") ?? "";
 		return copied.includes("Steps: ") ? copied : last;
 	}
 
-	// The values of a tab's controls after the settings have become `current`, [name]: those that follow a setting which
-	// is another one than it was take its value. `built` is what it was at first.
+	// The values of a tab's controls `names` after the settings have become `current`. A control whose setting has changed
+	// gets its value. `built` are the settings that the page was built with.
 	const followed = {};
 	function follow(tab, names, built, current, values) {
 		const before = followed[tab] ?? built;
@@ -150,10 +150,10 @@ const inpaintPage = (() => {
 		return names.map((name, i) => (same(before[name], current[tab][name]) ? values[i] : current[tab][name]));
 	}
 
-	// The controls over a reload, in the browser's storage, each with the value that the page started it with: where that
-	// is another one now, because a setting was changed, the control starts there. Nothing is kept before it has been
-	// brought back, and only what was changed here since: another window may have kept the rest. A text box has no value
-	// until it is drawn.
+	// Stores the controls in the browser for a reload, each with the default that it had. If its default is another one now,
+	// because a setting was changed, the control keeps the new default. Values are stored only after they have been restored,
+	// and only those changed on this page since then: another window may have stored the others. A text box has no value
+	// before it is drawn.
 	const same = (one, other) => JSON.stringify(one ?? "") === JSON.stringify(other ?? "");
 	const CONTROLS = "inpaint-webui:controls";
 	let starts = null, known = null;
@@ -161,7 +161,7 @@ const inpaintPage = (() => {
 		try {
 			return JSON.parse(localStorage.getItem(CONTROLS)) ?? {};
 		} catch {
-			return {}; // a browser that keeps nothing, or something else wrote there
+			return {}; // a browser without storage, or invalid content
 		}
 	}
 	function keep(names, values) {
@@ -172,7 +172,7 @@ const inpaintPage = (() => {
 		const kept = {...stored(), ...Object.fromEntries(changed.map((i) => [names[i], [starts[i], values[i]]]))};
 		try {
 			localStorage.setItem(CONTROLS, JSON.stringify(kept));
-		} catch {} // a browser that keeps nothing
+		} catch {} // a browser without storage
 	}
 	function bringBack(names, values) {
 		const kept = stored();
@@ -180,20 +180,20 @@ const inpaintPage = (() => {
 		known = names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name]?.[1] ?? values[i] : values[i]));
 		return known;
 	}
-	// All controls have their values. The attribute is for whoever drives the page by a program. Gradio measured the tabs
-	// before they had their style, and puts into a menu what had no room then; it measures again when the window changes.
+	// All controls have their values. The attribute is for programs that drive the page. Gradio has measured the tabs before
+	// they had their style and moved those without room into a menu; it measures again when the window is resized.
 	function ready() {
 		document.documentElement.dataset.ready = "true";
 		window.dispatchEvent(new Event("resize"));
 	}
 
-	// The tab that is open when a window is left is open again when it comes back.
+	// The tab that is open when the page is left is opened again after a reload.
 	const TAB = "inpaint-webui:tab";
 	function keepTab() {
 		const open = shown("#tabs > [role=tabpanel]");
 		try {
 			if (open) sessionStorage.setItem(TAB, open.id.replace("tab_", ""));
-		} catch {} // a browser that keeps nothing
+		} catch {} // a browser without storage
 	}
 	function startTab(usual) {
 		try {
@@ -203,7 +203,7 @@ const inpaintPage = (() => {
 		}
 	}
 
-	// The values are kept when the page is left, and when nothing has been done for a while, as browsers may crash.
+	// Values are stored when the page is left, and after a pause, since browsers may crash.
 	const AWHILE = 1000; // ms
 	const keepControls = () => document.getElementById("keep_controls")?.click();
 	let resting;
@@ -231,7 +231,7 @@ const inpaintPage = (() => {
 	document.addEventListener("blur", onBlur, {capture: true});
 	document.addEventListener("step", onStep);
 	document.addEventListener("dragstart", onDragStart);
-	// The picture may leave the page while it is dragged, and then no dragend comes.
+	// A picture dragged out of the page may give no dragend event.
 	for (const event of ["dragend", "pointerdown", "pointermove"]) document.addEventListener(event, onDragEnd, {capture: true});
 	for (const input of ["input", "change", "click"]) document.addEventListener(input, onInput);
 	document.addEventListener("visibilitychange", () => document.hidden && keepControls());

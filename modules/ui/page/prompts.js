@@ -1,4 +1,4 @@
-// What the prompt boxes do by themselves: weights by keyboard, and reading a picture that is dropped on them.
+// The prompt boxes: weights by keyboard, and reading a picture that is dropped on them.
 (() => {
 	const WORD_ENDS = ".,\\/!?%^*;:{}=`~() <>[]\t\n\r";
 	const CLOSING = {"(": ")", "[": "]", "<": ">"};
@@ -11,7 +11,7 @@
 		return [start, end];
 	}
 
-	// The words of the innermost (words:1.2) or <lora:name:1> around a place, where there is one.
+	// The words of the innermost (words:1.2) or <lora:name:1> around a place, if there is one.
 	function weightedAt(text, place) {
 		for (const [open, close] of [["<", ">"], ["(", ")"]]) {
 			let depth = 0, start = place;
@@ -25,7 +25,7 @@
 		return null;
 	}
 
-	// What is to stand instead of text[from..to], and where the words are in it. A weight of 1 needs no brackets.
+	// The replacement for text[from..to], and the place of the words in it. A weight of 1 needs no brackets.
 	function weighed(text, start, end, step) {
 		while (end > start && text[end - 1] === " ") end--;
 		if (start === end) return null;
@@ -57,12 +57,12 @@
 		const change = weighed(box.value, start, end, event.key === "ArrowUp" ? 0.1 : -0.1);
 		if (!change) return;
 		box.setSelectionRange(change.from, change.to);
-		document.execCommand("insertText", false, change.replacement); // keeps the browser's undo
+		document.execCommand("insertText", false, change.replacement); // works with the browser's undo
 		const first = change.from + change.inset;
 		box.setSelectionRange(first, first + change.words.length);
 	}
 
-	// A picture dropped on a prompt goes to the tab's hidden file input, and the server reads its parameters.
+	// A picture dropped on a prompt is passed to the tab's hidden file input; the server reads its parameters.
 	function onDrop(event) {
 		const block = promptBox(event.target);
 		const picture = block && inpaintPage.dropped(event.dataTransfer);

@@ -1,4 +1,4 @@
-"""How the page looks: colours and type for Gradio's own parts. `style.css` lays the page out."""
+"""The Gradio theme: colours and fonts. The layout is in `style.css`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GREY = colors.Color("#fafafa", "#f4f4f5", "#e6e6e9", "#d4d4d8", "#9d9da6", "#6b6
 
 
 def theme() -> Base:
-    """Quiet greys and one blue, in the fonts that the system has."""
+    """Greys and one blue, with the system's fonts."""
     return Base(
         primary_hue=colors.blue, neutral_hue=GREY, font=SYSTEM, font_mono=MONO, spacing_size=sizes.spacing_sm,
         radius_size=sizes.radius_md, text_size=sizes.text_sm,

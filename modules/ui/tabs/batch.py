@@ -1,4 +1,4 @@
-"""Batch: many uploaded files, one after another, with the settings of the tab."""
+"""Batch: many uploaded files are processed one after another with the settings of the tab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.imaging.mask import to_luminance
-from modules.jobs.queue import Job, Task
+from modules.jobs.job import Job
+from modules.jobs.tasks import Task
 from modules.request import Txt2Img
 from modules.ui.canvas.canvas import MaskData, open_picture
 from modules.ui.controls import scripts
@@ -27,13 +28,13 @@ MOST_FILES = 500
 
 @dataclass
 class Batch:
-    """The fold with the files and the button. To be drawn below the canvas, and connected when the tab is whole."""
+    """The accordion with the files and the button. Call `draw` below the canvas, and `connect` after the whole tab."""
 
     panel: Panel
     widgets: dict[str, Any] = field(default_factory=dict)
 
     def draw(self, *, masks: bool = False) -> None:
-        """Draws the fold where it is called; with a place for `masks` on the inpaint tab."""
+        """Draw the accordion here. With `masks` (on the inpaint tab) it has a file input for masks."""
         name = self.panel.elem_id
         with gr.Accordion("Batch", open=False, elem_classes="fold", elem_id=name("batch")):
             files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath", height=140,
@@ -48,7 +49,7 @@ class Batch:
         self.widgets |= {"files": files, "folder": folder, "button": button}
 
     def connect(self, tab: Tab, header: Header, make_request: MakeRequest) -> None:
-        """Wires the fold: the files become one job of the queue, which the tab's results watch."""
+        """Connect the accordion: the files become one job of the queue, which the tab's results watch."""
         files, folder = self.widgets["files"], self.widgets["folder"]
         folder.upload(lambda old, new: [*(old or []), *pictures_of(new)], [files, folder], files, **QUIET)
         masks = [self.widgets["masks"]] if "masks" in self.widgets else []
@@ -73,7 +74,7 @@ class Batch:
 
     def tasks(self, files: Sequence[str], mask_files: Sequence[str], painted: Image.Image | None,
               make_request: Callable[[MaskData], Txt2Img], *, needs_mask: bool) -> list[Task]:
-        """One task a file, in the order of their names; a file is opened when its turn comes. Raises InvalidInput."""
+        """One task for each file, sorted by name. A file is opened when its task starts. Raises InvalidInput."""
         if not files:
             raise InvalidInput("Choose the pictures of the batch first.")
         if len(files) > MOST_FILES:
@@ -96,14 +97,14 @@ class Batch:
 
 
 def fitting_mask(mask: Image.Image | None, size: tuple[int, int]) -> Image.Image:
-    """The L mask stretched to a picture's `size`. Raises InvalidInput when there is none."""
+    """The L mask stretched to a picture's `size` (width, height). Raises InvalidInput if there is none."""
     if mask is None:
         raise InvalidInput("There is no mask for it: paint one on the canvas, or add a mask file of the same name.")
     return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def pictures_of(files: Sequence[str] | None) -> list[str]:
-    """Those of a folder's files that are called as pictures are."""
+    """The files with the extension of a picture format."""
     known = Image.registered_extensions()
     return [file for file in files or [] if Path(file).suffix.lower() in known]
 

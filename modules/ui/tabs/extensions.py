@@ -1,5 +1,5 @@
-"""The Extensions tab: what is in `extensions/`, whether it works, on and off, and its settings. Nothing can be added
-from here."""
+"""The Extensions tab: lists the extensions with their state, switches them on and off, and shows their settings. No
+extension can be added here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELP = ("To add an extension, put its folder into the folder extensions and star
 
 @dataclass(frozen=True)
 class Row:
-    """One extension's widgets. `form` is None without settings; they are Any for Gradio's events."""
+    """The widgets of one extension. `form` is None without settings. Any is needed for Gradio's event methods."""
 
     extension: Extension
     switch: Any
@@ -31,14 +31,14 @@ class Row:
 
 
 def build(engine: Engine) -> list[Row]:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     with gr.Column(elem_classes="extensions"):
         gr.Markdown(HELP, elem_classes="extensions-help")
         return [_row(extension, engine) for extension in engine.extensions.extensions]
 
 
 def connect(rows: list[Row], tab: gr.Tab, demo: gr.Blocks, engine: Engine) -> None:
-    """Wires the tab: its state is looked up whenever the page or the tab is opened."""
+    """Connect the tab. Its state is refreshed whenever the page or the tab is opened."""
     outputs = [widget for row in rows for widget in (row.switch, row.state, row.form) if widget is not None]
     for opened in (demo.load, tab.select):
         opened(lambda: [value for row in rows for value in _values(row, engine)], None, outputs, **AT_ONCE)
@@ -88,7 +88,7 @@ def _settings(extension: Extension, engine: Engine) -> Choice:
 
 
 def state_html(extension: Extension, engine: Engine) -> str:
-    """What it is for, whether it takes part, and what went wrong last."""
+    """The extension's description, its state and its last problem as HTML."""
     on = engine.extensions.enabled(extension.name)
     if extension.loaded:
         state = "In use" if on else "In use until the next start"

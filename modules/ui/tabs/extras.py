@@ -1,7 +1,6 @@
-"""The Extras tab: finished pictures made larger, and faces restored, one or many, as one job of the queue.
+"""The Extras tab: upscales finished pictures and restores faces, one or many, as one job of the queue.
 
-Every picture is saved as soon as it is done, whoever watches; what one of many files lacks is said, and the others go
-on.
+Each picture is saved as soon as it is finished. A file that cannot be processed is reported, and the others go on.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
 from modules.errors import InvalidInput, NotFound
 from modules.gallery import saving
 from modules.imaging.upscale import RESAMPLING
-from modules.jobs.queue import Job
+from modules.jobs.job import Job
 from modules.settings import Settings
 from modules.ui.canvas.canvas import MaskData, open_picture
 from modules.ui.controls import numbers
@@ -47,8 +46,8 @@ NOT_INSTALLED = "Upscalers from files need two libraries that are not installed 
 
 @dataclass(frozen=True)
 class Made:
-    """A finished picture: the file that it came from, the one it was saved in, its source's parameters text, and what
-    was done in words."""
+    """A finished picture: its source file, the saved file, the source's parameters text, and a description of the
+    postprocessing."""
 
     source: Path
     path: Path
@@ -58,7 +57,7 @@ class Made:
 
 @dataclass(frozen=True)
 class ExtrasTab:
-    """The tab's widgets. `chosen` are those of the request by name; `many` says that the batch's side is open."""
+    """The tab's widgets. `chosen` are those of the request, by name. `many` is True while Batch Process is open."""
 
     header: Header
     sources: gr.Tabs
@@ -79,7 +78,7 @@ class ExtrasTab:
     parameters: gr.Textbox
 
     def connect_send(self, button: gr.Button, source: Source, inputs: list[Any], tabs: gr.Tabs) -> None:
-        """Wires `button` to put the picture that `source` makes of `inputs` here, and to show it."""
+        """Connect `button`: it puts the picture that `source` makes of `inputs` into this tab and shows the tab."""
 
         @told
         def send(*arguments: Any) -> list[Any]:
@@ -91,7 +90,7 @@ class ExtrasTab:
 
 
 def build(header: Header) -> ExtrasTab:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     with gr.Row(elem_classes="bench two"):
         with gr.Column(elem_classes="area-prompt", min_width=300):
             with gr.Tabs(selected="single", elem_id="extras_sources") as sources:
@@ -134,7 +133,7 @@ def build(header: Header) -> ExtrasTab:
 
 
 def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
-    """How large, and by which upscalers: the widgets by name, the refresh button, and a place for a note."""
+    """Draw the widgets for size and upscalers. Returns them by name, the refresh button, and the place for a note."""
     mode = gr.Radio(list(SCALES), value=SCALES[0], label="Resize mode", elem_id="extras_mode", elem_classes="compact")
     factor = Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor")
     width, height = (Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
@@ -157,7 +156,7 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
 
 
 def _face_restoration() -> dict[str, Any]:
-    """By which model, and how much of it shows."""
+    """Draw the widgets for the face restoration model and its visibility."""
     restorer = gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer")
     shown = Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
                    elem_id="extras_restorer_visibility")
@@ -167,7 +166,7 @@ def _face_restoration() -> dict[str, Any]:
 
 def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, demo: gr.Blocks,
             saved: Callable[[Path], object] = lambda path: None) -> None:
-    """Wires the tab. `saved` is told of each new file."""
+    """Connect the tab. `saved` is called with the path of each new file."""
     header = tab.header
     engine = header.engine
     lists = [*(tab.chosen[name] for name in ("upscaler", "second_upscaler", "restorer")), tab.faces, tab.note]
@@ -217,7 +216,7 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
     tab.refresh.click(fill, None, lists, **AT_ONCE)
     tab.watched.start.click(run, [tab.many, tab.picture, tab.files, *tab.chosen.values()],
                             [*tab.watched.outputs, tab.gallery, *shown, *tab.buttons.values()],
-                            trigger_mode="always_last", **LIVE)  # it is there again before this has ended
+                            trigger_mode="always_last", **LIVE)  # the button is visible again before `run` has ended
     tab.watched.connect(header.queue)
     tab.gallery.select(select, tab.made, shown[1:], **AT_ONCE)
     for name, button in tab.buttons.items():
@@ -225,7 +224,7 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
 
 
 def request_of(values: dict[str, Any]) -> Extras:
-    """What the widgets say. Raises InvalidInput."""
+    """The request that the widgets describe. Raises InvalidInput."""
     size = (int(values["width"]), int(values["height"])) if values["mode"] == SCALES[1] else None
     restorer = values["restorer"] or "None"
     return Extras(upscaler=values["upscaler"] or "None", factor=values["factor"], size=size, crop=bool(values["crop"]),
@@ -234,7 +233,7 @@ def request_of(values: dict[str, Any]) -> Extras:
 
 
 def chosen_files(files: Sequence[str]) -> list[Path]:
-    """The files in the order of their names. Raises InvalidInput when there are none, or too many."""
+    """The files sorted by name. Raises InvalidInput if there are none, or too many."""
     if not files:
         raise InvalidInput("Choose a picture first.")
     if len(files) > MOST_FILES:
@@ -244,7 +243,7 @@ def chosen_files(files: Sequence[str]) -> list[Path]:
 
 def worker(settings: Settings, tools: Tools, request: Extras, sources: Sequence[Path],
            finished: Callable[[Made], object]) -> Callable[[Job], None]:
-    """What the queue is to do: each file opened when its turn comes, enlarged, saved, and handed to `finished`."""
+    """The work of the job: open one file after the other, process and save it, and pass it to `finished`."""
     limit = settings.max_image_mp * 10**6
 
     def enlarge(source: Path, job: Job) -> Made:
@@ -271,13 +270,13 @@ def worker(settings: Settings, tools: Tools, request: Extras, sources: Sequence[
 
 
 def about(made: Made) -> list[Any]:
-    """What is said of a finished picture: what was done, its parameters, and its source beside it."""
+    """Updates that show a finished picture: the description, the parameters, and the comparison with its source."""
     return [f"<p>{html.escape(made.words)}</p>", made.parameters,
             gr.update(value=(made.source, made.path), visible=True)]
 
 
 def note_html(files: dict[str, Path]) -> str:
-    """How to have more upscalers, unless there are some that can be used."""
+    """A note as HTML on how to get more upscalers. Empty if there are files and they can be used."""
     missing = any(importlib.util.find_spec(name) is None for name in NEEDED)
     sentences = [*([] if files else [MORE_UPSCALERS]), *([NOT_INSTALLED, install_line()] if missing else [])]
     return f"<p>{html.escape(' '.join(sentences))}</p>" if sentences else ""

@@ -1,7 +1,7 @@
-"""The History tab: every picture that was made, to be searched, looked at, compared, sent to another tab, or deleted.
+"""The History tab: all pictures in the outputs folder, to search, view, compare, send to another tab, or delete.
 
-The tab draws itself (its parts are in `history/`) and asks the functions of `answers`. Pictures come from the two
-routes of `modules.api.history`, by their numbers.
+A script in the page (`history_view/`) draws the tab. It calls the functions of `answers`, and gets the pictures by
+their ids from the two routes of `modules.api.history`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import InvalidInput, NotFound
-from modules.gallery.history import Filter, History, Picture
+from modules.gallery.history import History
+from modules.gallery.index import Filter, Picture
 from modules.text import infotext
 from modules.ui.canvas.canvas import MaskData
 from modules.ui.page.header import Header
@@ -26,7 +27,7 @@ from modules.ui.tabs.tab import Target, connect_send, picture_of
 
 ASSETS = Path(__file__).parent / "history_view"
 SCRIPTS = ("words", "icons", "elements", "grid", "choosing", "big", "versus", "start")
-"""The parts of the tab's script; they share their names, as those of the canvas do."""
+"""The parts of the tab's script. They share one scope, as those of the canvas do."""
 
 LOOK_SECONDS = 2.0
 MOST_PICTURES = 600
@@ -38,7 +39,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class HistoryTab:
-    """The tab's widgets. The value of `view` is the number of the picture that is to be sent."""
+    """The tab's widgets. The value of `view` is the id of the picture to send."""
 
     history: History
     view: gr.HTML
@@ -46,7 +47,7 @@ class HistoryTab:
 
 
 def build(history: History, root_path: str) -> HistoryTab:
-    """Draws the tab where it is called. `root_path` is the path under which the page is served, "" or "/sd"."""
+    """Draw the tab here. `root_path` is the path under which the page is served, "" or "/sd"."""
     view = gr.HTML(0, html_template=_asset("view.html"), css_template=_asset("style.css"),
                    js_on_load="".join(_asset(f"{name}.js") for name in SCRIPTS), apply_default_css=False,
                    server_functions=answers(history, root_path), elem_id="history_view")
@@ -56,7 +57,7 @@ def build(history: History, root_path: str) -> HistoryTab:
 
 
 def connect(tab: HistoryTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
-    """Wires the buttons that send."""
+    """Connect the "Send to" buttons."""
 
     def source(number: Any) -> tuple[MaskData, str]:
         picture = tab.history.get(_number(number))
@@ -67,16 +68,17 @@ def connect(tab: HistoryTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, 
 
 
 def answers(history: History, root_path: str) -> list[Callable[[Any], Answer]]:
-    """What the page may ask, each with one JSON object. A problem is answered with {"problem": one sentence}."""
+    """The functions that the tab's script calls, each with one JSON object. An error gives {"problem": one
+    sentence}."""
 
     def find(question: Question) -> Answer:
         wanted = _filter(question.get("filter"))
         limit = min(max(_number(question.get("limit")), 1), MOST_PICTURES)
         after = question.get("after")
-        now = state()  # before the pictures: what is found meanwhile will be looked for again
+        now = state()  # read before the pictures: the page asks again if the version has changed meanwhile
         pictures = history.page(wanted, (_number(after[0]), _number(after[1])) if after else None, limit)
         found = {"pictures": [_shown(picture, root_path) for picture in pictures],
-                 # As text, because a number of nanoseconds is more than JavaScript counts to.
+                 # As text: nanoseconds exceed the integers of JavaScript.
                  "cursor": list(map(str, pictures[-1].cursor)) if len(pictures) == limit else None}
         if after:
             return found
@@ -114,7 +116,7 @@ def answers(history: History, root_path: str) -> list[Callable[[Any], Answer]]:
 
 
 def _shown(picture: Picture, root_path: str) -> Answer:
-    """A picture as its tile wants it; `created` in milliseconds."""
+    """The data of a picture's tile. `created` is in milliseconds since 1970."""
     return {"id": picture.id, "name": picture.path.rpartition("/")[2], "created": picture.created // 10**6,
             "width": picture.width, "height": picture.height, "favourite": picture.favourite,
             "prompt": picture.prompt[:TITLE_LENGTH], "url": f"{root_path}/history/pictures/{picture.id}",
@@ -129,7 +131,7 @@ def _details(picture: Picture) -> Answer:
             "pairs": [*prompts, *map(list, infotext.pairs(picture.text).items())]}
 
 
-# --- what the page sends, checked
+# --- validation of what the page sends
 
 def _filter(value: Any) -> Filter:
     given = {key: text for key, text in value.items() if isinstance(text, str)} if isinstance(value, dict) else {}
@@ -140,7 +142,7 @@ def _filter(value: Any) -> Filter:
 
 
 def _day(text: str | None) -> datetime.date | None:
-    """Raises InvalidInput for a day that no file is of."""
+    """The date in `text`, or None if that is empty. Raises InvalidInput, also for years outside 1970 to 2200."""
     try:
         day = datetime.date.fromisoformat(text) if text else None
     except ValueError as error:
@@ -151,7 +153,7 @@ def _day(text: str | None) -> datetime.date | None:
 
 
 def _number(value: Any, bits: int = 63) -> int:
-    """Raises InvalidInput for anything but a whole number of so many bits."""
+    """The integer in `value`. Raises InvalidInput for anything else, and for one with more than `bits` bits."""
     try:
         number = int(value) if isinstance(value, int | str) else None
     except ValueError:

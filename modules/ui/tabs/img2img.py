@@ -1,4 +1,4 @@
-"""The img2img tab: a picture from a picture."""
+"""The img2img tab: a picture from a picture and a prompt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modules.ui.tabs.tab import Tab, connect_generate, draw
 
 
 def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     batch = Batch(panel)
     tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, batch))
     batch.connect(tab, header, request_panel.to_img2img)
@@ -21,7 +21,7 @@ def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
 
 
 def picture(panel: Panel, batch: Batch) -> MaskCanvas:
-    """The picture to start from, and how it is fitted."""
+    """Draw the canvas with the init image, and the widgets below it."""
     canvas = MaskCanvas(canvas_id="img2img", sketch=True, elem_id="img2img_image", elem_classes="picture",
                         max_pixels=panel.settings.max_image_mp * 10**6)
     with gr.Column(elem_classes="area-mask"):
@@ -31,5 +31,5 @@ def picture(panel: Panel, batch: Batch) -> MaskCanvas:
 
 
 def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
-    """Wires Generate."""
+    """Connect Generate."""
     connect_generate(tab, header, demo, request_panel.to_img2img)

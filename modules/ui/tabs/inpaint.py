@@ -1,4 +1,4 @@
-"""The inpaint tab: the painted part of a picture is made anew."""
+"""The inpaint tab: the painted part of a picture is generated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
 
 
 def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     outpainting, batch = Outpainting(panel), Batch(panel)
     tab = draw(header, panel, job_id, picture=lambda panel: picture(header, panel, outpainting, batch))
     assert tab.canvas is not None
@@ -31,7 +31,7 @@ def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
 
 
 def picture(header: Header, panel: Panel, outpainting: Outpainting, batch: Batch) -> MaskCanvas:
-    """The picture to paint on, and what the mask means."""
+    """Draw the canvas and the mask widgets below it."""
     canvas = MaskCanvas(canvas_id="inpaint", elem_id="inpaint_canvas", elem_classes="picture",
                         max_pixels=panel.settings.max_image_mp * 10**6)
     with gr.Column(elem_classes="area-mask"):
@@ -47,17 +47,17 @@ def picture(header: Header, panel: Panel, outpainting: Outpainting, batch: Batch
 
 
 def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
-    """Wires Generate."""
+    """Connect Generate."""
     connect_generate(tab, header, demo, request_panel.to_inpaint)
 
 
 def _connect_starts(panel: Panel, header: Header, canvas: MaskCanvas, starts: gr.HTML) -> None:
-    """The small pictures follow the mask, and a click on one chooses its mode."""
+    """Let the previews of the masked content follow the mask, and let a click on one choose its mode."""
     names = ("mask_invert", "mask_blur", "masked_content")
     widgets = [panel.widgets[name] for name in names]
 
     def draw_starts(picture: MaskData, mask_mode: str, blur: float | None, chosen: str) -> str:
-        # A model at work is left alone: its first preview would encode a picture.
+        # Not while the model is in use by a job: its first preview encodes a picture.
         model = header.engine.loaded.model if header.engine.loaded and header.queue.current is None else None
         return previews_html(picture, MASK_MODES.get(mask_mode, False), int(blur or 0), chosen, model)
 

@@ -1,4 +1,4 @@
-"""The Checkpoint Merger tab: up to three checkpoints become a new one, as a job of the queue."""
+"""The Checkpoint Merger tab: makes a new checkpoint from up to three, as a job of the queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import InvalidInput
-from modules.jobs.queue import Job
+from modules.jobs.job import Job
 from modules.ui.controls import numbers
 from modules.ui.controls.numbers import Slider
 from modules.ui.controls.request_panel import tool_button
@@ -31,12 +31,12 @@ FORMULAS = {
                  "signs, it is the weighted sum."),
     "No interpolation": ("A", "A alone: to bake a VAE into it, to make it smaller, or to leave weights out."),
 }
-"""Each method's formula, with M for the multiplier, and what it is good for."""
+"""The formula of each method, with M for the multiplier, and its use."""
 
 
 @dataclass(frozen=True)
 class Merger:
-    """The tab's widgets. `chosen` are those of the recipe by name; `made` changes with every new checkpoint."""
+    """The tab's widgets. `chosen` are those of the recipe, by name. `made` changes with each new checkpoint."""
 
     header: Header
     chosen: dict[str, Any]
@@ -47,7 +47,7 @@ class Merger:
 
 
 def build(header: Header) -> Merger:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     chosen: dict[str, Any] = {}
     with gr.Row(elem_classes="merge-bench"):
         with gr.Column(min_width=300):
@@ -85,7 +85,7 @@ def _checkpoints(name: str, label: str, *, visible: bool = True) -> gr.Dropdown:
 
 
 def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
-    """Wires the tab. The events `refreshing` make it look for new files."""
+    """Connect the tab. The events `refreshing` make it look for new files."""
     header, chosen, watched = merger.header, merger.chosen, merger.watched
     catalog = header.engine.catalog
     lists = [chosen[name] for name in ("a", "b", "c", "bake_vae")]
@@ -122,11 +122,12 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
 
 
 def start(header: Header, values: dict[str, Any]) -> tuple[Job, list[Path]]:
-    """Puts the merge that the widgets describe into the queue; the job, and where it puts the new file's path.
+    """Put the merge that the widgets describe into the queue. Returns the job, and a list that gets the new file's
+    path.
 
     Raises InvalidInput, NotFound, QueueFull.
     """
-    from modules.weights.merge import Recipe, merge  # brings torch, which the page itself does without
+    from modules.weights.merge import Recipe, merge  # imports torch, which the page itself does not need
 
     catalog = header.engine.catalog
     if not values["a"]:
@@ -151,6 +152,6 @@ def start(header: Header, values: dict[str, Any]) -> tuple[Job, list[Path]]:
 
 
 def formula_html(method: str) -> str:
-    """The method's formula and what it is good for."""
+    """The method's formula and its use, as HTML."""
     formula, use = FORMULAS[method]
     return f"<p><code>{html.escape(formula)}</code></p><p>{html.escape(use)}</p>"

@@ -1,4 +1,4 @@
-"""The PNG Info tab: what a picture says of how it was made, and sending both to another tab."""
+"""The PNG Info tab: shows the parameters in a picture file, and sends the picture and them to another tab."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modules.ui.page.messages import tell
 from modules.ui.tabs.tab import Target, connect_send
 
 LONGEST_TEXT = 2000
-"""So much of another text is shown."""
+"""The most characters that are shown of a text other than the parameters."""
 TARGETS = ("txt2img", "img2img", "inpaint", "extras")
 
 
@@ -38,7 +38,7 @@ class PngInfo:
 
 
 def build(settings: Settings) -> PngInfo:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     with gr.Row(elem_classes="info-bench"):
         with gr.Column(min_width=300):
             picture = Image(label="Source", sources=["upload", "clipboard"], elem_id="pnginfo_image",
@@ -54,7 +54,7 @@ def build(settings: Settings) -> PngInfo:
 
 
 def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
-    """Wires the tab."""
+    """Connect the tab."""
     most = info.settings.max_image_mp * 10**6
 
     def show(file: str | None) -> list[Any]:
@@ -80,7 +80,7 @@ def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, he
 
 
 def others_html(found: Mapping[Any, Any]) -> str:
-    """The file's other texts, such as what Extras has done."""
+    """The file's other texts as HTML, such as the list of postprocessing from Extras."""
     texts = {str(name): text for name, text in found.items()
              if isinstance(text, str) and name != image_metadata.PARAMETERS and text}
     rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(text[:LONGEST_TEXT])}</dd></div>"
@@ -89,7 +89,7 @@ def others_html(found: Mapping[Any, Any]) -> str:
 
 
 def details_html(text: str) -> str:
-    """A parameters text as headed prompts and a table of the rest, in the order of the text."""
+    """A parameters text as HTML: the prompts with headings, then a table of the other keys in the order of the text."""
     if not text:
         return '<p class="info-none">This picture has no parameters in it.</p>'
     if not is_parameters(text):

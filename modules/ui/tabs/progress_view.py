@@ -1,4 +1,4 @@
-"""What the page shows of any job while it runs and when it is over: preview, progress, words."""
+"""Shows a job on the page: preview, progress bar and status while it runs, then a summary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from gradio.components import Component
 from PIL import Image
 
 from modules.imaging.jpeg import preview_jpeg
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.ui.page.events import AT_ONCE
 from modules.ui.page.messages import tell
 
@@ -22,7 +23,8 @@ FRAME_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Watched:
-    """What a tab shows of a job that is not asked for by a request: its start button, Interrupt, and its stage."""
+    """The widgets of a job that has no request (extras, merging): its start button, Interrupt, and its progress
+    view."""
 
     start: gr.Button
     interrupt: gr.Button
@@ -31,17 +33,18 @@ class Watched:
 
     @property
     def outputs(self) -> list[Component]:
-        """What `follow` changes."""
+        """The outputs of `follow`."""
         return [self.start, self.interrupt, self.job_id, self.stage]
 
     def connect(self, queue: JobQueue) -> None:
-        """Wires Interrupt."""
+        """Connect Interrupt."""
         order(self.interrupt, queue.interrupt, self.job_id)
 
     def follow(self, job: Job, finished: Callable[[], tuple[list[str], dict[Any, Any]]]) -> Iterator[dict[Any, Any]]:
-        """Until the job is over, what has changed; then what `finished` says and changes, all at once.
+        """Yield updates of the progress until the job is over, then the final update.
 
-        An error is said instead of its sentences.
+        `finished` returns the sentences of the summary and further updates. If the job failed, its error is shown
+        instead of the sentences.
         """
         yield self._buttons(running=True) | {self.job_id: job.id}
         for frame in frames(job):
@@ -57,7 +60,7 @@ class Watched:
 
 
 def order(button: gr.Button, act: Callable[[str], object], job_id: gr.State | gr.BrowserState) -> None:
-    """Wires a button to what it does to the running job; how that went is seen on the stage."""
+    """Connect a button that acts on the running job. The effect is visible in the progress view."""
 
     def click(running: str) -> None:
         act(running)
@@ -66,7 +69,7 @@ def order(button: gr.Button, act: Callable[[str], object], job_id: gr.State | gr
 
 
 def frames(job: Job) -> Iterator[str]:
-    """Until the job is over, a few times a second at most, how far it is."""
+    """Yield the progress as HTML until the job is over, at most once in `FRAME_SECONDS`."""
     picture = ""
     version, preview_version = -1, 0
     while not job.over:
@@ -80,14 +83,14 @@ def frames(job: Job) -> Iterator[str]:
 
 
 def stage_html(job: Job, picture: str) -> str:
-    """The running or waiting job: preview, bar, words."""
+    """A running or waiting job as HTML: preview, progress bar, status."""
     image = f'<img src="{picture}" alt="Preview">' if picture else '<div class="blank"></div>'
     return (f'<div class="live" data-state="{job.state}">{image}<div class="bar"><i style="width:{job.progress:.1%}">'
             f'</i></div><p role="status">{html.escape(progress_words(job))}</p></div>')
 
 
 def progress_words(job: Job) -> str:
-    """What the job is doing, in words: its place in the queue, its stage, or its step and the time that is left."""
+    """The status of the job in words: its place in the queue, its activity, or its step and the time that is left."""
     if job.state == "queued":
         before = "1 job is" if job.position == 1 else f"{job.position} jobs are"
         return f"Waiting: {before} before this one."
@@ -102,7 +105,7 @@ def progress_words(job: Job) -> str:
 
 
 def summary_html(job: Job, sentences: list[str]) -> str:
-    """What there is to say when it is over: nothing, usually."""
+    """The summary of a finished job as HTML. Empty if there is nothing to report."""
     if job.state == "interrupted":
         sentences = ["Interrupted.", *sentences]
     if not sentences:
@@ -112,11 +115,11 @@ def summary_html(job: Job, sentences: list[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in words: "7 s", "2 min 5 s"."""
+    """A duration in words: "7 s", "2 min 5 s"."""
     whole = max(1, round(seconds))
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 def data_url(image: Image.Image | None) -> str:
-    """A preview inside its URL."""
+    """A preview as a data URL. Empty for None."""
     return f"data:image/jpeg;base64,{preview_jpeg(image)}" if image else ""

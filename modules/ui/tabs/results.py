@@ -1,7 +1,7 @@
-"""The results of a tab: its job on the stage while it runs, then the pictures and parameters that it leaves.
+"""The results of a tab: the progress of its job, then the pictures and their parameters.
 
-The page only watches. `submit` hands a request to the queue and remembers the job's id in the browser; `watch` follows
-that job until it is over, and a page that was reloaded takes the watching up again.
+The page only watches the job. A click puts a request into the queue and stores the job's id in the browser; `watch`
+follows that job until it is over. A page that was reloaded continues to watch it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from modules.jobs.queue import Job, JobQueue
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
 from modules.request import Txt2Img
 from modules.text.image_metadata import PARAMETERS
 from modules.ui.page.events import AT_ONCE, LIVE
@@ -24,13 +25,13 @@ from modules.ui.page.messages import tell, told
 from modules.ui.tabs.progress_view import frames, order, summary_html
 
 TARGETS = ("img2img", "inpaint", "extras")
-# What is kept in the browser is one job id; the secret only has to stay the same over a restart.
+# The browser stores only a job id, so the secret just has to stay the same after a restart.
 BROWSER_SECRET = "inpaint-webui"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture in the gallery with what made it."""
+    """One picture in the gallery with its parameters text and seed."""
 
     image: Image.Image | Path
     infotext: str
@@ -39,7 +40,7 @@ class Shown:
 
 @dataclass
 class Results:
-    """The right-hand side of a tab, and its Generate, Interrupt and Skip."""
+    """The widgets of a tab's results, and its buttons Generate, Interrupt and Skip."""
 
     queue: JobQueue
     job_id: gr.BrowserState
@@ -56,7 +57,7 @@ class Results:
 
     def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component],
                 header: Header) -> None:
-        """Wires the buttons: Generate submits what `make_request` makes of `inputs`, and the page watches it."""
+        """Connect the buttons. Generate submits the request that `make_request` makes of `inputs`."""
         self.watch_click(self.generate, lambda *arguments: self.queue.submit(make_request(*arguments)), inputs, header)
         demo.load(self.watch_again, self.job_id, self.outputs, **LIVE)
         order(self.interrupt, self.queue.interrupt, self.job_id)
@@ -65,34 +66,34 @@ class Results:
 
     def watch_click(self, button: gr.Button, submit: Callable[..., Job], inputs: list[Component],
                     header: Header) -> None:
-        """Wires `button`: `submit` makes a job of `inputs`, and the page watches it."""
+        """Connect `button`: `submit` makes a job of `inputs`, and the page watches the job."""
 
         @told
         def start(*arguments: Any) -> str:
             return submit(*arguments).id
 
-        # Generate is there again a moment before the watching of the job before has ended: the next one waits for that.
+        # Generate is visible again a moment before the previous `watch` has ended; the next one waits for that.
         button.click(start, inputs, self.job_id, **LIVE).success(
             self.watch, self.job_id, self.outputs, trigger_mode="always_last", **LIVE).then(
                 header.idle, None, header.status, **AT_ONCE)
 
     @property
     def outputs(self) -> list[Component]:
-        """What `watch` changes."""
+        """The outputs of `watch`."""
         return [self.stage, self.gallery, self.infotext, self.shown, self.selected, self.last_seed, self.generate,
                 self.interrupt, self.skip, *self.send_buttons.values()]
 
     def watch(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
-        """Follows the job that has just been submitted."""
+        """Follow the job that has just been submitted."""
         yield from self._follow(self.queue.get(job_id or ""), is_news=True)
 
     def watch_again(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
-        """After a reload: follows the job, or shows what it left; what was said then is not said again."""
+        """Follow the job after a reload, or show its results. Messages of a finished job are not shown again."""
         job = self.queue.get(job_id or "")
         yield from self._follow(job, is_news=job is not None and not job.over)
 
     def _follow(self, job: Job | None, *, is_news: bool) -> Iterator[dict[Any, Any]]:
-        """Until the job is over, a few times a second at most, what has changed."""
+        """Yield updates until the job is over, at most a few times a second. Messages are shown only if `is_news`."""
         if job is None:
             yield {self.stage: ""}
             return
@@ -129,7 +130,8 @@ class Results:
 
     @staticmethod
     def select(shown: list[Shown], event: gr.SelectData) -> tuple[Any, Any, Any]:
-        """Another picture of the gallery has been chosen; masks and composites belong to the first."""
+        """Show the parameters of the picture selected in the gallery. Masks and composites belong to the first
+        picture."""
         index = event.index if isinstance(event.index, int) and event.index < len(shown) else 0
         if not shown:
             return 0, gr.skip(), gr.skip()
@@ -137,7 +139,7 @@ class Results:
 
 
 def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
-    """Generate, and Interrupt and Skip, which stand in its place while a job runs."""
+    """Draw Generate, and Interrupt and Skip, which replace it while a job runs."""
     generate = gr.Button("Generate", variant="primary", size="lg", elem_id=f"{tab}_generate", elem_classes="go")
     interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id=f"{tab}_interrupt", visible=False,
                           elem_classes="interrupt", min_width=80)
@@ -146,14 +148,14 @@ def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
 
 
 def remembered_job(tab: str) -> gr.BrowserState:
-    """The id of the tab's last job, kept in the browser. Belongs outside the tabs: a hidden tab is not there yet when
-    the page asks for its value."""
+    """The id of the tab's last job, stored in the browser. Call this outside the tabs: the components of a hidden tab
+    do not exist yet when the page reads the value."""
     return gr.BrowserState("", storage_key=f"inpaint-webui:{tab}:job", secret=BROWSER_SECRET)
 
 
 def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.Button], last_seed: gr.State,
             job_id: gr.BrowserState) -> Results:
-    """Builds the results' widgets where it is called."""
+    """Draw the widgets of the results here."""
     with gr.Column(elem_classes="show"):
         gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
                              height="auto", preview=True, buttons=["download", "fullscreen"], interactive=False,
@@ -169,7 +171,7 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
 
 
 def with_infotext(image: Image.Image, infotext: str) -> Image.Image:
-    """A picture that was not saved: Gradio writes `info` into its PNG."""
+    """A copy of an unsaved picture with its parameters in `info`, which Gradio writes into its PNG."""
     image = image.copy()
     image.info[PARAMETERS] = infotext
     return image

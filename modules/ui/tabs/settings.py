@@ -1,6 +1,7 @@
-"""The Settings tab: the options in force and what the controls begin with. A change holds at once.
+"""The Settings tab: the options in force, and the default values of the controls. A change takes effect at once.
 
-The tab draws itself (`settings/`) from the tables `Options` and `Defaults`, and asks the functions of `answers`.
+A script in the page (`settings_view/`) draws the tab from the tables `Options` and `Defaults`. It calls the functions
+of `answers`.
 """
 
 from __future__ import annotations
@@ -29,24 +30,25 @@ SECTIONS = {"Defaults of the controls": "tab", "Saving": "samples_save", "Prompt
             "Sampling": "eta_ddim", "Noise": "randn_source", "img2img and inpainting": "overlay_inpaint",
             "Hires. fix and refiner": "hires_fix_refiner_pass", "Face restoration": "face_restoration",
             "Compatibility": "use_old_karras_scheduler_sigmas"}
-"""Each section begins with that setting and goes on to the next section. The checkpoint and its VAE, which come before
-the first in their table, are at the top of the page."""
+"""The first setting of each section; a section extends to the next one. The checkpoint and its VAE, which precede the
+first section of their table, are in the page's header."""
 
 Lists = Callable[[], Mapping[str, Sequence[str]]]
-"""The choices that are known only while the program runs, by setting."""
+"""Returns the choices that are known only while the program runs, by setting."""
 
 
 def build(engine: Engine, settings: Settings, lists: Lists) -> gr.HTML:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     return gr.HTML(html_template=_asset("view.html"), css_template=_asset("style.css"), js_on_load=_asset("view.js"),
                    apply_default_css=False, elem_id="settings_view", server_functions=answers(engine, settings, lists))
 
 
 def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Tabs, engine: Engine,
             settings: Settings) -> Any:
-    """Wires the tab: a changed setting moves its controls. The event after which a page that loads has its starts."""
-    # The values go to the page in one piece, and a script hands out those that changed: Gradio's page takes its time
-    # for every output of a server's event, at that event and at each one after it.
+    """Connect the tab: a changed setting moves its controls. Returns the event after which a loading page has its
+    default values."""
+    # The values are sent to the page as one JSON object, and a script there distributes those that changed. Gradio's
+    # page is slow for each output of a server event, at that event and at each later one.
     current = gr.JSON({}, visible=False)
     built = {panel.tab: {name: panel.widgets[name].value for name in starts(panel, engine.options, Defaults())}
              for panel in panels}
@@ -71,17 +73,18 @@ def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Ta
 
 
 def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[Any], dict[str, Any]]]:
-    """What the tab may ask. A problem is answered with {"problem": one sentence}."""
-    changing = Lock()  # what the controls begin with is one entry of the configuration: it is read, changed and written
+    """The functions that the tab's script calls. An error gives {"problem": one sentence}."""
+    changing = Lock()  # the default values are one entry of config.json, which is read, changed and written
 
     def read(question: Mapping[str, Any]) -> dict[str, Any]:
         return {"sections": sections(settings, lists()), "values": values()}
 
     def change(question: Mapping[str, Any]) -> dict[str, Any]:
-        """All of `question` or nothing."""
+        """Change all settings of `question`, or none if one is invalid."""
         _check_choices(question, lists())
         if question.get("face_restoration"):
-            engine.restorers.full_name(engine.options.face_restoration_model)  # else no picture could be made any more
+            # Raises if that model does not exist: no picture could be made then.
+            engine.restorers.full_name(engine.options.face_restoration_model)
         ours = {name: value for name, value in question.items() if name in _names(Options)}
         starting = {name: value for name, value in question.items() if name in _names(Defaults)}
         with changing:
@@ -95,7 +98,7 @@ def answers(engine: Engine, settings: Settings, lists: Lists) -> list[Callable[[
 
 
 def sections(settings: Settings, lists: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """The sections with their settings, as the tab's script reads them."""
+    """The sections with their settings, for the tab's script."""
     titles = {first: title for title, first in SECTIONS.items()}
     found: list[dict[str, Any]] = []
     for table in (Defaults, Options):

@@ -1,4 +1,4 @@
-"""What the tabs have in common: their columns, Generate, reading parameters, and sending them on with a picture."""
+"""Shared by txt2img, img2img and inpaint: the columns, Generate, reading parameters, and sending pictures to tabs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Txt2Img]
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab: its widgets, its results, its strip of examples, and where its picture goes (txt2img has none).
+    """The widgets of one tab. txt2img has no `canvas`.
 
-    `paste` reads parameters, `dropped` is the unseen file input for a picture that is dropped on the prompt, and `note`
-    says what of a text is not taken over.
+    `paste` reads parameters. `dropped` is the hidden file input for a picture that is dropped on the prompt. `note`
+    shows what of a parameters text was not taken over.
     """
 
     panel: Panel
@@ -53,14 +53,14 @@ class Tab:
 
 
 Source = Callable[..., tuple[MaskData, str]]
-"""Makes a picture and its parameters text of an event's inputs. Raises UserError."""
+"""(inputs of an event) -> a picture and its parameters text. Raises UserError."""
 
 
 class Receiver(Protocol):
-    """A tab of another kind that a picture can be sent to."""
+    """A tab of another kind to which a picture can be sent."""
 
     def connect_send(self, button: gr.Button, source: Source, inputs: list[Any], tabs: gr.Tabs) -> None:
-        """Wires `button` to put what `source` makes of `inputs` into the tab and to show it."""
+        """Connect `button`: it puts the picture that `source` makes of `inputs` into the tab and shows the tab."""
 
 
 Target = Tab | Receiver
@@ -68,7 +68,7 @@ Target = Tab | Receiver
 
 def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
          picture: Callable[[Panel], MaskCanvas] | None = None) -> Tab:
-    """Draws a tab where it is called. `picture` draws the canvas and what belongs under it."""
+    """Draw a tab here. `picture` draws the canvas and the widgets below it."""
     last_seed = gr.State(None)
     canvas = None
     with gr.Row(elem_classes="bench" if picture else "bench two"):
@@ -101,12 +101,12 @@ def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
             scripts.draw(panel, header.engine)
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:
-        sections.connect_soft_view(panel, canvas, soft_view)
+        sections.connect_soft_view(panel, header.engine, canvas, soft_view)
     return Tab(panel, prompt_tools, shown, strip, canvas, paste_button, dropped, note)
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
-    """Wires Generate: it submits what `make_request` makes of the tab's widgets."""
+    """Connect Generate: it submits the request that `make_request` makes of the tab's widgets."""
     pictures = [tab.canvas] if tab.canvas else []
 
     def request_of(*arguments: Any) -> Txt2Img:
@@ -121,7 +121,7 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
 
 
 def connect_paste(tab: Tab, header: Header) -> None:
-    """Wires the button that reads parameters, and pictures that are dropped on the prompt."""
+    """Connect the button that reads parameters, and the pictures that are dropped on the prompt."""
 
     @told
     def read(text: str, locked: bool, last: str = "") -> list[Any]:
@@ -145,7 +145,7 @@ def connect_paste(tab: Tab, header: Header) -> None:
 
 
 def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
-    """Wires the "send to" buttons of `sender`: the shown picture and its parameters."""
+    """Connect the "Send to" buttons of `sender`. They send the selected picture and its parameters."""
 
     for name, button in sender.results.send_buttons.items():
         connect_send(button, selected_picture, [sender.results.shown, sender.results.selected], tabs_by_name[name],
@@ -153,7 +153,7 @@ def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Target], tabs: gr.Ta
 
 
 def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
-    """The picture that is chosen in a gallery, and its parameters text. Raises NotFound when there is none."""
+    """The selected picture of a gallery and its parameters text. Raises NotFound if there is none."""
     if not shown:
         raise NotFound("There is no picture to send yet.")
     one = shown[min(index, len(shown) - 1)]
@@ -162,8 +162,11 @@ def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
 
 def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: Target, tabs: gr.Tabs,
                  header: Header, *, whole: bool = True) -> None:
-    """Wires `button` to put what `source` makes of `inputs`, a picture and its parameters text, into `target`: all that
-    the text says, or else what goes along with a result."""
+    """Connect `button`: it puts the picture and parameters text that `source` makes of `inputs` into `target`.
+
+    With `whole` all of the text is taken over (see `paste`), otherwise only what goes along with a result (see
+    `send_along`).
+    """
     if not isinstance(target, Tab):
         target.connect_send(button, source, inputs, tabs)
         return
@@ -179,22 +182,22 @@ def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: T
             updates = send_along(text, target.panel, locked=locked)
         return [*([picture] if canvas else []), *updates, note]
 
-    # The tab is shown first: a widget that is filled before its tab was ever open loses everything but its value.
+    # Show the tab first: a widget that gets an update before its tab was ever open keeps only the value of the update.
     show(target.name, button.click, tabs).then(
         send, [target.panel.widgets["seed_locked"], *inputs], [*canvas, *target.panel.inputs, target.note], **QUIET)
 
 
 def show(name: str, event: Any, tabs: gr.Tabs) -> Any:
-    """Wires `event`, such as `button.click`, to show the tab `name`.
+    """Connect `event`, such as `button.click`, so that it shows the tab `name`.
 
-    By a script in the page: after a server's event that has tabs as its output, Gradio's page goes through all that is
-    in them, at that event and at each one after it.
+    This is done by a script in the page. After a server event with tabs as its output, Gradio's page would visit all
+    components in them, at that event and at each later one.
     """
     return event(None, None, tabs, js=f"() => ({{selected: {json.dumps(name)}, __type__: 'update'}})", **QUIET)
 
 
 def picture_of(image: Image.Image | Path) -> MaskData:
-    """A result as the canvas takes it. Raises NotFound when its file has been deleted."""
+    """A result as a value of the canvas. Raises NotFound if its file has been deleted."""
     if isinstance(image, Path):
         if not image.is_file():
             raise NotFound(f"The file {image.name} is no longer there.")

@@ -1,4 +1,4 @@
-"""The txt2img tab: a picture from words."""
+"""The txt2img tab: a picture from a prompt."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from modules.ui.tabs.tab import Tab, connect_generate, draw
 
 
 def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
-    """Draws the tab where it is called."""
+    """Draw the tab here."""
     return draw(header, panel, job_id)
 
 
 def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
-    """Wires Generate."""
+    """Connect Generate."""
     connect_generate(tab, header, demo, lambda values, picture, options: request_panel.to_txt2img(values, options))

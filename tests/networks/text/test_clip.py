@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.errors import InvalidInput
-from modules.networks.model import StableDiffusion
+from modules.networks.model import DiffusionModel
 from modules.networks.text.chunks import LENGTH, chunk, count, old_chunk, token_count
 from modules.networks.text.clip_tokenizer import COMMA, END, START, bracket_weights, clean, load_tokenizer
+from modules.sampling.conditioning import TextOptions
 from modules.text.prompt import parse_attention
 
 DATA = Path("modules/networks/text/tokenizer")
@@ -145,28 +146,28 @@ def test_counts_are_webuis(golden: Path) -> None:
     assert seen > 10
 
 
-def encode(model: StableDiffusion, text: str, emphasis: str = "Original", clip_skip: int = 1) -> torch.Tensor:
-    return model.encode_prompts([text], clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=20)[0]
+def encode(model: DiffusionModel, text: str, emphasis: str = "Original", clip_skip: int = 1) -> torch.Tensor:
+    return model.encode_prompts([text], TextOptions(clip_skip, emphasis))[0].tokens
 
 
-def hidden_states(model: StableDiffusion, text: str) -> tuple[torch.Tensor, ...]:
+def hidden_states(model: DiffusionModel, text: str) -> tuple[torch.Tensor, ...]:
     tokens = [START, *load_tokenizer()(text)]
     ids = torch.tensor([tokens + [END] * (77 - len(tokens))])
     return model.text.clip(input_ids=ids, output_hidden_states=True).hidden_states
 
 
 @pytest.mark.parametrize("skip", [1, 2, 5, 12])
-def test_clip_skip_leaves_layers_out(sd_model: StableDiffusion, skip: int) -> None:
+def test_clip_skip_leaves_layers_out(sd_model: DiffusionModel, skip: int) -> None:
     expected = sd_model.text.clip.final_layer_norm(hidden_states(sd_model, "a red dog")[-skip])[0]
     torch.testing.assert_close(encode(sd_model, "a red dog", clip_skip=skip), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_skipping_more_layers_than_there_are(sd_model: StableDiffusion) -> None:
+def test_skipping_more_layers_than_there_are(sd_model: DiffusionModel) -> None:
     with pytest.raises(InvalidInput, match="only 12 layers"):
         encode(sd_model, "a", clip_skip=13)
 
 
-def test_emphasis_modes(sd_model: StableDiffusion) -> None:
+def test_emphasis_modes(sd_model: DiffusionModel) -> None:
     plain = encode(sd_model, "a red dog")
     weights = torch.ones(77, 1)
     weights[2] = 1.5  # after the start token and "a"
@@ -181,7 +182,7 @@ def test_emphasis_modes(sd_model: StableDiffusion) -> None:
         encode(sd_model, "a", "Loud")
 
 
-def test_old_emphasis_weighs_all_that_follows_a_bracket(sd_model: StableDiffusion) -> None:
+def test_old_emphasis_weighs_all_that_follows_a_bracket(sd_model: DiffusionModel) -> None:
     weights = bracket_weights()
     (opening,), (closing,), (square,) = (load_tokenizer()(text) for text in "()[")
     assert (weights[opening], weights[closing], weights[square]) == (1.1, 1 / 1.1, 1 / 1.1)
@@ -191,14 +192,14 @@ def test_old_emphasis_weighs_all_that_follows_a_bracket(sd_model: StableDiffusio
     assert encode(sd_model, "a (dog " * 60, "Old").shape == (77, 64)
 
 
-def test_long_prompts_are_chunks_in_a_row(sd_model: StableDiffusion) -> None:
+def test_long_prompts_are_chunks_in_a_row(sd_model: DiffusionModel) -> None:
     both = encode(sd_model, "a dog BREAK a cat")
     assert both.shape == (154, 64)
     torch.testing.assert_close(both, torch.cat([encode(sd_model, "a dog"), encode(sd_model, "a cat")]))
 
 
-def test_the_texts_of_a_schedule_are_as_long_as_the_longest(sd_model: StableDiffusion) -> None:
+def test_the_texts_of_a_schedule_are_as_long_as_the_longest(sd_model: DiffusionModel) -> None:
     texts = ["a dog", "a dog BREAK a cat"]
-    short, long = sd_model.encode_prompts(texts, clip_skip=1, emphasis="Original", comma_backtrack=20)
+    short, long = (one.tokens for one in sd_model.encode_prompts(texts, TextOptions()))
     torch.testing.assert_close(short, torch.cat([encode(sd_model, "a dog"), encode(sd_model, "")]))
     torch.testing.assert_close(long, encode(sd_model, "a dog BREAK a cat"))

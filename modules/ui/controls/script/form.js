@@ -1,11 +1,11 @@
-// A lead and the controls of the chosen script. `props.scripts` declares them, `props.value` is {title, arguments};
-// `props.lead` is "dropdown", or "switch" or "" where there is but one; `server.axis_values` says what an axis of the
-// X/Y/Z plot can be.
+// A lead and the controls of the chosen script. `props.scripts` are the declarations, `props.value` is {title, arguments}.
+// `props.lead` is "dropdown", or "switch" or "" for a single form. `server.axis_values` returns the choices of an axis of
+// the X/Y/Z plot.
 
 const {make} = inpaintPage;
 const form = element.querySelector(".script-form");
 const NONE = "None";
-const axisValues = {}; // label of an axis -> what can be chosen there
+const axisValues = {}; // label of an axis -> its choices
 let serial = 0;
 
 const script = () => (props.lead ? props.scripts.find((one) => one.title === props.value?.title) : props.scripts[0]);
@@ -86,7 +86,7 @@ const controls = {
 	},
 };
 
-// Check boxes for a list of values; they keep the order of `choices`.
+// Check boxes for a list of values. The values are in the order of `choices`.
 function several(input, choices) {
 	return make("div", {className: "sf-choices", role: "group", ariaLabel: input.label}, ...choices.map((choice) =>
 		make("label", {}, make("input", {type: "checkbox", checked: valueOf(input).includes(choice), onchange: (event) => {
@@ -99,7 +99,7 @@ function several(input, choices) {
 
 const AXIS = /^([xyz])_(type|values|chosen)$/;
 
-// A comma list, with quotes around what holds a comma, and back.
+// Values to a comma-separated list, with quotes around a value that has a comma; and back.
 const line = (values) => values.map((one) => (/[",]/.test(one) ? `"${one.replaceAll('"', '""')}"` : one)).join(",");
 const items = (text) => [...text.matchAll(/\s*(?:"((?:[^"]|"")*)"|([^,]*))\s*(?:,|$)/g)]
 	.map(([, quoted, plain]) => (quoted?.replaceAll('""', '"') ?? plain ?? "").trim()).filter(Boolean);

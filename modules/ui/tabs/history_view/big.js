@@ -1,4 +1,4 @@
-// One picture, large, with its parameters; arrow keys and swipes go on to the next.
+// One large picture with its parameters. Arrow keys and swipes show the next one.
 
 const big = {id: null, text: ""};
 
@@ -42,7 +42,7 @@ async function step(by) {
 	if (state.pictures[at]) show(state.pictures[at].id);
 }
 
-// The picture that comes after takes the place of the deleted one.
+// The next picture replaces the deleted one.
 async function removeShown() {
 	const at = indexOf(big.id), id = big.id;
 	await remove([id]);
@@ -61,7 +61,7 @@ function toggleChosen() {
 	showButtons(state.pictures[indexOf(big.id)]);
 }
 
-// The tab's hidden buttons do the sending: they belong to Gradio, which fills the other tab's widgets.
+// Sending uses the tab's hidden buttons, whose Gradio events fill the widgets of the other tab.
 function send(target) {
 	props.value = big.id;
 	part("big").close();

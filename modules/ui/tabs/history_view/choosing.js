@@ -40,7 +40,7 @@ async function remove(ids) {
 		if (!day.nextElementSibling?.matches(".hi-tile")) day.remove();
 	}
 	state.count -= answer.count;
-	if (answer.count) say(TEXT.deleted(answer.count)); // none where somebody was faster
+	if (answer.count) say(TEXT.deleted(answer.count)); // 0 if another window was faster
 	showState(answer);
 	if (isNearEnd()) more();
 }

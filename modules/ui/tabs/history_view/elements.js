@@ -1,4 +1,4 @@
-// The parts of the tab, asking the server, and what the tab knows.
+// The elements of the tab, calls to the server, and the tab's state.
 
 const {make} = inpaintPage;
 const root = element.querySelector(".hi");
@@ -6,12 +6,12 @@ const part = (name) => root.querySelector(`[data-part="${name}"]`);
 const form = root.querySelector("form");
 const PAGE = 60, MOST = 600;
 
-// pictures: those that are shown, newest first. cursor: where the next ones begin, null when there are none.
-// chosen: the selected pictures by their ids, whether or not the filters still show them.
+// pictures: the shown ones, newest first. cursor: the start of the next ones, null if there are none. chosen: the
+// selected pictures by id, whether or not they match the filters.
 const state = {pictures: [], cursor: null, count: 0, version: -1, chosen: new Map(), asked: 0, loading: false};
 const indexOf = (id) => state.pictures.findIndex((picture) => picture.id === id);
 
-// The answer of a function of the server, or null when there is none, which is said.
+// The answer of a server function. Reports an error and returns null if it fails.
 async function ask(name, question) {
 	const answer = await inpaintPage.ask(server, name, question);
 	if (answer.problem) say(answer.problem);

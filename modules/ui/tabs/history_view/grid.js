@@ -1,9 +1,9 @@
-// The tiles: what fits the filters, a page at a time as one scrolls.
+// The tiles: the pictures that match the filters, loaded page by page while scrolling.
 
 const clearFilters = root.querySelector('[data-act="clear"]');
 const wanted = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
 
-// Asks anew, keeping as many tiles as there are.
+// Loads the tiles again, as many as there are now.
 async function reload(least = PAGE) {
 	const asked = ++state.asked;
 	const limit = Math.min(MOST, Math.max(least, Math.ceil(state.pictures.length / PAGE) * PAGE));
@@ -47,7 +47,7 @@ function append(pictures) {
 
 function tile(picture) {
 	const image = make("img", {src: picture.thumbnail, alt: "", loading: "lazy", decoding: "async"});
-	image.dataset.picture = picture.url; // what is dragged with it
+	image.dataset.picture = picture.url; // the address that a drag transfers
 	const open = make("button", {
 		type: "button", className: "hi-open", title: picture.prompt, translate: !picture.prompt}, image);
 	open.setAttribute("aria-label", TEXT.open(picture.prompt));
@@ -85,7 +85,7 @@ function showState({looking, done, total, can_undo: canUndo}) {
 	for (const button of root.querySelectorAll('[data-act="undo"]')) button.hidden = !canUndo;
 }
 
-// Has the server compare its index with the folder, and shows what that brings while it goes on.
+// Lets the server compare its index with the folder, and shows new pictures while that runs.
 async function look() {
 	let answer;
 	do {
@@ -95,7 +95,7 @@ async function look() {
 	} while (answer?.looking && root.offsetParent);
 }
 
-// Arrow keys go from tile to tile.
+// Arrow keys move between tiles.
 function onGridKey(event) {
 	const tiles = [...part("grid").querySelectorAll(".hi-open")];
 	const at = tiles.indexOf(document.activeElement);

@@ -1,4 +1,4 @@
-// Signs, 20 x 20. "@name" in the template stands for one.
+// Icons, 20 x 20. "@name" in the template stands for one.
 
 const ICONS = Object.fromEntries(Object.entries({
 	star: "M10 3l2.100 4.600 5 .600-3.700 3.400 1 4.900-4.400-2.500-4.400 2.500 1-4.900L2.900 8.200l5-.600z",

@@ -1,4 +1,4 @@
-// Listening begins.
+// Adds the event listeners.
 
 const ACTS = {
 	look, undo, compare, unselect, previous: () => step(-1), next: () => step(1), swap, copy,
@@ -17,11 +17,11 @@ const ACTS = {
 root.addEventListener("click", (event) => {
 	const button = event.target.closest("[data-act]");
 	const id = Number(event.target.closest(".hi-tile")?.dataset.id);
-	if (event.detail > 1 && button?.dataset.act.startsWith("delete")) return; // a double click deletes one, not the next too
+	if (event.detail > 1 && button?.dataset.act.startsWith("delete")) return; // a double click deletes one picture, not the next one as well
 	if (button) ACTS[button.dataset.act](button);
 	else if (event.target.closest(".hi-open")) open(id);
 	else if (event.target.closest(".hi-like")) like(id, event.target.closest(".hi-like").getAttribute("aria-pressed") !== "true");
-	else if (event.target.matches("dialog")) event.target.close(); // beside it
+	else if (event.target.matches("dialog")) event.target.close(); // outside its content
 });
 part("grid").addEventListener("change", ({target}) => choose(Number(target.closest(".hi-tile").dataset.id), target.checked));
 part("grid").addEventListener("keydown", onGridKey);
@@ -43,7 +43,7 @@ form.addEventListener("input", () => {
 	typing = setTimeout(() => { state.pictures = []; reload(); }, 200);
 });
 
-// Whenever the tab is shown, what has been made since appears; near the end of the page the next tiles do.
+// New pictures are loaded when the tab is shown, and the next tiles when the end of the page is near.
 new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && look()).observe(form);
 new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), {rootMargin: "800px"})
 	.observe(part("end"));

@@ -1,4 +1,4 @@
-// Two pictures in one frame: the slider, which lies over them unseen, says how much of each is shown.
+// Two pictures in one frame. An invisible slider over them sets how much of each is shown.
 
 const SIDES = ["left", "right"];
 let compared = [];
@@ -34,7 +34,7 @@ function swap() {
 	showPair();
 }
 
-// What one text says differently from the other, as rows of three cells.
+// The differences of two texts as rows of three cells.
 function differences(one, other) {
 	const values = [one, other].map((side) => new Map(side.pairs));
 	const keys = [...new Set([...values[0].keys(), ...values[1].keys()])]

@@ -1,4 +1,4 @@
-// What the History tab says beyond what stands in its template.
+// The texts of the History tab that are not in its template.
 
 const TEXT = {
 	count: (count) => count === 1 ? "1 picture" : `${count.toLocaleString()} pictures`,

@@ -1,4 +1,4 @@
-// The Settings tab. `server.read` says which settings there are and what is in force, `server.change` changes some.
+// The Settings tab. `server.read` returns the settings and their values, `server.change` changes some.
 
 const root = element.querySelector(".st");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -7,11 +7,11 @@ const rows = new Map(); // name -> {about, row, control}
 let values = {};
 
 const {make} = inpaintPage;
-// One after the other, as answers may overtake each other.
+// One call after the other, since answers may overtake each other.
 let answered = Promise.resolve();
 const ask = (name, question) => answered = answered.then(() => inpaintPage.ask(server, name, question));
 
-// --- one control for each kind of setting: its nodes, what it says, and how it shows a value
+// --- one control for each kind of setting: its nodes, how to read its value, and how to show one
 
 const single = (node, property = "value") => ({
 	nodes: [node], main: node, read: () => node[property], show: (value) => { node[property] = value; }});
@@ -23,7 +23,7 @@ const controls = {
 	choice: ({choices}) => single(make("select", {}, ...choices.map((one) => make("option", {value: one, textContent: one})))),
 	number({low, high, whole}) {
 		const number = make("input", {type: "number", min: low, max: high, step: whole ? 1 : "any"});
-		// What is no number goes to the server as it is, which says so.
+		// Text that is not a number is sent as it is; the server refuses it with a message.
 		const read = () => (number.value === "" || number.validity.badInput ? "" : Number(number.value));
 		if (high > 10000) return {nodes: [number], main: number, read, show: (value) => { number.value = value; }};
 		const range = make("input", {type: "range", min: low, max: high, step: whole ? 1 : 0.01});
@@ -67,7 +67,7 @@ function show(changed) {
 	for (const [name, {about, row, control}] of rows) {
 		if (!(name in changed)) continue;
 		row.classList.toggle("st-changed", changed[name] !== about.default);
-		// What somebody is writing just now stays, and what was refused stays to be corrected.
+		// A control that is being edited keeps its text, and so does one whose value was refused.
 		if (changed[name] === values[name]) continue;
 		control.show(changed[name]);
 		complain(name, "");
@@ -109,7 +109,7 @@ async function resetAll() {
 	part("undo").hidden = false;
 }
 
-// Both the words on the screen and the English ones are searched, and the names that programs use.
+// Searches the translated texts, the English texts, and the names of the options.
 function filter() {
 	const words = part("search").value.toLowerCase().split(/\s+/).filter(Boolean);
 	for (const {about, row} of rows.values()) {
@@ -133,5 +133,5 @@ part("search").addEventListener("input", filter);
 root.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
 part("resetAll").addEventListener("click", resetAll);
 part("undo").addEventListener("click", () => change(before));
-// Whenever the tab is shown, it says what is in force: programs change options too.
+// The values are refreshed whenever the tab is shown, since programs change options, too.
 new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && look()).observe(root.querySelector("form"));

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from make_tiny import SHAPES
 
 from modules.errors import CheckpointError
-from modules.networks.detect import TextShape, UNetShape, VaeShape, detect, detect_vae, with_text_model, with_vae_prefix
+from modules.networks.families import FAMILIES, recognise
+from modules.networks.families.sd1 import SD1
+from modules.networks.shapes import Header, TextShape, UNetShape, VaeShape
 
 Shapes = dict[str, tuple[int, ...]]
 UNET = "model.diffusion_model."
@@ -19,6 +24,15 @@ UNET = "model.diffusion_model."
 
 def shapes_of(name: str) -> Shapes:
     return {key: tuple(shape) for key, shape in json.loads((SHAPES / f"{name}.json").read_text()).items()}
+
+
+def detect(shapes: Shapes, metadata: dict[str, str], name: str) -> SimpleNamespace:
+    """The shapes of a checkpoint's parts, by name, as the loader reads them."""
+    header = Header(name, shapes, metadata)
+    family = recognise(header)
+    found = {part.name: part.shape(header) for part in family.parts}
+    family.check(found, header)
+    return SimpleNamespace(**found)
 
 
 @pytest.fixture
@@ -139,12 +153,33 @@ def test_damaged_shapes_give_a_sentence_or_a_model(changed: Shapes, missing: set
 def test_a_vae_of_another_scale(shapes: Shapes) -> None:
     three = {key: shape for key, shape in shapes.items() if ".down.3." not in key}
     with pytest.raises(CheckpointError, match="3 levels"):
-        detect_vae(three, {}, "x")
+        SD1.part("vae").shape(Header("x", three, {}))
 
 
 def test_older_names() -> None:
     prefix = "cond_stage_model.transformer."
-    assert with_text_model(prefix + "encoder.layers.0.x") == prefix + "text_model.encoder.layers.0.x"
-    assert with_text_model(prefix + "text_model.encoder.x") == prefix + "text_model.encoder.x"
-    assert with_vae_prefix("encoder.x") == "first_stage_model.encoder.x"
-    assert with_vae_prefix("first_stage_model.encoder.x") == "first_stage_model.encoder.x"
+    assert SD1.rename(prefix + "encoder.layers.0.x") == prefix + "text_model.encoder.layers.0.x"
+    assert SD1.rename(prefix + "text_model.encoder.x") == prefix + "text_model.encoder.x"
+
+
+FIXTURES = sorted(SHAPES.glob("*.json"))
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)
+def test_each_fixture_is_of_one_family_and_every_tensor_finds_its_place(fixture: Path) -> None:
+    """The names and shapes of a real file: one family's signs hold, every tensor has a parameter and the other way
+    round. No weights are needed."""
+    header = Header("x", shapes_of(fixture.stem), {})
+    family = recognise(header)
+    assert [kind for kind in FAMILIES if kind.recognises(header)] == [family]
+    placed = set()
+    for part in family.parts:
+        shape = part.shape(header)
+        with torch.device("meta"):
+            wanted = {name: tuple(tensor.shape) for name, tensor in part.build(shape).state_dict().items()}
+        for key in (key for key in header.shapes if key.startswith(part.prefix)):
+            name = part.key(key.removeprefix(part.prefix), shape)
+            if name is not None:
+                assert header.shapes[key] in (wanted[name], (*wanted[name], 1, 1))
+                placed.add((part.name, name))
+        assert {(part.name, name) for name in wanted} <= placed

@@ -1,8 +1,11 @@
-"""Tensor names: Stable Diffusion's original layout (ldm) to the names of diffusers' and transformers' modules."""
+"""Tensor names: Stable Diffusion's original layout (ldm) to the names of diffusers' and transformers' modules.
+
+Names are those behind the prefix of their network.
+"""
 
 from __future__ import annotations
 
-from modules.networks.detect import TEXT, UNET, VAE, UNetShape, VaeShape
+from modules.networks.shapes import TextShape, UNetShape, VaeShape
 
 _RESNET = {
     "in_layers.0": "norm1",
@@ -22,8 +25,22 @@ _UNET_ENDS = {
 _VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
 
-def unet_key(key: str, shape: UNetShape) -> str | None:
-    """diffusers' name of a UNet tensor whose ldm name (after `model.diffusion_model.`) is `key`; None if unknown."""
+def unet_key(key: str, shape: UNetShape) -> str:
+    """diffusers' name of a UNet tensor whose ldm name is `key`; `key` itself where there is no such tensor."""
+    return _unet_key(key, shape) or key
+
+
+def vae_key(key: str, shape: VaeShape) -> str | None:
+    """The same of an autoencoder's. None for what only training needs: its discriminator and its averages."""
+    return None if key.startswith(("loss.", "model_ema.")) else _vae_key(key, shape) or key
+
+
+def clip_key(key: str, shape: TextShape) -> str | None:
+    """The same of a text encoder's in transformers' layout. None for its position numbers, which are computed."""
+    return None if key.endswith("position_ids") else key
+
+
+def _unet_key(key: str, shape: UNetShape) -> str | None:
     owner, _, leaf = key.rpartition(".")
     if owner in _UNET_ENDS:
         return f"{_UNET_ENDS[owner]}.{leaf}"
@@ -44,8 +61,7 @@ def unet_key(key: str, shape: UNetShape) -> str | None:
     return None
 
 
-def vae_key(key: str, shape: VaeShape) -> str | None:
-    """diffusers' name of an autoencoder tensor whose ldm name (after `first_stage_model.`) is `key`."""
+def _vae_key(key: str, shape: VaeShape) -> str | None:
     parts = key.split(".")
     if parts[0] in ("quant_conv", "post_quant_conv"):
         return key
@@ -65,20 +81,6 @@ def vae_key(key: str, shape: VaeShape) -> str | None:
             return _vae_resnet(f"{where}.resnets.{rest[2]}", rest[3:])
         if rest[1] in ("downsample", "upsample"):
             return _join(f"{where}.{rest[1]}rs.0", rest[2:])
-    return None
-
-
-def module_key(key: str, unet: UNetShape, vae: VaeShape) -> tuple[str, str] | None:
-    """("unet" | "vae" | "text", name inside that module) of a checkpoint's tensor; None for what is not needed.
-
-    Not needed are schedule buffers, position numbers, training averages (`model_ema.`) and a VAE's discriminator.
-    """
-    if key.startswith(UNET):
-        return "unet", unet_key(key.removeprefix(UNET), unet) or key
-    if key.startswith(VAE) and not key.startswith((VAE + "loss.", VAE + "model_ema.")):
-        return "vae", vae_key(key.removeprefix(VAE), vae) or key
-    if key.startswith(TEXT + "text_model.") and not key.endswith("position_ids"):
-        return "text", key.removeprefix(TEXT + "text_model.")
     return None
 
 

@@ -1,0 +1,101 @@
+"""The model slot: the one model in use, the cache of those used before it, and the loader of checkpoint files."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from modules.base.free_memory import free_memory
+from modules.engine.model_cache import Loaded, ModelCache
+from modules.request.job_context import JobContext
+from modules.settings import Settings
+from modules.weights.catalog import CheckpointFile, VaeFile
+
+if TYPE_CHECKING:
+    from modules.networks.parts import Parts
+    from modules.sampling.types import SDModel
+
+LoadModel = Callable[[CheckpointFile, VaeFile | None, Settings, Callable[[float], None]], "SDModel"]
+"""(checkpoint, vae, settings, on_progress) -> model. `on_progress` gets the share that is read, 0 to 1. Raises
+CheckpointError."""
+
+
+class FileLoader:
+    """The LoadModel for real files. The heavy libraries are imported at the first call.
+
+    Parts that a model in memory has already, such as the UNet of the same checkpoint with another VAE, are shared.
+    """
+
+    def __init__(self) -> None:
+        self._parts: Parts | None = None
+
+    def __call__(self, checkpoint: CheckpointFile, vae: VaeFile | None, settings: Settings,
+                 on_progress: Callable[[float], None]) -> SDModel:
+        import torch
+
+        from modules.networks.loader import load_model
+        from modules.networks.parts import Parts
+
+        if self._parts is None:
+            self._parts = Parts()
+        device = torch.device(compute_device(settings))
+        dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
+        return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
+                          compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress,
+                          parts=self._parts)
+
+
+def compute_device(settings: Settings) -> str:
+    """The device that `--device` names; for "auto", the best one of this machine."""
+    return best_device() if settings.device == "auto" else settings.device
+
+
+def best_device() -> str:
+    """The fastest device that PyTorch can use here: "cuda", "mps" or "cpu"."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class ModelSlot:
+    """Holds the model in use and the model cache behind it. Only the job queue's worker may change it."""
+
+    def __init__(self, settings: Settings, load_file: LoadModel) -> None:
+        self.load_file = load_file
+        self.cache = ModelCache(settings.model_cache, lambda: free_memory(compute_device(settings)))
+        self.in_use: Loaded | None = None
+        self._settings = settings
+
+    def load(self, checkpoint: CheckpointFile, vae: VaeFile | None, job: JobContext) -> SDModel:
+        """Return the model of these files. It is not read again while it is in use or in the model cache and its
+        files are unchanged. If only the VAE differs, only the VAE is read.
+
+        The model in use stays until the new one is complete, also if loading fails. Raises CheckpointError.
+        """
+        kept = self.in_use
+        if kept is None or kept.checkpoint.path != checkpoint.path:
+            kept = self.cache.find(checkpoint)
+        if kept and not kept.current:
+            kept = None
+        if kept is None or kept.vae != vae:
+            kept = Loaded.of(lambda: self._read(checkpoint, vae, job), checkpoint, vae)
+        if kept is not self.in_use:
+            let_go = self.cache.swap(kept, self.in_use)
+            self.in_use = kept
+            if let_go:
+                gc.collect()  # torch modules hold reference cycles; without this their weights stay for a while
+        return kept.model
+
+    def unload(self) -> None:
+        """Drop every model. The next `load` reads its files again."""
+        self.in_use = None
+        self.cache.clear()
+        gc.collect()
+
+    def _read(self, checkpoint: CheckpointFile, vae: VaeFile | None, job: JobContext) -> SDModel:
+        job.stage(f"Loading {checkpoint.name}")
+        return self.load_file(checkpoint, vae, self._settings,
+                              lambda share: job.stage(f"Loading {checkpoint.name}: {share:.0%}"))

@@ -1,0 +1,235 @@
+"""One job: its state, progress, preview and result, and the flags that stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Literal, Protocol
+
+from PIL import Image
+
+from modules.errors import Interrupted, Skipped, UserError
+from modules.request import Img2Img, Inpaint, Txt2Img
+from modules.request.job_context import Preview
+from modules.request.result import GeneratedImage, Result
+
+log = logging.getLogger(__name__)
+
+State = Literal["queued", "running", "done", "failed", "interrupted"]
+Clock = Callable[[], float]
+
+PREVIEW_SECONDS = 0.2
+
+
+class Save(Protocol):
+    """Writes one picture to disk and returns its path. `modules.gallery.saving.Saver` is one."""
+
+    def __call__(self, image: GeneratedImage, request: Txt2Img, /) -> Path: ...
+
+
+class Job:
+    """One unit of work for the queue's worker. Every method may be called from any thread.
+
+    `request` is None for work that has no request (loading a checkpoint, extras), which holds `nbytes` of memory until
+    it is over. `position` is the place in the queue: 1 for the next job, 0 once it runs or is over. `version` counts
+    changes; `wait_change` waits for the next one. For the engine a Job is a `JobContext`.
+    """
+
+    def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
+                 save: Save | None = None, nbytes: int = 0, clock: Clock = time.monotonic) -> None:
+        self.id, self.request = job_id, request
+        self.created = datetime.datetime.now()
+        self.state: State = "queued"
+        self.position = 0
+        self.stage_text = "Waiting"
+        self.batch, self.batch_count = 0, getattr(request, "n_iter", 1)
+        self.sampling_step, self.sampling_steps = 0, getattr(request, "steps", 0)
+        self.result: Result | None = None
+        self.error: UserError | None = None
+        self.finished: Future[None] = Future()
+        self.version = 0
+        self.preview_version = 0
+        self.interrupted = self.skipped = False
+        self.kept: list[GeneratedImage] = []
+        self._work, self._save, self._clock = work, save, clock
+        self._nbytes = nbytes
+        self._changed = threading.Condition()
+        self._first_step: tuple[float, float] | None = None
+        self._render: Preview | None = None
+        self._preview_lock = threading.Lock()
+        self._shown: Image.Image | None = None
+        self._shown_version, self._shown_at = 0, -PREVIEW_SECONDS
+
+    # what the engine calls
+
+    def check(self) -> None:
+        """Raise `Interrupted` or `Skipped` if that was requested. One skip skips one batch."""
+        with self._changed:
+            if self.interrupted:
+                raise Interrupted
+            if self.skipped:
+                self.skipped = False
+                raise Skipped
+
+    def stage(self, text: str) -> None:
+        """Set the text that describes the current activity."""
+        if text != self.stage_text:
+            with self._change():
+                self.stage_text = text
+
+    def batches(self, done: int, total: int) -> None:
+        """Record that `done` of `total` batches are finished."""
+        with self._change():
+            self.batch, self.batch_count = done, total
+            self.sampling_step = 0
+            self.skipped = False
+
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        """Record that step `step` of `total` of the current batch is done. Raises as `check`."""
+        with self._change():
+            self.sampling_step, self.sampling_steps = step, total
+            self._render = preview
+            self.preview_version += 1
+            self._first_step = self._first_step or (self._clock(), self._progress())
+        self.check()
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        """Store finished pictures, and save them if this job saves. Returns them with their paths.
+
+        Raises StorageFull, CannotSave; the pictures stay in the job then.
+        """
+        first = len(self.kept)
+        with self._change():
+            self.kept += images
+        if self._save is not None:
+            for number, made in enumerate(images, first):
+                self.kept[number] = dataclasses.replace(made, path=self._save(made, request))
+        return tuple(self.kept[first:])
+
+    # what watchers call
+
+    @property
+    def over(self) -> bool:
+        """True once the job is done, failed or interrupted."""
+        return self.state not in ("queued", "running")
+
+    @property
+    def progress(self) -> float:
+        """The share of the whole job that is done, 0 to 1."""
+        with self._changed:
+            return self._progress()
+
+    @property
+    def eta(self) -> float | None:
+        """The estimated seconds that are left. None until two steps are done, and when the job does not run."""
+        with self._changed:
+            if self.state != "running" or self._first_step is None:
+                return None
+            began, progress_then = self._first_step
+            done = self._progress() - progress_then
+            return (self._clock() - began) / done * (1 - self._progress()) if done > 0 else None
+
+    def preview(self) -> Image.Image | None:
+        """The current preview, or None before the first step.
+
+        It is rendered in the caller's thread, at most once in `PREVIEW_SECONDS`.
+        """
+        with self._preview_lock:
+            with self._changed:
+                version, render = self.preview_version, self._render
+            now = self._clock()
+            if render and version != self._shown_version and now - self._shown_at >= PREVIEW_SECONDS:
+                self._shown_version, self._shown_at = version, now
+                try:
+                    self._shown = render()
+                except Exception as error:  # a job does not fail for its preview
+                    log.warning("Job %s: there is no preview: %s", self.id, error)
+            return self._shown
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job is over. Returns False after `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.over, timeout)
+
+    def wait_change(self, version: int, timeout: float | None = None) -> int:
+        """Wait until the version differs from `version`, at most `timeout` seconds. Returns the current version."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.version != version, timeout)
+            return self.version
+
+    # what the queue calls
+
+    def interrupt(self) -> None:
+        """Request that the engine stops and keeps what it has made."""
+        with self._change():
+            self.interrupted = True
+
+    def skip(self) -> None:
+        """Request that the engine goes on with the next batch."""
+        with self._change():
+            self.skipped = True
+
+    def move_to(self, position: int) -> None:
+        """Set the place in the queue."""
+        if position != self.position:
+            with self._change():
+                self.position = position
+
+    def begin(self) -> None:
+        """Mark the job as running."""
+        with self._change():
+            self.state, self.position, self.stage_text = "running", 0, "Starting"
+
+    def run(self) -> Result | None:
+        """Do the work, in the calling thread."""
+        return self._work(self)
+
+    def finish(self, state: State, result: Result | None = None, error: UserError | None = None) -> None:
+        """End the job, unless it is over. Its preview and its work are dropped, since they hold latents and models."""
+        with self._change():
+            if self.over:
+                return
+            self.state, self.position, self.result, self.error = state, 0, result, error
+            self.stage_text = error.message if error else state.capitalize()
+            self._render, self._work, self.kept = None, lambda job: None, []
+        with self._preview_lock:
+            self._shown = None
+        self.finished.set_result(None)
+
+    def bytes_held(self) -> int:
+        """The approximate memory of the job's pictures, in bytes."""
+        pictures = list(self.request.init_images) if isinstance(self.request, Img2Img) else []
+        pictures += [self.request.mask] if isinstance(self.request, Inpaint) else []
+        if self.result is not None:
+            pictures += [picture for made in self.result.images for picture in (made.image, *made.extras)]
+        return sum(map(_bytes_of, pictures), 0 if self.over else self._nbytes)
+
+    def _progress(self) -> float:
+        if self.over:
+            return 1.0
+        part = self.sampling_step / self.sampling_steps if self.sampling_steps else 0.0
+        return min((self.batch + part) / max(self.batch_count, 1), 1.0)
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        """Hold the lock; afterwards count the change and wake the waiting threads."""
+        with self._changed:
+            yield
+            self.version += 1
+            self._changed.notify_all()
+
+
+def _bytes_of(picture: Image.Image) -> int:
+    """The approximate memory of a picture, which is less while it is packed, in bytes."""
+    packed = getattr(picture, "fp", None)
+    if isinstance(packed, io.BytesIO):
+        return packed.getbuffer().nbytes
+    return picture.width * picture.height * len(picture.getbands())

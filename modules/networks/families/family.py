@@ -1,0 +1,100 @@
+"""What a family of models is: how a file of it is recognised, which networks it holds, and what their numbers mean.
+
+A family is one file beside this one. It is a table: nothing here reads a tensor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from modules.networks.shapes import Header
+from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.latent import Latent
+from modules.sampling.levels import Levels, PredictionType
+from modules.sampling.types import Inputs
+
+Sign = Callable[[Header], bool]
+"""Something that shows of which family a file is, told by names and shapes alone."""
+
+
+class PromptEncoder(Protocol):
+    """The text encoders of a model together."""
+
+    def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
+        """The texts of one prompt over time as the rows of one batch, float32. Raises InvalidInput."""
+
+
+Ask = Callable[[Callable[..., Any], Tensor, Tensor, Conditioning], Tensor]
+"""(network, x (B, C, h, w), t (B,), the rows' conditioning) -> its answer (B, C', h, w)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a family.
+
+    `prefix` begins its tensors' names in a checkpoint. `shape` reads what it is made of, `build` makes it without
+    memory (it is called under `torch.device("meta")`), and `key` gives the parameter of a tensor's name behind the
+    prefix, or None for a tensor that is not needed. `words` name it in a sentence. With `full_precision` it always
+    computes in float32.
+    """
+
+    name: str
+    words: str
+    prefix: str
+    shape: Callable[[Header], Any]
+    build: Callable[[Any], nn.Module]
+    key: Callable[[str, Any], str | None]
+    full_precision: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of file. A file is of the first kind in the list whose `signs` all hold. `label` stands in sentences
+    ("an SDXL checkpoint"). One that is no Family is known and cannot be loaded as a checkpoint."""
+
+    label: str
+    signs: tuple[Sign, ...]
+
+    def recognises(self, header: Header) -> bool:
+        """Whether all signs hold."""
+        return all(sign(header) for sign in self.signs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(Kind):
+    """A family of checkpoints.
+
+    * `parts`: `unet` (the denoiser, whatever its kind), `vae`, and any number of text encoders.
+    * `rename` gives old names of tensors their present ones.
+    * `check` raises CheckpointError where the shapes of the parts, by name, do not fit together.
+    * `text` makes what encodes prompts, of the loaded parts by name.
+    * `ask` calls the denoiser.
+    * `latent`, `levels`, `prediction`, `inputs` say what the numbers mean; `inputs` goes by the denoiser's shape.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    text: Callable[[Mapping[str, nn.Module], torch.device], PromptEncoder]
+    ask: Ask
+    latent: Latent
+    levels: Callable[[Header], Levels]
+    prediction: Callable[[Header], PredictionType]
+    inputs: Callable[[Any], Inputs]
+    rename: Callable[[str], str] = lambda key: key
+    check: Callable[[Mapping[str, Any], Header], None] = lambda shapes, header: None
+
+    def part(self, name: str) -> Part:
+        """The part of that name."""
+        return next(part for part in self.parts if part.name == name)
+
+
+def some_name(pattern: str) -> Sign:
+    """The sign that the regular expression `pattern` is found in some tensor's name."""
+    search = re.compile(pattern).search
+    return lambda header: any(search(key) for key in header.shapes)

@@ -1,0 +1,42 @@
+"""What a UNet reads beside x: nothing, or what an inpainting checkpoint is shown of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modules.sampling.types import SDModel
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Nothing."""
+
+    name: str = "plain"
+    channels: int = 0
+
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
+        """None."""
+        return None
+
+
+@dataclass(frozen=True)
+class Inpaint:
+    """Five channels: the mask, and the picture encoded with its hole greyed (Rombach et al. 2022, section 4.5)."""
+
+    name: str = "inpaint"
+    channels: int = 5
+
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor:
+        """pixels (B, 3, H, W) in [-1, 1], hole (1, 1, H, W) in [0, 1] -> (B, 5, h, w). `weight`, 0 to 1, says how far
+        the hole is greyed (WebUI's inpainting conditioning mask strength)."""
+        masked = torch.lerp(pixels, pixels * (1 - hole), weight)
+        latent = torch.cat([model.encode_image(picture[None].to(model.device)) for picture in masked])
+        small = F.interpolate(hole.to(latent.device), size=latent.shape[2:])
+        return torch.cat([small.expand(len(latent), -1, -1, -1), latent], dim=1)
+
+
+PLAIN, INPAINT = Plain(), Inpaint()

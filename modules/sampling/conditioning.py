@@ -1,0 +1,66 @@
+"""What the network is told besides the picture: the prompt, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How prompts are encoded: WebUI's options of these names.
+
+    `clip_skip`: 1 takes the text encoder's last layer, 2 the one before it. `emphasis`: one of `EMPHASIS` of
+    `networks.text.clip`. `comma_backtrack`: tokens to look back for a comma when a chunk of 75 is full.
+    """
+
+    clip_skip: int = 1
+    emphasis: str = "Original"
+    comma_backtrack: int = 20
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """One encoded prompt, or with a further first dimension those of several rows of a batch.
+
+    `tokens` (n, C): what cross-attention reads, n a multiple of 77. `vector` (V,): the pooled text of families that
+    have one, else None. float32.
+    """
+
+    tokens: Tensor
+    vector: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.tokens.nbytes + (0 if self.vector is None else self.vector.nbytes)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
+        """The same on `device` in `dtype`."""
+        vector = None if self.vector is None else self.vector.to(device, dtype)
+        return Conditioning(self.tokens.to(device, dtype), vector)
+
+    def rows(self) -> list[Conditioning]:
+        """Each row of a batch by itself."""
+        vectors = [None] * len(self.tokens) if self.vector is None else list(self.vector)
+        return [Conditioning(tokens, vector) for tokens, vector in zip(self.tokens, vectors, strict=True)]
+
+
+def stack(parts: Sequence[Conditioning]) -> Conditioning:
+    """Conditionings of one prompt each as the rows of a batch: tokens (len, max n, C), vector (len, V).
+
+    Shorter ones repeat their last token's vector, as WebUI's `stack_conds`.
+    """
+    longest = max(len(part.tokens) for part in parts)
+    tokens = [torch.cat([part.tokens, part.tokens[-1:].expand(longest - len(part.tokens), -1)]) for part in parts]
+    vectors = [part.vector for part in parts if part.vector is not None]
+    return Conditioning(torch.stack(tokens), torch.stack(vectors) if vectors else None)
+
+
+def join(first: Conditioning, second: Conditioning) -> Conditioning:
+    """The rows of both batches, one below the other; their tokens are equally many."""
+    vector = None if first.vector is None or second.vector is None else torch.cat([first.vector, second.vector])
+    return Conditioning(torch.cat([first.tokens, second.tokens]), vector)
