@@ -96,14 +96,11 @@ def _check_sampler(fields: dict[str, Any], problems: list[str], engine: Engine) 
 
 
 def _check_upscaler(fields: dict[str, Any], problems: list[str], engine: Engine) -> None:
-    from modules.generation.hires import check_upscaler
-
-    if not fields["enable_hr"] or "hr_upscaler" not in fields:
-        return
-    try:
-        check_upscaler(fields["hr_upscaler"], engine.upscalers)
-    except UserError as error:
-        problems.append(error.message)
+    """Only what the dropdown offers: programs may name others, which something else stands in for."""
+    name = fields.get("hr_upscaler")
+    if fields["enable_hr"] and name is not None and name.lower() not in (
+            known.lower() for known in engine.available.hires_upscalers()):
+        problems.append(f"There is no upscaler called {name!r}.")
         del fields["hr_upscaler"]
 
 
