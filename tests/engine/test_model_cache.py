@@ -106,6 +106,18 @@ def test_left_to_itself_it_takes_negative_of_the_free_memory(tmp_path: Path) -> 
     assert "".join(tight.use("aba")) == "aba"
 
 
+def test_a_part_that_models_share_counts_once(tmp_path: Path) -> None:
+    """Three checkpoints with one text encoder of half their size: 500 + 3 * 500 bytes hold them all."""
+    shelf = Shelf(tmp_path, 0)
+    models = {name: Loaded(FakeModel(part_bytes={hash(name): SIZE // 2, 0: SIZE // 2}), file, None)
+              for name in "abc" for file in [shelf.engine.catalog.find(name)]}
+    for budget, let_go in ((2 * SIZE, False), (2 * SIZE - 1, True)):
+        cache = ModelCache(budget, lambda: 0)
+        assert not cache.swap(models["a"], None)
+        assert not cache.swap(models["b"], models["a"])
+        assert cache.swap(models["c"], models["b"]) == let_go
+
+
 def test_a_checkpoint_that_fails_costs_nothing(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, 2 * SIZE)
     shelf.use("ab")
@@ -172,15 +184,16 @@ def test_real_networks_with_another_autoencoder(tmp_path: Path) -> None:
     first: Any = engine.load(options, NullJob())
     negative: Any = engine.load(dataclasses.replace(options, sd_vae="negative.safetensors"), NullJob())
     assert negative.unet is first.unet
-    assert negative.text is first.text
+    assert negative.text.clip is first.text.clip
     theirs = dict(first.vae.named_parameters())
     assert all(torch.equal(value, -theirs[name]) for name, value in negative.vae.named_parameters())
     back: Any = engine.load(options, NullJob())
     assert back.unet is first.unet
     latent = torch.randn(1, 4, 3, 3)
     assert torch.equal(back.decode_latent(latent), first.decode_latent(latent))
-    assert back.nbytes == first.nbytes == sum(p.nbytes for m in (first.unet, first.vae, first.text.clip)
-                                              for p in m.parameters())
+    assert back.part_bytes == first.part_bytes
+    assert sum(first.part_bytes.values()) == sum(p.nbytes for m in (first.unet, first.vae, first.text.clip)
+                                                 for p in m.parameters())
 
 
 @pytest.mark.parametrize(("files", "left"), [

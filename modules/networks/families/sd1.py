@@ -39,8 +39,8 @@ def _unet(header: Header) -> UNetShape:
 def _vae(header: Header) -> VaeShape:
     shape = vae_shape(header, VAE)
     if shape.latent_channels != LATENT.channels:
-        raise CheckpointError(f"{header.name} has an autoencoder that is not Stable Diffusion 1.x's (latents of "
-                              f"{LATENT.channels} channels).")
+        raise CheckpointError(f"{header.name} has an autoencoder that is not Stable Diffusion 1.x's (latents of 4 "
+                              "channels).")
     return shape
 
 
