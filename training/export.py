@@ -16,27 +16,32 @@ from text import Words
 from torch import Tensor
 
 EXAMPLES = (
-    "a red apple on a blue background", "a big yellow star in the night sky", "a blue fish on a black background",
-    "a small pink heart on a white background", "an orange cat on the grass", "a green tree in the snow",
-    "a purple heart on the left on a yellow background", "a green star on the beach",
+    "a red boat on the beach", "a penguin in the snow at night", "a blue car in the city", "a big yellow star",
+    "a watercolour of a cat on the grass", "a red balloon and a teddy bear on a blue background",
+    "a unicorn in the forest", "a rocket in the night sky", "a purple umbrella on a pink background, flat illustration",
+    "a small red mushroom on the left in the forest",
 )
-CHINESE_EXAMPLES = ("蓝色背景红色的苹果", "夜空中大的黄色星星", "草地上橙色的猫")
+CHINESE_EXAMPLES = ("沙滩上红色的船", "夜晚雪地上企鹅", "水彩画，草地上橙色的猫", "左边红色的气球和右边泰迪熊，蓝色背景")
 
 
 def words_known() -> dict[str, object]:
     """What prompts may say, for the page to show."""
-    chinese: dict[str, str] = {name: thing.chinese for name, thing in scenes.OBJECTS.items() if name in scenes.TAUGHT}
+    chinese: dict[str, str] = {name: thing.chinese[0] for name, thing in scenes.OBJECTS.items()}
     chinese |= {name: colour[3] for name, colour in scenes.COLOURS.items()}
     chinese |= {name: plain[1] for name, plain in scenes.PLAIN.items() if name not in chinese}
-    chinese |= {place: text[1] for place, text in scenes.PLACES.items()}
-    chinese |= {size: text[2] for size, text in scenes.SIZES.items() if text[2]}
-    chinese |= {place: text[3] for place, text in scenes.POSITIONS.items() if text[3]}
+    for table in (scenes.PLACES, scenes.STYLES):
+        chinese |= {name: words[1][0] for name, words in table.items()}
+    chinese |= {size: words[2][0] for size, words in scenes.SIZES.items() if words[2][0]}
+    chinese |= {place: words[3][0] for place, words in scenes.POSITIONS.items() if words[3][0]}
+    chinese |= {"at night": scenes.TIMES["night"][1][0]}
     return {
-        "objects": list(scenes.TAUGHT),
+        "objects": list(scenes.OBJECTS),
         "colours": list(scenes.COLOURS),
         "backgrounds": list(scenes.BACKGROUNDS),
         "sizes": [size for size in scenes.SIZES if size != "normal"],
         "positions": ["on the left", "on the right", "above", "below"],
+        "times": ["at night"],
+        "styles": list(scenes.STYLES),
         "examples": list(EXAMPLES),
         "zh": {**chinese, "examples": list(CHINESE_EXAMPLES)},
     }
@@ -77,13 +82,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("cache/training"))
     parser.add_argument("--state", type=Path, default=Path("cache/training/state"))
     parser.add_argument("--out", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
+    parser.add_argument("--average", type=float, help="which of the UNet's moving averages; the first one if not given")
     args = parser.parse_args()
     sizes, words = Sizes(), Words(args.data / "bpe.txt.gz")
     unet, vae = UNet(sizes), Autoencoder(sizes)
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
     seen = {}
-    for name, module, file in (("unet", unet, "unet"), ("text", text, "unet"), ("vae", vae, "vae")):
-        load_average(module, args.state / f"{file}.pt", name)
+    for name, module, file in (("unet", unet, "unet"), ("text", text, "text"), ("vae", vae, "vae")):
+        load_average(module, args.state / f"{file}.pt", name, args.average if name == "unet" else None)
         seen[name] = torch.load(args.state / f"{file}.pt", map_location="cpu")["samples"]
     table = words.expand(text.text_model.embeddings.token_embedding.weight.detach())
     args.out.parent.mkdir(parents=True, exist_ok=True)

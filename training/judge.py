@@ -15,50 +15,58 @@ import numpy as np
 import scenes
 import torch
 import torch.nn.functional as F
+from drawing import draw
 from latents import to_tensor
+from loop import half_precision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 HERE = Path(__file__).parent
-SEED = 20
+SEED, SIDE = 20, 128  # it looks at pictures of 256 as reduced to 128
+NONE = "-"
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "object": tuple(scenes.OBJECTS),
     "colour": tuple(scenes.COLOURS),
+    "second": (NONE, *scenes.OBJECTS),
+    "second colour": (NONE, *scenes.COLOURS),
     "background": scenes.BACKGROUNDS,
     "size": tuple(scenes.SIZES),
     "position": tuple(scenes.POSITIONS),
+    "time": tuple(scenes.TIMES),
+    "style": tuple(scenes.STYLES),
 }
 
 
 class Judge(nn.Module):
-    """Pictures (B, 3, 128, 128) in -1..1 -> for each question, scores (B, answers)."""
+    """Pictures (B, 3, H, W) in -1..1 -> for each question, scores (B, answers)."""
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 24, 48, 96, 128)
+        widths = (3, 32, 64, 128, 160)
         layers: list[nn.Module] = []
         for inner, outer in pairwise(widths):
             layers += [nn.Conv2d(inner, outer, 3, 2, 1), nn.GroupNorm(8, outer), nn.SiLU()]
-        self.body = nn.Sequential(*layers, nn.Conv2d(128, 64, 3, 2, 1), nn.SiLU(), nn.Flatten(),
-                                  nn.Linear(64 * 16, 192), nn.SiLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(192, len(answers)) for name, answers in QUESTIONS.items()})
+        self.body = nn.Sequential(*layers, nn.Conv2d(160, 96, 3, 2, 1), nn.SiLU(), nn.Flatten(),
+                                  nn.Linear(96 * 16, 320), nn.SiLU())
+        self.heads = nn.ModuleDict({name: nn.Linear(320, len(answers)) for name, answers in QUESTIONS.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        seen = self.body(x)
+        seen = self.body(x if x.shape[-1] == SIDE else F.interpolate(x, (SIDE, SIDE), mode="area"))
         return {name: head(seen) for name, head in self.heads.items()}
 
 
 def truth(scene: scenes.Scene) -> list[int]:
-    name, colour = scene.things[0]
-    values = (name, colour, scene.background, scene.size, scene.position)
+    """The right answers, in QUESTIONS' order."""
+    things = [*scene.things, (NONE, NONE)]
+    values = (*things[0], *things[1], scene.background, scene.size, scene.position, scene.time, scene.style)
     return [answers.index(v) for answers, v in zip(QUESTIONS.values(), values, strict=True)]
 
 
-def renders(data: Path, rng: random.Random, count: int, names: tuple[str, ...] = tuple(scenes.OBJECTS)
+def renders(data: Path, rng: random.Random, count: int, pairs: float = 0.35, side: int = scenes.SIZE
             ) -> tuple[Tensor, Tensor]:
-    """Drawings (count, 3, 128, 128) of any combination, and what they show (count, questions)."""
-    made = [scenes.sample_scene(rng, None, 0.0, names) for _ in range(count)]
-    pictures = to_tensor([np.asarray(scenes.draw(s, rng, data / "art")) for s in made])
+    """Drawings (count, 3, side, side) of any combination, and what they show (count, questions)."""
+    made = [scenes.sample_scene(rng, None, pairs) for _ in range(count)]
+    pictures = to_tensor([np.asarray(draw(s, rng, data / "art", side)) for s in made])
     return pictures, torch.tensor([truth(s) for s in made])
 
 
@@ -81,25 +89,26 @@ def load() -> Judge:
 @torch.no_grad()
 def verdicts(judge: Judge, pictures: Tensor) -> Tensor:
     """Pictures in -1..1 -> the judge's answers (B, questions)."""
-    found = [judge(part) for part in pictures.split(50)]
+    found = [judge(part) for part in pictures.split(25)]
     return torch.cat([torch.stack([v.argmax(1) for v in f.values()], 1) for f in found])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("cache/training"))
-    parser.add_argument("--samples", type=int, default=30_000)
+    parser.add_argument("--samples", type=int, default=100_000)
     args = parser.parse_args()
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
-    rng, judge, batch = random.Random(SEED), Judge(), 24
+    rng, judge, batch = random.Random(SEED), Judge(), 32
     steps = args.samples // batch
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     for step in range(steps):
-        x, wanted = renders(args.data, rng, batch)
-        found = judge(soften(x, rng))
-        loss = sum((F.cross_entropy(f, wanted[:, i]) for i, f in enumerate(found.values())), torch.zeros(()))
+        x, wanted = renders(args.data, rng, batch, side=SIDE)
+        with half_precision(x.device):
+            found = judge(soften(x, rng))
+        loss = sum((F.cross_entropy(f.float(), wanted[:, i]) for i, f in enumerate(found.values())), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(judge.parameters(), 1.0)

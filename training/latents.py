@@ -1,6 +1,6 @@
 """Fixed linear latents: the four main components of 8 x 8 patches, each scaled to a deviation of 1.
 
-The UNet trains on them from the first minute; the autoencoder's encoder learns to make the same ones.
+The UNet and the decoder can train on them at the same time, and the encoder is written down, not trained.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import photos
-import scenes
 import torch
 import torch.nn.functional as F
+from drawing import draw
 from safetensors.torch import load_file, save_file
+from scenes import sample_scene
 from torch import Tensor
 
 PATCH = 8
@@ -44,19 +45,23 @@ class LinearLatents:
         return LinearLatents(self.mean.to(device), self.basis.to(device), self.deviation.to(device))
 
 
-def fit(data: Path, count: int = 600) -> LinearLatents:
-    """From `count` drawn scenes and `count` crops of photographs."""
+def fit(data: Path, count: int = 400) -> LinearLatents:
+    """From scenes and crops of photographs, `count` of each, half of them 256 and half 128 pixels a side."""
     rng = random.Random(3)
-    pictures = [np.asarray(scenes.draw(scenes.sample_scene(rng), rng, data / "art")) for _ in range(count)]
     taken = photos.load(data / "photos", photos.TRAINING + photos.OFTEN * 2)
-    pictures += [photos.crop(rng.choice(taken), rng, 128) for _ in range(count)]
-    patches = F.unfold(to_tensor(pictures), PATCH, stride=PATCH).transpose(1, 2).reshape(-1, 3 * PATCH * PATCH)
-    mean = patches.mean(0)
-    _, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    drawn, patches = [], []
+    for size in (256, 128):
+        some = [to_tensor([np.asarray(draw(sample_scene(rng), rng, data / "art", size))]) for _ in range(count // 2)]
+        cut = [to_tensor([photos.crop(rng.choice(taken), rng, size)]) for _ in range(count // 2)]
+        patches += [F.unfold(p, PATCH, stride=PATCH)[0].T for p in some + cut]
+        drawn += some
+    rows = torch.cat(patches)  # (N, 192)
+    mean = rows.mean(0)
+    _, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
     basis = vectors[:, -4:].flip(1).T.contiguous()
     latents = LinearLatents(mean, basis, torch.ones(4))
-    deviation = torch.cat([latents.encode(to_tensor([p])) for p in pictures[:count]]).std(dim=(0, 2, 3))
-    return LinearLatents(mean, basis, deviation)
+    seen = torch.cat([latents.encode(p).flatten(2) for p in drawn], 2)
+    return LinearLatents(mean, basis, seen.std(dim=(0, 2)))
 
 
 def load(data: Path) -> LinearLatents:

@@ -1,6 +1,7 @@
 """The training loop that every network here shares: workers with averaged gradients, moving averages, saving, resuming.
 
-Work is counted in samples, never in hours. A run that is stopped goes on where its last saved state was.
+The length of a run is given in samples, or in minutes where the time is what there is. A run that is stopped goes on
+where its last saved state was.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,20 +21,23 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+AVERAGE_EVERY = 4  # steps
+
 
 @dataclass(frozen=True)
 class Plan:
     """How one network is trained."""
 
     name: str
-    samples: int  # seen in all, by all workers
-    batch: int  # samples of one worker in one step
+    batch: int  # samples of one worker in one step, at the smallest size
     rate: float  # AdamW's highest rate
-    warmup: int = 200  # steps
+    samples: int = 0  # seen in all, by all workers; 0: the run ends by the clock
+    minutes: float = 0.0  # of this run; 0: it ends by samples
+    warmup: int = 200  # steps of this run
     decay: float = 0.01
-    average: float = 0.999  # of the moving average of the weights
+    averages: tuple[float, ...] = (0.999,)  # of the moving averages of the weights; the first is shown on sheets
     constant: float = 0.0  # part of the run that keeps the highest rate before the cosine falls to zero
-    save_every: float = 300.0  # seconds
+    save_every: float = 150.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,13 @@ def _start(rank: int, count: int, meet: str, task: Callable[..., None], args: tu
     dist.destroy_process_group()
 
 
-def average_gradients(parameters: Iterable[nn.Parameter], count: int) -> None:
+def half_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where the machine computes with it faster than with float32."""
+    pays = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=pays)
+
+
+def average_gradients(parameters: list[nn.Parameter], count: int) -> None:
     """Makes every worker's gradients the mean of all workers', in one message."""
     if count == 1:
         return
@@ -73,10 +83,30 @@ def average_gradients(parameters: Iterable[nn.Parameter], count: int) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def rate_at(plan: Plan, done: float, step: int) -> float:
-    """Warm-up, then constant, then a cosine to zero; done is the part of the run that is over, 0..1."""
+def rate_at(plan: Plan, done: float, steps: int) -> float:
+    """Warm-up over this run's first steps, then constant, then a cosine to zero; done: the part that is over, 0..1."""
     tail = max(0.0, (done - plan.constant) / (1 - plan.constant))
-    return plan.rate * min(1.0, (step + 1) / plan.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, tail)))
+    return plan.rate * min(1.0, (steps + 1) / plan.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, tail)))
+
+
+class Clock:
+    """How much of a run is over: by samples, or by the first worker's time, which the others are told."""
+
+    def __init__(self, plan: Plan, worker: Worker, seconds: float) -> None:
+        """seconds: what this run took before it was stopped."""
+        self.plan, self.worker, self.began = plan, worker, time.time() - seconds
+
+    @property
+    def seconds(self) -> float:
+        return time.time() - self.began
+
+    def done(self, samples: int) -> float:
+        if self.plan.samples:
+            return samples / self.plan.samples
+        part = torch.tensor([self.seconds / 60 / self.plan.minutes])
+        if self.worker.count > 1:
+            dist.broadcast(part, 0)
+        return float(part)
 
 
 def train(
@@ -84,58 +114,62 @@ def train(
     worker: Worker,
     groups: list[dict[str, object]],
     modules: nn.ModuleDict,
-    loss: Callable[[int, float], Tensor],
+    loss: Callable[[int], tuple[Tensor, int]],
     folder: Path,
     sheet: Callable[[nn.ModuleDict, int], None] | None = None,
 ) -> None:
-    """Trains `modules` until plan.samples; loss(step, done) draws a batch itself. groups: AdamW's, with their "scale"
-    of the rate. The moving average is what is kept: folder/<name>.pt has state, folder/<name>.json the progress."""
-    parameters = [p for g in groups for p in g["params"]]  # type: ignore[attr-defined]
+    """Trains `modules` to the end of the plan; loss(step) draws a batch itself and says how large it is. groups:
+    AdamW's, with their "scale" of the rate. folder/<name>.pt keeps the state, with every moving average; folder/<name>.json says how far it is."""
+    parameters: list[nn.Parameter] = [p for g in groups for p in g["params"]]  # type: ignore[attr-defined]
     optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98), weight_decay=plan.decay, fused=True)
-    kept = {k: v.detach().clone() for k, v in modules.state_dict().items()}
-    path, step, samples = folder / f"{plan.name}.pt", 0, 0
+    path, step, samples, steps, seconds = folder / f"{plan.name}.pt", 0, 0, 0, 0.0
     if path.exists():
         state = torch.load(path, map_location=worker.device)
         modules.load_state_dict(state["modules"])
         if state["optimizer"] is not None:  # none after resume.py
             optimizer.load_state_dict(state["optimizer"])
-        kept, step, samples = state["average"], state["step"], state["samples"]
-    elif worker.count > 1:
-        for tensor in modules.state_dict().values():
-            dist.broadcast(tensor, 0)
-        kept = {k: v.detach().clone() for k, v in modules.state_dict().items()}
+        step, samples, steps, seconds = (state[k] for k in ("step", "samples", "steps", "seconds"))
+        kept = state["averages"]
+    else:
+        if worker.count > 1:
+            for tensor in modules.state_dict().values():
+                dist.broadcast(tensor, 0)
+        kept = {}
+    live = modules.state_dict()
+    kept = {beta: kept.get(beta) or {k: v.detach().clone() for k, v in live.items()} for beta in plan.averages}
     torch.manual_seed(1000 * step + worker.rank + 1)
-    began, first, saved, shown, losses = time.time(), samples, time.time(), time.time(), []
+    clock, first, saved, shown, losses = Clock(plan, worker, seconds), samples, time.time(), time.time(), []
+    started, cpu = time.time(), time.process_time()
 
     def save() -> None:
         if worker.rank == 0:
             temporary = path.with_suffix(".part")
-            torch.save({"modules": modules.state_dict(), "optimizer": optimizer.state_dict(), "average": kept,
-                        "step": step, "samples": samples}, temporary)
+            torch.save({"modules": live, "optimizer": optimizer.state_dict(), "averages": kept, "step": step,
+                        "samples": samples, "steps": steps, "seconds": clock.seconds}, temporary)
             temporary.replace(path)
 
-    while samples < plan.samples:
-        done = samples / plan.samples
-        rate = rate_at(plan, done, step)
+    while (done := clock.done(samples)) < 1:
+        rate = rate_at(plan, done, steps)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
-        value = loss(step, done)
+        value, count = loss(step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         average_gradients(parameters, worker.count)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        step, samples = step + 1, samples + plan.batch * worker.count
-        keep = min(plan.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for k, v in modules.state_dict().items():
-                kept[k].lerp_(v, 1 - keep)
+        step, steps, samples = step + 1, steps + 1, samples + count * worker.count
+        if worker.rank == 0 and step % AVERAGE_EVERY == 0:
+            with torch.no_grad():
+                for beta, weights in kept.items():
+                    keep = min(beta, (1 + step) / (10 + step)) ** AVERAGE_EVERY
+                    torch._foreach_lerp_([weights[k] for k in live], list(live.values()), 1 - keep)
         losses.append(float(value.detach()))
         if worker.rank == 0 and time.time() - shown > 20:
-            shown, speed = time.time(), (samples - first) / (time.time() - began)
-            line = {"step": step, "samples": samples, "of": plan.samples, "loss": round(sum(losses) / len(losses), 5),
-                    "rate": round(rate, 6), "samples_per_s": round(speed, 1),
-                    "minutes_left": round((plan.samples - samples) / speed / 60, 1)}
+            shown, cores = time.time(), (time.process_time() - cpu) / (time.time() - started)
+            line = {"step": step, "samples": samples, "done": round(done, 4), "loss": round(sum(losses) / len(losses), 5),
+                    "rate": round(rate, 6), "samples_per_s": round((samples - first) / (time.time() - started), 1),
+                    "cores": round(cores * worker.count, 2)}
             losses.clear()
             print(plan.name, line, flush=True)
             (folder / f"{plan.name}.json").write_text(json.dumps(line))
@@ -143,10 +177,10 @@ def train(
             saved = time.time()
             save()
             if sheet is not None:
-                sheet(averaged(modules, kept), samples)
+                sheet(averaged(modules, kept[plan.averages[0]]), samples)
     save()
     if worker.rank == 0 and sheet is not None:
-        sheet(averaged(modules, kept), samples)
+        sheet(averaged(modules, kept[plan.averages[0]]), samples)
     if worker.count > 1:
         dist.barrier()
 
@@ -158,7 +192,8 @@ def averaged(modules: nn.ModuleDict, kept: dict[str, Tensor]) -> nn.ModuleDict:
     return twin.eval()
 
 
-def load_average(module: nn.Module, path: Path, prefix: str) -> None:
-    """Loads the moving average saved by `train` into one of its modules."""
-    kept = torch.load(path, map_location="cpu")["average"]
+def load_average(module: nn.Module, path: Path, prefix: str, average: float | None = None) -> None:
+    """Loads a moving average saved by `train` (the plan's first one, or the one named) into one of its modules."""
+    averages = torch.load(path, map_location="cpu")["averages"]
+    kept = averages[average] if average is not None else next(iter(averages.values()))
     module.load_state_dict({k[len(prefix) + 1:]: v for k, v in kept.items() if k.startswith(prefix + ".")})

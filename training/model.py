@@ -7,6 +7,7 @@ A module's `state_dict` *is* the checkpoint's: exporting needs no table of names
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,18 +22,43 @@ LENGTH = 77  # tokens in a prompt
 class Sizes:
     """Widths and depths of all three networks."""
 
-    unet_channels: tuple[int, ...] = (48, 96, 192)
+    unet_channels: tuple[int, ...] = (64, 128, 256)
     unet_blocks: int = 1
     unet_attention: tuple[bool, ...] = (False, True, False)
     unet_heads: int = 4
     unet_groups: int = 16
-    vae_channels: tuple[int, ...] = (16, 32, 64, 128)
+    vae_channels: tuple[int, ...] = (24, 48, 96, 128)
     vae_blocks: int = 1
     vae_groups: int = 8
     text_width: int = 96
-    text_layers: int = 2
+    text_layers: int = 3
     text_heads: int = 4
     vocabulary: int = 49408
+
+
+def sizes_of(shapes: Mapping[str, Sequence[int]], metadata: Mapping[str, str]) -> Sizes:
+    """The sizes of a checkpoint file, from its tensors' shapes and the four numbers that shapes cannot tell."""
+    unet, vae, text = "model.diffusion_model.", "first_stage_model.encoder.down.", "cond_stage_model.transformer.text_model."
+    levels = 1 + sum(key.startswith(unet + "input_blocks") and key.endswith(".0.op.weight") for key in shapes)
+    stages = len({key.split(".")[3] for key in shapes if key.startswith(unet + "input_blocks.")})
+    blocks = (stages - levels) // levels
+    first = [f"{unet}input_blocks.{1 + level * (blocks + 1)}." for level in range(levels)]
+    vae_levels = len({key.removeprefix(vae).split(".")[0] for key in shapes if key.startswith(vae)})
+    vocabulary, width = shapes[text + "embeddings.token_embedding.weight"]
+    return Sizes(
+        unet_channels=tuple(shapes[f + "0.in_layers.2.weight"][0] for f in first),
+        unet_blocks=blocks,
+        unet_attention=tuple(f + "1.norm.weight" in shapes for f in first),
+        unet_heads=int(metadata["unet_heads"]),
+        unet_groups=int(metadata["unet_norm_groups"]),
+        vae_channels=tuple(shapes[f"{vae}{i}.block.0.conv1.weight"][0] for i in range(vae_levels)),
+        vae_blocks=len({key.split(".")[5] for key in shapes if key.startswith(f"{vae}0.block.")}),
+        vae_groups=int(metadata["vae_norm_groups"]),
+        text_width=width,
+        text_layers=len({key.split(".")[5] for key in shapes if key.startswith(text + "encoder.layers.")}),
+        text_heads=int(metadata["text_heads"]),
+        vocabulary=vocabulary,
+    )
 
 
 # ---------------------------------------------------------------- UNet

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from text import Words
 from torch import Tensor
 
+FRESH = 100_000  # as many steps as give the moving averages their full length from the start
 TABLE = "text_model.embeddings.token_embedding.weight"
 
 
@@ -34,14 +35,12 @@ def main() -> None:
         text = part("cond_stage_model.transformer.", "text")
         vae = part("first_stage_model.", "vae")
     words = Words(args.data / "bpe.txt.gz")
-    table, used = text[f"text.{TABLE}"], set(words.used)
-    strange = next(token for token in range(len(table)) if token not in used)
-    text[f"text.{TABLE}"] = table[torch.tensor([strange, *words.used])].clone()
+    text[f"text.{TABLE}"] = words.reduce(text[f"text.{TABLE}"])
     states = {"unet": ({**unet, **text}, "samples"), "vae": (vae, "vae_samples")}
     for name, (weights, seen) in states.items():
-        torch.save({"modules": weights, "average": {k: v.clone() for k, v in weights.items()}, "optimizer": None,
-                    "step": 0, "samples": int(metadata[seen])}, args.state / f"{name}.pt")
-    torch.save({"average": text}, args.state / "text.pt")
+        torch.save({"modules": weights, "averages": {}, "optimizer": None, "step": FRESH, "steps": 0, "seconds": 0.0,
+                    "samples": int(metadata[seen])}, args.state / f"{name}.pt")
+    torch.save({"averages": {0: text}, "samples": 0}, args.state / "text.pt")
     print(f"{args.state}: {metadata['samples']} samples of the UNet, {metadata['vae_samples']} of the decoder so far")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import captions
 import scenes
 import torch
 import torch.nn.functional as F
@@ -23,21 +25,30 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "background": (NONE, *scenes.BACKGROUNDS),
     "size": tuple(scenes.SIZES),
     "position": tuple(scenes.POSITIONS),
+    "time": tuple(scenes.TIMES),
+    "style": tuple(scenes.STYLES),
 }
 
 
-class Words:
-    """CLIP's 49,408 tokens, of which our captions use a few hundred. While training, those have the rows 1, 2, ... and
-    all others share row 0, which learns to mean nothing."""
+def spoken(count: int = 6000) -> Iterator[str]:
+    """Captions of so many scenes in both languages, always the same."""
+    rng = random.Random(5)
+    for _ in range(count):
+        scene = scenes.sample_scene(rng, None)
+        for chinese in (False, True):
+            yield captions.caption(scene, rng, chinese)[1]
 
-    def __init__(self, merges: Path) -> None:
+
+class Words:
+    """CLIP's 49,408 tokens, of which captions use a few hundred. While training, those have the rows 1, 2, ... and all
+    others share row 0, which learns to mean nothing."""
+
+    def __init__(self, merges: Path, texts: Iterable[str] | None = None) -> None:
+        """texts: all that will be said; captions of scenes if not given."""
         self.tokenizer = Tokenizer(merges)
-        rng = random.Random(5)
         used = {START, END}
-        for _ in range(4000):
-            scene = scenes.sample_scene(rng, None, 0.1, tuple(scenes.OBJECTS))
-            for chinese in (False, True):
-                used.update(self.tokenizer(scenes.caption(scene, rng, chinese)[1]))
+        for text in spoken() if texts is None else texts:
+            used.update(self.tokenizer(text))
         self.used = sorted(used)
         self.rows = {token: i + 1 for i, token in enumerate(self.used)}
 
@@ -61,38 +72,42 @@ class Words:
         whole[torch.tensor(self.used)] = table[1:]
         return whole
 
+    def reduce(self, whole: Tensor) -> Tensor:
+        """The inverse of `expand`; row 0 is that of any token which is not used."""
+        used = set(self.used)
+        strange = next(token for token in range(len(whole)) if token not in used)
+        return whole[torch.tensor([strange, *self.used])].clone()
 
-def answers(scene: scenes.Scene, text: str) -> list[int]:
+
+def answers(scene: scenes.Scene, said: captions.Said) -> list[int]:
     """The numbers of what a caption says, in ANSWERS' order."""
     things = [*scene.things, (NONE, NONE)]
-    said = scene.background if "背景" in text or "background" in text or scene.background in scenes.PLACES else NONE
-    if scene.background in scenes.PLACES:
-        phrases = (*scenes.PLACES[scene.background][0], scenes.PLACES[scene.background][1])
-        said = scene.background if any(p in text for p in phrases) else NONE
-    values = (*things[0], *things[1], said, scene.size, scene.position)
+    background = scene.background if said.background else NONE
+    values = (*things[0], *things[1], background, scene.size, scene.position, scene.time, scene.style)
     return [choices.index(v) for choices, v in zip(ANSWERS.values(), values, strict=True)]
 
 
 def train_text(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: int) -> None:
     torch.manual_seed(0)
     words = Words(data / "bpe.txt.gz")
-    plan = Plan("text", samples, 32, 2e-3, warmup=50, average=0.99)
+    plan = Plan("text", batch=32, rate=2e-3, samples=samples, warmup=50, averages=(0.99,))
     rng = random.Random(f"text/{worker.rank}/{random.random()}")
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
     heads = nn.ModuleList([nn.Linear(sizes.text_width, len(choices)) for choices in ANSWERS.values()])
     modules = nn.ModuleDict({"text": text, "heads": heads}).to(worker.device)
 
-    def loss(step: int, done: float) -> Tensor:
-        said = [scenes.caption(scenes.sample_scene(rng, False, 0.1, tuple(scenes.OBJECTS)), rng,
-                               rng.random() < 0.3) for _ in range(plan.batch)]
-        texts = [t for _, t in said]
+    def loss(step: int) -> tuple[Tensor, int]:
+        heard = [captions.caption(scenes.sample_scene(rng, False, 0.35), rng, rng.random() < 0.3)
+                 for _ in range(plan.batch)]
+        texts = [text for _, text, _ in heard]
         tokens = words(texts, rng)
         end = (tokens == words.rows[END]).int().argmax(dim=1)
         hidden = text(tokens.to(worker.device))
         at = torch.stack([end, (end + 4).clamp(max=76), (end + torch.randint(0, 60, end.shape)).clamp(max=76)], 1)
         picked = hidden[torch.arange(len(texts))[:, None], at].flatten(0, 1)
-        truth = torch.tensor([answers(*s) for s in said]).repeat_interleave(3, 0).to(worker.device)
-        return sum((F.cross_entropy(h(picked), truth[:, i]) for i, h in enumerate(heads)),
-                   torch.zeros((), device=worker.device))
+        truth = torch.tensor([answers(scene, said) for scene, _, said in heard]).repeat_interleave(3, 0).to(worker.device)
+        value = sum((F.cross_entropy(h(picked), truth[:, i]) for i, h in enumerate(heads)),
+                    torch.zeros((), device=worker.device))
+        return value, plan.batch
 
     train(plan, worker, [{"params": list(modules.parameters())}], modules, loss, folder)

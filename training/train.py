@@ -15,8 +15,14 @@ import latents
 from loop import run_workers
 from model import Sizes
 from text import train_text
-from unet import train_unet
+from unet import Lesson, train_unet
 from vae import train_vae
+
+
+def size(text: str) -> tuple[int, int]:
+    """"256" or "192x288" -> (width, height)."""
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
 
 
 def main() -> None:
@@ -25,17 +31,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("cache/training"), help="what fetch.py fetched")
     parser.add_argument("--state", type=Path, default=Path("cache/training/state"), help="where runs are kept")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (1 where there is a GPU)")
-    parser.add_argument("--text-samples", type=int, default=100_000)
-    parser.add_argument("--unet-samples", type=int, default=300_000)
-    parser.add_argument("--vae-samples", type=int, default=60_000)
+    parser.add_argument("--text-samples", type=int, default=200_000)
+    parser.add_argument("--unet-samples", type=int, default=1_000_000)
+    parser.add_argument("--vae-samples", type=int, default=100_000)
+    parser.add_argument("--minutes", type=float, default=0.0, help="end the UNet's or the decoder's run by the clock")
+    parser.add_argument("--sizes", type=size, nargs="+", default=[(128, 128)], help="of the UNet's pictures: 256 192x288")
+    parser.add_argument("--batch", type=int, default=16, help="pictures of 128 x 128 in a worker's step")
+    parser.add_argument("--rate", type=float, default=1.2e-3, help="the UNet's highest rate")
     args = parser.parse_args()
     args.state.mkdir(parents=True, exist_ok=True)
     sizes = Sizes()
     latents.load(args.data)
-    tasks = {"text": train_text, "unet": train_unet, "vae": train_vae}
-    for stage in tasks if args.stage == "all" else (args.stage,):
-        samples = getattr(args, f"{stage}_samples")
-        run_workers(tasks[stage], args.workers, args.data, args.state, sizes, samples)
+    by_clock = args.minutes > 0
+    lesson = Lesson(0 if by_clock else args.unet_samples, args.minutes, args.rate, args.batch, tuple(args.sizes))
+    stages = {
+        "text": (train_text, args.text_samples),
+        "unet": (train_unet, lesson),
+        "vae": (train_vae, (0 if by_clock else args.vae_samples, args.minutes)),
+    }
+    for stage in stages if args.stage == "all" else (args.stage,):
+        task, length = stages[stage]
+        run_workers(task, args.workers, args.data, args.state, sizes, length)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import captions
 import latents
 import numpy as np
 import scenes
 import torch
-from loop import Plan, Worker, load_average, train
+from drawing import draw
+from loop import Plan, Worker, half_precision, load_average, train
 from model import Sizes, TextEncoder, UNet, alphas_cumprod
 from PIL import Image
 from sample import ddim
@@ -18,23 +20,38 @@ from text import Words
 from torch import Tensor, nn
 
 SHEET = (
-    "a red apple on a blue background", "a big yellow star in the night sky",
-    "a small pink heart on a white background", "an orange cat on the grass",
-    "a blue fish on the beach", "a green tree in the snow",
-    "a purple heart on the left", "a red star on a yellow background",
-    "a blue fish on a black background", "a yellow cat on a green background",
-    "a green star on a pink background", "a purple heart on an orange background",
-    "黑色背景红色的苹果", "a cat", "a tree", "a blue apple at the top on a white background",
+    "a red apple on a blue background", "an orange cat on the grass", "a brown dog on the beach", "a rabbit in the snow",
+    "a green frog in the forest", "a red bird in the city", "a penguin in the snow at night", "a big blue fish",
+    "an orange butterfly on a pink background", "a unicorn in the desert", "a teddy bear on a yellow background",
+    "a small green tree on the left on a grey background", "a pink flower, flat illustration",
+    "a watercolour of a red mushroom in the forest", "a pumpkin at night in the city", "a birthday cake",
+    "a house on the beach at night", "a blue car in the city", "a red boat on the beach", "a rocket in the night sky",
+    "a red balloon on the left and a yellow star on the right", "a purple umbrella and a crown on a white background",
+    "雪地上红色的爱心", "a watercolor of the sun and a cloud",
 )
+GUIDANCE = 3.0
 
 
-def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: int, batch: int = 12) -> None:
+@dataclass(frozen=True)
+class Lesson:
+    """One run of the UNet's training: its length, its rate, and the sizes (width, height) in pixels that it draws."""
+
+    samples: int = 0
+    minutes: float = 0.0
+    rate: float = 1.2e-3
+    batch: int = 16  # of one worker, at 128 x 128; fewer of larger pictures
+    sizes: tuple[tuple[int, int], ...] = ((128, 128),)
+    constant: float = 0.8
+    pairs: float = 0.25
+
+
+def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, lesson: Lesson) -> None:
     torch.manual_seed(0)
-    words = Words(data / "bpe.txt.gz")
-    linear = latents.load(data)
+    words, linear = Words(data / "bpe.txt.gz"), latents.load(data)
     rng = random.Random(f"unet/{worker.rank}/{random.random()}")
     draws = np.random.default_rng(rng.getrandbits(32))
-    plan = Plan("unet", samples, batch, 1.2e-3, warmup=150, constant=0.4, average=0.995)
+    plan = Plan("unet", lesson.batch, lesson.rate, lesson.samples, lesson.minutes, warmup=200,
+                constant=lesson.constant, averages=(0.999, 0.9997, 0.995))
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
     load_average(text, folder / "text.pt", "text")
     text.requires_grad_(False)
@@ -43,33 +60,41 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
     kept = alphas_cumprod().to(worker.device)
     unsaid = words([""])
 
-    def loss(step: int, done: float) -> Tensor:
+    def batch(size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
+        """Latents (count, 4, H, W) of new pictures and the rows of their captions (count, 77)."""
         pictures, texts = [], []
-        for _ in range(batch):
-            scene, said = scenes.caption(scenes.sample_scene(rng), rng, rng.random() < 0.25)
-            pictures.append(np.asarray(scenes.draw(scene, rng, data / "art")))
+        for _ in range(count):
+            scene, said, _ = captions.caption(scenes.sample_scene(rng, False, lesson.pairs), rng, rng.random() < 0.25)
+            pictures.append(np.asarray(draw(scene, rng, data / "art", size)))
             texts.append(said)
         tokens = words(texts, rng)
-        tokens[torch.rand(batch) < 0.1] = unsaid
-        z = linear.encode(latents.to_tensor(pictures)).to(worker.device)
-        strata = (np.arange(batch) + draws.random(batch)) / batch
+        tokens[torch.rand(count) < 0.1] = unsaid
+        return linear.encode(latents.to_tensor(pictures)), tokens
+
+    def loss(step: int) -> tuple[Tensor, int]:
+        size = random.Random(step).choice(lesson.sizes)  # the same one for all workers
+        count = max(2, round(lesson.batch * 128 * 128 / (size[0] * size[1])))
+        z, tokens = (part.to(worker.device) for part in batch(size, count))
+        strata = (np.arange(count) + draws.random(count)) / count
         time = torch.from_numpy((strata * 1000).astype(np.int64)).clamp(max=999).to(worker.device)
         a = kept[time][:, None, None, None]
         noise = torch.randn_like(z)
         with torch.no_grad():
-            context = text(tokens.to(worker.device))
-        out = unet(a.sqrt() * z + (1 - a).sqrt() * noise, time, context)
+            context = text(tokens)
+        with half_precision(worker.device):
+            out = unet(a.sqrt() * z + (1 - a).sqrt() * noise, time, context)
         snr = (a / (1 - a)).flatten()
-        return ((out - noise).square().mean(dim=(1, 2, 3)) * snr.clamp(0.12, 4) / snr).mean()
+        error = (out.float() - noise).square().mean(dim=(1, 2, 3))
+        return (error * snr.clamp(0.12, 4) / snr).mean(), count
 
     def sheet(trained: nn.ModuleDict, seen: int) -> None:
-        device = worker.device
-        with torch.no_grad():
+        device, (width, height) = worker.device, lesson.sizes[0]
+        with torch.no_grad(), half_precision(device):
             context = trained["text"](words([*SHEET]).to(device))
             empty = trained["text"](words([""] * len(SHEET)).to(device))
-            noise = torch.randn(len(SHEET), 4, 16, 16, generator=torch.Generator().manual_seed(7)).to(device)
-            z = ddim(trained["unet"], noise, context, empty, steps=16, guidance=3.0)
-            save_sheet(linear.decode(z.cpu()), folder / "unet.png", 8)
+            noise = torch.randn(len(SHEET), 4, height // 8, width // 8, generator=torch.Generator().manual_seed(7))
+            z = ddim(trained["unet"], noise.to(device), context, empty, steps=16, guidance=GUIDANCE)
+        save_sheet(linear.decode(z.float().cpu()), folder / "unet.png", 8)
 
     train(plan, worker, [{"params": list(unet.parameters())}], modules, loss, folder, sheet)
 
@@ -78,5 +103,5 @@ def save_sheet(pictures: Tensor, path: Path, columns: int) -> None:
     """Pictures (B, 3, H, W) in -1..1, side by side."""
     rows = [torch.cat(list(part), 2) for part in pictures.split(columns) if len(part) == columns]
     array = ((torch.cat(rows, 1).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-    image = Image.fromarray(array).quantize(200, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = Image.fromarray(array).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     image.save(path, optimize=True)

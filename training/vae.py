@@ -8,24 +8,25 @@ from pathlib import Path
 import latents
 import numpy as np
 import photos
-import scenes
 import torch
 import torch.nn.functional as F
-from loop import Plan, Worker, train
+from backdrops import VARIANTS, backdrop
+from drawing import draw
+from loop import Plan, Worker, half_precision, train
 from model import SCALE, Autoencoder, Sizes
 from PIL import Image
+from scenes import BACKGROUNDS, SIZE, sample_scene
 from torch import Tensor, nn
 
-NOISE = 0.10  # added to latents of deviation 1 while training, so that small mistakes of the UNet stay small
+NOISE = 0.10  # at most, added to latents of deviation 1, so that small mistakes of the UNet stay small
 
 
-def art_picture(files: list[Path], rng: random.Random, size: int) -> np.ndarray:
-    """Any picture of the art package, somewhere on a plain or drawn background: (size, size, 3) uint8."""
-    canvas = scenes.background(rng.choice(scenes.BACKGROUNDS), rng, scenes.SIZE).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(canvas)
-    side = rng.randint(48, 120)
+def art_picture(folder: Path, files: list[Path], rng: random.Random, size: int) -> np.ndarray:
+    """A part of any picture of the art package on a background: (size, size, 3) uint8."""
+    image = backdrop(str(folder), rng.choice(BACKGROUNDS), "day", "3d", rng.randrange(VARIANTS), SIZE, SIZE).copy()
+    side = rng.randint(96, 240)
     sprite = Image.open(rng.choice(files)).convert("RGBA").resize((side, side), Image.Resampling.BOX)
-    image.paste(sprite, (rng.randint(0, 128 - side), rng.randint(0, 128 - side)), sprite)
+    image.paste(sprite, (rng.randint(0, SIZE - side), rng.randint(0, SIZE - side)), sprite)
     return _window(np.asarray(image), rng, size)
 
 
@@ -45,11 +46,11 @@ def batch(data: Path, pictures: list[Image.Image], files: list[Path], rng: rando
     out = []
     for _ in range(count):
         kind = rng.random()
-        if kind < 0.45:
-            drawn = scenes.draw(scenes.sample_scene(rng), rng, data / "art")
+        if kind < 0.60:
+            drawn = draw(sample_scene(rng), rng, data / "art", SIZE if rng.random() < 0.8 else SIZE // 2)
             out.append(_window(np.asarray(drawn), rng, size))
-        elif kind < 0.60:
-            out.append(art_picture(files, rng, size))
+        elif kind < 0.70:
+            out.append(art_picture(data / "art", files, rng, size))
         else:
             out.append(photos.crop(rng.choice(pictures), rng, size))
     return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -66,10 +67,13 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     return 10 * torch.log10(4 / (a.clamp(-1, 1) - b).square().mean(dim=(1, 2, 3)))
 
 
-def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: int) -> None:
-    """Only the decoder learns: the encoder is written down once, so that it makes the linear latents."""
+def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, length: tuple[int, float]) -> None:
+    """Only the decoder learns: the encoder is written down once, so that it makes the linear latents.
+
+    length: of the run, in samples of 64 x 64 pixels or, where that is 0, in minutes.
+    """
     torch.manual_seed(0)
-    plan = Plan("vae", samples, 8, 1e-3, average=0.99, constant=0.4, warmup=30)
+    plan = Plan("vae", 8, 1.5e-3, *length, averages=(0.998, 0.99), constant=0.5, warmup=100)
     rng = random.Random(f"vae/{worker.rank}/{random.random()}")
     linear = latents.load(data).to(worker.device)
     vae = Autoencoder(sizes)
@@ -80,34 +84,52 @@ def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: i
     pictures = photos.load(data / "photos", photos.TRAINING + photos.OFTEN * 2)
     files = sorted((data / "art").glob("*.webp"))
 
-    def loss(step: int, done: float) -> Tensor:
-        small = step % 3 != 2
-        x = batch(data, pictures, files, rng, 8 if small else 2, 64 if small else 128).to(worker.device)
+    def loss(step: int) -> tuple[Tensor, int]:
+        side = 256 if step % 16 == 15 else 128 if step % 4 == 3 else 64  # a norm sees how much of a picture there is
+        count = max(1, plan.batch * 64 * 64 // (side * side))
+        x = batch(data, pictures, files, rng, count, side).to(worker.device)
         z = linear.encode(x)
-        return reconstruction(modules["vae"].decode(z + NOISE * torch.randn_like(z)), x)
+        z = z + NOISE * torch.rand(count, 1, 1, 1, device=z.device) * torch.randn_like(z)
+        with half_precision(worker.device):
+            out = vae.decode(z)
+        return reconstruction(out.float(), x), plan.batch
 
     weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     train(plan, worker, [{"params": weights}], modules, loss, folder,
           sheet=lambda m, n: check(m["vae"], data, folder))
 
 
+def sharpness(made: Tensor, target: Tensor) -> Tensor:
+    """Of each picture pair: the mean gradient of `made` at the contours of `target`, as a part of the target's own.
+    Contours are the twentieth of all places where the target's grey changes most."""
+    def gradient(x: Tensor) -> Tensor:
+        grey = x.clamp(-1, 1).mean(1)
+        return ((grey[:, 1:, :-1] - grey[:, :-1, :-1]).square() + (grey[:, :-1, 1:] - grey[:, :-1, :-1]).square()).sqrt()
+
+    theirs, ours = gradient(target).flatten(1), gradient(made).flatten(1)
+    contour = theirs >= theirs.quantile(0.95, dim=1, keepdim=True)
+    return (ours * contour).sum(1) / (theirs * contour).sum(1)
+
+
 @torch.no_grad()
-def check(vae: Autoencoder, data: Path, folder: Path, count: int = 24) -> tuple[float, float]:
+def check(vae: Autoencoder, data: Path, folder: Path, count: int = 12) -> tuple[float, float]:
     """Mean dB on fresh scenes and on photographs never trained on; writes a sheet of before and after."""
     rng = random.Random(99)
-    drawn = [np.asarray(scenes.draw(scenes.sample_scene(rng, None), rng, data / "art")) for _ in range(count)]
+    drawn = [np.asarray(draw(sample_scene(rng, None), rng, data / "art")) for _ in range(count)]
     taken = photos.load(data / "photos", photos.HELD_OUT)
-    cut = [photos.crop(taken[i % len(taken)], rng, 128) for i in range(count)]
+    cut = [photos.crop(taken[i % len(taken)], rng, SIZE) for i in range(count)]
     device = next(vae.parameters()).device
     x = torch.from_numpy(np.stack(drawn + cut)).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
-    z = torch.cat([vae.encode(part) for part in x.split(8)])
-    out = torch.cat([vae.decode(part) for part in z.split(8)])
+    z = torch.cat([vae.encode(part) for part in x.split(4)])
+    out = torch.cat([vae.decode(part) for part in z.split(4)])
     values = psnr(out, x)
     scene, photo = float(values[:count].mean()), float(values[count:].mean())
     away = float((z - latents.load(data).to(device).encode(x)).square().mean().sqrt())
-    print(f"autoencoder: scenes {scene:.2f} dB, photographs {photo:.2f} dB, latents off by {away:.3f}", flush=True)
+    sharp = float(sharpness(out[:count], x[:count]).mean())
+    print(f"autoencoder: scenes {scene:.2f} dB, sharpness {sharp:.3f}, photographs {photo:.2f} dB, latents off by "
+          f"{away:.3f}", flush=True)
     pairs = torch.stack([x, out.clamp(-1, 1)], 1)
-    rows = [torch.cat(list(pairs[i: i + 6].flatten(0, 1)), 2) for i in (0, 6, count, count + 6)]
+    rows = [torch.cat(list(pairs[i: i + 6].flatten(0, 1)), 2) for i in (0, 6, count)]
     sheet = ((torch.cat(rows, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(sheet).save(folder / "vae.png")
     return scene, photo
