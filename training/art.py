@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import filters
 import numpy as np
 from PIL import Image
 from scenes import COLOURS, OBJECTS
+from stored import stored
 
 
-@lru_cache(maxsize=None)
+@cache
 def square(folder: str, code: str) -> Image.Image:
     """The picture of a code point, RGBA, cropped to what is visible and centred in a square."""
     image = Image.open(Path(folder) / f"{code}.webp").convert("RGBA")
@@ -43,9 +44,13 @@ def recoloured(art: Image.Image, hue: int, spread: int, colour: str) -> Image.Im
     return Image.fromarray((out * 255).round().astype(np.uint8), "RGBA")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _master(folder: str, name: str, colour: str, style: str) -> Image.Image:
-    """The object in a colour and a style, as large as the art is."""
+    """The object in a colour and a style, as large as the art is; kept on disk."""
+    return stored(folder, (name, colour, style), lambda: _styled(folder, name, colour, style))
+
+
+def _styled(folder: str, name: str, colour: str, style: str) -> Image.Image:
     thing = OBJECTS[name]
     image = square(folder, thing.code)
     if thing.spread and colour != thing.colours[0]:
@@ -63,7 +68,7 @@ def _master(folder: str, name: str, colour: str, style: str) -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=3000)
+@lru_cache(maxsize=5000)
 def sprite(folder: str, name: str, colour: str, style: str, side: int) -> Image.Image:
     """The object, side x side pixels RGBA."""
     return _master(folder, name, colour, style).resize((side, side), Image.Resampling.LANCZOS)

@@ -13,6 +13,7 @@ import filters
 import numpy as np
 from PIL import Image, ImageDraw
 from scenes import PLAIN
+from stored import stored
 
 VARIANTS = 8
 FINE = 2  # drawn at so many times the size
@@ -178,7 +179,12 @@ def _plain(name: str, style: str, variant: int, width: int, height: int) -> Imag
 
 @lru_cache(maxsize=1500)
 def backdrop(folder: str, name: str, time: str, style: str, variant: int, width: int, height: int) -> Image.Image:
-    """The background of a picture, RGB. Odd variants are even ones seen in a mirror."""
+    """The background of a picture, RGB; kept on disk. Odd variants are even ones seen in a mirror."""
+    key = (name, time, style, variant, width, height)
+    return stored(folder, key, lambda: _styled(folder, *key))
+
+
+def _styled(folder: str, name: str, time: str, style: str, variant: int, width: int, height: int) -> Image.Image:
     if name in PLAIN:
         image = _plain(name, style, variant, width, height)
     else:

@@ -59,7 +59,7 @@ class Checkpoint:
     @torch.no_grad()
     def draw(self, prompts: list[str], seed: int, steps: int = 20, keep: Tensor | None = None,
              original: Tensor | None = None, side: int = 0) -> Tensor:
-        """Square pictures for prompts, of the native size or `side`; each has noise of its own, from seed + its place."""
+        """Square pictures for prompts, of the native size or `side`; each has its own noise, from seed + its place."""
         out, cells = [], (side or self.side) // 8
         for start in range(0, len(prompts), 10):
             part = slice(start, start + 10)

@@ -18,10 +18,13 @@ from torch import Tensor
 EXAMPLES = (
     "a red boat on the beach", "a penguin in the snow at night", "a blue car in the city", "a big yellow star",
     "a watercolour of a cat on the grass", "a red balloon and a teddy bear on a blue background",
-    "a unicorn in the forest", "a rocket in the night sky", "a purple umbrella on a pink background, flat illustration",
+    "a unicorn in the forest", "a rocket in the night sky",
+    "a purple umbrella on a pink background, flat illustration",
     "a small red mushroom on the left in the forest",
 )
-CHINESE_EXAMPLES = ("沙滩上红色的船", "夜晚雪地上企鹅", "水彩画，草地上橙色的猫", "左边红色的气球和右边泰迪熊，蓝色背景")
+CHINESE_EXAMPLES = (
+    "沙滩上红色的船", "夜晚雪地上企鹅", "水彩画，草地上橙色的猫", "左边红色的气球和右边泰迪熊，蓝色背景",
+)
 
 
 def words_known() -> dict[str, object]:

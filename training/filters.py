@@ -8,7 +8,8 @@ from PIL import Image, ImageFilter
 
 def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise of deviation about 1 with so many cells across, (height, width)."""
-    rows, columns = max(2, round(cells * height / min(height, width))), max(2, round(cells * width / min(height, width)))
+    per_pixel = cells / min(height, width)
+    rows, columns = max(2, round(height * per_pixel)), max(2, round(width * per_pixel))
     small = Image.fromarray(rng.standard_normal((rows, columns)).astype(np.float32))
     smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
     return smooth / max(float(smooth.std()), 1e-6)
@@ -45,7 +46,8 @@ def watercolour(rgb: np.ndarray, alpha: np.ndarray, seed: int) -> tuple[np.ndarr
     rgb = np.asarray(image.filter(ImageFilter.MedianFilter(2 * (unit // 100) + 1)), np.float32) / 255
     shift = [noise(height, width, 14, rng) * unit * 0.008 for _ in range(2)]
     y, x = np.mgrid[:height, :width]
-    at = (np.clip(y + shift[0], 0, height - 1).round().astype(int), np.clip(x + shift[1], 0, width - 1).round().astype(int))
+    rows = np.clip(y + shift[0], 0, height - 1).round().astype(int)
+    at = rows, np.clip(x + shift[1], 0, width - 1).round().astype(int)
     rgb, alpha = rgb[at], blur(alpha[at], unit / 300)
     wash = 0.70 + 0.09 * noise(height, width, 4, rng) + 0.03 * noise(height, width, 14, rng)
     rim = np.clip(alpha - blur(alpha, unit / 40), 0, 1)

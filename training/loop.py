@@ -119,7 +119,8 @@ def train(
     sheet: Callable[[nn.ModuleDict, int], None] | None = None,
 ) -> None:
     """Trains `modules` to the end of the plan; loss(step) draws a batch itself and says how large it is. groups:
-    AdamW's, with their "scale" of the rate. folder/<name>.pt keeps the state, with every moving average; folder/<name>.json says how far it is."""
+    AdamW's, with their "scale" of the rate. folder/<name>.pt keeps the state, with every moving average;
+    folder/<name>.json says how far it is."""
     parameters: list[nn.Parameter] = [p for g in groups for p in g["params"]]  # type: ignore[attr-defined]
     optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98), weight_decay=plan.decay, fused=True)
     path, step, samples, steps, seconds = folder / f"{plan.name}.pt", 0, 0, 0, 0.0
@@ -167,7 +168,8 @@ def train(
         losses.append(float(value.detach()))
         if worker.rank == 0 and time.time() - shown > 20:
             shown, cores = time.time(), (time.process_time() - cpu) / (time.time() - started)
-            line = {"step": step, "samples": samples, "done": round(done, 4), "loss": round(sum(losses) / len(losses), 5),
+            line = {"step": step, "samples": samples, "done": round(done, 4),
+                    "loss": round(sum(losses) / len(losses), 5),
                     "rate": round(rate, 6), "samples_per_s": round((samples - first) / (time.time() - started), 1),
                     "cores": round(cores * worker.count, 2)}
             losses.clear()

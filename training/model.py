@@ -27,7 +27,7 @@ class Sizes:
     unet_attention: tuple[bool, ...] = (False, True, False)
     unet_heads: int = 4
     unet_groups: int = 16
-    vae_channels: tuple[int, ...] = (24, 48, 96, 128)
+    vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     vae_blocks: int = 1
     vae_groups: int = 8
     text_width: int = 96
@@ -38,7 +38,8 @@ class Sizes:
 
 def sizes_of(shapes: Mapping[str, Sequence[int]], metadata: Mapping[str, str]) -> Sizes:
     """The sizes of a checkpoint file, from its tensors' shapes and the four numbers that shapes cannot tell."""
-    unet, vae, text = "model.diffusion_model.", "first_stage_model.encoder.down.", "cond_stage_model.transformer.text_model."
+    unet, vae = "model.diffusion_model.", "first_stage_model.encoder.down."
+    text = "cond_stage_model.transformer.text_model."
     levels = 1 + sum(key.startswith(unet + "input_blocks") and key.endswith(".0.op.weight") for key in shapes)
     stages = len({key.split(".")[3] for key in shapes if key.startswith(unet + "input_blocks.")})
     blocks = (stages - levels) // levels

@@ -105,7 +105,8 @@ def train_text(worker: Worker, data: Path, folder: Path, sizes: Sizes, samples: 
         hidden = text(tokens.to(worker.device))
         at = torch.stack([end, (end + 4).clamp(max=76), (end + torch.randint(0, 60, end.shape)).clamp(max=76)], 1)
         picked = hidden[torch.arange(len(texts))[:, None], at].flatten(0, 1)
-        truth = torch.tensor([answers(scene, said) for scene, _, said in heard]).repeat_interleave(3, 0).to(worker.device)
+        truth = torch.tensor([answers(scene, said) for scene, _, said in heard]).repeat_interleave(3, 0)
+        truth = truth.to(worker.device)
         value = sum((F.cross_entropy(h(picked), truth[:, i]) for i, h in enumerate(heads)),
                     torch.zeros((), device=worker.device))
         return value, plan.batch

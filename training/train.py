@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--unet-samples", type=int, default=1_000_000)
     parser.add_argument("--vae-samples", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=0.0, help="end the UNet's or the decoder's run by the clock")
-    parser.add_argument("--sizes", type=size, nargs="+", default=[(128, 128)], help="of the UNet's pictures: 256 192x288")
+    parser.add_argument("--sizes", type=size, nargs="+", default=[(128, 128)], help="pictures: 256 192x288")
     parser.add_argument("--batch", type=int, default=16, help="pictures of 128 x 128 in a worker's step")
     parser.add_argument("--rate", type=float, default=1.2e-3, help="the UNet's highest rate")
     args = parser.parse_args()

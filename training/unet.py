@@ -20,8 +20,9 @@ from text import Words
 from torch import Tensor, nn
 
 SHEET = (
-    "a red apple on a blue background", "an orange cat on the grass", "a brown dog on the beach", "a rabbit in the snow",
-    "a green frog in the forest", "a red bird in the city", "a penguin in the snow at night", "a big blue fish",
+    "a red apple on a blue background", "an orange cat on the grass", "a brown dog on the beach",
+    "a rabbit in the snow", "a green frog in the forest", "a red bird in the city", "a penguin in the snow at night",
+    "a big blue fish",
     "an orange butterfly on a pink background", "a unicorn in the desert", "a teddy bear on a yellow background",
     "a small green tree on the left on a grey background", "a pink flower, flat illustration",
     "a watercolour of a red mushroom in the forest", "a pumpkin at night in the city", "a birthday cake",

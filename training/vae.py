@@ -104,7 +104,8 @@ def sharpness(made: Tensor, target: Tensor) -> Tensor:
     Contours are the twentieth of all places where the target's grey changes most."""
     def gradient(x: Tensor) -> Tensor:
         grey = x.clamp(-1, 1).mean(1)
-        return ((grey[:, 1:, :-1] - grey[:, :-1, :-1]).square() + (grey[:, :-1, 1:] - grey[:, :-1, :-1]).square()).sqrt()
+        down, right = grey[:, 1:, :-1] - grey[:, :-1, :-1], grey[:, :-1, 1:] - grey[:, :-1, :-1]
+        return (down.square() + right.square()).sqrt()
 
     theirs, ours = gradient(target).flatten(1), gradient(made).flatten(1)
     contour = theirs >= theirs.quantile(0.95, dim=1, keepdim=True)
