@@ -59,7 +59,8 @@ def diffusers_pipeline(sizes: Sizes) -> object:
 
 @torch.no_grad()
 def test_diffusers_draws_the_same_picture() -> None:
-    sizes, ours = Sizes(), Checkpoint(CHECKPOINT, MERGES)
+    ours = Checkpoint(CHECKPOINT, MERGES)
+    sizes = ours.sizes
     pipeline = diffusers_pipeline(sizes)
     prompts = ["a red apple on a blue background", "a big yellow star in the night sky", ""]
     tokens = torch.tensor([ours.tokenizer(p) for p in prompts])

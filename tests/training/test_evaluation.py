@@ -13,7 +13,7 @@ import judge  # noqa: E402
 def test_the_default_checkpoint_draws_what_is_asked() -> None:
     model = evaluate.Checkpoint(ROOT / "models/Stable-diffusion/emoji-mini.safetensors",
                                 ROOT / "modules/networks/text/tokenizer/merges.txt")
-    found = evaluate.score(judge.load(), model.draw, evaluate.ask(24, True, 7000), 7000)
+    found = evaluate.score(judge.load(), model.draw, evaluate.ask(model, 24, True, 7000), 7000)
     assert found["background"] >= 0.97
     assert found["colour"] >= 0.93
     assert found["object"] >= 0.90

@@ -6,16 +6,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "training"))
 
+import captions  # noqa: E402
+import filters  # noqa: E402
 import latents  # noqa: E402
 import scenes  # noqa: E402
-from model import SCALE, Autoencoder, Sizes, TextEncoder, UNet  # noqa: E402
+from model import SCALE, Autoencoder, Sizes, TextEncoder, UNet, sizes_of  # noqa: E402
 from tokens import Tokenizer  # noqa: E402
 
 MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
@@ -33,22 +37,49 @@ def test_tokens_agree_with_transformers() -> None:
     theirs = transformers.CLIPTokenizer(str(MERGES.with_name("vocab.json")), str(MERGES))
     ours, rng = Tokenizer(MERGES), random.Random(1)
     for _ in range(100):
-        text = scenes.caption(scenes.sample_scene(rng, None), rng, rng.random() < 0.3)[1]
+        text = captions.caption(scenes.sample_scene(rng, None), rng, rng.random() < 0.3)[1]
         assert ours(text) == theirs(text, padding="max_length", max_length=77)["input_ids"]
 
 
 def test_a_scene_held_out_is_never_sampled_for_training() -> None:
     rng = random.Random(2)
     drawn = [scenes.sample_scene(rng) for _ in range(500)]
-    assert not any(scenes.held_out(*scene.things[0], scene.background) for scene in drawn)
+    assert not any(scenes.held_out(*thing, scene.background) for scene in drawn for thing in scene.things)
     asked = [scenes.sample_scene(rng, True) for _ in range(50)]
-    assert all(scenes.held_out(*scene.things[0], scene.background) for scene in asked)
+    assert all(scenes.held_out(*thing, scene.background) for scene in asked for thing in scene.things)
 
 
-def test_plain_prompts() -> None:
-    scene = scenes.Scene((("apple", "red"),), "blue", "small", "left")
-    assert scenes.plain_prompt(scene) == "a small red apple on the left on a blue background"
-    assert "苹果" in scenes.plain_prompt(scene, chinese=True)
+def test_things_come_in_colours_that_make_sense() -> None:
+    assert len(scenes.OBJECTS) >= 24
+    for thing in scenes.OBJECTS.values():
+        assert len(thing.colours) == 1 or thing.spread, "another colour needs a hue to replace"
+        assert set(thing.colours) <= set(scenes.COLOURS)
+
+
+@pytest.mark.parametrize(("scene", "english", "chinese"), [
+    (scenes.Scene((("apple", "red"),), "blue", "small", "left"),
+     "a small red apple on the left on a blue background", "蓝色背景左边小的红色苹果"),
+    (scenes.Scene((("penguin", "black"),), "snow", time="night"),
+     "a penguin in the snow at night", "夜晚雪地上企鹅"),
+    (scenes.Scene((("cat", "orange"), ("car", "blue")), "grass", style="watercolour"),
+     "a watercolour of an orange cat on the left and a blue car on the right on the grass",
+     "水彩画，草地上左边橙色猫和右边蓝色汽车"),
+])
+def test_plain_prompts(scene: scenes.Scene, english: str, chinese: str) -> None:
+    assert captions.plain_prompt(scene) == english
+    assert captions.plain_prompt(scene, in_chinese=True) == chinese
+
+
+def test_captions_mention_what_they_say_they_mention() -> None:
+    rng = random.Random(4)
+    for _ in range(300):
+        scene, text, said = captions.caption(scenes.sample_scene(rng), rng)
+        if scene.time == "night":
+            assert any(words in text for words in scenes.TIMES["night"][0])
+        if said.background and scene.background in scenes.PLACES:
+            assert any(words in text for words in scenes.PLACES[scene.background][0])
+        if scene.style != "3d":
+            assert any(words in text for words in scenes.STYLES[scene.style][0])
 
 
 def test_the_written_encoder_makes_the_linear_latents() -> None:
@@ -62,18 +93,30 @@ def test_the_written_encoder_makes_the_linear_latents() -> None:
         assert (vae.encode(pictures) - linear.encode(pictures)).abs().max() < 0.02
 
 
+def test_watercolour_leaves_paper_at_the_border() -> None:
+    wash = filters.paper(96, 64, seed=1)
+    assert wash.shape == (96, 64)
+    assert wash[0].max() == wash[:, -1].max() == 0
+    assert wash[40:50, 25:40].min() == 1
+
+
+def test_a_flat_picture_has_few_colours() -> None:
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)[None].repeat(64, 0)
+    image = filters.flat(Image.fromarray(np.stack([ramp, ramp // 2, ramp // 4], -1)), 5)
+    assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) < 30  # five, and what lies between two of them
+
+
 def test_the_checkpoint_has_the_original_names_and_tells_what_it_knows() -> None:
-    sizes = Sizes()
+    with safe_open(str(CHECKPOINT), "pt") as file:
+        shapes = {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    sizes = sizes_of(shapes, metadata)
     expected = {f"model.diffusion_model.{k}": v.shape for k, v in UNet(sizes).state_dict().items()}
     expected |= {f"first_stage_model.{k}": v.shape for k, v in Autoencoder(sizes).state_dict().items()}
     text = TextEncoder(replace(sizes, vocabulary=49408)).state_dict()
     expected |= {f"cond_stage_model.transformer.{k}": v.shape for k, v in text.items()}
-    with safe_open(str(CHECKPOINT), "pt") as file:
-        assert {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()} == {  # noqa: SIM118
-            k: tuple(v) for k, v in expected.items()}
-        metadata = file.metadata()
-    assert metadata["unet_heads"] == str(sizes.unet_heads)
-    assert metadata["native_size"] == "128"
+    assert shapes == {k: tuple(v) for k, v in expected.items()}
+    assert int(metadata["native_size"]) in (128, 256)
     words = json.loads(metadata["words"])
     assert words["examples"]
     assert words["objects"]
