@@ -51,8 +51,8 @@ def encoded(vae: Autoencoder, paths: list[Path], side: int) -> Tensor:
 
 
 def learn(worker: Worker, folder: Path, state: Path, start: Path, merges: Path, sizes: Sizes | None, side: int,
-          minutes: float, batch: int = 16, rate: float = 5e-4) -> None:
-    """Trains for so many minutes; sizes: of a new UNet and text encoder, None goes on from the file's own."""
+          minutes: float = 0.0, samples: int = 0, batch: int = 16, rate: float = 5e-4) -> None:
+    """Trains for so many minutes or samples; sizes: of a new UNet and text encoder, None goes on from the file's."""
     torch.manual_seed(0)
     model, said = Checkpoint(start, merges), pairs(folder)
     words = Words(merges, [text for _, text in said])
@@ -78,7 +78,7 @@ def learn(worker: Worker, folder: Path, state: Path, start: Path, merges: Path, 
         snr = (a / (1 - a)).flatten()
         return ((out.float() - noise).square().mean(dim=(1, 2, 3)) * snr.clamp(0.12, 4) / snr).mean(), batch
 
-    plan = Plan("own", batch, rate, minutes=minutes, warmup=50, constant=0.6, averages=(0.995,))
+    plan = Plan("own", batch, rate, samples, minutes, warmup=50, constant=0.6, averages=(0.995,))
     train(plan, worker, [{"params": list(modules.parameters())}], modules, loss, state)
 
 

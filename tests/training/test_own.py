@@ -18,7 +18,7 @@ from model import Sizes  # noqa: E402
 
 MERGES = ROOT / "modules/weights/tokenizer/merges.txt"
 START = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
-SIDE = 64
+SIDE, SAMPLES = 64, 6_400
 SMALL = Sizes(unet_channels=(32, 64), unet_attention=(False, True), text_width=32, text_layers=1)
 THINGS = {"ball": "red", "box": "blue", "kite": "green", "ring": "purple", "bar": "orange", "roof": "white",
           "cross": "yellow", "plate": "pink"}
@@ -59,7 +59,8 @@ def test_a_folder_of_pictures_with_captions_is_learned(folder: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     out = folder / "mine.safetensors"
-    own.learn(Worker(0, 1, torch.device("cpu")), folder, folder, START, MERGES, SMALL, SIDE, minutes=0.6, rate=2e-3)
+    own.learn(Worker(0, 1, torch.device("cpu")), folder, folder, START, MERGES, SMALL, SIDE,
+              samples=SAMPLES, rate=3e-3)
     own.write(folder, folder, START, MERGES, SMALL, SIDE, out)
     torch.set_num_threads(threads)
 
