@@ -28,7 +28,7 @@ def recoloured(art: Image.Image, hue: int, spread: int, colour: str) -> Image.Im
     rgba = np.asarray(art).astype(np.float32) / 255
     hsv = np.asarray(art.convert("RGB").convert("HSV")).astype(np.float32) / 255
     offset = (hsv[..., 0] * 360 - hue + 180) % 360 - 180
-    inside = np.clip((spread - np.abs(offset)) / 8, 0, 1) * np.clip((hsv[..., 1] - 0.12) / 0.1, 0, 1)
+    inside = np.clip((spread - np.abs(offset)) / 8, 0, 1) * np.clip((hsv[..., 1] - 0.18) / 0.14, 0, 1)
     weight = inside * rgba[..., 3]
     mean_s = (hsv[..., 1] * weight).sum() / weight.sum()
     mean_v = (hsv[..., 2] * weight).sum() / weight.sum()

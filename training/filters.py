@@ -24,11 +24,13 @@ def blur(channel: np.ndarray, radius: float) -> np.ndarray:
 def flat(image: Image.Image, colours: int) -> Image.Image:
     """Few even colours with clean borders; RGB or RGBA, the alpha stays."""
     size, large = image.size, (image.width * 2, image.height * 2)
-    smooth = image.convert("RGB").resize(large, Image.Resampling.BICUBIC)
+    smooth = image.convert("RGB")
     for _ in range(2):
-        smooth = smooth.filter(ImageFilter.MedianFilter(7))
-    few = smooth.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
-    out = few.convert("RGB").filter(ImageFilter.MedianFilter(9)).resize(size, Image.Resampling.BOX)
+        smooth = smooth.filter(ImageFilter.MedianFilter(5))
+    palette = smooth.resize((96, 96), Image.Resampling.NEAREST).quantize(
+        colours, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
+    few = smooth.resize(large, Image.Resampling.BICUBIC).quantize(palette=palette, dither=Image.Dither.NONE)
+    out = few.convert("RGB").filter(ImageFilter.MedianFilter(5)).resize(size, Image.Resampling.BOX)
     if image.mode == "RGBA":
         out.putalpha(image.getchannel("A"))
     return out
