@@ -63,14 +63,14 @@ def checkpoint(unet: UNet, vae: Autoencoder, text: TextEncoder, table: Tensor) -
     return {k: v.detach().half().contiguous() for k, v in out.items()}
 
 
-def metadata(sizes: Sizes, samples: int, vae_samples: int) -> dict[str, str]:
+def metadata(sizes: Sizes, samples: int, vae_samples: int, side: int) -> dict[str, str]:
     return {
         "title": "Emoji Mini",
         "unet_heads": str(sizes.unet_heads),
         "unet_norm_groups": str(sizes.unet_groups),
         "vae_norm_groups": str(sizes.vae_groups),
         "text_heads": str(sizes.text_heads),
-        "native_size": str(scenes.SIZE),
+        "native_size": str(side),
         "guidance": "3",
         "words": json.dumps(words_known(), ensure_ascii=False),
         "licence": "MIT; trained on @lobehub/fluent-emoji-3d 1.1.0 (MIT), after Microsoft Fluent Emoji (MIT)",
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("cache/training"))
     parser.add_argument("--state", type=Path, default=Path("cache/training/state"))
     parser.add_argument("--out", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
+    parser.add_argument("--side", type=int, default=scenes.SIZE, help="the size that the UNet was trained for last")
     parser.add_argument("--average", type=float, help="which of the UNet's moving averages; the first one if not given")
     args = parser.parse_args()
     sizes, words = Sizes(), Words(args.data / "bpe.txt.gz")
@@ -96,7 +97,7 @@ def main() -> None:
         seen[name] = torch.load(args.state / f"{file}.pt", map_location="cpu")["samples"]
     table = words.expand(text.text_model.embeddings.token_embedding.weight.detach())
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(checkpoint(unet, vae, text, table), args.out, metadata(sizes, seen["unet"], seen["vae"]))
+    save_file(checkpoint(unet, vae, text, table), args.out, metadata(sizes, seen["unet"], seen["vae"], args.side))
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {seen['unet']} samples")
 
 

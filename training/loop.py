@@ -1,4 +1,4 @@
-"""The training loop that every network here shares: workers with averaged gradients, moving averages, saving, resuming.
+"""The training loop that every network here shares: workers that average their weights, moving averages, saving.
 
 The length of a run is given in samples, or in minutes where the time is what there is. A run that is stopped goes on
 where its last saved state was.
@@ -21,7 +21,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-AVERAGE_EVERY = 4  # steps
+TOGETHER = 16  # steps that a worker goes alone before all average their weights: waiting each step costs a third
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,16 @@ def half_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=pays)
 
 
-def average_gradients(parameters: list[nn.Parameter], count: int) -> None:
-    """Makes every worker's gradients the mean of all workers', in one message."""
+@torch.no_grad()
+def average_weights(parameters: list[nn.Parameter], count: int) -> None:
+    """Makes every worker's weights the mean of all workers', in one message."""
     if count == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
+    flat = torch.cat([p.flatten() for p in parameters])
     dist.all_reduce(flat)
     flat /= count
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.copy_(part.view_as(parameter))
 
 
 def rate_at(plan: Plan, done: float, steps: int) -> float:
@@ -149,22 +149,26 @@ def train(
                         "samples": samples, "steps": steps, "seconds": clock.seconds}, temporary)
             temporary.replace(path)
 
-    while (done := clock.done(samples)) < 1:
+    done = clock.done(samples)
+    while True:
+        if steps % TOGETHER == 0:  # only here do workers wait for one another
+            average_weights(parameters, worker.count)
+            if worker.rank == 0 and steps:
+                with torch.no_grad():
+                    for beta, weights in kept.items():
+                        keep = min(beta, (1 + step) / (10 + step)) ** TOGETHER
+                        torch._foreach_lerp_([weights[k] for k in live], list(live.values()), 1 - keep)
+            if (done := clock.done(samples)) >= 1:
+                break
         rate = rate_at(plan, done, steps)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         value, count = loss(step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
-        average_gradients(parameters, worker.count)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step, steps, samples = step + 1, steps + 1, samples + count * worker.count
-        if worker.rank == 0 and step % AVERAGE_EVERY == 0:
-            with torch.no_grad():
-                for beta, weights in kept.items():
-                    keep = min(beta, (1 + step) / (10 + step)) ** AVERAGE_EVERY
-                    torch._foreach_lerp_([weights[k] for k in live], list(live.values()), 1 - keep)
         losses.append(float(value.detach()))
         if worker.rank == 0 and time.time() - shown > 20:
             shown, cores = time.time(), (time.process_time() - cpu) / (time.time() - started)
@@ -175,7 +179,7 @@ def train(
             losses.clear()
             print(plan.name, line, flush=True)
             (folder / f"{plan.name}.json").write_text(json.dumps(line))
-        if worker.rank == 0 and time.time() - saved > plan.save_every:
+        if worker.rank == 0 and steps % TOGETHER == 0 and time.time() - saved > plan.save_every:
             saved = time.time()
             save()
             if sheet is not None:

@@ -16,6 +16,7 @@ from loop import Plan, Worker, half_precision, load_average, train
 from model import Sizes, TextEncoder, UNet, alphas_cumprod
 from PIL import Image
 from sample import ddim
+from stream import stream
 from text import Words
 from torch import Tensor, nn
 
@@ -49,8 +50,6 @@ class Lesson:
 def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, lesson: Lesson) -> None:
     torch.manual_seed(0)
     words, linear = Words(data / "bpe.txt.gz"), latents.load(data)
-    rng = random.Random(f"unet/{worker.rank}/{random.random()}")
-    draws = np.random.default_rng(rng.getrandbits(32))
     plan = Plan("unet", lesson.batch, lesson.rate, lesson.samples, lesson.minutes, warmup=200,
                 constant=lesson.constant, averages=(0.999, 0.9997, 0.995))
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
@@ -61,8 +60,10 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, lesson: L
     kept = alphas_cumprod().to(worker.device)
     unsaid = words([""])
 
-    def batch(size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
-        """Latents (count, 4, H, W) of new pictures and the rows of their captions (count, 77)."""
+    def batch(rng: random.Random) -> tuple[Tensor, Tensor]:
+        """Latents (N, 4, H, W) of new pictures of one size and the rows of their captions (N, 77)."""
+        size = rng.choice(lesson.sizes)
+        count = max(2, round(lesson.batch * 128 * 128 / (size[0] * size[1])))
         pictures, texts = [], []
         for _ in range(count):
             scene, said, _ = captions.caption(scenes.sample_scene(rng, False, lesson.pairs), rng, rng.random() < 0.25)
@@ -72,12 +73,12 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, lesson: L
         tokens[torch.rand(count) < 0.1] = unsaid
         return linear.encode(latents.to_tensor(pictures)), tokens
 
+    batches = stream(batch, f"unet/{worker.rank}", worker.device)
+
     def loss(step: int) -> tuple[Tensor, int]:
-        size = random.Random(step).choice(lesson.sizes)  # the same one for all workers
-        count = max(2, round(lesson.batch * 128 * 128 / (size[0] * size[1])))
-        z, tokens = (part.to(worker.device) for part in batch(size, count))
-        strata = (np.arange(count) + draws.random(count)) / count
-        time = torch.from_numpy((strata * 1000).astype(np.int64)).clamp(max=999).to(worker.device)
+        z, tokens = (part.to(worker.device) for part in next(batches))
+        count = len(z)
+        time = ((torch.arange(count) + torch.rand(count)) / count * 1000).long().clamp(max=999).to(worker.device)
         a = kept[time][:, None, None, None]
         noise = torch.randn_like(z)
         with torch.no_grad():

@@ -16,6 +16,7 @@ from loop import Plan, Worker, half_precision, train
 from model import SCALE, Autoencoder, Sizes
 from PIL import Image
 from scenes import BACKGROUNDS, SIZE, sample_scene
+from stream import stream
 from torch import Tensor, nn
 
 NOISE = 0.10  # at most, added to latents of deviation 1, so that small mistakes of the UNet stay small
@@ -73,8 +74,8 @@ def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, length: tu
     length: of the run, in samples of 64 x 64 pixels or, where that is 0, in minutes.
     """
     torch.manual_seed(0)
-    plan = Plan("vae", 8, 1.5e-3, *length, averages=(0.998, 0.99), constant=0.5, warmup=100)
-    rng = random.Random(f"vae/{worker.rank}/{random.random()}")
+    count = 64 if worker.device.type == "cuda" else 8
+    plan = Plan("vae", count, 1.5e-3, *length, averages=(0.998, 0.99), constant=0.5, warmup=100)
     linear = latents.load(data).to(worker.device)
     vae = Autoencoder(sizes)
     latents.write_into(vae.encoder, vae.quant_conv, latents.load(data), SCALE)
@@ -84,12 +85,16 @@ def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, length: tu
     pictures = photos.load(data / "photos", photos.TRAINING + photos.OFTEN * 2)
     files = sorted((data / "art").glob("*.webp"))
 
+    def squares(rng: random.Random) -> Tensor:
+        side = rng.choice((256, 128, 128, 128, *[64] * 12))  # a norm sees how much of a picture there is
+        return batch(data, pictures, files, rng, max(1, plan.batch * 64 * 64 // (side * side)), side)
+
+    batches = stream(squares, f"vae/{worker.rank}", worker.device)
+
     def loss(step: int) -> tuple[Tensor, int]:
-        side = 256 if step % 16 == 15 else 128 if step % 4 == 3 else 64  # a norm sees how much of a picture there is
-        count = max(1, plan.batch * 64 * 64 // (side * side))
-        x = batch(data, pictures, files, rng, count, side).to(worker.device)
+        x = next(batches).to(worker.device)
         z = linear.encode(x)
-        z = z + NOISE * torch.rand(count, 1, 1, 1, device=z.device) * torch.randn_like(z)
+        z = z + NOISE * torch.rand(len(x), 1, 1, 1, device=z.device) * torch.randn_like(z)
         with half_precision(worker.device):
             out = vae.decode(z)
         return reconstruction(out.float(), x), plan.batch
