@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from text import Words
 from torch import Tensor, nn
 
-MERGES = Path("modules/weights/tokenizer/merges.txt")
+MERGES = Path("modules/networks/text/tokenizer/merges.txt")
 TABLE = "text_model.embeddings.token_embedding.weight"
 
 

@@ -16,7 +16,7 @@ from evaluate import Checkpoint  # noqa: E402
 from loop import Worker  # noqa: E402
 from model import Sizes  # noqa: E402
 
-MERGES = ROOT / "modules/weights/tokenizer/merges.txt"
+MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
 START = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
 SIDE, SAMPLES = 64, 6_400
 SMALL = Sizes(unet_channels=(32, 64), unet_attention=(False, True), text_width=32, text_layers=1)
