@@ -1,8 +1,8 @@
 @echo off
 rem Makes a virtual environment beside this file the first time, installs what is needed, and starts the server.
 rem     start.bat [flags of app.py]
-rem PYTHON names the interpreter (3.11 to 3.13), VENV the folder. TORCH_INDEX is where torch comes from, as
-rem https://download.pytorch.org/whl/cu130 for an NVIDIA card: PyPI has only the CPU build for Windows.
+rem PYTHON names the interpreter (3.11 to 3.13), VENV the folder. TORCH_INDEX is the package index that torch comes
+rem from: for an NVIDIA card name PyTorch's index of CUDA builds, since the default has only the CPU build for Windows.
 setlocal
 cd /d "%~dp0"
 if not defined PYTHON set PYTHON=python

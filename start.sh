@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a virtual environment beside this file the first time, installs what is needed, and starts the server.
 #     ./start.sh [flags of app.py]
-# PYTHON names the interpreter (3.11 to 3.13), VENV the folder; TORCH_INDEX is where torch comes from, as
-# https://download.pytorch.org/whl/cpu for a machine without a graphics card.
+# PYTHON names the interpreter (3.11 to 3.13), VENV the folder. TORCH_INDEX is the package index that torch comes from:
+# for a machine without a graphics card name PyTorch's index of CPU builds, which are smaller.
 set -euo pipefail
 cd "$(dirname "$0")"
 

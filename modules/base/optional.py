@@ -24,8 +24,10 @@ def install_line() -> str:
     """The commands that install spandrel and a torchvision that fits the installed torch."""
     release, _, build = importlib.metadata.version("torch").partition("+")
     minor, patch = release.split(".")[1:3]
-    index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
-    return f"pip install torchvision==0.{int(minor) + OFFSET}.{patch}{index} && pip install spandrel"
+    fitting = f"torchvision==0.{int(minor) + OFFSET}.{patch}"
+    if build:  # a build of its own comes from an index of its own, where torchvision's has the same label
+        fitting = f'"{fitting}+{build}" --index-url INDEX (where torch {release}+{build} came from)'
+    return f"pip install {fitting} && pip install spandrel"
 
 
 def check_torchvision() -> None:
