@@ -22,7 +22,7 @@ returns something of the wrong kind, is left out for the rest of the job; the jo
 
 Arguments that many hooks have: `request` is the current request, `arguments` are the values of the extension's controls
 by name (empty without controls), `settings` are the values of its settings by name. An extension with controls on the
-request's tab is called only while the switch of its controls is on.
+request's tab is called only while the switch of its controls is on. One without controls is called in every job.
 """
 
 from __future__ import annotations
@@ -135,7 +135,14 @@ def blend_mask(blend: Blend, paint: Tensor, request: Txt2Img, arguments: Values,
 
     `paint` (1, 1, h, w) in [0, 1] is 1 where the picture is generated. `level` is the noise level, a
     `sampling.levels.Level`. `original` is noised to the level in the classic loop and clean otherwise. After the last
-    step the kept part is restored in any case.
+    step the kept part is restored in any case. "Small masks" has no effect with another blend. A ramp that keeps less
+    at lower noise:
+
+        def blend_mask(paint):
+            def blend(original, current, level):
+                keep = level.noise * (1 - paint)
+                return keep * original + (1 - keep) * current
+            return blend
     """
 
 

@@ -6,12 +6,17 @@
 photograph, a latent (B, C, h, w); paint is (1, 1, h, w) in [0, 1]. `level` is the noise level of the step, so the line
 is the same for every family of models (see `levels`).
 
-There are four places to blend; `masked_timesteps` and `masked_sigmas` choose. No sampler knows of any of them:
+`linear_blend` is that line. There are four places to blend; `masked_timesteps` and `masked_sigmas` choose. No sampler
+knows of any of them:
 
-* `noised_original` (classic DDIM): the line above, before each step.
+* `noised_original` (classic DDIM): the noised original and x are blended before each step.
 * `MaskedInput` (webui-1.10's DDIM, PLMS, UniPC): the clean original replaces the kept part of what the network sees.
 * `MaskedDenoiser` (samplers over sigmas): the clean original replaces the kept part of the network's answer, x0.
 * `MaskedPrediction` (classic DDIM with soft inpainting): the same, for a sampler that asks for a Prediction.
+
+To try another blend, write an extension's `blend_mask` (see `hookspecs`): it reaches all four. After a change here
+"Small masks" must be Off, because `small_masks.py` knows the kept part of every step in advance. At the end
+`InitLatent.blend_end` puts the original latent back where the mask keeps it.
 """
 
 from __future__ import annotations
@@ -32,7 +37,8 @@ BeforeStep = Callable[[Tensor, Level], Tensor]
 """(x, the step's level) -> x: what DDIM does to x before each step."""
 
 Blend = Callable[[Tensor, Tensor, Level], Tensor]
-"""(original, current, level) -> blended, all latents (B, C, h, w)."""
+"""(original, current, level) -> blended, all latents (B, C, h, w). `original` has the noise of `current`: in
+`noised_original` that of the level, elsewhere none."""
 
 SoftBlend = Callable[[Tensor, Tensor, float], Tensor]
 """The same with the noise level as a number; see `soft_blend`."""
@@ -66,8 +72,7 @@ def masked_timesteps(answer: Callable[[Tensor, Level], Raw], read: Callable[[Cal
         return read(MaskedInput(answer, mask.original, mask.blend)), leave_alone
     if mask.soft:
         return cast(Read, MaskedPrediction(cast(Predictor, read(answer)), mask.original, mask.blend)), leave_alone
-    blend = mask.blend if mask.custom else None
-    return read(answer), noised_original(mask.original, mask.paint, noise, blend)
+    return read(answer), noised_original(mask.original, mask.blend, noise)
 
 
 def masked_sigmas(denoise: Denoiser, mask: Mask | None, levels: Levels) -> Denoiser:
@@ -80,28 +85,20 @@ def leave_alone(x: Tensor, level: Level) -> Tensor:
     return x
 
 
-def noised_original(original: Tensor, paint: Tensor, noise: DrawNoise, blend: Blend | None = None) -> BeforeStep:
-    """WebUI's classic DDIM inpainting: x = keep * noised_original + paint * x, at every step.
-
-    `noise` gives the initial noise again each time ("initial": the least random choice) or a fresh block ("fresh", as
-    WebUI until 1.5.2). An extension's `blend` mixes the two instead. Source: the CompVis DDIM sampler's `mask` and `x0`
-    arguments.
-    """
-    keep = 1 - paint
-
-    def before_step(x: Tensor, level: Level) -> Tensor:
-        noised_original = level.noised(original, noise())
-        if blend is not None:
-            return blend(noised_original, x, level)
-        return keep * noised_original + paint * x
-
-    return before_step
-
-
 def linear_blend(paint: Tensor) -> Blend:
     """keep * original + paint * current, whatever the noise level."""
     keep = 1 - paint
     return lambda original, current, level: keep * original + paint * current
+
+
+def noised_original(original: Tensor, blend: Blend, noise: DrawNoise) -> BeforeStep:
+    """WebUI's classic DDIM inpainting: x = keep * noised_original + paint * x, at every step.
+
+    `noise` gives the initial noise again each time ("initial": the least random choice) or a fresh block ("fresh", as
+    WebUI until 1.5.2). `blend` is `linear_blend(paint)` or an extension's own. Source: the CompVis DDIM sampler's
+    `mask` and `x0` arguments.
+    """
+    return lambda x, level: blend(level.noised(original, noise()), x, level)
 
 
 def soft_blend(paint: Tensor, *, power: float, scale: float, detail: float) -> SoftBlend:

@@ -27,7 +27,7 @@ from modules.sampling.levels import (
     stable_diffusion,
     zero_terminal,
 )
-from modules.sampling.mask import leave_alone, noised_original
+from modules.sampling.mask import leave_alone, linear_blend, noised_original
 from modules.sampling.registry import SAMPLERS, Sampler
 from modules.sampling.schedules import timesteps
 from modules.sampling.solvers import ddim
@@ -117,7 +117,7 @@ def walk(sampler: Sampler, model: Kind, original: Tensor, paint: Tensor | None) 
         out = model.predict(x, level, Conditioning(torch.zeros(1, 77, 8)))
         return model.prediction.both(x, out, level)
 
-    before = leave_alone if paint is None else noised_original(original, paint, lambda: noise)
+    before = leave_alone if paint is None else noised_original(original, linear_blend(paint), lambda: noise)
     ask = (lambda x, level: (predict(x, level),) * 2) if "predict_both" in sampler.wants else predict
     latent = registry.run(sampler, ask, steps[0].level.noised(original, noise), steps, {
         "noise": lambda: random(8).float(), "on_step": nothing, "eta": 0.5, "before_step": before})
