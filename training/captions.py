@@ -23,7 +23,7 @@ class Said:
 
 
 def article(text: str) -> str:
-    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+    return f"{'an' if text[0] in 'aeiou' and not text.startswith('uni') else 'a'} {text}"
 
 
 def _joined(*parts: str) -> str:
