@@ -48,7 +48,8 @@ def batch(data: Path, pictures: list[Image.Image], files: list[Path], rng: rando
     for _ in range(count):
         kind = rng.random()
         if kind < 0.60:
-            drawn = draw(sample_scene(rng), rng, data / "art", SIZE if rng.random() < 0.8 else SIZE // 2)
+            whole = SIZE // 2 if size < SIZE and rng.random() < 0.2 else SIZE
+            drawn = draw(sample_scene(rng), rng, data / "art", whole)
             out.append(_window(np.asarray(drawn), rng, size))
         elif kind < 0.70:
             out.append(art_picture(data / "art", files, rng, size))
