@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
-from modules.api.loose import LooseInt, LooseStr
+from modules.api.loose import WHOLE, LooseStr
 from modules.api.schema import Body, Integer, Number
 from modules.api.waiting import finished
 from modules.engine import postprocessing
@@ -39,7 +39,7 @@ class WasInterrupted(UserError):
 class ExtrasBody(Body):
     """What both endpoints take."""
 
-    resize_mode: Annotated[LooseInt, Field(ge=0, le=1)] = 0
+    resize_mode: Annotated[int, Field(ge=0, le=1), WHOLE] = 0
     show_extras_results: bool = True
     gfpgan_visibility: Number = 0
     codeformer_visibility: Number = 0

@@ -20,7 +20,7 @@ from starlette.responses import StreamingResponse
 
 from modules.api.gate import refusal
 from modules.api.generation import answer, submit
-from modules.api.loose import LooseStr
+from modules.api.loose import TEXT
 from modules.api.schema import Body, Img2ImgBody, Txt2ImgBody, first_problem, in_webui_words
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
@@ -51,7 +51,7 @@ class JobBody(Body):
 
     kind: Literal["txt2img", "img2img"] = "txt2img"
     request: dict[str, Any] = Field(default_factory=dict)
-    idempotency_key: Annotated[LooseStr, Field(max_length=200)] | None = None
+    idempotency_key: Annotated[str, Field(max_length=200), TEXT] | None = None
 
     def webui(self) -> Txt2ImgBody:
         """WebUI's body, checked. Raises InvalidInput naming the field."""

@@ -23,6 +23,9 @@ def _mapping(value: Any) -> Any:
     return {} if value == [] else value
 
 
-LooseInt = Annotated[int, BeforeValidator(_whole)]
-LooseStr = Annotated[str, BeforeValidator(_text)]
+WHOLE = BeforeValidator(_whole)
+"""For an int. A Field with limits stands before it, otherwise the schema lacks the limits."""
+TEXT = BeforeValidator(_text)
+"""The same for a str."""
+LooseStr = Annotated[str, TEXT]
 LooseDict = Annotated[dict[str, Any], BeforeValidator(_mapping)]

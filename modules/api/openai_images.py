@@ -20,7 +20,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from modules.api import pictures
 from modules.api.generation import submit
-from modules.api.loose import LooseInt, LooseStr
+from modules.api.loose import WHOLE, LooseStr
 from modules.api.schema import Body, Img2ImgBody, Integer, Number, Text, Txt2ImgBody, first_problem
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
@@ -45,11 +45,11 @@ class GenerationBody(Body):
 
     prompt: Text
     model: LooseStr | None = None
-    n: Annotated[LooseInt, Field(ge=1, le=100)] = 1
+    n: Annotated[int, Field(ge=1, le=100), WHOLE] = 1
     size: Annotated[str, Field(max_length=20)] = "auto"
     response_format: Annotated[str, Field(pattern="^(b64_json|url)$")] = "b64_json"
     output_format: Annotated[str, Field(pattern="^(png|jpeg|webp)$")] = "png"
-    output_compression: Annotated[LooseInt, Field(ge=0, le=100)] = 100
+    output_compression: Annotated[int, Field(ge=0, le=100), WHOLE] = 100
     stream: bool = False
     negative_prompt: Text | None = None
     seed: Integer | None = None

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from modules.api import pictures
 from modules.api.json_values import check_answerable
-from modules.api.loose import LooseDict, LooseInt, LooseStr
+from modules.api.loose import TEXT, WHOLE, LooseDict, LooseStr
 from modules.errors import InvalidInput, UserError
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
 from modules.request.fields import Declared, declared, own
@@ -30,8 +30,8 @@ SAME = ("", None, "Use same sampler", "Use same scheduler", "Use same checkpoint
 """Names that mean none of their own."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Integer = Annotated[LooseInt, Field(ge=-(2**64), le=2**64)]
-Text = Annotated[LooseStr, Field(max_length=100_000)]
+Integer = Annotated[int, Field(ge=-(2**64), le=2**64), WHOLE]
+Text = Annotated[str, Field(max_length=100_000), TEXT]
 
 
 WEBUI_NAMES = {item.name: item.api for item in declared(Inpaint) if item.api}
@@ -104,13 +104,13 @@ class Txt2ImgBody(Txt2ImgFields):
     firstphase_width: Integer = 0
     firstphase_height: Integer = 0
     alwayson_scripts: LooseDict = Field({})
-    script_name: Annotated[LooseStr, Field(max_length=200)] | None = None
+    script_name: Annotated[str, Field(max_length=200), TEXT] | None = None
     script_args: list[Any] = Field([])
     override_settings: LooseDict = Field({})
     override_settings_restore_afterwards: bool = True
     send_images: bool = True
     save_images: bool = False
-    force_task_id: Annotated[LooseStr, Field(max_length=200)] | None = None
+    force_task_id: Annotated[str, Field(max_length=200), TEXT] | None = None
     infotext: Text | None = None
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
@@ -183,13 +183,13 @@ class Img2ImgBody(Img2ImgFields):
     """POST /sdapi/v1/img2img. Unlike the page it begins with "fill" and "Only masked", as WebUI's API does."""
 
     # WebUI's own defaults and types
-    inpainting_mask_invert: Annotated[LooseInt, Field(ge=0, le=1)] = 0
+    inpainting_mask_invert: Annotated[int, Field(ge=0, le=1), WHOLE] = 0
     inpaint_full_res: bool = True
     inpaint_full_res_padding: Integer = 0
     # what is no flag, number or text in a request, or not a request's
-    inpainting_fill: Annotated[LooseInt, Field(ge=0, le=3)] = 0
+    inpainting_fill: Annotated[int, Field(ge=0, le=3), WHOLE] = 0
     init_images: list[str] = Field([])
-    resize_mode: Annotated[LooseInt, Field(ge=0, le=3)] = 0
+    resize_mode: Annotated[int, Field(ge=0, le=3), WHOLE] = 0
     mask: str | None = None
     mask_blur: Integer | None = None
     latent_mask: str | None = None
@@ -271,7 +271,7 @@ class InterrogateBody(Body):
     """POST /sdapi/v1/interrogate."""
 
     image: str = ""
-    model: Annotated[LooseStr, Field(max_length=200)] = "clip"
+    model: Annotated[str, Field(max_length=200), TEXT] = "clip"
 
 
 class ProgressBody(Body):

@@ -21,12 +21,15 @@ class WrongTorchvision(UserError):
 
 
 def install_line() -> str:
-    """The commands that install spandrel and a torchvision that fits the installed torch."""
+    """The commands that install spandrel and a torchvision that fits the installed torch.
+
+    INDEX_OF_TORCH stands for the package index that a torch of another build than PyPI's came from.
+    """
     release, _, build = importlib.metadata.version("torch").partition("+")
     minor, patch = release.split(".")[1:3]
     fitting = f"torchvision==0.{int(minor) + OFFSET}.{patch}"
     if build:  # a build of its own comes from an index of its own, where torchvision's has the same label
-        fitting = f'"{fitting}+{build}" --index-url INDEX (where torch {release}+{build} came from)'
+        fitting = f'"{fitting}+{build}" --index-url INDEX_OF_TORCH'
     return f"pip install {fitting} && pip install spandrel"
 
 

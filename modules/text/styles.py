@@ -46,6 +46,11 @@ def load_styles(file: Path) -> tuple[Style, ...]:
         return ()
 
 
+def check_styles(file: Path) -> None:
+    """Raises InvalidInput where the file is there and is not a readable table of styles."""
+    _read(file)
+
+
 def _read(file: Path) -> list[Style]:
     """All rows with a name, comments included. Raises InvalidInput."""
     try:

@@ -15,8 +15,7 @@ from modules.base.optional import WrongTorchvision, check_torchvision, install_l
 
 
 @pytest.mark.parametrize(("torch", "line"), [
-    ("2.13.0+cpu",
-     '"torchvision==0.28.0+cpu" --index-url INDEX (where torch 2.13.0+cpu came from) && pip install spandrel'),
+    ("2.13.0+cpu", '"torchvision==0.28.0+cpu" --index-url INDEX_OF_TORCH && pip install spandrel'),
     ("2.8.1", "torchvision==0.23.1 && pip install spandrel")])
 def test_the_line_fits_the_torch_that_is_there(torch: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: torch)

@@ -73,10 +73,10 @@ def test_a_file_of_styles_that_is_none_is_said(web: Page, page_app: PageApp) -> 
     file = page_app.engine.settings.styles_file
     before = file.read_bytes() if file.exists() else None
     try:
-        file.write_bytes("name,prompt".encode("utf-16"))
+        file.write_text("prompt,negative_prompt\nfine,blur\n", "utf-8")
         tab(web, "txt2img")
         web.locator("#txt2img_style_refresh").click()
-        expect(web.get_by_test_id("toast-body")).to_contain_text("cannot be read: the file is not UTF-8 text.")
+        expect(web.get_by_test_id("toast-body")).to_contain_text('cannot be read: the first line has no column "name".')
     finally:
         file.unlink()
         if before is not None:

@@ -84,5 +84,5 @@ def test_without_its_metadata_the_file_says_what_is_missing(tmp_path: Path) -> N
                 "cond_stage_model.transformer.": trainer.TextEncoder(sizes)}
     state = {prefix + key: value for prefix, net in networks.items() for key, value in net.state_dict().items()}
     save_file(state, tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match="unet_norm_groups = 32 does not divide"):
+    with pytest.raises(CheckpointError, match="vae_norm_groups = 32 does not divide"):
         load(tmp_path / "x.safetensors")

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from modules.text.styles import Style, apply_styles, load_styles, save_style
+from modules.text.styles import Style, apply_styles, check_styles, load_styles, save_style
 from modules.ui.controls.request_panel import Panel, tool_button
 from modules.ui.controls.token_counter import counted, counter
 from modules.ui.page.events import AT_ONCE, QUIET
@@ -61,6 +61,11 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
         return gr.update(choices=[style.name for style in load_styles(file)])
 
     @told
+    def look_again() -> Any:
+        check_styles(file)
+        return names()
+
+    @told
     def count(prompt: str, negative: str, chosen: list[str], steps: float) -> list[dict[str, Any]]:
         texts = apply_styles(chosen or [], load_styles(file) if chosen else (), prompt or "", negative or "")
         return [counted(text, steps, positive=positive) for text, positive in zip(texts, (True, False), strict=True)]
@@ -78,7 +83,7 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
     demo.load(names, None, styles, **QUIET)
     gr.on([prompt.change, negative.change, styles.change], count, [prompt, negative, styles, panel.widgets["steps"]],
           list(prompts.counters), trigger_mode="always_last", **AT_ONCE)
-    prompts.refresh.click(names, None, styles, **QUIET)
+    prompts.refresh.click(look_again, None, styles, **QUIET)
     prompts.apply.click(apply, [styles, prompt, negative], [prompt, negative, styles], **QUIET)
     prompts.edit.click(lambda: gr.update(visible=True), None, prompts.saving, **AT_ONCE)
     gr.on([prompts.save.click, prompts.style_name.submit], save, [prompts.style_name, prompt, negative],
@@ -88,7 +93,7 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
 def styled(values: dict[str, Any], panel: Panel) -> dict[str, Any]:
     """A panel's values with the chosen styles merged into its prompts, and into the prompts of hires fix if it has any.
 
-    Raises InvalidInput if the styles file cannot be read.
+    Raises InvalidInput if a prompt becomes too long.
     """
     chosen = values.get("styles")
     if not chosen:

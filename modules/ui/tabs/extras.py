@@ -278,5 +278,7 @@ def about(made: Made) -> list[Any]:
 def note_html(files: dict[str, Path]) -> str:
     """A note as HTML on how to get more upscalers. Empty if there are files and they can be used."""
     missing = any(importlib.util.find_spec(name) is None for name in NEEDED)
-    sentences = [*([] if files else [MORE_UPSCALERS]), *([NOT_INSTALLED, install_line()] if missing else [])]
-    return f"<p>{html.escape(' '.join(sentences))}</p>" if sentences else ""
+    parts = [] if files else [html.escape(MORE_UPSCALERS)]
+    if missing:
+        parts += [html.escape(NOT_INSTALLED), f"<code translate=no>{html.escape(install_line())}</code>"]
+    return f"<p>{' '.join(parts)}</p>" if parts else ""
