@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from modules.request.options import Options
+from modules.text.infotext import VERSION
 from modules.ui.controls.defaults import KEY, Defaults, remembered
 from tests.browser.canvas_driver import photo
 from tests.browser.conftest import PageApp, wait_ready
@@ -179,3 +180,7 @@ def test_all_are_there_search_reset_and_undo(settings_tab: Page, page_app: PageA
     expect(page.locator(".st-changed")).to_have_count(2)
     assert engine.options.rho == 7
     assert remembered(engine.config, engine.settings) == Defaults(steps=12)
+
+
+def test_the_version_is_shown(settings_tab: Page) -> None:
+    expect(settings_tab.locator("#version")).to_have_text(VERSION)

@@ -19,6 +19,7 @@ from modules.engine.engine import Engine
 from modules.errors import InvalidInput
 from modules.request.options import Options, Table
 from modules.settings import Settings
+from modules.text.infotext import VERSION
 from modules.ui.controls.defaults import KEY, LARGEST, Defaults, entries, remembered, starts
 from modules.ui.controls.request_panel import Panel
 from modules.ui.page.events import AT_ONCE, QUIET
@@ -38,9 +39,11 @@ Lists = Callable[[], Mapping[str, Sequence[str]]]
 
 
 def build(engine: Engine, settings: Settings, lists: Lists) -> gr.HTML:
-    """Draw the tab here."""
-    return gr.HTML(html_template=_asset("view.html"), css_template=_asset("style.css"), js_on_load=_asset("view.js"),
+    """Draw the tab here, with the program's version under the settings."""
+    view = gr.HTML(html_template=_asset("view.html"), css_template=_asset("style.css"), js_on_load=_asset("view.js"),
                    apply_default_css=False, elem_id="settings_view", server_functions=answers(engine, settings, lists))
+    gr.HTML(f"<p>{VERSION}</p>", elem_id="version", js_on_load=None)
+    return view
 
 
 def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Tabs, engine: Engine,
