@@ -106,13 +106,14 @@ class Job:
 
         Raises StorageFull, CannotSave; the pictures stay in the job then.
         """
-        first = len(self.kept)
+        kept = self.kept  # a server that stops may end the job meanwhile, which then has another list
+        first = len(kept)
         with self._change():
-            self.kept += images
+            kept += images
         if self._save is not None:
             for number, made in enumerate(images, first):
-                self.kept[number] = dataclasses.replace(made, path=self._save(made, request))
-        return tuple(self.kept[first:])
+                kept[number] = dataclasses.replace(made, path=self._save(made, request))
+        return tuple(kept[first:])
 
     # what watchers call
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvicorn
@@ -38,7 +39,8 @@ def talk(client: Callable[[int], Awaitable[None]], app: ASGIApp = hello, **chang
             server.force_exit = True
             await server.shutdown()
 
-    asyncio.run(both())
+    with ThreadPoolExecutor(1) as own:  # the browser's tests leave a running loop to the thread of the tests
+        own.submit(asyncio.run, both()).result()
 
 
 async def answered(port: int) -> bool:

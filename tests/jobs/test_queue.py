@@ -297,6 +297,20 @@ def test_a_preview_that_fails_is_no_preview() -> None:
     assert job.preview() is not None
 
 
+def test_a_job_may_end_while_its_pictures_are_saved(tmp_path: Path) -> None:
+    """A signal ends all jobs at once; the worker goes on until its next step, and what it has is saved whole."""
+
+    def save(made: GeneratedImage, request: Txt2Img) -> Path:
+        job.finish("failed", error=ServerStopping("The server is stopping."))
+        return tmp_path / f"{made.seed}.png"
+
+    request = Txt2Img(n_iter=2)
+    job = Job("x", lambda job: None, request=request, save=save)
+    job.begin()
+    kept = job.keep(result(request, images=2).images, request)
+    assert [made.path for made in kept] == [tmp_path / "0.png", tmp_path / "1.png"]
+
+
 def test_watchers_are_woken_by_every_change() -> None:
     job = Job("x", lambda job: None)
     seen: list[int] = []
