@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
+from serving import serving
 
 from modules.api import create_api
 from modules.engine.engine import Engine
@@ -31,21 +30,8 @@ def client(engine: Engine, queue: JobQueue, settings: Settings) -> Iterator[Test
 @pytest.fixture
 def address(engine: Engine, queue: JobQueue, settings: Settings) -> Iterator[str]:
     """The address of a running server, for clients that bring their own HTTP."""
-    server = uvicorn.Server(uvicorn.Config(create_api(engine, queue, settings), port=0, log_level="error"))
-    started = threading.Event()
-    startup = server.startup
-
-    async def start(*args: Any, **kwargs: Any) -> None:
-        await startup(*args, **kwargs)
-        started.set()
-
-    server.startup = start  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert started.wait(60)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(60)
+    with serving(create_api(engine, queue, settings)) as address:
+        yield address
 
 
 @pytest.fixture

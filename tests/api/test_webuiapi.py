@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 import webuiapi
 from fakes import FakeModel, fake_engine
 from PIL import Image
 from torch import Tensor
 
-from modules.api import create_api
 from modules.engine.engine import Engine
-from modules.jobs.queue import JobQueue
 from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
@@ -55,22 +51,8 @@ def engine(settings: Settings, models: dict[str, PausingModel]) -> Engine:
 
 
 @pytest.fixture
-def api(engine: Engine, queue: JobQueue, settings: Settings) -> Iterator[webuiapi.WebUIApi]:
-    server = uvicorn.Server(uvicorn.Config(create_api(engine, queue, settings), port=0, log_level="error"))
-    started = threading.Event()
-    startup = server.startup
-
-    async def start(*args: Any, **kwargs: Any) -> None:
-        await startup(*args, **kwargs)
-        started.set()
-
-    server.startup = start  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert started.wait(SECONDS)
-    yield webuiapi.WebUIApi(port=server.servers[0].sockets[0].getsockname()[1], sampler="Euler", steps=3)
-    server.should_exit = True
-    thread.join(SECONDS)
+def api(address: str) -> webuiapi.WebUIApi:
+    return webuiapi.WebUIApi(port=int(address.rpartition(":")[2]), sampler="Euler", steps=3)
 
 
 def engines_own(settings: Settings, request: Txt2Img) -> list[np.ndarray]:

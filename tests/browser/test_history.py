@@ -6,8 +6,6 @@ import colorsys
 import io
 import os
 import re
-import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fakes import FakeModel, fake_engine, write_checkpoint
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
+from serving import serving
 
 import app
 from modules.api import create_api
@@ -81,13 +79,8 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PastApp]:
     engine = fake_engine(settings, lambda name: FakeModel(name=name))
     queue = JobQueue(engine, Saver(settings.outputs_dir, history.add))
     page = app.mount_page(create_api(engine, queue, settings), engine, queue, settings, history)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(page, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    yield PastApp(f"http://127.0.0.1:{listener.getsockname()[1]}", settings.outputs_dir)
-    server.should_exit = True
-    thread.join(20)
+    with serving(page) as address:
+        yield PastApp(address, settings.outputs_dir)
     queue.close()
     history.close()
 

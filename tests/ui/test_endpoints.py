@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from typing import Any
 
 import gradio_client
 import pytest
-import uvicorn
 from PIL import Image
+from serving import serving
 
 import app
 from modules.api import create_api
@@ -24,21 +22,8 @@ from modules.settings import Settings
 def client(engine: Engine, queue: JobQueue, settings: Settings) -> Iterator[gradio_client.Client]:
     history = History(settings.outputs_dir)
     page = app.mount_page(create_api(engine, queue, settings), engine, queue, settings, history)
-    server = uvicorn.Server(uvicorn.Config(page, port=0, log_level="error", timeout_graceful_shutdown=1))
-    started = threading.Event()
-    startup = server.startup
-
-    async def start(*args: Any, **kwargs: Any) -> None:
-        await startup(*args, **kwargs)
-        started.set()
-
-    server.startup = start  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert started.wait(60)
-    yield gradio_client.Client(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", verbose=False)
-    server.should_exit = True
-    thread.join(60)
+    with serving(page) as address:
+        yield gradio_client.Client(address, verbose=False)
     history.close()
 
 
