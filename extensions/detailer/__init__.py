@@ -15,28 +15,38 @@ from modules.scripts.script import Controls, Input
 __version__ = "1.0"
 
 CONTROLS = Controls(title="Detailer", inputs=(
-    Input(name="detector", label="Detector", kind="dropdown", default=next(iter(DETECTORS)), choices=tuple(DETECTORS),
-          key="Detailer detector"),
-    Input(name="prompt", label="Detailer prompt (empty: the picture's)", kind="text", default="",
+    Input(name="detector", label="Detector",
+          help="What looks for the parts to redraw. Choose the one for what you want to mend.", kind="dropdown",
+          default=next(iter(DETECTORS)), choices=tuple(DETECTORS), key="Detailer detector"),
+    Input(name="prompt", label="Detailer prompt (empty: the picture's)",
+          help="What the redrawn parts should show. Empty takes the picture's prompt.", kind="text", default="",
           key="Detailer prompt"),
-    Input(name="negative_prompt", label="Detailer negative prompt (empty: the picture's)", kind="text", default="",
+    Input(name="negative_prompt", label="Detailer negative prompt (empty: the picture's)",
+          help="What the redrawn parts should not show. Empty takes the picture's.", kind="text", default="",
           key="Detailer negative prompt"),
-    Input(name="denoising_strength", label="Inpaint denoising strength", kind="slider", default=0.4, low=0, high=1,
-          step=0.01, key="Detailer denoising strength"),
-    Input(name="padding", label="Inpaint only masked padding, pixels", kind="slider", default=32, low=0, high=256,
-          step=4, key="Detailer padding"),
-    Input(name="grow", label="Grow each find, pixels", kind="slider", default=4, low=0, high=128, step=1,
-          key="Detailer grow"),
-    Input(name="blur", label="Inpaint mask blur", kind="slider", default=4, low=0, high=64, step=1,
-          key="Detailer mask blur"),
-    Input(name="most", label="Most finds (0: all)", kind="slider", default=0, low=0, high=20, step=1,
-          key="Detailer most finds")))
+    Input(name="denoising_strength", label="Inpaint denoising strength",
+          help="How much the finds may change. 0.4 keeps who it is; more draws another face.", kind="slider",
+          default=0.4, low=0, high=1, step=0.01, key="Detailer denoising strength"),
+    Input(name="padding", label="Inpaint only masked padding, pixels",
+          help="How many pixels around a find the sampler sees. Raise it where the face does not fit.", kind="slider",
+          default=32, low=0, high=256, step=4, key="Detailer padding"),
+    Input(name="grow", label="Grow each find, pixels",
+          help="By how many pixels the area grows on all sides. Raise it where too little is covered.", kind="slider",
+          default=4, low=0, high=128, step=1, key="Detailer grow"),
+    Input(name="blur", label="Inpaint mask blur",
+          help="By how many pixels the edge of the new part is softened. Raise it where a seam shows.", kind="slider",
+          default=4, low=0, high=64, step=1, key="Detailer mask blur"),
+    Input(name="most", label="Most finds (0: all)",
+          help="How many finds are redrawn, the largest first. 0 redraws all.", kind="slider", default=0, low=0,
+          high=20, step=1, key="Detailer most finds")))
 
 SETTINGS = (
-    Input(name="neighbours", label="Hits that make a find (more: fewer false finds)", kind="slider", default=5, low=1,
-          high=20, step=1),
-    Input(name="smallest", label="Smallest find, percent of the picture's shorter side", kind="slider", default=5,
-          low=1, high=50, step=1))
+    Input(name="neighbours", label="Hits that make a find (more: fewer false finds)",
+          help="How many hits make a find. Raise it if things are found that are no faces.", kind="slider", default=5,
+          low=1, high=20, step=1),
+    Input(name="smallest", label="Smallest find, percent of the picture's shorter side",
+          help="The smallest find, in percent of the picture's shorter side. Lower it for small faces.", kind="slider",
+          default=5, low=1, high=50, step=1))
 
 
 @hookimpl

@@ -16,16 +16,24 @@ from modules.scripts.script import Controls, Input
 __version__ = "1.0"
 
 CONTROLS = Controls(title="Mask tools", inputs=(
-    Input(name="fill_holes", label="Fill holes", kind="checkbox", default=False, key="Mask tools fill holes"),
-    Input(name="snap", label="Snap to edges within, pixels", kind="slider", default=0, low=0, high=64, step=1,
-          key="Mask tools snap to edges"),
-    Input(name="smooth", label="Smooth, pixels", kind="slider", default=0, low=0, high=64, step=1,
-          key="Mask tools smooth"),
-    Input(name="grow", label="Grow, pixels", kind="slider", default=0, low=0, high=128, step=1, key="Mask tools grow"),
-    Input(name="shrink", label="Shrink, pixels", kind="slider", default=0, low=0, high=128, step=1,
-          key="Mask tools shrink"),
-    Input(name="feather", label="Feather inwards, pixels", kind="slider", default=0, low=0, high=128, step=1,
-          key="Mask tools feather")))
+    Input(name="fill_holes", label="Fill holes",
+          help="Fills what the painted part encloses. Use it after drawing an outline.", kind="checkbox",
+          default=False, key="Mask tools fill holes"),
+    Input(name="snap", label="Snap to edges within, pixels",
+          help="How far the mask's edge moves to an edge of the picture. 8 suits a careless outline; 0 leaves it.",
+          kind="slider", default=0, low=0, high=64, step=1, key="Mask tools snap to edges"),
+    Input(name="smooth", label="Smooth, pixels",
+          help="By how many pixels bumps of the edge are rounded. Use it for a shaky hand.", kind="slider", default=0,
+          low=0, high=64, step=1, key="Mask tools smooth"),
+    Input(name="grow", label="Grow, pixels",
+          help="By how many pixels the area grows on all sides. Raise it where too little is covered.", kind="slider",
+          default=0, low=0, high=128, step=1, key="Mask tools grow"),
+    Input(name="shrink", label="Shrink, pixels",
+          help="By how many pixels the painted part gets smaller. Use it where too much is covered.", kind="slider",
+          default=0, low=0, high=128, step=1, key="Mask tools shrink"),
+    Input(name="feather", label="Feather inwards, pixels",
+          help="By how many pixels the mask fades inwards. Use it for a gradual transition.", kind="slider", default=0,
+          low=0, high=128, step=1, key="Mask tools feather")))
 
 MOST = 512
 """The largest radius in pixels. Programs may request more than the sliders show, and the cost grows with its square."""

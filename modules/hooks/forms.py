@@ -36,6 +36,7 @@ Choices = tuple[str, ...] | Callable[[Available], Sequence[str]]
 class Input:
     """One input.
 
+    `help` says in one sentence what it does and when to change it; the page shows it as a tooltip.
     `key` is its name in the parameters text; "" leaves it out, and so does the value `default`. `low`, `high` and
     `step` belong to sliders. Programs must respect `low`, but may go beyond `high`. A `hidden` input is for programs
     only; the page does not show it. Programs may choose by index: labels in `absent` keep their index but cannot be
@@ -46,6 +47,7 @@ class Input:
     label: str
     kind: Kind
     default: Any
+    help: str = ""
     low: float | None = None
     high: float | None = None
     step: float | None = None

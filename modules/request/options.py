@@ -55,30 +55,38 @@ class Options(Table):
                                 "Those of txt2img, img2img and inpaint; programs ask for it themselves.")
     # prompts
     CLIP_stop_at_last_layers: int = option(
-        1, "Clip skip", "1 uses the text encoder's last layer, 2 the one before it.", low=1, high=12, text="Clip skip",
-        axis="Clip skip", advanced=True)
+        1, "Clip skip",
+        "Which layer of the text encoder is used. 1 is the last; 2 suits many checkpoints for drawings.", low=1,
+        high=12, text="Clip skip", axis="Clip skip", advanced=True)
     comma_padding_backtrack: int = option(
         20, "Prompt word wrap length limit", "Tokens to look back for a comma when 75 are full.", low=0, high=74)
     emphasis: str = option(
-        "Original", "Emphasis mode", "What weights like (word:1.2) do.",
-        choices=("Original", "No norm", "Ignore", "None"), text="Emphasis", advanced=True)
+        "Original", "Emphasis mode",
+        "What weights like (word:1.2) do. No norm helps where strong weights break the picture; None shows "
+        "brackets as they are.", choices=("Original", "No norm", "Ignore", "None"), text="Emphasis", advanced=True)
     use_old_emphasis_implementation: bool = option(
         False, "Use old emphasis implementation", "Every bracket weighs single tokens, as in 2022.")
     use_old_scheduling: bool = option(
         False, "Old prompt editing timelines", "As before WebUI 1.6.", text="Old prompt editing timelines")
     # sampling
     eta_ddim: float = option(
-        0.0, "Eta for DDIM", "Noise added at each step; 0 adds none.", low=0, high=1, text="Eta DDIM", advanced=True)
+        0.0, "Eta for DDIM", "Noise that DDIM adds at each step. 0 adds none and repeats exactly; 1 varies most.",
+        low=0, high=1, text="Eta DDIM", advanced=True)
     eta_ancestral: float = option(
-        1.0, "Eta for k-diffusion samplers", "Noise of the ancestral samplers.", low=0, high=1, text="Eta",
+        1.0, "Eta for k-diffusion samplers",
+        "Noise that ancestral samplers such as Euler a add. 1 is usual; 0 makes them calm.", low=0, high=1, text="Eta",
         advanced=True)
     cfg_rescale: float = option(
-        0.0, "CFG rescale", "How far guidance is brought back to the contrast of the prompt alone.", low=0, high=1,
-        text="CFG rescale", axis="CFG rescale", advanced=True)
-    tiling: bool = option(False, "Tiling", "Pictures that can be laid side by side.", text="Tiling", advanced=True)
+        0.0, "CFG rescale",
+        "How far guidance is brought back to the contrast of the prompt alone. Try 0.7 where a high CFG scale "
+        "gets harsh.", low=0, high=1, text="CFG rescale", axis="CFG rescale", advanced=True)
+    tiling: bool = option(
+        False, "Tiling", "Makes pictures whose edges fit together. Use it for textures.", text="Tiling", advanced=True)
     ddim_loop: str = option(
-        "classic", "DDIM loop", "classic (until WebUI 1.5.2) noises the original at each step, webui-1.10 does not.",
-        choices=("classic", "webui-1.10"), text="DDIM loop", axis="DDIM loop", advanced=True)
+        "classic", "DDIM loop",
+        "How the kept part is held at each step. classic noises the original (WebUI until 1.5.2); webui-1.10 "
+        "does not, for parameters from there.", choices=("classic", "webui-1.10"), text="DDIM loop", axis="DDIM loop",
+        advanced=True)
     s_churn: float = option(
         0.0, "Sigma churn", "Noise that Euler, Heun and DPM2 add and take away.", low=0, high=1e9,
         shown=(0, 100), text="Sigma churn",
@@ -104,26 +112,27 @@ class Options(Table):
         0.0, "Rho", "Of the Karras and polyexponential schedules; 0 takes their own.", low=0, high=30,
         text="Schedule rho", axis="Schedule rho")
     beta_dist_alpha: float = option(
-        0.6, "Beta scheduler - alpha", low=0.01, high=5, text="Beta schedule alpha", axis="Beta schedule alpha")
+        0.6, "Beta scheduler - alpha", "More steps at high noise levels when lower. 0.6 is even at both ends.", low=0.01, high=5, text="Beta schedule alpha", axis="Beta schedule alpha")
     beta_dist_beta: float = option(
-        0.6, "Beta scheduler - beta", low=0.01, high=5, text="Beta schedule beta", axis="Beta schedule beta")
+        0.6, "Beta scheduler - beta", "More steps at low noise levels when lower. 0.6 is even at both ends.", low=0.01, high=5, text="Beta schedule beta", axis="Beta schedule beta")
     always_discard_next_to_last_sigma: bool = option(
         False, "Always discard next-to-last sigma", "Leaves the last but one noise level out.",
         text="Discard penultimate sigma", axis="Always discard next-to-last sigma")
-    uni_pc_variant: str = option("bh1", "UniPC variant", choices=("bh1", "bh2", "vary_coeff"), text="UniPC variant")
+    uni_pc_variant: str = option("bh1", "UniPC variant", "bh1 suits few steps, bh2 many; vary_coeff is the third of its paper.", choices=("bh1", "bh2", "vary_coeff"), text="UniPC variant")
     uni_pc_skip_type: str = option(
         "time_uniform", "UniPC skip type", "How its steps are spread.",
         choices=("time_uniform", "time_quadratic", "logSNR"), text="UniPC skip type")
-    uni_pc_order: int = option(3, "UniPC order", low=1, high=50, text="UniPC order")
+    uni_pc_order: int = option(3, "UniPC order", "How many steps it looks back. 3 is usual; 2 is steadier with few steps.", low=1, high=50, text="UniPC order")
     uni_pc_lower_order_final: bool = option(
         True, "UniPC lower order final", "The last steps are of a lower order.", text="UniPC lower order final")
     step_cache: int = option(
         1, "Step cache",
-        "Of so many steps one is computed whole; the others use its deep features again: faster, and a little "
-        "different. 1 computes all.", low=1, high=5, text="Step cache", advanced=True)
+        "Computes one step of so many whole and reuses its deep features in the others. 1 computes all; 2 or 3 "
+        "are faster and a little different.", low=1, high=5, text="Step cache", advanced=True)
     # noise
     randn_source: str = option(
-        "CPU", "Random number generator source", "WebUI's default is GPU; CPU makes the same picture on every machine.",
+        "CPU", "Random number generator source",
+        "Where noise comes from. CPU makes the same picture on every machine; GPU and NV repeat pictures of " "WebUI.",
         choices=("GPU", "CPU", "NV"), text="RNG", axis="RNG source", advanced=True)
     eta_noise_seed_delta: int = option(
         0, "Eta noise seed delta", "Added to the seed for all noise after the first.", low=-(2**32), high=2**32,
@@ -134,31 +143,40 @@ class Options(Table):
     # img2img and inpainting
     overlay_inpaint: bool = option(True, "Overlay original for inpaint", "Puts the original back outside the mask.")
     mask_noise: str = option(
-        "initial", "Mask noise", "Of the kept part in the classic DDIM loop: that of the start, or fresh at each step.",
-        choices=("initial", "fresh"), text="Mask noise", axis="Mask noise", tabs=MASK, advanced=True)
+        "initial", "Mask noise",
+        "The noise of the kept part in the classic DDIM loop: that of the start, or fresh at each step. fresh "
+        "repeats pictures of old WebUI.", choices=("initial", "fresh"), text="Mask noise", axis="Mask noise",
+        tabs=MASK, advanced=True)
     small_mask: str = option(
         "off", "Small masks",
-        "With little painted, classic DDIM works on a window around it: auto where nothing is seen of that, strong for "
-        "speed.", choices=("off", "auto", "strong"), text="Small masks", tabs=MASK, advanced=True)
+        "Works on a window around a small mask with classic DDIM, which is faster. auto stays where no "
+        "difference is seen; strong is fastest.", choices=("off", "auto", "strong"), text="Small masks", tabs=MASK,
+        advanced=True)
     inpainting_mask_weight: float = option(
         1.0, "Inpainting conditioning mask strength",
-        "How much of the photograph an inpainting checkpoint is not shown under the mask.", low=0, high=1,
-        text="Conditional mask weight", axis="Cond. Image Mask Weight", tabs=MASK, advanced=True)
+        "How much of the photograph an inpainting checkpoint is not shown under the mask. Lower it to keep the "
+        "old shapes.", low=0, high=1, text="Conditional mask weight", axis="Cond. Image Mask Weight", tabs=MASK,
+        advanced=True)
     initial_noise_multiplier: float = option(
-        1.0, "Noise multiplier for img2img", low=0, high=1.5, tabs=PICTURE, advanced=True)
+        1.0, "Noise multiplier for img2img",
+        "Multiplies the noise that img2img starts with. Below 1 gives calmer results with less detail.", low=0,
+        high=1.5, tabs=PICTURE, advanced=True)
     img2img_extra_noise: float = option(
-        0.0, "Extra noise multiplier for img2img", "0 adds none.", low=0, high=1, text="Extra noise",
-        axis="Extra noise", tabs=PICTURE, advanced=True)
+        0.0, "Extra noise multiplier for img2img",
+        "Noise that is added to the picture before sampling. 0.05 brings out texture; 0 adds none.", low=0, high=1,
+        text="Extra noise", axis="Extra noise", tabs=PICTURE, advanced=True)
     img2img_fix_steps: bool = option(
-        False, "Do exactly the steps asked for", "Otherwise img2img does fewer with less denoising.", tabs=PICTURE,
-        advanced=True)
+        False, "Do exactly the steps asked for", "Does all steps. Otherwise img2img does fewer with less denoising.",
+        tabs=PICTURE, advanced=True)
     img2img_color_correction: bool = option(
-        False, "Apply color correction", "Matches the colours of a result to its original.", tabs=PICTURE,
-        advanced=True)
+        False, "Apply color correction",
+        "Matches the colours of a result to its original. Use it where colours drift.", tabs=PICTURE, advanced=True)
     img2img_background_color: str = option("#ffffff", "Background color of transparent images",
                                            "What shows through transparent parts.", colour=True)
-    return_mask: bool = option(False, "Show the mask among the results")
-    return_mask_composite: bool = option(False, "Show the painted part alone among the results")
+    return_mask: bool = option(False, "Show the mask among the results",
+                                "Adds the mask as a picture. Use it to check what was painted.")
+    return_mask_composite: bool = option(False, "Show the painted part alone among the results",
+                                          "Adds the painted part on a transparent ground. Use it for layers.")
     # hires and refiner
     hires_fix_refiner_pass: str = option(
         "second pass", "Hires fix: which pass to enable refiner for",
@@ -168,7 +186,9 @@ class Options(Table):
         text="Refiner switch by sampling steps")
     # face restoration
     face_restoration: bool = option(
-        False, "Restore faces", "In every finished picture, by a model from models/GFPGAN.", advanced=True)
+        False, "Restore faces",
+        "Repairs faces in every finished picture with a model from models/GFPGAN. Use it for small faces.",
+        advanced=True)
     face_restoration_model: str = option(
         "Automatic", "Face restoration model", "A file's name, or how it begins; Automatic takes GFPGAN before others.",
         text="Face restoration")

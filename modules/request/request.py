@@ -83,47 +83,110 @@ class Txt2Img:
     tab: ClassVar[str] = "txt2img"
     """The page's tab that makes such requests. Extensions name it."""
 
-    prompt: str = field("", "Prompt", text="Prompt", cli="--prompt")
-    negative_prompt: str = field("", "Negative prompt", text="Negative prompt", cli="--negative-prompt")
-    sampler: str = field("DDIM", "Sampling method", text="Sampler", api="sampler_name", cli="--sampler")
-    scheduler: str = field("Automatic", "Schedule type", text="Schedule type", cli="--scheduler")
-    steps: int = field(20, "Sampling steps", low=1, shown=(1, 150), text="Steps", cli="--steps", axis="Steps")
-    cfg_scale: float = field(7.0, "CFG Scale", low=-1000.0, high=1000.0, shown=(1, 30), step=0.5, text="CFG scale",
-                             cli="--cfg-scale", axis="CFG Scale")
-    seed: int = field(-1, "Seed", low=-1, high=MAX_SEED, text="Seed", cli="--seed", axis="Seed")
-    width: int = field(512, "Width", low=1, shown=(64, math.inf), limit="max_size", step=8, text="Size-1",
-                       cli="--width")
-    height: int = field(512, "Height", low=1, shown=(64, math.inf), limit="max_size", step=8, text="Size-2",
-                        cli="--height")
-    subseed: int = field(-1, "Variation seed", low=-1, high=MAX_SEED, text="Variation seed", axis="Var. seed")
-    subseed_strength: float = field(0.0, "Variation strength", low=0.0, high=1.0, text="Variation seed strength",
-                                    axis="Var. strength")
-    seed_resize_from_w: int = field(0, "Resize seed from width", low=0, limit="max_size", step=8,
-                                    text="Seed resize from-1")
-    seed_resize_from_h: int = field(0, "Resize seed from height", low=0, limit="max_size", step=8,
-                                    text="Seed resize from-2")
-    batch_size: int = field(1, "Batch size", low=1, shown=(1, 8), limit="max_batch", cli="--batch-size")
-    n_iter: int = field(1, "Batch count", low=1, limit="max_count", cli="--count")
-    eta: float | None = field(None, "Eta", low=0.0, high=1.0, cli="--eta", axis="Eta")
-    denoising_strength: float = field(0.75, "Denoising strength", low=0.0, high=1.0, text="Denoising strength",
-                                      cli="--strength", axis="Denoising")
-    enable_hr: bool = field(False, "Hires. fix", tabs=TXT2IMG)
-    hr_scale: float = field(2.0, "Upscale by", low=0.01, high=16.0, shown=(1, 4), step=0.05, text="Hires upscale",
-                            tabs=TXT2IMG)
-    hr_upscaler: str = field("Latent", "Upscaler", text="Hires upscaler", axis="Hires upscaler", tabs=TXT2IMG)
-    hr_second_pass_steps: int = field(0, "Hires steps", low=0, shown=(0, 150), text="Hires steps", axis="Hires steps",
-                                      tabs=TXT2IMG)
-    hr_resize_x: int = field(0, "Resize width to", low=0, limit="max_size", step=8, text="Hires resize-1", tabs=TXT2IMG)
-    hr_resize_y: int = field(0, "Resize height to", low=0, limit="max_size", step=8, text="Hires resize-2",
-                             tabs=TXT2IMG)
-    hr_sampler: str = field("", "Hires sampling method", text="Hires sampler", api="hr_sampler_name", tabs=TXT2IMG)
-    hr_scheduler: str = field("", "Hires schedule type", text="Hires schedule type", tabs=TXT2IMG)
-    hr_prompt: str = field("", "Hires prompt", text="Hires prompt", tabs=TXT2IMG)
-    hr_negative_prompt: str = field("", "Hires negative prompt", text="Hires negative prompt", tabs=TXT2IMG)
-    hr_checkpoint: str = field("", "Hires checkpoint", text="Hires checkpoint", api="hr_checkpoint_name", tabs=TXT2IMG)
-    refiner_checkpoint: str = field("", "Refiner checkpoint", text="Refiner")
-    refiner_switch_at: float | None = field(None, "Switch at", low=0.0, high=1.0, shown=(0.01, 1),
-                                            text="Refiner switch at", axis="Refiner switch at")
+    prompt: str = field(
+        "", "Prompt",
+        "What the picture should show, in plain words or in a list. (word:1.2) weighs a word more, (word:0.8) "
+        "less.", text="Prompt", cli="--prompt")
+    negative_prompt: str = field(
+        "", "Negative prompt",
+        "What the picture should not show. Use it for what keeps coming back, such as blurry or text.",
+        text="Negative prompt", cli="--negative-prompt")
+    sampler: str = field(
+        "DDIM", "Sampling method",
+        "The method that turns noise into a picture. DDIM and DPM++ 2M are safe choices; those with an a in "
+        "their name vary more.", text="Sampler", api="sampler_name", cli="--sampler")
+    scheduler: str = field(
+        "Automatic", "Schedule type",
+        "How the steps are spread over the noise levels. Automatic takes the one that suits the sampler; Karras "
+        "often needs fewer steps.", text="Schedule type", cli="--scheduler")
+    steps: int = field(
+        20, "Sampling steps",
+        "How often the picture is refined. 20 to 30 are usually enough; more cost time and change little.", low=1,
+        shown=(1, 150), text="Steps", cli="--steps", axis="Steps")
+    cfg_scale: float = field(
+        7.0, "CFG Scale",
+        "How closely the picture follows the prompt. 7 is usual; more gets harsh colours, less more freedom.",
+        low=-1000.0, high=1000.0, shown=(1, 30), step=0.5, text="CFG scale", cli="--cfg-scale", axis="CFG Scale")
+    seed: int = field(
+        -1, "Seed",
+        "The number that the noise is drawn from. The same seed and settings make the same picture; -1 draws a "
+        "new one.", low=-1, high=MAX_SEED, text="Seed", cli="--seed", axis="Seed")
+    width: int = field(
+        512, "Width", "The width of the picture in pixels. Stay near the size that the checkpoint was trained on.",
+        low=1, shown=(64, math.inf), limit="max_size", step=8, text="Size-1", cli="--width")
+    height: int = field(
+        512, "Height", "The height of the picture in pixels. Stay near the size that the checkpoint was trained on.",
+        low=1, shown=(64, math.inf), limit="max_size", step=8, text="Size-2", cli="--height")
+    subseed: int = field(
+        -1, "Variation seed", "The seed that the variation strength leads to. -1 draws a new one for each picture.",
+        low=-1, high=MAX_SEED, text="Variation seed", axis="Var. seed")
+    subseed_strength: float = field(
+        0.0, "Variation strength",
+        "How far the noise goes from the seed to the variation seed. 0.05 to 0.2 make variations of a picture "
+        "that you like.", low=0.0, high=1.0, text="Variation seed strength", axis="Var. strength")
+    seed_resize_from_w: int = field(
+        0, "Resize seed from width",
+        "The width of a picture whose layout should stay when the size changes. 0 switches this off.", low=0,
+        limit="max_size", step=8, text="Seed resize from-1")
+    seed_resize_from_h: int = field(
+        0, "Resize seed from height",
+        "The height of a picture whose layout should stay when the size changes. 0 switches this off.", low=0,
+        limit="max_size", step=8, text="Seed resize from-2")
+    batch_size: int = field(
+        1, "Batch size", "How many pictures are made at the same time. More need more memory.", low=1, shown=(1, 8),
+        limit="max_batch", cli="--batch-size")
+    n_iter: int = field(
+        1, "Batch count", "How many batches are made one after another. It needs no more memory than one.", low=1,
+        limit="max_count", cli="--count")
+    eta: float | None = field(
+        None, "Eta", "The noise that is added at each step. 0 adds none.", low=0.0, high=1.0, cli="--eta", axis="Eta")
+    denoising_strength: float = field(
+        0.75, "Denoising strength",
+        "How much may change. 0.4 keeps shapes, 0.75 replaces them, 1 ignores what was there.", low=0.0, high=1.0,
+        text="Denoising strength", cli="--strength", axis="Denoising")
+    enable_hr: bool = field(
+        False, "Hires. fix",
+        "Makes the picture at the size above, then enlarges it and refines it. Use it for pictures larger than "
+        "the checkpoint's size.", tabs=TXT2IMG)
+    hr_scale: float = field(
+        2.0, "Upscale by", "By how much the picture is enlarged. 2 makes 512 x 512 into 1024 x 1024.", low=0.01,
+        high=16.0, shown=(1, 4), step=0.05, text="Hires upscale", tabs=TXT2IMG)
+    hr_upscaler: str = field(
+        "Latent", "Upscaler",
+        "What enlarges the picture before the second pass. Latent needs a strength of 0.5 or more; the others "
+        "work with less.", text="Hires upscaler", axis="Hires upscaler", tabs=TXT2IMG)
+    hr_second_pass_steps: int = field(
+        0, "Hires steps", "The steps of the second pass. 0 takes as many as the first.", low=0, shown=(0, 150),
+        text="Hires steps", axis="Hires steps", tabs=TXT2IMG)
+    hr_resize_x: int = field(
+        0, "Resize width to", "The width of the enlarged picture instead of a factor. 0 takes the factor.", low=0,
+        limit="max_size", step=8, text="Hires resize-1", tabs=TXT2IMG)
+    hr_resize_y: int = field(
+        0, "Resize height to", "The height of the enlarged picture instead of a factor. 0 takes the factor.", low=0,
+        limit="max_size", step=8, text="Hires resize-2", tabs=TXT2IMG)
+    hr_sampler: str = field(
+        "", "Hires sampling method",
+        "The sampler of the second pass. Change it where the first pass's makes noise or blur.", text="Hires sampler",
+        api="hr_sampler_name", tabs=TXT2IMG)
+    hr_scheduler: str = field(
+        "", "Hires schedule type", "The schedule of the second pass. Change it together with its sampler.",
+        text="Hires schedule type", tabs=TXT2IMG)
+    hr_prompt: str = field(
+        "", "Hires prompt", "The prompt of the second pass. Leave it empty to use the first one's.",
+        text="Hires prompt", tabs=TXT2IMG)
+    hr_negative_prompt: str = field(
+        "", "Hires negative prompt", "The negative prompt of the second pass. Leave it empty to use the first one's.",
+        text="Hires negative prompt", tabs=TXT2IMG)
+    hr_checkpoint: str = field(
+        "", "Hires checkpoint",
+        "The checkpoint of the second pass. Another one can add details that the first does not know.",
+        text="Hires checkpoint", api="hr_checkpoint_name", tabs=TXT2IMG)
+    refiner_checkpoint: str = field(
+        "", "Refiner checkpoint",
+        "The checkpoint that takes over during sampling. Choose one that draws finer details.", text="Refiner")
+    refiner_switch_at: float | None = field(
+        None, "Switch at", "When the refiner takes over. 0.8 leaves it the last fifth; less leaves it more.", low=0.0,
+        high=1.0, shown=(0.01, 1), text="Refiner switch at", axis="Refiner switch at")
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()
     options: Options = dataclasses.field(default_factory=Options)
@@ -148,9 +211,12 @@ class Img2Img(Txt2Img):
     tab: ClassVar[str] = "img2img"
 
     init_images: tuple[Image.Image, ...] = ()
-    resize_mode: ResizeMode = field(ResizeMode.JUST_RESIZE, "Resize mode")
-    initial_noise_multiplier: float | None = field(None, "Noise multiplier", low=0.0, high=10.0,
-                                                   text="Noise multiplier", axis="Initial noise multiplier")
+    resize_mode: ResizeMode = field(
+        ResizeMode.JUST_RESIZE, "Resize mode",
+        "How the picture is brought to the size asked for. Just resize stretches it; crop keeps its proportions.")
+    initial_noise_multiplier: float | None = field(
+        None, "Noise multiplier", "Multiplies the noise that the picture starts with. Below 1 gives calmer results.",
+        low=0.0, high=10.0, text="Noise multiplier", axis="Initial noise multiplier")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,12 +234,28 @@ class SoftInpainting:
     `power`, `scale` and `detail` concern the latent, `influence`, `threshold` and `contrast` the pixels of the result.
     """
 
-    power: float = field(1, "Schedule bias", low=0, high=100, shown=(0, 8), step=0.1)
-    scale: float = field(0.5, "Preservation strength", low=0, high=100, shown=(0, 8), step=0.05)
-    detail: float = field(4, "Transition contrast boost", low=0, high=100, shown=(1, 32), step=0.5)
-    influence: float = field(0, "Mask influence", low=0, high=100, shown=(0, 1), step=0.05)
-    threshold: float = field(0.5, "Difference threshold", low=0, high=100, shown=(0, 8), step=0.25)
-    contrast: float = field(2, "Difference contrast", low=0, high=100, shown=(0, 8), step=0.25)
+    power: float = field(
+        1, "Schedule bias",
+        "When the original is kept most: above 1 in the early steps, below 1 in the late ones. 1 is even.",
+        low=0, high=100, shown=(0, 8), step=0.1)
+    scale: float = field(
+        0.5, "Preservation strength",
+        "How strongly the softly painted parts keep the original. Lower it for a freer transition.", low=0, high=100,
+        shown=(0, 8), step=0.05)
+    detail: float = field(
+        4, "Transition contrast boost", "How much contrast the transition keeps. Raise it where the seam looks grey.",
+        low=0, high=100, shown=(1, 32), step=0.5)
+    influence: float = field(
+        0, "Mask influence", "How much the painted mask decides the final blend. 0 lets only real changes decide.",
+        low=0, high=100, shown=(0, 1), step=0.05)
+    threshold: float = field(
+        0.5, "Difference threshold",
+        "How much a pixel must change to be taken from the result. Raise it to keep more of the original.", low=0,
+        high=100, shown=(0, 8), step=0.25)
+    contrast: float = field(
+        2, "Difference contrast",
+        "How sharply changed and unchanged pixels are told apart. Raise it for a harder edge.", low=0, high=100,
+        shown=(0, 8), step=0.25)
 
     def __post_init__(self) -> None:
         for item in declared(SoftInpainting):
@@ -202,16 +284,33 @@ class Inpaint(Img2Img):
     tab: ClassVar[str] = "inpaint"
 
     mask: Image.Image
-    mask_invert: bool = field(False, "Mask mode", api="inpainting_mask_invert", cli="--invert")
-    mask_blur_x: int = field(4, "Mask blur", low=0, high=512, shown=(0, 64), cli="--mask-blur")
-    mask_blur_y: int = field(4, "Mask blur", low=0, high=512, shown=(0, 64))
-    mask_round: bool = field(True, "Round the mask to whole latent pixels", advanced=True)
-    masked_content: MaskedContent = field(MaskedContent.ORIGINAL, "Masked content", api="inpainting_fill",
-                                          cli="--content")
-    only_masked: bool = field(False, "Inpaint area", api="inpaint_full_res", cli="--only-masked")
-    only_masked_padding: int = field(32, "Only masked padding, pixels", low=0, high=4096, shown=(0, 256), step=4,
-                                     text="Masked area padding", api="inpaint_full_res_padding", cli="--padding",
-                                     axis="Only masked padding, pixels")
+    mask_invert: bool = field(
+        False, "Mask mode",
+        "Whether the painted part is made anew, or everything else. Invert it to keep an object and change its "
+        "surroundings.", api="inpainting_mask_invert", cli="--invert")
+    mask_blur_x: int = field(
+        4, "Mask blur", "By how many pixels the mask's edge is softened. 4 hides seams; 0 keeps the edge hard.", low=0,
+        high=512, shown=(0, 64), cli="--mask-blur")
+    mask_blur_y: int = field(
+        4, "Mask blur",
+        "By how many pixels the mask's edge is softened from top to bottom. 4 hides seams; 0 keeps the edge hard.",
+        low=0, high=512, shown=(0, 64))
+    mask_round: bool = field(
+        True, "Round the mask to whole latent pixels",
+        "Samples a latent pixel (8 x 8 pixels) wholly or not at all. Switch it off for gradual masks.", advanced=True)
+    masked_content: MaskedContent = field(
+        MaskedContent.ORIGINAL, "Masked content",
+        "What the painted part holds before sampling. original changes what is there; fill or latent noise make "
+        "something new.", api="inpainting_fill", cli="--content")
+    only_masked: bool = field(
+        False, "Inpaint area",
+        "Whether the sampler sees the whole picture, or only the mask's surroundings enlarged to the size asked "
+        "for. Choose the second for small details.", api="inpaint_full_res", cli="--only-masked")
+    only_masked_padding: int = field(
+        32, "Only masked padding, pixels",
+        "How many pixels around the mask the sampler sees. Raise it where the result does not fit its "
+        "surroundings.", low=0, high=4096, shown=(0, 256), step=4, text="Masked area padding",
+        api="inpaint_full_res_padding", cli="--padding", axis="Only masked padding, pixels")
     soft: SoftInpainting | None = None
     latent_mask: Image.Image | None = None
 

@@ -68,10 +68,13 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
 
 
 LOOPBACK = Script(title="Loopback", run=run, inputs=(
-    Input(name="loops", label="Loops", kind="slider", default=2, low=1, high=32, step=1, key="Loops"),
-    Input(name="final", label="Final denoising strength", kind="slider", default=0.5, low=0, high=1, step=0.01,
-          key="Final denoising strength"),
-    Input(name="curve", label="Denoising strength curve", kind="dropdown", default="Linear",
-          choices=("Aggressive", "Linear", "Lazy"), key="Denoising curve"),
+    Input(name="loops", label="Loops", help="How often the result is the next start. 2 to 4 show where it leads.",
+          kind="slider", default=2, low=1, high=32, step=1, key="Loops"),
+    Input(name="final", label="Final denoising strength",
+          help="The denoising strength of the last loop. The loops before approach it.", kind="slider", default=0.5,
+          low=0, high=1, step=0.01, key="Final denoising strength"),
+    Input(name="curve", label="Denoising strength curve",
+          help="How the strength goes to the final one. Aggressive gets there early, Lazy late.", kind="dropdown",
+          default="Linear", choices=("Aggressive", "Linear", "Lazy"), key="Denoising curve"),
     Input(name="interrogate", label="Append interrogated prompt at each iteration", kind="dropdown", default="None",
           choices=("None",), hidden=True)))

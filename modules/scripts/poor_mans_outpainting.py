@@ -51,11 +51,15 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
 
 
 POOR_MANS_OUTPAINTING = Script(title="Poor man's outpainting", run=run, inputs=(
-    Input(name="pixels", label="Pixels to expand", kind="slider", default=128, low=8, high=256, step=8,
-          key="Outpainting pixels"),
-    Input(name="blur", label="Mask blur", kind="slider", default=4, low=0, high=64, step=1,
-          key="Outpainting mask blur"),
-    Input(name="content", label="Masked content", kind="radio", default="fill", choices=tuple(MASKED_CONTENT),
-          key="Outpainting masked content"),
-    Input(name="directions", label="Outpainting direction", kind="checkboxes", default=DIRECTIONS, choices=DIRECTIONS,
-          key="Outpainting direction")))
+    Input(name="pixels", label="Pixels to expand",
+          help="By how many pixels each chosen side grows. 128 is a good step; do it again for more.", kind="slider",
+          default=128, low=8, high=256, step=8, key="Outpainting pixels"),
+    Input(name="blur", label="Mask blur",
+          help="By how many pixels the edge of the new part is softened. Raise it where a seam shows.", kind="slider",
+          default=4, low=0, high=64, step=1, key="Outpainting mask blur"),
+    Input(name="content", label="Masked content",
+          help="What the new part holds before sampling. fill continues the colours of the edge.", kind="radio",
+          default="fill", choices=tuple(MASKED_CONTENT), key="Outpainting masked content"),
+    Input(name="directions", label="Outpainting direction",
+          help="The sides at which the picture grows. One side at a time gives the best results.", kind="checkboxes",
+          default=DIRECTIONS, choices=DIRECTIONS, key="Outpainting direction")))

@@ -71,13 +71,17 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
 
 
 PROMPT_MATRIX = Script(title="Prompt matrix", txt2img=True, run=run, inputs=(
-    Input(name="at_start", label="Put variable parts at start of prompt", kind="checkbox", default=False,
-          key="Variable parts at start"),
-    Input(name="different_seeds", label="Use different seed for each picture", kind="checkbox", default=False,
-          key="Different seeds"),
-    Input(name="prompt_type", label="Select prompt", kind="radio", default="positive", choices=tuple(FIELDS),
-          key="Matrix prompt"),
-    Input(name="joined_by", label="Select joining char", kind="radio", default="comma", choices=tuple(JOINED_BY),
-          key="Joining char"),
-    Input(name="margin", label="Grid margins (px)", kind="slider", default=0, low=0, high=500, step=2,
-          key="Grid margins")))
+    Input(name="at_start", label="Put variable parts at start of prompt",
+          help="Puts the parts that vary in front of the rest. Words at the start weigh more.", kind="checkbox",
+          default=False, key="Variable parts at start"),
+    Input(name="different_seeds", label="Use different seed for each picture",
+          help="Draws another seed for each picture. Otherwise only the prompts differ.", kind="checkbox",
+          default=False, key="Different seeds"),
+    Input(name="prompt_type", label="Select prompt",
+          help="Which of the two prompts has the parts separated by bars. The other stays as it is.", kind="radio",
+          default="positive", choices=tuple(FIELDS), key="Matrix prompt"),
+    Input(name="joined_by", label="Select joining char", help="What stands between the parts: a comma or a space.",
+          kind="radio", default="comma", choices=tuple(JOINED_BY), key="Joining char"),
+    Input(name="margin", label="Grid margins (px)",
+          help="The pixels between the pictures of the grid. 0 puts them side by side.", kind="slider", default=0,
+          low=0, high=500, step=2, key="Grid margins")))

@@ -97,7 +97,14 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
 
 
 PROMPTS_FROM_FILE = Script(title="Prompts from file or textbox", txt2img=True, run=run, inputs=(
-    Input(name="iterate", label="Iterate seed every line", kind="checkbox", default=False),
-    Input(name="same_seed", label="Use same random seed for all lines", kind="checkbox", default=False),
-    Input(name="position", label="Insert prompts at the", kind="radio", default="start", choices=("start", "end")),
-    Input(name="lines", label="List of prompt inputs", kind="lines", default="")))
+    Input(name="iterate", label="Iterate seed every line",
+          help="Adds 1 to the seed with each line. Otherwise -1 draws another for each.", kind="checkbox",
+          default=False),
+    Input(name="same_seed", label="Use same random seed for all lines",
+          help="Uses one seed for all lines, so that only the prompts differ.", kind="checkbox", default=False),
+    Input(name="position", label="Insert prompts at the",
+          help="Whether a line stands in front of the tab's prompt or behind it.", kind="radio", default="start",
+          choices=("start", "end")),
+    Input(name="lines", label="List of prompt inputs",
+          help='One prompt in each line, or options such as --steps 30 --prompt "a cat". A file is read too.',
+          kind="lines", default="")))

@@ -67,9 +67,12 @@ def _enlarged(request: Img2Img, arguments: Arguments, context: GenerationContext
 SD_UPSCALE = Script(title="SD upscale", run=run, inputs=(
     Input(name="info", label="Will upscale the image by the selected scale factor; use width and height sliders to set "
                              "tile size", kind="note", default=""),
-    Input(name="overlap", label="Tile overlap", kind="slider", default=64, low=0, high=256, step=16,
-          key="SD upscale overlap"),
-    Input(name="upscaler", label="Upscaler", kind="radio", default="None", choices=lambda here: here.upscalers(),
-          beyond="Lanczos", key="SD upscale upscaler"),
-    Input(name="scale", label="Scale Factor", kind="slider", default=2.0, low=1, high=4, step=0.05,
-          key="SD upscale scale factor")))
+    Input(name="overlap", label="Tile overlap",
+          help="By how many pixels neighbouring tiles overlap. Raise it where seams show.", kind="slider", default=64,
+          low=0, high=256, step=16, key="SD upscale overlap"),
+    Input(name="upscaler", label="Upscaler",
+          help="What enlarges the picture before its tiles are refined. Lanczos is plain; a model file adds detail.",
+          kind="radio", default="None", choices=lambda here: here.upscalers(), beyond="Lanczos",
+          key="SD upscale upscaler"),
+    Input(name="scale", label="Scale Factor", help="By how much the picture is enlarged. 2 doubles width and height.",
+          kind="slider", default=2.0, low=1, high=4, step=0.05, key="SD upscale scale factor")))

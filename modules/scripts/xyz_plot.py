@@ -178,20 +178,34 @@ def _inputs(*, img2img: bool) -> tuple[Input, ...]:
         upper = name.upper()
         inputs += [
             Input(name=f"{name}_type", label=f"{upper} type", kind="dropdown", default=default, choices=labels,
-                  absent=absent, key=f"{upper} Type"),
-            Input(name=f"{name}_values", label=f"{upper} values", kind="text", default="", key=f"{upper} Values"),
-            Input(name=f"{name}_chosen", label=f"{upper} values", kind="values", default=())]
+                  help="What changes along this axis. Nothing leaves the axis out.", absent=absent,
+                  key=f"{upper} Type"),
+            Input(name=f"{name}_values", label=f"{upper} values", kind="text", default="", key=f"{upper} Values",
+                  help="The values between commas. 1-5 counts, 1-9 (+2) has steps of 2, 0-1 [5] has five values."),
+            Input(name=f"{name}_chosen", label=f"{upper} values", kind="values", default=(),
+                  help="The values to compare. Each makes a row, a column or a grid.")]
     inputs += [
-        Input(name="draw_legend", label="Draw legend", kind="checkbox", default=True, key="Draw legend"),
-        Input(name="lone_images", label="Include Sub Images", kind="checkbox", default=False, key="Include sub images"),
-        Input(name="sub_grids", label="Include Sub Grids", kind="checkbox", default=False, key="Include sub grids"),
-        Input(name="no_fixed_seeds", label="Keep -1 for seeds", kind="checkbox", default=False,
-              key="Keep -1 for seeds"),
+        Input(name="draw_legend", label="Draw legend",
+              help="Writes the values beside the grid. Switch it off for a grid without text.", kind="checkbox",
+              default=True, key="Draw legend"),
+        Input(name="lone_images", label="Include Sub Images",
+              help="Returns each picture beside the grid. Switch it on to use single pictures.", kind="checkbox",
+              default=False, key="Include sub images"),
+        Input(name="sub_grids", label="Include Sub Grids",
+              help="Returns the grid of each Z value too. It matters with three axes only.", kind="checkbox",
+              default=False, key="Include sub grids"),
+        Input(name="no_fixed_seeds", label="Keep -1 for seeds",
+              help="Draws another seed for each picture where the seed is -1. Otherwise all use the same.",
+              kind="checkbox", default=False, key="Keep -1 for seeds"),
         *(Input(name=f"vary_seeds_{name}", label=f"Vary seeds for {name.upper()}", kind="checkbox", default=False,
+                help="Adds 1 to the seed at each value of this axis. Otherwise the seed stays.",
                 key=f"Vary seeds for {name.upper()}") for name in "xyz"),
-        Input(name="margin", label="Grid margins (px)", kind="slider", default=0, low=0, high=500, step=2,
-              key="Grid margins"),
-        Input(name="csv_mode", label="Use text inputs instead of dropdowns", kind="checkbox", default=False)]
+        Input(name="margin", label="Grid margins (px)",
+              help="The pixels between the pictures of the grid. 0 puts them side by side.", kind="slider", default=0,
+              low=0, high=500, step=2, key="Grid margins"),
+        Input(name="csv_mode", label="Use text inputs instead of dropdowns",
+              help="Types the values as text instead of choosing them. Use it for names with a pattern.",
+              kind="checkbox", default=False)]
     return tuple(inputs)
 
 
