@@ -112,17 +112,25 @@ class Options(Table):
         0.0, "Rho", "Of the Karras and polyexponential schedules; 0 takes their own.", low=0, high=30,
         text="Schedule rho", axis="Schedule rho")
     beta_dist_alpha: float = option(
-        0.6, "Beta scheduler - alpha", "More steps at high noise levels when lower. 0.6 is even at both ends.", low=0.01, high=5, text="Beta schedule alpha", axis="Beta schedule alpha")
+        0.6, "Beta scheduler - alpha",
+        "More steps at low noise levels when lower. 0.6 is even at both ends.",
+        low=0.01, high=5, text="Beta schedule alpha", axis="Beta schedule alpha")
     beta_dist_beta: float = option(
-        0.6, "Beta scheduler - beta", "More steps at low noise levels when lower. 0.6 is even at both ends.", low=0.01, high=5, text="Beta schedule beta", axis="Beta schedule beta")
+        0.6, "Beta scheduler - beta",
+        "More steps at high noise levels when lower. 0.6 is even at both ends.",
+        low=0.01, high=5, text="Beta schedule beta", axis="Beta schedule beta")
     always_discard_next_to_last_sigma: bool = option(
         False, "Always discard next-to-last sigma", "Leaves the last but one noise level out.",
         text="Discard penultimate sigma", axis="Always discard next-to-last sigma")
-    uni_pc_variant: str = option("bh1", "UniPC variant", "bh1 suits few steps, bh2 many; vary_coeff is the third of its paper.", choices=("bh1", "bh2", "vary_coeff"), text="UniPC variant")
+    uni_pc_variant: str = option(
+        "bh1", "UniPC variant", "bh1 suits few steps, bh2 many; vary_coeff is the third of its paper.",
+        choices=("bh1", "bh2", "vary_coeff"), text="UniPC variant")
     uni_pc_skip_type: str = option(
         "time_uniform", "UniPC skip type", "How its steps are spread.",
         choices=("time_uniform", "time_quadratic", "logSNR"), text="UniPC skip type")
-    uni_pc_order: int = option(3, "UniPC order", "How many steps it looks back. 3 is usual; 2 is steadier with few steps.", low=1, high=50, text="UniPC order")
+    uni_pc_order: int = option(
+        3, "UniPC order", "How many steps it looks back. 3 is usual; 2 is steadier with few steps.",
+        low=1, high=50, text="UniPC order")
     uni_pc_lower_order_final: bool = option(
         True, "UniPC lower order final", "The last steps are of a lower order.", text="UniPC lower order final")
     step_cache: int = option(
@@ -180,6 +188,7 @@ class Options(Table):
     # hires and refiner
     hires_fix_refiner_pass: str = option(
         "second pass", "Hires fix: which pass to enable refiner for",
+        "first pass refines the small picture, second pass the enlarged one.",
         choices=("first pass", "second pass", "both passes"), text="Hires refiner")
     refiner_switch_by_sample_steps: bool = option(
         False, "Switch to refiner by sampling steps", "Otherwise by the noise level.",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "look"]
 
 HERE = Path(__file__).parent / "page"
+SCRIPTS = ("gradio.js", "page.js", "help.js", "prompts.js")
 DELETE_CACHE = (3600, 86400)
 """Gradio checks every hour and deletes uploads and copies older than a day (both in seconds)."""
 
@@ -26,6 +27,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.ui.controls.request_panel import SAME, Panel
     from modules.ui.page.events import AT_ONCE
     from modules.ui.page.header import Header
+    from modules.ui.page.help import hand_over
     from modules.ui.page.local_storage import remember
     from modules.ui.tabs import extensions, extras, img2img, inpaint, merger, pnginfo, txt2img
     from modules.ui.tabs import history as history_tab
@@ -86,6 +88,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
         restoring = [panel.widgets["face_restoration"] for panel in panels]
         demo.load(fill_lists, None, [*(widget for _, widget in lists), *restoring], **AT_ONCE)
         endpoints.add(engine, queue, settings)
+        hand_over(demo)
     return demo
 
 
@@ -113,7 +116,7 @@ def look(settings: Settings) -> dict[str, Any]:
     from modules.ui.page.theme import theme
 
     chosen = f"inpaintPage.useTheme({settings.theme!r});" if settings.theme else ""
-    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("gradio.js", "page.js", "prompts.js"))
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     early = Middleware(EarlyScript, script=f"{language.script()}{script}{chosen}")
     return {"theme": theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"),
             "app_kwargs": {"middleware": [early]}}

@@ -113,7 +113,7 @@ def page() -> dict[str, Any]:
     pasted = values | {name: update["value"] for name, update in zip(widgets, updates, strict=True)
                        if "value" in update}
     picture = MaskData(PICTURE, MASK)
-    return {"slider": [slider.label, slider.minimum, slider.maximum, slider.step, slider.value, slider.info],
+    return {"slider": [slider.label, slider.minimum, slider.maximum, slider.step, slider.value, slider.explained],
             "box": [box.label, box.value], "radio": [radio.label, [value for value, _ in radio.choices], radio.value],
             "txt2img": [name in panels["txt2img"].widgets for name in ("wobble", "mirrored", "loudness")],
             "request": new(request_panel.to_inpaint(values, picture, engine.options)),

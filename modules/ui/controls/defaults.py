@@ -30,14 +30,15 @@ def _same(name: str, help: str = "", *, high: float | None = None) -> Any:
     """An option like the request's field `name`: its default, label and range on the page, up to `high` if given."""
     item = find(Inpaint, name)
     low, most = item.shown or (item.low, item.high)
-    return option(item.default, item.label, help, low=low, high=most if high is None else high)
+    return option(item.default, item.label, help or item.help, low=low, high=most if high is None else high)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults(Table):
     """The default values. Each holds for all tabs that have the control."""
 
-    tab: str = option("inpaint", "Tab at the start", choices=("txt2img", "img2img", "inpaint"))
+    tab: str = option("inpaint", "Tab at the start", "The tab that a new window shows.",
+                      choices=("txt2img", "img2img", "inpaint"))
     sampler: str = _same("sampler")
     scheduler: str = _same("scheduler")
     steps: int = _same("steps")
@@ -47,11 +48,15 @@ class Defaults(Table):
     n_iter: int = _same("n_iter", high=1000)
     batch_size: int = _same("batch_size")
     denoising_strength: float = _same("denoising_strength", "In img2img and inpaint.")
-    hr_denoising_strength: float = option(0.7, "Denoising strength of Hires. fix", low=0, high=1)
-    resize_mode: str = option("Just resize", "Resize mode", choices=tuple(RESIZE_MODES))
+    hr_denoising_strength: float = option(0.7, "Denoising strength of Hires. fix",
+                                          "How much the second pass may change. Latent needs 0.5 or more.",
+                                          low=0, high=1)
+    resize_mode: str = option("Just resize", "Resize mode", find(Inpaint, "resize_mode").help,
+                              choices=tuple(RESIZE_MODES))
     mask_blur: int = _same("mask_blur_x", "In pixels.")
-    masked_content: str = option("original", "Masked content", choices=tuple(MASKED_CONTENT))
-    only_masked: str = option("Whole picture", "Inpaint area", choices=tuple(AREAS))
+    masked_content: str = option("original", "Masked content", find(Inpaint, "masked_content").help,
+                                choices=tuple(MASKED_CONTENT))
+    only_masked: str = option("Whole picture", "Inpaint area", find(Inpaint, "only_masked").help, choices=tuple(AREAS))
     only_masked_padding: int = _same("only_masked_padding")
     negative_prompt: str = _same("negative_prompt", "What you never want to see.")
 

@@ -14,6 +14,7 @@ from modules.ui.controls import numbers
 from modules.ui.controls.numbers import Slider
 from modules.ui.controls.request_panel import Panel
 from modules.ui.page.events import QUIET
+from modules.ui.page.help import explain
 from modules.ui.page.messages import told
 
 SIDES = ("left", "right", "up", "down")
@@ -38,10 +39,14 @@ class Outpainting:
         name = self.panel.elem_id
         with gr.Accordion("Outpainting", open=False, elem_classes="fold", elem_id=name("outpainting")) as fold:
             with gr.Row(elem_classes="tight"):
-                sides = gr.CheckboxGroup(list(SIDES), label="Outpainting direction", elem_classes="compact",
-                                         min_width=220, elem_id=name("outpaint_sides"))
-                pixels = Slider(8, 512, value=128, step=8, label="Pixels to expand", min_width=180, buttons=[],
-                                elem_id=name("outpaint_pixels"))
+                sides = explain(
+                    gr.CheckboxGroup(list(SIDES), label="Outpainting direction", elem_classes="compact",
+                                     min_width=220, elem_id=name("outpaint_sides")),
+                    "The sides at which the picture grows. One side at a time gives the best results.")
+                pixels = explain(
+                    Slider(8, 512, value=128, step=8, label="Pixels to expand", min_width=180, buttons=[],
+                           elem_id=name("outpaint_pixels")),
+                    "By how many pixels each chosen side grows. 128 is a good step; do it again for more.")
             button = gr.Button("Extend", size="sm", elem_id=name("extend"))
         self.widgets = {"fold": fold, "sides": sides, "pixels": pixels, "button": button}
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import gradio as gr
 
+from modules.request.fields import find
 from modules.text.styles import Style, apply_styles, check_styles, load_styles, save_style
 from modules.ui.controls.request_panel import Panel, tool_button
 from modules.ui.controls.token_counter import counted, counter
 from modules.ui.page.events import AT_ONCE, QUIET
+from modules.ui.page.help import explain
 from modules.ui.page.messages import told
 
 
@@ -30,25 +32,31 @@ class Prompts:
 def draw(panel: Panel) -> Prompts:
     """Draw prompt and negative prompt, each with its counter, and the styles below."""
     with gr.Column(elem_classes="prompt-box"):
-        panel.add("prompt", gr.Textbox(label="Prompt", lines=3, max_lines=8, elem_id=panel.elem_id("prompt"),
-                                       placeholder="What you want to see (Ctrl+Enter generates)"))
+        _box(panel, "prompt", "prompt", "What you want to see (Ctrl+Enter generates)", lines=3, max_lines=8)
         positive = counter(panel.elem_id("token_counter"))
     with gr.Column(elem_classes="prompt-box"):
-        panel.add("negative_prompt", gr.Textbox(label="Negative prompt", lines=1, max_lines=6,
-                                                elem_id=panel.elem_id("neg_prompt"),
-                                                placeholder="What you don't want to see"))
+        _box(panel, "negative_prompt", "neg_prompt", "What you don't want to see", lines=1, max_lines=6)
         negative = counter(panel.elem_id("negative_token_counter"))
     with gr.Row(elem_classes="tight styles-row"):
-        panel.add("styles", gr.Dropdown([], value=[], label="Styles", multiselect=True, allow_custom_value=True,
-                                        elem_id=panel.elem_id("styles"), min_width=120, elem_classes="inline"))
+        panel.add("styles", explain(
+            gr.Dropdown([], value=[], label="Styles", multiselect=True, allow_custom_value=True,
+                        elem_id=panel.elem_id("styles"), min_width=120, elem_classes="inline"),
+            "Saved prompts that are added to yours when a picture is made. Several can be chosen."))
         apply = tool_button("apply", "Apply the chosen styles to the prompts", panel.elem_id("style_apply"))
         edit = tool_button("save", "Save the prompts as a style", panel.elem_id("style_create"))
         refresh = tool_button("refresh", "Look for new styles", panel.elem_id("style_refresh"))
     with gr.Row(elem_classes="tight style-save", visible=False) as saving:
-        name = gr.Textbox(label="Style name", min_width=120, max_lines=1, elem_id=panel.elem_id("style_name"),
-                          elem_classes="inline")
+        name = explain(gr.Textbox(label="Style name", min_width=120, max_lines=1, elem_id=panel.elem_id("style_name"),
+                                  elem_classes="inline"),
+                       "The name under which both prompts are saved. The name of a style replaces that style.")
         save = gr.Button("Save", size="sm", scale=0, min_width=70, elem_id=panel.elem_id("style_save"))
     return Prompts((positive, negative), apply, edit, refresh, saving, name, save)
+
+
+def _box(panel: Panel, name: str, elem_id: str, placeholder: str, lines: int, max_lines: int) -> None:
+    item = find(panel.request, name)
+    panel.add(name, explain(gr.Textbox(label=item.label, placeholder=placeholder, elem_id=panel.elem_id(elem_id),
+                                       lines=lines, max_lines=max_lines), item.help))
 
 
 def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:

@@ -39,6 +39,7 @@ from modules.ui.canvas.canvas import MaskData
 from modules.ui.controls import numbers
 from modules.ui.controls.numbers import Number, Slider
 from modules.ui.page.events import AT_ONCE, QUIET
+from modules.ui.page.help import explain
 
 RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": ResizeMode.CROP_AND_RESIZE,
                 "Resize and fill": ResizeMode.RESIZE_AND_FILL,
@@ -217,10 +218,8 @@ def sampling(panel: Panel) -> None:
     """Sampler, schedule, steps, CFG and, where there is a picture to start from, the denoising strength."""
     with gr.Row(elem_classes="tight"):
         # The other choices come when the samplers are imported; a name that is not listed is refused later, in words.
-        panel.add("sampler", gr.Dropdown(["DDIM"], value="DDIM", label="Sampling method", allow_custom_value=True,
-                                         elem_id=panel.elem_id("sampling"), min_width=120))
-        panel.add("scheduler", gr.Dropdown(["Automatic"], value="Automatic", label="Schedule type", min_width=120,
-                                           allow_custom_value=True, elem_id=panel.elem_id("scheduler")))
+        names_of(panel, "sampler", "DDIM", elem_id=panel.elem_id("sampling"), min_width=120)
+        names_of(panel, "scheduler", "Automatic", min_width=120)
     field_of(panel, "steps")
     if panel.from_picture:
         field_of(panel, "denoising_strength")
@@ -250,8 +249,10 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
     (None before there is one)."""
     with gr.Row(elem_classes="tight seed-row"):
         seed = _seed(panel, "seed", min_width=90)
-        locked = panel.add("seed_locked", gr.Checkbox(False, label="Lock", elem_id=panel.elem_id("lock_seed"),
-                                                      min_width=70, scale=0, elem_classes="lock"))
+        locked = panel.add("seed_locked", explain(
+            gr.Checkbox(False, label="Lock", elem_id=panel.elem_id("lock_seed"), min_width=70, scale=0,
+                        elem_classes="lock"),
+            "Keeps the seed whatever is sent here or read from parameters. Lock it to compare settings."))
         dice = tool_button("dice", "Random seed", panel.elem_id("random_seed"))
         reuse = tool_button("reuse", "Reuse the seed of the shown picture", panel.elem_id("reuse_seed"))
     dice.click(None, [locked, seed], seed, js="(locked, seed) => locked ? seed : -1", **QUIET)
@@ -269,8 +270,9 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
 
 def _seed(panel: Panel, name: str, min_width: int) -> Any:
     item = find(panel.request, name)
-    return panel.add(name, Number(item.default, label=item.label, precision=0, minimum=item.low, maximum=LARGEST_SEED,
-                                  min_width=min_width, elem_id=panel.elem_id(name)))
+    return panel.add(name, explain(
+        Number(item.default, label=item.label, precision=0, minimum=item.low, maximum=LARGEST_SEED,
+               min_width=min_width, elem_id=panel.elem_id(name)), item.help))
 
 
 def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
@@ -284,17 +286,14 @@ def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
 
 def resize_mode(panel: Panel) -> None:
     """How the picture is brought to the size asked for."""
-    panel.add("resize_mode", gr.Radio(list(RESIZE_MODES), value="Just resize", label="Resize mode",
-                                      elem_id=panel.elem_id("resize_mode"), elem_classes="compact"))
+    _choice(panel, "resize_mode", RESIZE_MODES, "Just resize")
 
 
 def masking(panel: Panel) -> None:
     """What of the mask is painted, how softly, and on how much of the picture the sampler works."""
     with gr.Row(elem_classes="tight"):
-        panel.add("mask_invert", gr.Radio(list(MASK_MODES), value="Inpaint masked", label="Mask mode", min_width=220,
-                                          elem_id=panel.elem_id("mask_mode"), elem_classes="compact"))
-        panel.add("only_masked", gr.Radio(list(AREAS), value="Whole picture", label="Inpaint area", min_width=220,
-                                          elem_id=panel.elem_id("full_res"), elem_classes="compact"))
+        _choice(panel, "mask_invert", MASK_MODES, "Inpaint masked", elem_id="mask_mode", min_width=220)
+        _choice(panel, "only_masked", AREAS, "Whole picture", elem_id="full_res", min_width=220)
     with gr.Row(elem_classes="tight"):
         field_of(panel, "mask_blur_x", widget="mask_blur", min_width=180)
         field_of(panel, "only_masked_padding", min_width=220)
@@ -302,8 +301,23 @@ def masking(panel: Panel) -> None:
 
 def masked_content(panel: Panel) -> None:
     """What the painted part holds before sampling begins."""
-    panel.add("masked_content", gr.Radio(list(MASKED_CONTENT), value="original", label="Masked content",
-                                         elem_id=panel.elem_id("fill"), elem_classes="compact"))
+    _choice(panel, "masked_content", MASKED_CONTENT, "original", elem_id="fill")
+
+
+def _choice(panel: Panel, name: str, choices: Mapping[str, Any], value: str, *, elem_id: str = "",
+            min_width: int = 160) -> None:
+    """Draw the request's field `name` as a row of its choices' labels."""
+    item = find(panel.request, name)
+    panel.add(name, explain(gr.Radio(list(choices), value=value, label=item.label, min_width=min_width,
+                                     elem_id=panel.elem_id(elem_id or name), elem_classes="compact"), item.help))
+
+
+def names_of(panel: Panel, name: str, first: str, *, elem_id: str = "", min_width: int = 140) -> None:
+    """Draw the request's field `name` as a dropdown that starts at `first`. Its other choices are filled in after the
+    page has loaded: listing them may import torch. A name that is not listed is refused when it is used."""
+    item = find(panel.request, name)
+    panel.add(name, explain(gr.Dropdown([first], value=first, label=item.label, allow_custom_value=True,
+                                        min_width=min_width, elem_id=elem_id or panel.elem_id(name)), item.help))
 
 
 ADVANCED = ("CLIP_stop_at_last_layers", "cfg_rescale", "step_cache", "eta_ddim", "eta_ancestral", "ddim_loop",
@@ -323,10 +337,8 @@ def advanced(panel: Panel, options: Options) -> None:
     others = [item for item in items if item.kind is not bool]
 
     def draw(item: Declared, min_width: int = 160) -> None:
-        if item.name in _OPTION_NAMES:  # the Settings tab shows the help of options
-            control(panel, item, getattr(options, item.name), min_width=min_width)
-        else:
-            control(panel, item, item.default, min_width=min_width, info=item.help)
+        value = getattr(options, item.name) if item.name in _OPTION_NAMES else item.default
+        control(panel, item, value, min_width=min_width)
 
     with gr.Accordion("Advanced", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
@@ -337,9 +349,10 @@ def advanced(panel: Panel, options: Options) -> None:
         with gr.Row(elem_classes="tight checks"):
             for item in flags:
                 draw(item)
-        panel.add("overrides", gr.Dropdown([], value=[], label="Override settings", multiselect=True,
-                                           allow_custom_value=True, elem_id=panel.elem_id("override_settings"),
-                                           info="Other settings, as a parameters text has them: ENSD: 31337"))
+        panel.add("overrides", explain(
+            gr.Dropdown([], value=[], label="Override settings", multiselect=True, allow_custom_value=True,
+                        elem_id=panel.elem_id("override_settings")),
+            "Other settings for this tab, as a parameters text has them. Type ENSD: 31337 and press Enter."))
 
 
 def field_of(panel: Panel, name: str, *, value: Any = None, widget: str = "", min_width: int = 160) -> Any:
@@ -351,20 +364,23 @@ def field_of(panel: Panel, name: str, *, value: Any = None, widget: str = "", mi
     return control(panel, item, item.default if value is None else value, widget=widget, min_width=min_width)
 
 
-def control(panel: Panel, item: Declared, value: Any, *, widget: str = "", min_width: int = 160, info: str = "") -> Any:
+def control(panel: Panel, item: Declared, value: Any, *, widget: str = "", min_width: int = 160) -> Any:
     """Draw the control of a declared field: a check box, its choices as buttons in a row, a slider, or a line of text.
     """
     name = widget or item.name
-    about: dict[str, Any] = {"label": item.label, "info": info or None, "elem_id": panel.elem_id(name)}
+    return panel.add(name, explain(_widget(item, value, panel.settings, min_width, panel.elem_id(name)), item.help))
+
+
+def _widget(item: Declared, value: Any, settings: Settings, min_width: int, elem_id: str) -> Component:
+    about: dict[str, Any] = {"label": item.label, "elem_id": elem_id}
     if item.kind is bool:
-        return panel.add(name, gr.Checkbox(value, min_width=140, **about))
+        return gr.Checkbox(value, min_width=140, **about)
     if item.choices:
-        return panel.add(name, gr.Radio(list(item.choices), value=value, min_width=140, elem_classes="compact",
-                                        **about))
+        return gr.Radio(list(item.choices), value=value, min_width=140, elem_classes="compact", **about)
     if not item.is_number:
-        return panel.add(name, gr.Textbox(value, min_width=min_width, **about))
-    low, high, step = item.slider(panel.settings)
-    return panel.add(name, Slider(low, high, value=value, step=step, min_width=min_width, buttons=[], **about))
+        return gr.Textbox(value, min_width=min_width, **about)
+    low, high, step = item.slider(settings)
+    return Slider(low, high, value=value, step=step, min_width=min_width, buttons=[], **about)
 
 
 def tool_button(icon: str, title: str, elem_id: str) -> gr.Button:

@@ -141,5 +141,5 @@ def _declaration(form: Form, engine: Engine) -> dict[str, Any]:
 def _input(one: Input, engine: Engine) -> dict[str, Any]:
     choices = [label for label in one.labels(engine.available) if label not in one.absent]
     value = list(one.default) if isinstance(one.default, tuple) else one.default
-    return {"name": one.name, "label": one.label, "help": one.help, "kind": one.kind, "value": value, "low": one.low, "high": one.high,
-            "step": one.step, "choices": choices}
+    return {"name": one.name, "label": one.label, "help": one.help, "kind": one.kind, "value": value,
+            "low": one.low, "high": one.high, "step": one.step, "choices": choices}

@@ -11,30 +11,33 @@ import gradio as gr
 from modules.engine.engine import Engine
 from modules.errors import UserError
 from modules.request import SoftInpainting, Txt2Img
-from modules.request.fields import declared
+from modules.request.fields import declared, find
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
-from modules.ui.controls.request_panel import MASK_MODES, SAME, Panel, control, field_of
+from modules.ui.controls.request_panel import MASK_MODES, SAME, Panel, control, field_of, names_of
 from modules.ui.controls.soft_preview import noise_levels, soft_html
 from modules.ui.page.events import AT_ONCE, QUIET
+from modules.ui.page.help import explain
 
 
 @contextlib.contextmanager
-def switch(panel: Panel, name: str, label: str) -> Iterator[None]:
+def switch(panel: Panel, name: str, label: str, help: str) -> Iterator[None]:
     """Draw a check box with a body that is visible while it is checked. style.css hides the body, so its widgets always
     exist."""
     with gr.Column(elem_classes="switch"):
-        panel.add(name, gr.Checkbox(False, label=label, elem_id=panel.elem_id(name), elem_classes="switch-head"))
+        panel.add(name, explain(gr.Checkbox(False, label=label, elem_id=panel.elem_id(name),
+                                            elem_classes="switch-head"), help))
         with gr.Column(elem_classes="switch-body"):
             yield
 
 
 def hires_fix(panel: Panel) -> None:
     """Draw hires fix: a second pass on the enlarged picture."""
-    with switch(panel, "enable_hr", "Hires. fix"):
+    about = find(panel.request, "enable_hr")
+    with switch(panel, "enable_hr", about.label, about.help):
         size = gr.HTML("", elem_id=panel.elem_id("hires_size"), elem_classes="hires-size", js_on_load=None,
                        apply_default_css=False)
         with gr.Row(elem_classes="tight"):
-            _names(panel, "hr_upscaler", "Upscaler", "Latent")
+            names_of(panel, "hr_upscaler", "Latent")
             field_of(panel, "hr_second_pass_steps", min_width=140)
         field_of(panel, "denoising_strength", value=0.7)
         field_of(panel, "hr_scale")
@@ -42,14 +45,15 @@ def hires_fix(panel: Panel) -> None:
             field_of(panel, "hr_resize_x", min_width=140)
             field_of(panel, "hr_resize_y", min_width=140)
         with gr.Accordion("Hires checkpoint, sampler and prompts", open=False, elem_classes="fold"):
-            _names(panel, "hr_checkpoint", "Hires checkpoint", SAME["hr_checkpoint"])
+            names_of(panel, "hr_checkpoint", SAME["hr_checkpoint"])
             with gr.Row(elem_classes="tight"):
-                _names(panel, "hr_sampler", "Hires sampling method", SAME["hr_sampler"])
-                _names(panel, "hr_scheduler", "Hires schedule type", SAME["hr_scheduler"])
-            for name, label, same in (("hr_prompt", "Hires prompt", "The prompt of the first pass"),
-                                      ("hr_negative_prompt", "Hires negative prompt", "That of the first pass")):
-                panel.add(name, gr.Textbox(label=label, lines=2, max_lines=6, placeholder=same,
-                                           elem_id=panel.elem_id(name)))
+                names_of(panel, "hr_sampler", SAME["hr_sampler"])
+                names_of(panel, "hr_scheduler", SAME["hr_scheduler"])
+            for name, same in (("hr_prompt", "The prompt of the first pass"),
+                               ("hr_negative_prompt", "That of the first pass")):
+                about = find(panel.request, name)
+                panel.add(name, explain(gr.Textbox(label=about.label, lines=2, max_lines=6, placeholder=same,
+                                                   elem_id=panel.elem_id(name)), about.help))
     names = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
     widgets = [panel.widgets[name] for name in names]
     gr.on([widget.change for widget in widgets], _hires_size, widgets, size, trigger_mode="always_last",
@@ -70,14 +74,16 @@ def _hires_size(on: bool, width: float, height: float, scale: float, x: float, y
 
 def refiner(panel: Panel) -> None:
     """Draw the refiner: another checkpoint that takes over during sampling."""
-    with switch(panel, "refiner", "Refiner"):
-        _names(panel, "refiner_checkpoint", "Refiner checkpoint", SAME["refiner_checkpoint"])
+    with switch(panel, "refiner", "Refiner",
+                "Lets another checkpoint finish the picture. Use it with a pair that was made for this."):
+        names_of(panel, "refiner_checkpoint", SAME["refiner_checkpoint"])
         field_of(panel, "refiner_switch_at", value=0.8)
 
 
 def soft_inpainting(panel: Panel) -> gr.HTML:
     """Draw soft inpainting, which blends the soft parts of the mask gradually. Returns the place for the preview."""
-    with switch(panel, "soft", "Soft inpainting"):
+    with switch(panel, "soft", "Soft inpainting",
+                "Blends where the mask is soft, by how much really changed. Use it with a high mask blur."):
         view = gr.HTML("", elem_id=panel.elem_id("soft_view"), elem_classes="starts-strip", js_on_load=None,
                        apply_default_css=False)
         for item in declared(SoftInpainting):
@@ -115,8 +121,3 @@ def soft_view(engine: Engine, picture: MaskData, on: bool, power: float, scale: 
     except (TypeError, ValueError, UserError):
         return ""
 
-
-def _names(panel: Panel, name: str, label: str, first: str) -> None:
-    """A dropdown whose other choices are filled in after the page has loaded."""
-    panel.add(name, gr.Dropdown([first], value=first, label=label, allow_custom_value=True, min_width=140,
-                                elem_id=panel.elem_id(name)))

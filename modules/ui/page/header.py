@@ -21,6 +21,7 @@ from modules.request.options import Options
 from modules.ui.controls.request_panel import tool_button
 from modules.ui.page import language
 from modules.ui.page.events import AT_ONCE, LIVE
+from modules.ui.page.help import explain, list_button
 from modules.ui.page.messages import tell, told
 from modules.weights.catalog import CheckpointFile, metadata
 
@@ -45,14 +46,19 @@ class Header:
         """Build the header. Returns it and its refresh button."""
         with gr.Row(elem_classes="header tight", elem_id="header"):
             gr.HTML('<h1>Inpaint <span>WebUI</span></h1>', elem_classes="brand", js_on_load=None)
-            checkpoint = gr.Dropdown(label="Checkpoint", elem_id="setting_sd_model_checkpoint", min_width=220, scale=3,
-                                     allow_custom_value=True, elem_classes="inline")
-            vae = gr.Dropdown(label="VAE", elem_id="setting_sd_vae", min_width=140, scale=1, allow_custom_value=True,
-                              elem_classes="inline")
+            checkpoint = explain(
+                gr.Dropdown(label="Checkpoint", elem_id="setting_sd_model_checkpoint", min_width=220, scale=3,
+                            allow_custom_value=True, elem_classes="inline"),
+                "The model that draws. Files in models/Stable-diffusion are offered; the arrow looks for new ones.")
+            vae = explain(
+                gr.Dropdown(label="VAE", elem_id="setting_sd_vae", min_width=140, scale=1, allow_custom_value=True,
+                            elem_classes="inline"),
+                "What turns latents into pixels. Automatic suits almost always; another one mends pale colours.")
             refresh = tool_button("refresh", "Look for new files", "refresh_sd_model_checkpoint")
             status = gr.HTML(elem_classes="model-status", elem_id="model_status", js_on_load=None,
                              apply_default_css=False)
             language.switch()
+            list_button()
         return cls(engine, queue, checkpoint, vae, status), refresh
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],

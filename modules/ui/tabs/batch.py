@@ -21,6 +21,7 @@ from modules.ui.controls.prompts import styled
 from modules.ui.controls.request_panel import Panel
 from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
+from modules.ui.page.help import explain
 from modules.ui.tabs.tab import MakeRequest, Tab
 
 MOST_FILES = 500
@@ -37,14 +38,18 @@ class Batch:
         """Draw the accordion here. With `masks` (on the inpaint tab) it has a file input for masks."""
         name = self.panel.elem_id
         with gr.Accordion("Batch", open=False, elem_classes="fold", elem_id=name("batch")):
-            files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath", height=140,
-                            elem_id=name("batch_files"))
+            files = explain(
+                gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath", height=140,
+                        elem_id=name("batch_files")),
+                "The pictures to work on one after another with this tab's settings.")
             folder = gr.UploadButton("Add a folder", file_count="directory", type="filepath", size="sm",
                                      elem_id=name("batch_folder"))
             if masks:
-                self.widgets["masks"] = gr.File(
-                    label="Masks of the same names (without one, the painted mask is used)", file_count="multiple",
-                    file_types=["image"], type="filepath", height=140, elem_id=name("batch_masks"))
+                self.widgets["masks"] = explain(
+                    gr.File(label="Masks of the same names (without one, the painted mask is used)",
+                            file_count="multiple", file_types=["image"], type="filepath", height=140,
+                            elem_id=name("batch_masks")),
+                    "A mask for each picture, white where it is painted.")
             button = gr.Button("Generate batch", size="sm", elem_id=name("batch_generate"))
         self.widgets |= {"files": files, "folder": folder, "button": button}
 

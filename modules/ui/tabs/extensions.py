@@ -14,6 +14,7 @@ from modules.hooks.forms import Controls
 from modules.hooks.loading import Extension
 from modules.ui.controls.scripts import Choice, ScriptForm
 from modules.ui.page.events import AT_ONCE, QUIET
+from modules.ui.page.help import explain
 from modules.ui.page.messages import told
 
 HELP = ("To add an extension, put its folder into the folder extensions and start the program again. "
@@ -48,8 +49,10 @@ def connect(rows: list[Row], tab: gr.Tab, demo: gr.Blocks, engine: Engine) -> No
 
 def _row(extension: Extension, engine: Engine) -> Row:
     with gr.Column(elem_classes="extension"):
-        switch = gr.Checkbox(engine.extensions.enabled(extension.name), label=extension.name,
-                             elem_classes="extension-switch", elem_id=f"extension_{extension.name}_on", container=False)
+        switch = explain(
+            gr.Checkbox(engine.extensions.enabled(extension.name), label=extension.name,
+                        elem_classes="extension-switch", elem_id=f"extension_{extension.name}_on", container=False),
+            "Whether the extension is in use. A change takes effect at the next start.")
         state = gr.HTML(state_html(extension, engine), elem_id=f"extension_{extension.name}_state", js_on_load=None,
                         apply_default_css=False)
         form = None

@@ -29,6 +29,7 @@ from modules.ui.controls.request_panel import tool_button
 from modules.ui.page.component import Image
 from modules.ui.page.events import AT_ONCE, LIVE, QUIET
 from modules.ui.page.header import Header
+from modules.ui.page.help import explain
 from modules.ui.page.messages import told
 from modules.ui.tabs.progress_view import Watched
 from modules.ui.tabs.tab import Source, Target, connect_send, picture_of, show
@@ -95,11 +96,15 @@ def build(header: Header) -> ExtrasTab:
         with gr.Column(elem_classes="area-prompt", min_width=300):
             with gr.Tabs(selected="single", elem_id="extras_sources") as sources:
                 with gr.Tab("Single Image", id="single") as single:
-                    picture = Image(label="Source", format="png", height=280, sources=["upload", "clipboard"],
-                                    buttons=["fullscreen"], elem_id="extras_image")
+                    picture = explain(
+                        Image(label="Source", format="png", height=280, sources=["upload", "clipboard"],
+                              buttons=["fullscreen"], elem_id="extras_image"),
+                        "The picture to enlarge or to mend. Drop, paste or choose one.")
                 with gr.Tab("Batch Process", id="batch") as batch:
-                    files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath",
-                                    height=280, elem_id="extras_files")
+                    files = explain(
+                        gr.File(label="Pictures", file_count="multiple", file_types=["image"], type="filepath",
+                                height=280, elem_id="extras_files"),
+                        "The pictures to work on one after another. All get the same settings.")
             with gr.Row(elem_classes="tight go-row"):
                 generate = gr.Button("Generate", variant="primary", size="lg", elem_id="extras_generate",
                                      elem_classes="go")
@@ -116,8 +121,10 @@ def build(header: Header) -> ExtrasTab:
                 buttons = {name: gr.Button(f"Send to {name}", size="sm", interactive=False, min_width=90,
                                            elem_id=f"extras_send_to_{name}") for name in TARGETS}
             words = gr.HTML("", elem_id="extras_words", elem_classes="quiet", js_on_load=None, apply_default_css=False)
-            parameters = gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
-                                    elem_id="extras_parameters", elem_classes="infotext")
+            parameters = explain(
+                gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
+                           elem_id="extras_parameters", elem_classes="infotext"),
+                "How the picture was made. Copy it to make the picture again.")
             compared = gr.ImageSlider(label="Before and after", format="png", visible=False, interactive=False,
                                       buttons=["fullscreen"], max_height=560, elem_id="extras_compared")
         with gr.Column(elem_classes="area-settings", min_width=300):
@@ -134,19 +141,32 @@ def build(header: Header) -> ExtrasTab:
 
 def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
     """Draw the widgets for size and upscalers. Returns them by name, the refresh button, and the place for a note."""
-    mode = gr.Radio(list(SCALES), value=SCALES[0], label="Resize mode", elem_id="extras_mode", elem_classes="compact")
-    factor = Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor")
-    width, height = (Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
-                            elem_id=f"extras_{name}") for name in ("width", "height"))
-    crop = gr.Checkbox(True, label="Crop to fit", visible=False, elem_id="extras_crop")
+    mode = explain(
+        gr.Radio(list(SCALES), value=SCALES[0], label="Resize mode", elem_id="extras_mode", elem_classes="compact"),
+        "Whether the new size is a factor or given in pixels.")
+    factor = explain(
+        Slider(1, 8, value=2, step=0.05, label="Resize", elem_id="extras_factor"),
+        "By how much the picture is enlarged. 2 doubles width and height.")
+    width, height = (explain(Slider(64, 8192, value=1024, step=8, label=name.capitalize(), visible=False,
+                                    elem_id=f"extras_{name}"),
+                             "The size that the enlarged picture covers, in pixels.")
+                     for name in ("width", "height"))
+    crop = explain(
+        gr.Checkbox(True, label="Crop to fit", visible=False, elem_id="extras_crop"),
+        "Cuts the enlarged picture to exactly that size. Otherwise it keeps its proportions and may be larger.")
     with gr.Row(elem_classes="tight with-buttons"):
         with gr.Column(min_width=0):
-            upscaler = gr.Dropdown(list(RESAMPLING), label="Upscaler 1", value="Lanczos", elem_id="extras_upscaler")
+            upscaler = explain(
+                gr.Dropdown(list(RESAMPLING), label="Upscaler 1", value="Lanczos", elem_id="extras_upscaler"),
+                "What enlarges the picture. Lanczos is plain; a model file adds detail.")
         refresh = tool_button("refresh", "Look for new files", "extras_refresh")
     note = gr.HTML("", elem_id="extras_note", elem_classes="quiet", js_on_load=None, apply_default_css=False)
-    second = gr.Dropdown(["None", *RESAMPLING], label="Upscaler 2", value="None", elem_id="extras_upscaler_2")
-    visibility = Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False,
-                        elem_id="extras_visibility")
+    second = explain(
+        gr.Dropdown(["None", *RESAMPLING], label="Upscaler 2", value="None", elem_id="extras_upscaler_2"),
+        "A second upscaler that is mixed with the first. Use it to tame a model that sharpens too much.")
+    visibility = explain(
+        Slider(0, 1, value=0.5, step=0.001, label="Upscaler 2 visibility", visible=False, elem_id="extras_visibility"),
+        "How much of the second upscaler is seen. 0 shows the first alone, 1 the second.")
     mode.change(lambda chosen: [gr.update(visible=chosen == scale) for scale in (SCALES[0], *[SCALES[1]] * 3)], mode,
                 [factor, width, height, crop], **AT_ONCE)
     second.change(lambda name: gr.update(visible=name != "None"), second, visibility, **AT_ONCE)
@@ -157,9 +177,13 @@ def _scaling() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
 
 def _face_restoration() -> dict[str, Any]:
     """Draw the widgets for the face restoration model and its visibility."""
-    restorer = gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer")
-    shown = Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
-                   elem_id="extras_restorer_visibility")
+    restorer = explain(
+        gr.Dropdown(["None"], label="Face restoration model", value="None", elem_id="extras_restorer"),
+        "The model that repairs faces. Files in models/GFPGAN are offered.")
+    shown = explain(
+        Slider(0, 1, value=1, step=0.001, label="Face restoration visibility", visible=False,
+               elem_id="extras_restorer_visibility"),
+        "How much of the repaired faces is seen. Lower it to keep the person's own look.")
     restorer.change(lambda name: gr.update(visible=name != "None"), restorer, shown, **AT_ONCE)
     return {"restorer": restorer, "restorer_visibility": shown}
 

@@ -17,6 +17,7 @@ from modules.ui.controls.numbers import Slider
 from modules.ui.controls.request_panel import tool_button
 from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.header import Header
+from modules.ui.page.help import explain
 from modules.ui.page.messages import told
 from modules.ui.tabs.progress_view import Watched
 
@@ -53,24 +54,37 @@ def build(header: Header) -> Merger:
         with gr.Column(min_width=300):
             with gr.Row(elem_classes="tight with-buttons"):
                 with gr.Column(min_width=0):
-                    chosen["a"] = _checkpoints("a", "Primary model (A)")
+                    chosen["a"] = _checkpoints("a", "Primary model (A)",
+                                               "The model to begin with. It gives all that is not merged.")
                 refresh = tool_button("refresh", "Look for new files", "merger_refresh")
-            chosen["b"] = _checkpoints("b", "Secondary model (B)")
-            chosen["c"] = _checkpoints("c", "Tertiary model (C)", visible=False)
-            chosen["method"] = gr.Radio(list(FORMULAS), value="Weighted sum", label="Interpolation Method",
-                                        elem_id="merger_method", elem_classes="compact")
-            chosen["multiplier"] = Slider(0, 1, value=0.3, step=0.01, label="Multiplier (M)",
-                                          elem_id="merger_multiplier")
+            chosen["b"] = _checkpoints("b", "Secondary model (B)", "The model that is mixed in or added.")
+            chosen["c"] = _checkpoints("c", "Tertiary model (C)",
+                                       "The model that B was trained from. Only what B learnt beyond it is added.",
+                                       visible=False)
+            chosen["method"] = explain(
+                gr.Radio(list(FORMULAS), value="Weighted sum", label="Interpolation Method", elem_id="merger_method",
+                         elem_classes="compact"),
+                "How the models are put together. The line below says what the chosen method is for.")
+            chosen["multiplier"] = explain(
+                Slider(0, 1, value=0.3, step=0.01, label="Multiplier (M)", elem_id="merger_multiplier"),
+                "The share of the second model. 0 keeps the first, 1 takes all of the second.")
             formula = gr.HTML(formula_html("Weighted sum"), elem_id="merger_formula", elem_classes="quiet",
                               js_on_load=None, apply_default_css=False)
         with gr.Column(min_width=300):
-            chosen["name"] = gr.Textbox(label="Custom Name (Optional)", max_lines=1, max_length=120,
-                                        placeholder="Made of the names of its parts", elem_id="merger_name")
-            chosen["half"] = gr.Checkbox(True, label="Save as float16", elem_id="merger_half")
-            chosen["bake_vae"] = gr.Dropdown(["None"], value="None", label="Bake in VAE", elem_id="merger_vae")
-            chosen["discard"] = gr.Textbox(label="Discard weights with matching name", max_lines=1, max_length=200,
-                                           placeholder="A regular expression, such as ^model_ema",
-                                           elem_id="merger_discard")
+            chosen["name"] = explain(
+                gr.Textbox(label="Custom Name (Optional)", max_lines=1, max_length=120,
+                           placeholder="Made of the names of its parts", elem_id="merger_name"),
+                "The name of the new file. Left empty, it is made of the names of its parts.")
+            chosen["half"] = explain(
+                gr.Checkbox(True, label="Save as float16", elem_id="merger_half"),
+                "Halves the size of the file. The pictures hardly differ.")
+            chosen["bake_vae"] = explain(
+                gr.Dropdown(["None"], value="None", label="Bake in VAE", elem_id="merger_vae"),
+                "Puts another VAE into the new file. Use it where colours are pale.")
+            chosen["discard"] = explain(
+                gr.Textbox(label="Discard weights with matching name", max_lines=1, max_length=200,
+                           placeholder="A regular expression, such as ^model_ema", elem_id="merger_discard"),
+                "Leaves out the weights with such names. ^model_ema makes a file smaller.")
             with gr.Row(elem_classes="tight go-row"):
                 merge = gr.Button("Merge", variant="primary", size="lg", elem_id="merger_generate", elem_classes="go")
                 interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id="merger_interrupt",
@@ -80,8 +94,8 @@ def build(header: Header) -> Merger:
     return Merger(header, chosen, refresh, formula, Watched(merge, interrupt, gr.State(""), stage), gr.State(""))
 
 
-def _checkpoints(name: str, label: str, *, visible: bool = True) -> gr.Dropdown:
-    return gr.Dropdown([], value=None, label=label, visible=visible, elem_id=f"merger_{name}")
+def _checkpoints(name: str, label: str, help: str, *, visible: bool = True) -> gr.Dropdown:
+    return explain(gr.Dropdown([], value=None, label=label, visible=visible, elem_id=f"merger_{name}"), help)
 
 
 def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:

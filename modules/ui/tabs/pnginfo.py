@@ -18,6 +18,7 @@ from modules.ui.controls.pasting import is_parameters
 from modules.ui.page.component import Image
 from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
+from modules.ui.page.help import explain
 from modules.ui.page.messages import tell
 from modules.ui.tabs.tab import Target, connect_send
 
@@ -41,15 +42,19 @@ def build(settings: Settings) -> PngInfo:
     """Draw the tab here."""
     with gr.Row(elem_classes="info-bench"):
         with gr.Column(min_width=300):
-            picture = Image(label="Source", sources=["upload", "clipboard"], elem_id="pnginfo_image",
-                            buttons=["fullscreen"], height="min(62vh, 560px)")
+            picture = explain(
+                Image(label="Source", sources=["upload", "clipboard"], elem_id="pnginfo_image",
+                      buttons=["fullscreen"], height="min(62vh, 560px)"),
+                "The picture whose parameters are read. Drop, paste or choose one.")
         with gr.Column(min_width=300):
             details = gr.HTML("", elem_id="pnginfo_details", js_on_load=None, apply_default_css=False)
             with gr.Row(elem_classes="tight send-row"):
                 buttons = {name: gr.Button(f"Send to {name}", size="sm", interactive=False, min_width=90,
                                            elem_id=f"pnginfo_send_to_{name}") for name in TARGETS}
-            text = gr.Textbox(label="Parameters", lines=3, max_lines=12, interactive=False, buttons=["copy"],
-                              elem_id="pnginfo_text", elem_classes="infotext")
+            text = explain(
+                gr.Textbox(label="Parameters", lines=3, max_lines=12, interactive=False, buttons=["copy"],
+                           elem_id="pnginfo_text", elem_classes="infotext"),
+                "How the picture was made. Copy it to make the picture again.")
     return PngInfo(settings, picture, details, text, buttons)
 
 

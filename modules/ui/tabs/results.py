@@ -21,6 +21,7 @@ from modules.request import Txt2Img
 from modules.text.image_metadata import PARAMETERS
 from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.header import Header
+from modules.ui.page.help import explain
 from modules.ui.page.messages import tell, told
 from modules.ui.tabs.progress_view import frames, order, summary_html
 
@@ -164,8 +165,10 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
     with gr.Row(elem_classes="tight send-row"):
         send_buttons = {target: gr.Button(f"Send to {target}", size="sm", interactive=False, min_width=90,
                                           elem_id=f"{tab}_send_to_{target}") for target in TARGETS}
-    infotext = gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
-                          elem_id=f"{tab}_infotext", elem_classes="infotext")
+    infotext = explain(
+        gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
+                   elem_id=f"{tab}_infotext", elem_classes="infotext"),
+        "How the picture was made. Copy it to make the picture again.")
     return Results(queue, job_id, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
                    send_buttons)
 

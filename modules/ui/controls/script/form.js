@@ -5,6 +5,7 @@
 const {make} = inpaintPage;
 const form = element.querySelector(".script-form");
 const NONE = "None";
+const SCRIPT_HELP = "A way to make several pictures or to work in passes. Choose one to see its settings.";
 const axisValues = {}; // label of an axis -> its choices
 let serial = 0;
 
@@ -26,8 +27,10 @@ function chooseScript(title) {
 
 // --- one control for each kind of input
 
+const named = ({name, help}) => ({"data-name": name, ...(help && {"data-help": help})});
+
 function labelled(input, control, tag = "label") {
-	return make(tag, {className: `sf-field sf-${input.kind}`, "data-name": input.name},
+	return make(tag, {className: `sf-field sf-${input.kind}`, ...named(input)},
 		make("span", {className: "sf-label", textContent: input.label}), control);
 }
 
@@ -41,9 +44,9 @@ const controls = {
 		type: "text", value: valueOf(input), oninput: (event) => set({[input.name]: event.target.value})})),
 	dropdown: (input) => labelled(input, make("select", {
 		onchange: (event) => set({[input.name]: event.target.value}, {again: true})}, ...options(input.choices, valueOf(input)))),
-	checkbox: (input) => make("label", {className: "sf-check", "data-name": input.name}, make("input", {
+	checkbox: (input) => make("label", {className: "sf-check", ...named(input)}, make("input", {
 		type: "checkbox", checked: valueOf(input),
-		onchange: (event) => set({[input.name]: event.target.checked}, {again: input.name === "csv_mode"})}), input.label),
+		onchange: (event) => set({[input.name]: event.target.checked}, {again: input.name === "csv_mode"})}), make("span", {textContent: input.label})),
 	radio(input) {
 		const name = `sf-${++serial}`;
 		return labelled(input, make("div", {className: "sf-choices", role: "radiogroup", ariaLabel: input.label},
@@ -68,7 +71,7 @@ const controls = {
 			inpaintPage.fillSlider(range);
 		};
 		inpaintPage.fillSlider(range);
-		return make("div", {className: "sf-field sf-slider", "data-name": input.name},
+		return make("div", {className: "sf-field sf-slider", ...named(input)},
 			make("span", {className: "sf-label", textContent: input.label}), number, range);
 	},
 	lines(input) {
@@ -143,7 +146,7 @@ function swapButton(one, other) {
 
 const leads = {
 	"": () => [],
-	dropdown: (chosen) => [make("label", {className: "sf-field sf-dropdown", "data-name": "title"},
+	dropdown: (chosen) => [make("label", {className: "sf-field sf-dropdown", ...named({name: "title", help: SCRIPT_HELP})},
 		make("span", {className: "sf-label", textContent: "Script"}),
 		make("select", {onchange: (event) => chooseScript(event.target.value)},
 			...options([NONE, ...props.scripts.map((one) => one.title)], chosen?.title ?? NONE)))],
