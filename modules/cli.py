@@ -25,12 +25,14 @@ from tqdm import tqdm
 from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
 from modules.gallery import saving
+from modules.imaging import photograph as photographs
 from modules.imaging.modes import to_rgb
 from modules.jobs.job import Save
 from modules.request import MASKED_CONTENT, REQUESTS, Img2Img, Inpaint, ResizeMode, Txt2Img
 from modules.request.fields import Declared, declared, find, own
 from modules.request.job_context import Preview
 from modules.request.options import Options
+from modules.request.photograph import Photograph
 from modules.request.result import GeneratedImage
 from modules.settings import Settings
 
@@ -163,7 +165,7 @@ def saver(out: Path | None, settings: Settings) -> Save:
     def save(made: GeneratedImage, request: Txt2Img) -> Path:
         number = next(numbers)
         path = out.with_stem(f"{out.stem}-{number}") if number else out
-        saving.save_as(made.image, made.infotext, path)
+        saving.save_as(made.image, made.infotext, path, photograph=made.photograph)
         return path
 
     return save
@@ -179,7 +181,8 @@ def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:
     values["options"] = options.replaced(changes)
     if flags.command == "txt2img":
         return Txt2Img(**values | {"width": flags.width or 512, "height": flags.height or 512})
-    image = read_picture(flags.image)
+    photograph = read_photograph(flags.image)
+    image = photograph.image if flags.command == "inpaint" else read_picture(flags.image)
     at_512 = flags.command == "inpaint" and flags.only_masked
     values |= {"init_images": (image,), "resize_mode": ResizeMode(flags.resize_mode),
                "width": flags.width or (512 if at_512 else image.width),
@@ -187,7 +190,19 @@ def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:
     if flags.command == "img2img":
         return Img2Img(**values)
     return Inpaint(**values | {"mask": read_picture(flags.mask), "mask_blur_y": flags.mask_blur,
+                               "photographs": (photograph,),
                                "masked_content": MASKED_CONTENT[flags.content]})
+
+
+def read_photograph(path: Path) -> Photograph:
+    """Return the photograph in a file, with its depth, profile and metadata. Raises InvalidInput."""
+    try:
+        return photographs.read(path.read_bytes(), path.name)
+    except OSError as error:
+        raise InvalidInput(f"There is no file {path}." if isinstance(error, FileNotFoundError) else
+                           f"{path} is not a picture that can be read.") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{path} is not a picture that can be read.") from error
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -287,7 +302,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", help="title, name, file name or hash (the first there is)")
     add("--vae")
     add("--set", action="append", default=[], metavar="OPTION=VALUE", help="any option, by WebUI's name (repeatable)")
-    add("--out", type=Path, help="PNG file to write (the next one in the outputs folder)")
+    add("--out", type=Path, help="file to write; .png, .tif, .webp or .jpg (the next one in the outputs folder)")
 
 
 def _add_img2img(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -121,7 +122,8 @@ def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Setting
     engine.extensions.bound(request)
     engine.files_of(request.options)
     return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
-                        unpack=pictures.unpacked_request), warnings
+                        unpack=partial(pictures.unpacked_request, keep_photographs=bool(photograph_format(body)))
+                        ), warnings
 
 
 def with_what_is_here(request: Txt2Img, engine: Engine) -> tuple[Txt2Img, list[str]]:
@@ -151,11 +153,18 @@ def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -
     form = Format.of(engine.config.values())
     if result is not None and body.send_images:
         for made in result.images:
-            images += [pictures.encode(picture, made.infotext, form=form) for picture in (made.image, *made.extras)]
+            asked = form.named(photograph_format(body), made.photograph)
+            images += [pictures.encode(made.image, made.infotext, form=asked, photograph=made.photograph),
+                       *(pictures.encode(picture, made.infotext, form=form) for picture in made.extras)]
     known = (*ALWAYS_ON, *(one.title.lower() for one in engine.extensions.controls(request.tab).values()))
     warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result, engine) | {"styles": body.styles})}
+
+
+def photograph_format(body: Txt2ImgBody) -> str:
+    """The format in which the photograph is to come back; empty for WebUI's answer."""
+    return body.photograph_format if isinstance(body, Img2ImgBody) else ""
 
 
 def describe(job: Job, request: Txt2Img, result: Result | None, engine: Engine) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from PIL import Image, ImageFile, ImageOps
 
 from modules.errors import InvalidInput
 from modules.gallery.formats import PNG, Format
+from modules.imaging import photograph as photographs
 from modules.imaging.modes import to_rgb
 from modules.request import Img2Img, Inpaint, Txt2Img
+from modules.request.photograph import Photograph
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
+FORMATS = photographs.FORMATS
 
 
 def decode(text: str, field: str, max_pixels: int) -> Image.Image:
@@ -25,21 +27,31 @@ def decode(text: str, field: str, max_pixels: int) -> Image.Image:
     return unpacked(open_picture(text, field, max_pixels), field)
 
 
-def unpacked(image: Image.Image, field: str) -> Image.Image:
-    """What `open_picture` gave, turned as its EXIF says; RGB or RGBA. That one stays packed. Raises InvalidInput."""
+def _bytes_of(image: Image.Image) -> memoryview:
+    """The file that `open_picture` opened."""
     assert isinstance(image, ImageFile.ImageFile)
     assert isinstance(image.fp, io.BytesIO)
+    return image.fp.getbuffer()
+
+
+def unpacked(image: Image.Image, field: str) -> Image.Image:
+    """What `open_picture` gave, turned as its EXIF says; RGB or RGBA. That one stays packed. Raises InvalidInput."""
     try:
-        with Image.open(io.BytesIO(image.fp.getbuffer()), formats=FORMATS) as again:
+        with Image.open(io.BytesIO(_bytes_of(image)), formats=FORMATS) as again:
             return to_rgb(ImageOps.exif_transpose(again))
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
         raise InvalidInput(f"{field} is not a picture that can be read.", field=field) from error
 
 
-def unpacked_request(request: Txt2Img) -> Txt2Img:
-    """`request` with the pictures of `open_picture` unpacked. Raises InvalidInput naming WebUI's field."""
+def unpacked_request(request: Txt2Img, *, keep_photographs: bool = False) -> Txt2Img:
+    """`request` with the pictures of `open_picture` unpacked. With `keep_photographs`, inpainting keeps their depth,
+    profile and metadata. Raises InvalidInput naming WebUI's field."""
     if not isinstance(request, Img2Img):
         return request
+    if keep_photographs and isinstance(request, Inpaint):
+        files = tuple(photographs.read(bytes(_bytes_of(image))) for image in request.init_images)
+        return dataclasses.replace(request, init_images=tuple(one.image for one in files), photographs=files,
+                                   mask=unpacked(request.mask, "mask"))
     changes: dict[str, Any] = {"init_images": tuple(unpacked(image, "init_images") for image in request.init_images)}
     if isinstance(request, Inpaint):
         changes["mask"] = unpacked(request.mask, "mask")
@@ -83,6 +95,8 @@ def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
 
 
 def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = MappingProxyType({}),
-           form: Format = PNG) -> str:
-    """`image` in base64, with its parameters text inside, and in a PNG more `texts` by the names of their chunks."""
-    return base64.b64encode(form.fitting(image).encode(image, infotext, texts, compress_level=1)).decode("ascii")
+           form: Format = PNG, photograph: Photograph | None = None) -> str:
+    """`image`, or instead of it `photograph`, in base64, with its parameters text inside, and in a PNG more `texts` by
+    the names of their chunks."""
+    data = form.fitting(image).encode_any(image, photograph, infotext, texts, compress_level=1)
+    return base64.b64encode(data).decode("ascii")

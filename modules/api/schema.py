@@ -194,6 +194,8 @@ class Img2ImgBody(Img2ImgFields):
     mask_blur: Integer | None = None
     latent_mask: str | None = None
     include_init_images: bool = False
+    # ours
+    photograph_format: Annotated[str, Field(pattern="^(png|tiff|webp|jpeg|original)?$")] = ""
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
                 samplers: Sequence[Sampler] | None = None) -> Img2Img:

@@ -142,9 +142,9 @@ class Engine:
         def keep(pictures: Sequence[Picture], refined: bool) -> None:
             keys = {**hooks.keys(request), **(extra or {}), **refiner[refined]}
             kept = job.keep([
-                GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=infotext.write(
-                    request, sampler, seed=one.seed, subseed=one.subseed, inpainting=inpainting, extra=keys,
-                    **files))
+                GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, photograph=one.photograph,
+                               infotext=infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
+                                                       inpainting=inpainting, extra=keys, **files))
                 for one in pictures], request)
             for image in kept:
                 hooks.saved(image, request)

@@ -16,7 +16,8 @@ from modules.base.unicode import without_surrogates
 from modules.gallery import saving
 from modules.text import image_metadata, infotext
 
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
+               ".tif": "image/tiff", ".tiff": "image/tiff"}
 """The file extensions that count as pictures, with their media types."""
 
 

@@ -23,14 +23,17 @@ from PIL import Image
 from modules.base.files import is_leftover as is_leftover
 from modules.base.files import temporary_name
 from modules.errors import StorageFull, UserError
-from modules.gallery.formats import PNG, Format
+from modules.gallery.formats import KINDS, PNG, Format
 from modules.request import Img2Img, Txt2Img
+from modules.request.photograph import Photograph
 
 if TYPE_CHECKING:
     from modules.request.result import GeneratedImage
 
 _COUNTER = re.compile(r"(?:[a-z_]+-)?(\d{5,9})[-.]")
 _NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+LEAST_LOSS = 95
+"""The quality of a JPEG that is asked for by its name alone."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -41,21 +44,23 @@ class CannotSave(UserError):
 
 
 def save(image: Image.Image, infotext: str, directory: Path, *, seed: int | None = None, prefix: str = "",
-         texts: Mapping[str, str] = _NO_TEXTS, form: Format = PNG) -> Path:
-    """Write `image` in the format `form` into `directory`, named `prefix`, the next free number, `seed`. Returns the
-    path.
+         texts: Mapping[str, str] = _NO_TEXTS, form: Format = PNG, photograph: Photograph | None = None) -> Path:
+    """Write `image`, or instead of it `photograph`, in the format `form` into `directory`, named `prefix`, the next
+    free number, `seed`. Returns the path.
 
     `texts` are further text chunks by name. Raises StorageFull or CannotSave; no file is left behind then.
     """
     form = form.fitting(image)
-    with _written(form.encode(image, infotext, texts), directory) as temporary:
+    with _written(form.encode_any(image, photograph, infotext, texts), directory) as temporary:
         return _claim_name(temporary, directory, seed, prefix, form.suffix)
 
 
-def save_as(image: Image.Image, infotext: str, path: Path) -> None:
-    """Write `image` as a PNG to `path`, replacing a file there. Raises StorageFull or CannotSave; the old file stays
-    then."""
-    with _written(PNG.encode(image, infotext), path.parent) as temporary:
+def save_as(image: Image.Image, infotext: str, path: Path, *, photograph: Photograph | None = None) -> None:
+    """Write `image`, or instead of it `photograph`, to `path`, replacing a file there. The name's ending decides the
+    format; one that means nothing makes a PNG. WebP is without loss. Raises StorageFull or CannotSave; the old file
+    stays then."""
+    form = Format(KINDS.get(path.suffix[1:].lower(), "PNG"), LEAST_LOSS, lossless=True).fitting(image)
+    with _written(form.encode_any(image, photograph, infotext), path.parent) as temporary:
         os.replace(temporary, path)
 
 
@@ -126,6 +131,6 @@ class Saver:
         kind = f"{'img2img' if isinstance(request, Img2Img) else 'txt2img'}-{'grids' if made.grid else 'images'}"
         directory = self._outputs / kind / datetime.date.today().isoformat()
         path = save(made.image, made.infotext, directory, seed=made.seed, prefix=f"{made.grid}-" if made.grid else "",
-                    form=self._form())
+                    form=self._form(), photograph=made.photograph)
         self._saved(path)
         return path

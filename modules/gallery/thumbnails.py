@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 
 from modules.base.files import sweep, write_whole
 from modules.errors import NotFound
+from modules.imaging.modes import to_rgb
+from modules.imaging.photograph import in_srgb
 
 SIDE = 320
 """The longer side in pixels: a tile of the page on a screen with two device pixels for each CSS pixel."""
@@ -65,9 +67,8 @@ def _make(file: Path) -> bytes:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(file) as image:
             image.draft("RGB", (2 * SIDE, 2 * SIDE))
-            small = ImageOps.exif_transpose(image)
-    small = small.convert("RGBA" if "A" in small.getbands() or "transparency" in small.info else "RGB")
+            small = to_rgb(ImageOps.exif_transpose(image))
     small.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=82, method=2)
+    in_srgb(small).save(buffer, "WEBP", quality=82, method=2)
     return buffer.getvalue()

@@ -24,6 +24,7 @@ from modules.imaging.upscale import Upscalers
 from modules.request import Txt2Img, seed_after
 from modules.request.job_context import JobContext
 from modules.request.options import Options
+from modules.request.photograph import Photograph
 from modules.sampling import registry
 from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner
 from modules.sampling.noise import ImageNoise
@@ -36,9 +37,19 @@ Models = Callable[[Options], SDModel]
 OnBatch = Callable[[Sequence["Picture"], bool], None]
 """Told of each finished batch: its pictures, and whether a refiner took over."""
 
-Finish = Callable[[Image.Image, int, Tensor], tuple[Image.Image, ...]]
-"""(decoded picture, its number in the batch, its latent (4, h, w)) -> the result, then its extras."""
 
+@dataclass(frozen=True)
+class Finished:
+    """A result with its mask and composite, when the options ask for them. `photograph` is the result in the depth and
+    colours of the init image's file."""
+
+    image: Image.Image
+    extras: tuple[Image.Image, ...] = ()
+    photograph: Photograph | None = None
+
+
+Finish = Callable[[Image.Image, int, Tensor], Finished]
+"""(decoded picture, its number in the batch, its latent (4, h, w)) -> the result."""
 
 NO_MODELS = Upscalers()
 
@@ -70,12 +81,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Picture:
-    """One result. `extras` are the mask and the composite, when the options ask for them."""
+    """One result; see `Finished`."""
 
     image: Image.Image
     seed: int
     subseed: int
     extras: tuple[Image.Image, ...] = ()
+    photograph: Photograph | None = None
 
 
 @dataclass(frozen=True)
@@ -163,8 +175,8 @@ class _Batch:
                 self.job.stage("Restoring faces")
                 image = self.start.restore(image)
             image = self.start.hooks.filter_image(image, self.seeds[k], self.request)
-            result, *extras = self.start.finish(image, k, latent[k])
-            pictures.append(Picture(result, self.seeds[k], self.subseeds[k], tuple(extras)))
+            made = self.start.finish(image, k, latent[k])
+            pictures.append(Picture(made.image, self.seeds[k], self.subseeds[k], made.extras, made.photograph))
         return pictures
 
     def _second_pass(self, first: Plan, latent: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from modules.base.stopping import asking
 from modules.generation import batch
-from modules.generation.batch import Finish, Prepared
+from modules.generation.batch import Finish, Finished, Prepared
 from modules.hooks.in_job import Hooks
 from modules.imaging import tensors
 from modules.imaging.colour import match_colours
@@ -24,11 +25,13 @@ from modules.imaging.faces import Restore
 from modules.imaging.fill import fill
 from modules.imaging.mask import CropRegion, crop_region, prepare, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
+from modules.imaging.photograph import painted
 from modules.imaging.resize import flatten, pad_to_multiple, resize
 from modules.imaging.soft import adaptive_mask
 from modules.imaging.upscale import Upscalers
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img, seed_after
 from modules.request.job_context import JobContext
+from modules.request.photograph import Photograph
 from modules.sampling.mask import SoftBlend, soft_blend
 from modules.sampling.noise import ImageNoise
 from modules.sampling.registry import SAMPLERS, Sampler
@@ -74,7 +77,7 @@ def txt2img(model: SDModel, request: Txt2Img) -> Prepared:
         width, height = working_size(model, request)
         grey = torch.zeros(request.batch_size, 3, height, width)
         beside = model.inputs.beside(model, grey, torch.ones(1, 1, height, width), 1.0)
-    return Prepared(None, beside, lambda image, k, latent: (image,))
+    return Prepared(None, beside, lambda image, k, latent: Finished(image))
 
 
 def img2img(model: SDModel, request: Img2Img, job: JobContext) -> Prepared:
@@ -124,13 +127,13 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
     if request.misplaced:
         warnings += ("As in WebUI 1.10, a latent upscale lays the unresized picture's corner over the result; "
                      "the classic loop keeps everything in its place.",)
+    warnings += _photograph_warnings(request, overlays[0].size)
     paste_back = _paste_back(request, overlays, overlay_mask, region)
     if request.soft and prepared.source:
         paste_back = _paste_back_softly(request, prepared.source, originals, region)
 
-    def finish(image: Image.Image, k: int, latent: Tensor) -> tuple[Image.Image, ...]:
-        corrected, *_ = prepared.finish(image, k, latent)
-        return paste_back(corrected, k, latent)
+    def finish(image: Image.Image, k: int, latent: Tensor) -> Finished:
+        return paste_back(prepared.finish(image, k, latent).image, k, latent)
 
     return replace(prepared, finish=finish, warnings=warnings)
 
@@ -171,8 +174,8 @@ def _prepare_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Imag
 def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish:
     """The finish of img2img: the colours of the k-th original, when the option asks for them."""
     if not request.options.img2img_color_correction:
-        return lambda image, k, latent: (image,)
-    return lambda image, k, latent: (match_colours(image, targets[k % len(targets)]),)
+        return lambda image, k, latent: Finished(image)
+    return lambda image, k, latent: Finished(match_colours(image, targets[k % len(targets)]))
 
 
 def _latent_content(model: SDModel, request: Img2Img, latent: Tensor, paint: Tensor) -> Tensor:
@@ -194,18 +197,44 @@ def _paste_back(request: Inpaint, overlays: Sequence[Image.Image], mask: Image.I
     """The finish of inpainting: the original over the result, and the extras that the options ask for."""
     options = request.options
 
-    def finish(image: Image.Image, k: int, latent: Tensor) -> tuple[Image.Image, ...]:
+    def finish(image: Image.Image, k: int, latent: Tensor) -> Finished:
         overlay = overlays[k % len(overlays)]
         whole = uncrop(image, region, overlay.size) if region else image.convert("RGBA")
-        result = [apply_overlay(image, overlay, region) if options.overlay_inpaint else image]
-        if options.return_mask:
-            result.append(mask.convert("RGB"))
+        result = apply_overlay(image, overlay, region) if options.overlay_inpaint else image
+        extras = [mask.convert("RGB")] if options.return_mask else []
         if options.return_mask_composite:
             clear = Image.new("RGBa", whole.size)
-            result.append(Image.composite(whole.convert("RGBa"), clear, _of_size(mask, whole.size)).convert("RGBA"))
-        return tuple(result)
+            extras.append(Image.composite(whole.convert("RGBa"), clear, _of_size(mask, whole.size)).convert("RGBA"))
+        photograph = request.photograph(k)
+        if photograph is None or not _is_kept(request, photograph, whole.size):
+            return Finished(result, tuple(extras))
+        photograph = _retouched(photograph, result, whole, _of_size(mask, whole.size))
+        return Finished(photograph.image, tuple(extras), photograph)
 
     return finish
+
+
+def _is_kept(request: Inpaint, photograph: Photograph, size: Size) -> bool:
+    """Whether results of `size` keep what `photograph` is beyond 8-bit sRGB."""
+    return photograph.size == size and request.options.overlay_inpaint and not request.misplaced
+
+
+def _photograph_warnings(request: Inpaint, size: Size) -> tuple[str, ...]:
+    """What the photographs lose, in sentences."""
+    if any(request.photograph(k) is None for k in range(len(request.photographs))):
+        return ("A script or an extension replaced the photograph, so its profile, EXIF and depth are not kept.",)
+    if any(not _is_kept(request, one, size) for one in request.photographs if one.exif or not one.is_plain):
+        return ("The photograph was resized, so its profile, EXIF, transparency and depth are not kept; "
+                "Only masked keeps them.",)
+    return tuple(dict.fromkeys(sentence for one in request.photographs for sentence in one.warnings))
+
+
+def _retouched(photograph: Photograph, result: Image.Image, whole: Image.Image, paint: Image.Image) -> Photograph:
+    """`photograph` with `whole` mixed in by `paint`. `result` is the same in 8-bit sRGB, and if the photograph has no
+    other values, it has exactly these."""
+    if photograph.is_plain:
+        return replace(photograph, pixels=np.asarray(result), image=result)
+    return painted(photograph, whole, paint)
 
 
 def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence[Image.Image],
@@ -215,12 +244,12 @@ def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence
     assert soft is not None
     assert paint is not None
 
-    def finish(image: Image.Image, k: int, latent: Tensor) -> tuple[Image.Image, ...]:
+    def finish(image: Image.Image, k: int, latent: Tensor) -> Finished:
         mask = adaptive_mask(source.latent[k], latent, paint[0, 0], soft, (request.width, request.height))
         original = originals[k % len(originals)]
         if region:
             mask = uncrop(mask, region, original.size).convert("RGB").convert("L")
-        return _paste_back(request, [make_overlay(original, mask)], mask, region)(image, 0, latent)
+        return _paste_back(request, [make_overlay(original, mask)], mask, region)(image, k, latent)
 
     return finish
 

@@ -211,7 +211,10 @@ class Job:
         pictures += [self.request.mask] if isinstance(self.request, Inpaint) else []
         if self.result is not None:
             pictures += [picture for made in self.result.images for picture in (made.image, *made.extras)]
-        return sum(map(_bytes_of, pictures), 0 if self.over else self._nbytes)
+        kept = list(self.request.photographs) if isinstance(self.request, Inpaint) else []
+        kept += [made.photograph for made in self.result.images if made.photograph] if self.result else []
+        return sum(map(_bytes_of, pictures), sum(one.pixels.nbytes for one in kept)
+                   + (0 if self.over else self._nbytes))
 
     def _progress(self) -> float:
         if self.over:

@@ -236,5 +236,5 @@ def _with_pictures_of(packed: Txt2Img, request: Txt2Img) -> Txt2Img:
         return request
     request = dataclasses.replace(request, init_images=packed.init_images)
     if isinstance(packed, Inpaint) and isinstance(request, Inpaint):
-        return dataclasses.replace(request, mask=packed.mask)
+        return dataclasses.replace(request, mask=packed.mask, photographs=packed.photographs)
     return request

@@ -20,6 +20,7 @@ from PIL import Image
 from modules.errors import InvalidInput
 from modules.request.fields import check_ranges, declared, field
 from modules.request.options import Options
+from modules.request.photograph import Photograph
 
 MAX_SEED = 2**64 - 1
 """What PyTorch's generators and philox take."""
@@ -279,6 +280,7 @@ class Inpaint(Img2Img):
     `only_masked` works on the mask's surroundings (plus `only_masked_padding` pixels) at full resolution.
     `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
     `latent_mask` is what is sampled anew where that differs from what is pasted back; it is never blurred.
+    `photographs` are the files of the init images, whose depth, profile and metadata the results keep.
     """
 
     tab: ClassVar[str] = "inpaint"
@@ -313,6 +315,13 @@ class Inpaint(Img2Img):
         api="inpaint_full_res_padding", cli="--padding", axis="Only masked padding, pixels")
     soft: SoftInpainting | None = None
     latent_mask: Image.Image | None = None
+    photographs: tuple[Photograph, ...] = ()
+
+    def photograph(self, k: int) -> Photograph | None:
+        """The photograph of the init image of result `k` of a batch. None if there is none, or a script or an extension
+        has replaced that image."""
+        image = self.init_images[k % len(self.init_images)]
+        return next((one for one in self.photographs if one.image is image), None)
 
     @property
     def misplaced(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from modules.request.photograph import Photograph
 from modules.request.request import Txt2Img
 
 
@@ -14,7 +15,8 @@ from modules.request.request import Txt2Img
 class GeneratedImage:
     """One picture with what made it. `extras` are its mask and composite, when asked for; `path` is where it was saved.
 
-    `grid` is empty for a picture; for a grid of pictures it is the word that its file's name begins with.
+    `grid` is empty for a picture; for a grid of pictures it is the word that its file's name begins with. `photograph`
+    is the picture in the depth and colours of the file it was made from; `image` shows it in 8-bit sRGB.
     """
 
     image: Image.Image
@@ -24,6 +26,7 @@ class GeneratedImage:
     path: Path | None = None
     extras: tuple[Image.Image, ...] = ()
     grid: str = ""
+    photograph: Photograph | None = None
 
 
 @dataclass(frozen=True)

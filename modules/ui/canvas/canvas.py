@@ -17,7 +17,9 @@ from gradio.data_classes import FileData, GradioModel
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
+from modules.imaging import photograph as photographs
 from modules.imaging.modes import to_rgb
+from modules.request.photograph import Photograph
 from modules.ui.page.component import WithoutStub
 
 ASSETS = Path(__file__).parent
@@ -26,7 +28,7 @@ SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "vi
 """The parts of the canvas' script. Gradio runs them together as the body of one function with the parameters `element`,
 `props`, `upload` and `watch`, so they share one scope."""
 PNG_PREFIX = "data:image/png;base64,"
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF")
+PICTURE_FORMATS = photographs.FORMATS
 MAX_PIXELS = 64 * 2**20
 
 
@@ -71,6 +73,13 @@ class MaskData:
         if self.image is None:
             raise InvalidInput(self.problem or "Choose a picture first.", field="init_images")
         return self.image
+
+    def photograph(self) -> Photograph | None:
+        """The uploaded file with its depth, profile and metadata. None for a picture without a file. Raises
+        InvalidInput."""
+        if self.path is None or self.image is None:
+            return None
+        return photographs.read(self.path.read_bytes(), self.path.name, shown_size=self.image.size)
 
 
 class MaskCanvas(gr.HTML, metaclass=WithoutStub):

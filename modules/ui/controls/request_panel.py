@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import gradio as gr
@@ -128,13 +128,15 @@ def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -
 def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -> Inpaint:
     """Return the inpaint tab's request. Where nothing is painted the mask is all black. Raises InvalidInput."""
     image, mask, blur = picture.chosen(), picture.mask, _number(values["mask_blur"], find(Inpaint, "mask_blur_x"))
+    photograph = picture.photograph()
+    image = photograph.image if photograph else image
     if picture.paint:
         image, mask = sketch.inpaint_sketch(image, mask, picture.paint, blur)
     mask = mask or Image.new("L", image.size)
     return Inpaint(**_common(values, options, Inpaint) | _start(values, image) | {
         "mask": mask, "mask_blur_x": blur, "mask_blur_y": blur, "mask_invert": MASK_MODES[values["mask_invert"]],
         "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": AREAS[values["only_masked"]],
-        "soft": soft_inpainting(values)})
+        "soft": soft_inpainting(values), "photographs": (replace(photograph, image=image),) if photograph else ()})
 
 
 def soft_inpainting(values: Mapping[str, Any]) -> SoftInpainting | None:

@@ -93,7 +93,7 @@ class Batch:
                 other = by_stem.get(file.stem)
                 mask = to_luminance(self._open(other), hard=False) if other else painted
                 mask = fitting_mask(mask, image.size)
-            return make_request(MaskData(image=image, mask=mask))
+            return make_request(MaskData(image=image, mask=mask, path=file))
 
         return [Task(file.name, _later(request_of, file)) for file in sorted(map(Path, files), key=lambda it: it.name)]
 
