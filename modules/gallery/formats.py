@@ -108,14 +108,15 @@ class Format:
         PNG and TIFF keep its pixels. WebP has 8 bits a channel. JPEG has 8 bits and no alpha channel; one that comes
         from a JPEG gets that one's quality.
         """
-        exif, info = user_comment(infotext, photograph.exif), png_info(infotext, texts)
+        exif, info = user_comment(infotext, photograph.exif, photograph.record), png_info(infotext, texts)
         if self.kind == "TIFF":
             return deep.tiff(photograph.pixels, photograph.icc, exif)
+        in_png = user_comment("", photograph.exif, photograph.record)  # the parameters have a chunk of their own
         if self.kind == "PNG" and photograph.is_deep:
-            return deep.png(photograph.pixels, photograph.icc, photograph.exif, info, compress_level)
+            return deep.png(photograph.pixels, photograph.icc, in_png, info, compress_level)
         buffer, image, icc = io.BytesIO(), _image(photograph), photograph.icc
         if self.kind == "PNG":
-            image.save(buffer, "PNG", pnginfo=info, icc_profile=icc, exif=photograph.exif,
+            image.save(buffer, "PNG", pnginfo=info, icc_profile=icc, exif=in_png,
                        compress_level=compress_level)
         elif self.kind == "WEBP":
             grey = image.mode == "L"  # a grey profile does not fit WebP's colours
@@ -132,7 +133,15 @@ class Format:
             tables = photograph.jpeg
             how = {"qtables": tables.quantization}
             how |= {} if tables.subsampling is None else {"subsampling": tables.subsampling}
-        image.save(buffer, "JPEG", icc_profile=photograph.icc, exif=jpeg_exif(infotext, photograph.exif), **how)
+        exif = jpeg_exif(infotext, photograph.exif, photograph.record)
+        image.save(buffer, "JPEG", icc_profile=photograph.icc, exif=exif, **how)
+
+    def sidecar(self, photograph: Photograph | None, infotext: str) -> str:
+        """The record of the edits, if the file cannot hold it and it must be saved beside; empty otherwise."""
+        if photograph is None or self.kind != "JPEG":
+            return ""
+        whole = user_comment(infotext, photograph.exif, photograph.record)
+        return photograph.record if len(whole) > LONGEST_EXIF else ""
 
 
 PNG = Format()
@@ -162,19 +171,24 @@ def png_info(infotext: str, texts: Mapping[str, str] = _NO_TEXTS) -> PngInfo:
     return info
 
 
-def user_comment(infotext: str, exif: bytes = b"") -> bytes:
-    """The EXIF block `exif` with the parameters text as its UserComment, as WebUI writes it; as it is for no text."""
-    if not infotext:
+def user_comment(infotext: str, exif: bytes = b"", record: str = "") -> bytes:
+    """The EXIF block `exif` with the parameters text as its UserComment, as WebUI writes it, and the record of edits as
+    its ImageHistory; as it is for none of them."""
+    if not infotext and not record:
         return exif
     block = Image.Exif()
     if exif:
         block.load(exif)
-    block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = \
-        b"UNICODE\0" + without_surrogates(infotext).encode("utf-16-be")
+    inner = block.get_ifd(ExifTags.IFD.Exif)
+    if infotext:
+        inner[ExifTags.Base.UserComment] = b"UNICODE\0" + without_surrogates(infotext).encode("utf-16-be")
+    if record:
+        inner[photographs.IMAGE_HISTORY] = record
     return block.tobytes()
 
 
-def jpeg_exif(infotext: str, exif: bytes = b"") -> bytes:
-    """The same for a JPEG, which cannot hold more than `LONGEST_EXIF`: a longer text is left out, then the block."""
-    candidates = (user_comment(infotext, exif), exif, b"")
+def jpeg_exif(infotext: str, exif: bytes = b"", record: str = "") -> bytes:
+    """The same for a JPEG, which cannot hold more than `LONGEST_EXIF`: first the record is left out, then the text,
+    then the block."""
+    candidates = (user_comment(infotext, exif, record), user_comment(infotext, exif), exif, b"")
     return next(block for block in candidates if len(block) <= LONGEST_EXIF)

@@ -13,7 +13,9 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from modules.base.files import sweep, write_whole
-from modules.errors import NotFound
+from modules.errors import InvalidInput, NotFound
+from modules.gallery.formats import PNG
+from modules.imaging import photograph
 from modules.imaging.modes import to_rgb
 from modules.imaging.photograph import in_srgb
 
@@ -56,6 +58,14 @@ class Thumbnails:
 
     def _keep(self, kept: Path, data: bytes) -> None:
         write_whole(kept, data)
+
+
+def as_png(file: Path) -> bytes:
+    """A picture that browsers do not show (TIFF) as a PNG in 8-bit sRGB. Raises NotFound."""
+    try:
+        return PNG.encode(photograph.read(file.read_bytes()).image, compress_level=1)
+    except (OSError, InvalidInput) as error:
+        raise NotFound(f"The picture {file.name} is not there or cannot be shown.") from error
 
 
 def _digest(text: str) -> str:

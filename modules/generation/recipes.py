@@ -25,7 +25,7 @@ from modules.imaging.faces import Restore
 from modules.imaging.fill import fill
 from modules.imaging.mask import CropRegion, crop_region, prepare, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
-from modules.imaging.photograph import painted
+from modules.imaging.photograph import painted, with_pixels
 from modules.imaging.resize import flatten, pad_to_multiple, resize
 from modules.imaging.soft import adaptive_mask
 from modules.imaging.upscale import Upscalers
@@ -233,7 +233,7 @@ def _retouched(photograph: Photograph, result: Image.Image, whole: Image.Image, 
     """`photograph` with `whole` mixed in by `paint`. `result` is the same in 8-bit sRGB, and if the photograph has no
     other values, it has exactly these."""
     if photograph.is_plain:
-        return replace(photograph, pixels=np.asarray(result), image=result)
+        return with_pixels(photograph, np.asarray(result), result)
     return painted(photograph, whole, paint)
 
 

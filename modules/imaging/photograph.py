@@ -31,6 +31,9 @@ MOST_ICC = 4 * 2**20
 MOST_EXIF = 2**20
 """The most bytes of a profile and of an EXIF block that are kept."""
 
+IMAGE_HISTORY = 37395
+"""The EXIF tag ImageHistory (TIFF/EP), in which the record of the edits is."""
+
 BROKEN_PROFILE = "The photograph's colour profile cannot be used, so its colours are taken as sRGB."
 BROKEN_EXIF = "The photograph's EXIF cannot be read, so it is not kept."
 NOT_DEEP = "The photograph's 16 bits a channel cannot be read here, so 8 of them are kept."
@@ -71,7 +74,7 @@ def read(data: bytes, name: str = "", max_pixels: int | None = None,
 def _read(raw: Image.Image, data: bytes, name: str, shown_size: tuple[int, int] | None) -> Photograph:
     stored, notes = raw.size, []
     deep, kind = _has_16_bits(raw, data), _kind(raw)
-    exif, orientation, readable = _exif(raw)
+    exif, orientation, record, readable = _exif(raw)
     if not readable:
         notes.append(BROKEN_EXIF)
     icc = raw.info.get("icc_profile") or b""
@@ -92,7 +95,7 @@ def _read(raw: Image.Image, data: bytes, name: str, shown_size: tuple[int, int] 
         notes.append(BROKEN_PROFILE)
         icc = b""
     return Photograph(pixels, to_srgb(pixels, icc), icc, exif, kind, tables, name,
-                      hashlib.sha256(data).hexdigest(), tuple(notes))
+                      hashlib.sha256(data).hexdigest(), len(data), record, tuple(notes))
 
 
 def _kind(raw: Image.Image) -> Kind:
@@ -105,8 +108,11 @@ def _subsampling(raw: JpegImagePlugin.JpegImageFile) -> int | None:
     return found if found in (0, 1, 2) else None
 
 
-def _exif(raw: Image.Image) -> tuple[bytes, int, bool]:
-    """(EXIF block, orientation, whether it could be read). The thumbnail is left out: it shows the old picture."""
+def _exif(raw: Image.Image) -> tuple[bytes, int, str, bool]:
+    """(EXIF block, orientation, the record of edits in it, whether it could be read).
+
+    The thumbnail is left out, since it shows the old picture.
+    """
     try:
         exif = raw.getexif()
         orientation = int(exif.get(ExifTags.Base.Orientation, 1))
@@ -116,15 +122,28 @@ def _exif(raw: Image.Image) -> tuple[bytes, int, bool]:
                 kept[tag] = value
         for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             kept.get_ifd(group).update(exif.get_ifd(group))
+        record = kept.get_ifd(ExifTags.IFD.Exif).pop(IMAGE_HISTORY, "")
         found = kept.tobytes() if _holds_something(kept) else b""
     except Exception:  # a broken EXIF block makes Pillow's reader raise nearly anything
-        return b"", 1, False
-    return (found, orientation, True) if len(found) <= MOST_EXIF else (b"", orientation, False)
+        return b"", 1, "", False
+    record = record if isinstance(record, str) else ""
+    return (found, orientation, record, True) if len(found) <= MOST_EXIF else (b"", orientation, record, False)
 
 
 def _holds_something(exif: Image.Exif) -> bool:
     return any(tag not in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) for tag in exif) or any(
         exif.get_ifd(group) for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
+
+
+def without_place(exif: bytes) -> bytes:
+    """An EXIF block without GPS."""
+    if not exif:
+        return exif
+    block = Image.Exif()
+    block.load(exif)
+    block.get_ifd(ExifTags.IFD.Exif)
+    del block[ExifTags.IFD.GPSInfo]
+    return block.tobytes()
 
 
 # --- pixels
@@ -274,4 +293,9 @@ def painted(photograph: Photograph, patch: Image.Image, paint: Image.Image) -> P
     levels = np.asarray(new, np.float32).reshape(own.shape) * np.float32(257 if photograph.is_deep else 1)
     share = np.asarray(paint.crop(box), np.float32)[..., None] / np.float32(255)
     own[...] = np.rint(own + share * (levels - own)).astype(pixels.dtype)
-    return dataclasses.replace(photograph, pixels=pixels, image=to_srgb(pixels, photograph.icc))
+    return with_pixels(photograph, pixels, to_srgb(pixels, photograph.icc))
+
+
+def with_pixels(photograph: Photograph, pixels: Pixels, image: Image.Image) -> Photograph:
+    """A photograph that has new `pixels`, which `image` shows, and is no file."""
+    return dataclasses.replace(photograph, pixels=pixels, image=image, name="", sha256="", nbytes=0, record="")

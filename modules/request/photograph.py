@@ -32,7 +32,8 @@ class Photograph:
     of a request: a photograph whose `image` is not there any more does not belong to the request.
 
     `exif` is an EXIF block without orientation and thumbnail, empty if there is none. `kind` is the file's format;
-    other formats than these are PNG. `jpeg` is there for a JPEG. `name` and `sha256` are those of the file, and
+    other formats than these are PNG. `jpeg` is there for a JPEG. `name`, `sha256` and `nbytes` (the length) are those
+    of the file; a photograph that was painted in has none. `record` says how it was made (`modules.text.edits`), and
     `warnings` are sentences about what could not be kept.
     """
 
@@ -44,6 +45,8 @@ class Photograph:
     jpeg: JpegTables | None = None
     name: str = ""
     sha256: str = ""
+    nbytes: int = 0
+    record: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -59,7 +62,7 @@ class Photograph:
     @property
     def has_alpha(self) -> bool:
         """Whether it has an alpha channel."""
-        return self.pixels.shape[2] == 4
+        return bool(self.pixels.shape[2] == 4)
 
     @property
     def is_plain(self) -> bool:

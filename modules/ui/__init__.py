@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from modules.engine.engine import Engine
     from modules.gallery.history import History
     from modules.jobs.queue import JobQueue
+    from modules.request import Txt2Img
+    from modules.request.result import GeneratedImage
     from modules.settings import Settings
 
 __all__ = ["build", "look"]
@@ -23,6 +25,8 @@ DELETE_CACHE = (3600, 86400)
 
 def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
     """Build the whole page: header and tabs. Mount it with the arguments that `look(settings)` returns."""
+    from modules.gallery.formats import Format
+    from modules.gallery.saving import Saver
     from modules.ui import endpoints
     from modules.ui.controls.request_panel import SAME, Panel
     from modules.ui.page.events import AT_ONCE
@@ -34,6 +38,9 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.ui.tabs import settings as settings_tab
     from modules.ui.tabs.results import remembered_job
     from modules.ui.tabs.tab import connect_paste, connect_sending
+
+    def save_as(made: GeneratedImage, request: Txt2Img, form: Format) -> Path:
+        return Saver(settings.outputs_dir, history.add, lambda: form)(made, request)
 
     makers = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
     demo = gr.Blocks(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
@@ -62,6 +69,9 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
             maker.connect(built[name], header, demo)
             connect_paste(built[name], header)
             connect_sending(built[name], targets, tabs, header)
+            built[name].results.download.connect(
+                built[name].results.shown, built[name].results.selected, save_as,
+                lambda: Format.of(engine.config.values()))
         pnginfo.connect(info, targets, tabs, header)
         extras.connect(enlarging, targets, tabs, demo, history.add)
         history_tab.connect(past, targets, tabs, header)

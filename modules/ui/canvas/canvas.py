@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from modules.imaging import photograph as photographs
 from modules.imaging.modes import to_rgb
 from modules.request.photograph import Photograph
 from modules.ui.page.component import WithoutStub
+from modules.ui.page.messages import answered
 
 ASSETS = Path(__file__).parent
 SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "screen", "colours", "selecting",
@@ -97,7 +99,7 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         super().__init__(
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
-            sketch=str(sketch).lower(), **kwargs)
+            sketch=str(sketch).lower(), server_functions=[answered(self.as_png)], **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
         """Picture and layers from the page. A picture that cannot be read gives a MaskData with its `problem` instead
@@ -131,6 +133,14 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size, as_step=value.as_step,
                            mask=encode_mask(value.mask) if value.mask else None,
                            paint=_data_url(value.paint.convert("RGBA")) if value.paint else None)
+
+    def as_png(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The path of a PNG that shows an uploaded picture in sRGB. Raises InvalidInput."""
+        path, folder = Path(str(question.get("path"))).resolve(), Path(self.GRADIO_CACHE).resolve()
+        if not path.is_relative_to(folder) or not path.is_file():
+            raise InvalidInput("This file is not a picture that can be read.", field="image")
+        shown = photographs.read(path.read_bytes(), max_pixels=self.max_pixels).image
+        return {"path": str(_save_picture(shown, self.GRADIO_CACHE))}
 
     def api_info(self) -> dict[str, Any]:
         return CanvasValue.model_json_schema()

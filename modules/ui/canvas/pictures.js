@@ -5,15 +5,29 @@ const present = () => ({file: state.file, image: state.image, bitmap: state.bitm
 
 // Loads the picture in a file or at a URL. Reports an error and returns null if there is none.
 async function loadPicture(source) {
-	const loaded = new Image();
-	loaded.src = source instanceof Blob ? URL.createObjectURL(source) : source;
 	try {
-		await loaded.decode();
-		return loaded;
+		return await decoded(source instanceof Blob ? URL.createObjectURL(source) : source);
 	} catch {
-		say(TEXT.notPicture, [TEXT.ok, hush]);
-		return null;
+		const shown = isTiff(source) && (await decoded(await pngOf(source)).catch(() => null));
+		if (!shown) say(TEXT.notPicture, [TEXT.ok, hush]);
+		return shown || null;
 	}
+}
+
+async function decoded(url) {
+	const loaded = new Image();
+	loaded.src = url;
+	await loaded.decode();
+	return loaded;
+}
+
+const isTiff = (source) => source instanceof File && /tiff?$/i.test(source.type || source.name);
+
+// The address of a PNG that shows a TIFF, which browsers do not show. The server makes it; "" if it cannot.
+async function pngOf(file) {
+	const sent = await upload(file).catch(() => null);
+	const {path} = sent ? await inpaintPage.ask(server, "as_png", {path: sent.path}) : {};
+	return path ? sent.url.replace(/file=.*/s, () => `file=${path}`) : "";
 }
 
 // Shows a picture that was chosen, dropped or pasted here, and uploads it.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import gradio as gr
@@ -21,6 +21,7 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.imaging import sketch
+from modules.imaging.photograph import with_pixels
 from modules.request import (
     MASKED_CONTENT,
     RANDOM_SEEDS,
@@ -132,11 +133,12 @@ def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -
     image = photograph.image if photograph else image
     if picture.paint:
         image, mask = sketch.inpaint_sketch(image, mask, picture.paint, blur)
+        photograph = photograph and with_pixels(photograph, photograph.pixels, image)  # not the file's picture any more
     mask = mask or Image.new("L", image.size)
     return Inpaint(**_common(values, options, Inpaint) | _start(values, image) | {
         "mask": mask, "mask_blur_x": blur, "mask_blur_y": blur, "mask_invert": MASK_MODES[values["mask_invert"]],
         "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": AREAS[values["only_masked"]],
-        "soft": soft_inpainting(values), "photographs": (replace(photograph, image=image),) if photograph else ()})
+        "soft": soft_inpainting(values), "photographs": (photograph,) if photograph else ()})
 
 
 def soft_inpainting(values: Mapping[str, Any]) -> SoftInpainting | None:

@@ -120,6 +120,7 @@ def _shown(picture: Picture, root_path: str) -> Answer:
     return {"id": picture.id, "name": picture.path.rpartition("/")[2], "created": picture.created // 10**6,
             "width": picture.width, "height": picture.height, "favourite": picture.favourite,
             "prompt": picture.prompt[:TITLE_LENGTH], "url": f"{root_path}/history/pictures/{picture.id}",
+            "shown": f"{root_path}/history/shown/{picture.id}",
             "thumbnail": f"{root_path}/history/thumbnails/{picture.id}"}
 
 

@@ -8,35 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image
 
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.request import Txt2Img
-from modules.text.image_metadata import PARAMETERS
 from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.header import Header
 from modules.ui.page.help import explain
 from modules.ui.page.messages import tell, told
+from modules.ui.tabs import download
+from modules.ui.tabs.download import Download, Shown
 from modules.ui.tabs.progress_view import frames, order, summary_html
 
 TARGETS = ("img2img", "inpaint", "extras")
 # The browser stores only a job id, so the secret just has to stay the same after a restart.
 BROWSER_SECRET = "inpaint-webui"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One picture in the gallery with its parameters text and seed."""
-
-    image: Image.Image | Path
-    infotext: str
-    seed: int
 
 
 @dataclass
@@ -55,6 +45,7 @@ class Results:
     gallery: gr.Gallery
     infotext: gr.Textbox
     send_buttons: dict[str, gr.Button]
+    download: Download
 
     def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component],
                 header: Header) -> None:
@@ -82,7 +73,12 @@ class Results:
     def outputs(self) -> list[Component]:
         """The outputs of `watch`."""
         return [self.stage, self.gallery, self.infotext, self.shown, self.selected, self.last_seed, self.generate,
-                self.interrupt, self.skip, *self.send_buttons.values()]
+                self.interrupt, self.skip, *self._on_pictures]
+
+    @property
+    def _on_pictures(self) -> list[gr.Button]:
+        """The buttons that need a picture."""
+        return [*self.send_buttons.values(), self.download.button]
 
     def watch(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
         """Follow the job that has just been submitted."""
@@ -114,15 +110,15 @@ class Results:
         changes: dict[Any, Any] = self._buttons(running=False) | {self.stage: summary_html(job, sentences)}
         if job.result is None or not job.result.images:
             return changes
-        shown = [Shown(made.path or with_infotext(made.image, made.infotext), made.infotext, made.seed)
-                 for made in job.result.images]
+        shown = [Shown(made, job.result.request) for made in job.result.images]
         extras = [extra for made in job.result.images for extra in made.extras]
         more: dict[Any, Any] = {
-            self.gallery: gr.update(value=[*((one.image, None) for one in shown), *((one, None) for one in extras)],
+            self.gallery: gr.update(value=[(one, None) for one in (*(one.for_gallery for one in shown), *extras)],
                                     selected_index=0, preview=True),
-            self.shown: shown, self.selected: 0, self.infotext: shown[0].infotext, self.last_seed: shown[0].seed,
+            self.shown: shown, self.selected: 0, self.infotext: shown[0].made.infotext,
+            self.last_seed: shown[0].made.seed,
         }
-        more |= {button: gr.update(interactive=True) for button in self.send_buttons.values()}
+        more |= {button: gr.update(interactive=True) for button in self._on_pictures}
         return changes | more
 
     def _buttons(self, *, running: bool) -> dict[Any, Any]:
@@ -136,7 +132,7 @@ class Results:
         index = event.index if isinstance(event.index, int) and event.index < len(shown) else 0
         if not shown:
             return 0, gr.skip(), gr.skip()
-        return index, shown[index].infotext, shown[index].seed
+        return index, shown[index].made.infotext, shown[index].made.seed
 
 
 def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
@@ -165,16 +161,10 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
     with gr.Row(elem_classes="tight send-row"):
         send_buttons = {target: gr.Button(f"Send to {target}", size="sm", interactive=False, min_width=90,
                                           elem_id=f"{tab}_send_to_{target}") for target in TARGETS}
+        save = download.draw(tab)
     infotext = explain(
         gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
                    elem_id=f"{tab}_infotext", elem_classes="infotext"),
         "How the picture was made. Copy it to make the picture again.")
     return Results(queue, job_id, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
-                   send_buttons)
-
-
-def with_infotext(image: Image.Image, infotext: str) -> Image.Image:
-    """A copy of an unsaved picture with its parameters in `info`, which Gradio writes into its PNG."""
-    image = image.copy()
-    image.info[PARAMETERS] = infotext
-    return image
+                   send_buttons, save)

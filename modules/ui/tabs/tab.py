@@ -23,7 +23,8 @@ from modules.ui.controls.request_panel import Panel, tool_button
 from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
 from modules.ui.page.messages import told
-from modules.ui.tabs.results import Results, Shown, generate_buttons, results
+from modules.ui.tabs.download import Shown
+from modules.ui.tabs.results import Results, generate_buttons, results
 
 MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Txt2Img]
 """(the panel's values by name, the canvas's value, the options in force) -> the request. Raises InvalidInput."""
@@ -157,7 +158,7 @@ def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
     if not shown:
         raise NotFound("There is no picture to send yet.")
     one = shown[min(index, len(shown) - 1)]
-    return picture_of(one.image), one.infotext
+    return picture_of(one.image), one.made.infotext
 
 
 def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: Target, tabs: gr.Tabs,

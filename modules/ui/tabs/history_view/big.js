@@ -11,7 +11,7 @@ async function show(id) {
 	const at = indexOf(id), picture = state.pictures[at];
 	if (!picture) return part("big").close();
 	big.id = id;
-	part("picture").src = picture.url;
+	part("picture").src = picture.shown;
 	part("picture").translate = !picture.prompt;
 	part("picture").alt = TEXT.open(picture.prompt);
 	part("download").href = picture.url;
@@ -23,7 +23,7 @@ async function show(id) {
 	root.querySelector('[data-act="next"]').disabled = at === state.pictures.length - 1 && !state.cursor;
 	if (!part("big").contains(document.activeElement) || document.activeElement.disabled) part("big").focus();
 	showButtons(picture);
-	for (const near of [state.pictures[at + 1], state.pictures[at - 1]]) if (near) new Image().src = near.url;
+	for (const near of [state.pictures[at + 1], state.pictures[at - 1]]) if (near) new Image().src = near.shown;
 	const answer = await ask("details", {ids: [id]});
 	if (!answer || big.id !== id) return;
 	big.text = answer.details[0].text;

@@ -12,7 +12,7 @@ function compare() {
 async function showPair() {
 	const shown = compared;
 	SIDES.forEach((side, i) => {
-		part(side).src = shown[i].url;
+		part(side).src = shown[i].shown;
 		part(side).translate = !shown[i].prompt;
 		part(side).alt = TEXT.open(shown[i].prompt);
 		part(`${side}Name`).textContent = shown[i].name;
