@@ -29,6 +29,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.gallery.saving import Saver
     from modules.ui import endpoints
     from modules.ui.controls.request_panel import SAME, Panel
+    from modules.ui.page.blocks import Page
     from modules.ui.page.events import AT_ONCE
     from modules.ui.page.header import Header
     from modules.ui.page.help import hand_over
@@ -43,7 +44,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
         return Saver(settings.outputs_dir, history.add, lambda: form)(made, request)
 
     makers = {"txt2img": txt2img, "img2img": img2img, "inpaint": inpaint}
-    demo = gr.Blocks(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
+    demo = Page(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
     with demo:
         header, refresh = Header.build(engine, queue)
         job_ids = {name: remembered_job(name) for name in makers}

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
 
-from gradio.events import api
+import gradio as gr
+from gradio.components.api_component import Api
+from gradio_client.utils import python_type_to_json_schema
+from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.engine.limits import check_limits
+from modules.errors import InvalidInput
 from modules.imaging.jpeg import preview_jpeg
 from modules.jobs.queue import JobQueue
-from modules.request import Txt2Img
+from modules.request import MASKED_CONTENT, Img2Img, Inpaint, ResizeMode, Txt2Img
 from modules.settings import Settings
+from modules.ui.canvas.canvas import open_picture
+from modules.ui.page.component import Image as Upload
 from modules.ui.page.messages import told
 
 
 def add(engine: Engine, queue: JobQueue, settings: Settings) -> None:
-    """Puts them into the page that is being built: /txt2img, /progress and /interrupt."""
+    """Puts them into the page that is being built: /txt2img, /img2img, /inpaint, /progress and /interrupt."""
 
-    @told
-    def txt2img(prompt: str, negative_prompt: str = "", width: int = 512, height: int = 512, steps: int = 20,
-                cfg_scale: float = 7.0, seed: int = -1, sampler: str = "Euler a") -> dict[str, Any]:
-        """A picture, saved among the others: the paths of its files, and the text that makes it again."""
-        request = Txt2Img(prompt=prompt, negative_prompt=negative_prompt, width=int(width), height=int(height),
-                          steps=int(steps), cfg_scale=cfg_scale, seed=int(seed), sampler=sampler,
-                          options=engine.options)
+    def make(request: Txt2Img) -> dict[str, Any]:
         check_limits(request, settings)
         job = queue.submit(request, save=True)
         job.wait()
@@ -32,7 +36,44 @@ def add(engine: Engine, queue: JobQueue, settings: Settings) -> None:
             raise job.error
         made = job.result.images if job.result else ()
         return {"files": [str(one.path) for one in made], "infotexts": [one.infotext for one in made],
-                "seeds": [one.seed for one in made]}
+                "seeds": [one.seed for one in made], "warnings": list(job.result.warnings) if job.result else []}
+
+    def opened(file: Path) -> Image.Image:
+        return open_picture(file, settings.max_image_mp * 10**6)
+
+    def txt2img(prompt: str, negative_prompt: str = "", width: int = 512, height: int = 512, steps: int = 20,
+                cfg_scale: float = 7.0, seed: int = -1, sampler: str = "Euler a") -> dict[str, Any]:
+        """A picture, saved among the others: the paths of its files, and the text that makes it again."""
+        return make(Txt2Img(
+            prompt=prompt, negative_prompt=negative_prompt, width=width, height=height, steps=steps,
+            cfg_scale=cfg_scale, seed=seed, sampler=sampler, options=engine.options))
+
+    def img2img(image: Path, prompt: str = "", negative_prompt: str = "", denoising_strength: float = 0.75,
+                width: int = 0, height: int = 0, steps: int = 20, cfg_scale: float = 7.0, seed: int = -1,
+                sampler: str = "Euler a") -> dict[str, Any]:
+        """A picture from `image`, answered as by /txt2img. Width or height 0 is the picture's own."""
+        picture = opened(image)
+        return make(Img2Img(
+            prompt=prompt, negative_prompt=negative_prompt, **size(picture, width, height), steps=steps,
+            cfg_scale=cfg_scale, seed=seed, sampler=sampler, denoising_strength=denoising_strength,
+            init_images=(picture,), resize_mode=ResizeMode.CROP_AND_RESIZE, options=engine.options))
+
+    def inpaint(image: Path, mask: Path, prompt: str = "", negative_prompt: str = "", denoising_strength: float = 0.75,
+                width: int = 0, height: int = 0, steps: int = 20, cfg_scale: float = 7.0, seed: int = -1,
+                sampler: str = "DDIM", mask_blur: int = 4, masked_content: str = "original", only_masked: bool = False,
+                only_masked_padding: int = 32) -> dict[str, Any]:
+        """`image` with the white part of `mask` made anew, answered as by /txt2img. `masked_content` is fill, original,
+        latent noise or latent nothing."""
+        if masked_content not in MASKED_CONTENT:
+            raise InvalidInput(f"masked_content is one of {', '.join(MASKED_CONTENT)}.", field="masked_content")
+        picture = opened(image)
+        return make(Inpaint(
+            prompt=prompt, negative_prompt=negative_prompt, **size(picture, width, height), steps=steps,
+            cfg_scale=cfg_scale, seed=seed, sampler=sampler, denoising_strength=denoising_strength,
+            init_images=(picture,), mask=opened(mask), mask_blur_x=mask_blur,
+            mask_blur_y=mask_blur, masked_content=MASKED_CONTENT[masked_content], only_masked=only_masked,
+            only_masked_padding=only_masked_padding, resize_mode=ResizeMode.CROP_AND_RESIZE,
+            options=engine.options))
 
     def progress() -> dict[str, Any]:
         """How far the running job is, 0 to 1, what it does, and a preview as a JPEG in base64."""
@@ -45,6 +86,44 @@ def add(engine: Engine, queue: JobQueue, settings: Settings) -> None:
         """Stops the running job; whether there was one."""
         return queue.interrupt()
 
-    api(txt2img, api_name="txt2img", concurrency_limit=None)
-    api(progress, api_name="progress", concurrency_limit=None, queue=False)
-    api(interrupt, api_name="interrupt", concurrency_limit=None, queue=False)
+    for function in (txt2img, img2img, inpaint):
+        endpoint(function)
+    endpoint(progress, queue=False)
+    endpoint(interrupt, queue=False)
+
+
+def size(picture: Image.Image, width: int, height: int) -> dict[str, int]:
+    """Width and height of a request; 0 stands for the picture's own, cut to a multiple of 8."""
+    return {"width": width or max(picture.width // 8 * 8, 8), "height": height or max(picture.height // 8 * 8, 8)}
+
+
+def endpoint(function: Callable[..., Any], *, queue: bool = True) -> None:
+    """Gives the page an endpoint of the function's name. A parameter that is a Path is a file that the client uploads;
+    the others are what JSON knows."""
+    hints = get_type_hints(function)
+    parameters = inspect.signature(function).parameters.values()
+    inputs = [Upload(label=one.name, visible=False) if hints[one.name] is Path else
+              Api(one.default if one.default is not one.empty else None, python_type_to_json_schema(hints[one.name]))
+              for one in parameters]
+
+    @told
+    @functools.wraps(function)
+    def checked(*values: Any) -> Any:
+        return function(*(fitting(value, one.name, hints[one.name])
+                          for value, one in zip(values, parameters, strict=True)))
+
+    gr.Button(visible=False).click(
+        checked, inputs, Api(None, python_type_to_json_schema(hints["return"])), api_name=function.__name__,
+        concurrency_limit=None, queue=queue, show_progress="hidden")
+
+
+def fitting(value: Any, name: str, kind: type) -> Any:
+    """`value` as one of `kind`: str, int, float, bool, or the Path of a file. Raises InvalidInput."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, (int, float) if kind is float else kind) or (
+            isinstance(value, bool) and kind is not bool):
+        raise InvalidInput(f"{name} must be a {'file' if kind is Path else kind.__name__}.", field=name)
+    return value
