@@ -140,8 +140,6 @@ def with_what_is_here(request: Txt2Img, engine: Engine) -> tuple[Txt2Img, list[s
                 raise
             warnings.append(f"{error.message} The {what} in use was taken.")
             request = dataclasses.replace(request, options=request.options.replaced({name: in_use}))
-    if request.enable_hr and (sentence := engine.upscalers.stand_in(request.hr_upscaler)):
-        warnings.append(sentence)
     return request, warnings
 
 

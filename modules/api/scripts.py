@@ -76,7 +76,7 @@ def _described_controls(form: Controls, available: Available, *, img2img: bool) 
 
 def _described_input(one: Input, available: Available) -> dict[str, Any]:
     return _argument(one.label, one.default, minimum=one.low, maximum=one.high, step=one.step,
-                     choices=one.labels(available) or None)
+                     choices=one.labels(available, for_programs=True) or None)
 
 
 def _argument(label: str, value: Any, *, minimum: float | None = None, maximum: float | None = None,

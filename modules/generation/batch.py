@@ -134,7 +134,7 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
             rough = (ROUGH,)
         if interrupted:
             break
-    warnings = (*start.warnings, *conditioning.left_out(request), *rough)
+    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *conditioning.left_out(request), *rough)
     return Outcome(tuple(pictures), warnings, interrupted, refined, work)
 
 

@@ -47,6 +47,12 @@ def check_upscaler(name: str, upscalers: Upscalers) -> None:
         upscalers.check(name, "hr_upscaler")
 
 
+def stand_ins(request: Txt2Img, upscalers: Upscalers) -> list[str]:
+    """A sentence where Lanczos does the work of the upscaler that was asked for."""
+    sentence = upscalers.stand_in(request.hr_upscaler) if request.enable_hr else None
+    return [sentence] if sentence else []
+
+
 def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[Tensor], list[Image.Image]],
             upscalers: Upscalers, job: JobContext) -> Tensor:
     """latent (B, 4, h, w) of the first pass -> (B, 4, h', w') for the second, through pixels unless in the latent."""

@@ -43,6 +43,10 @@ class Available:
         """The names of the upscalers that work on pixels."""
         return self._upscalers.names()
 
+    def upscalers_for_programs(self) -> list[str]:
+        """The same, and those that WebUI always has."""
+        return self._upscalers.names_for_programs()
+
     def hires_upscalers(self) -> list[str]:
         """The names of the upscalers for hires fix, latent upscalers first."""
         return [*LATENT_UPSCALERS, *self._upscalers.names()]

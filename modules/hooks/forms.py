@@ -40,7 +40,8 @@ class Input:
     `key` is its name in the parameters text; "" leaves it out, and so does the value `default`. `low`, `high` and
     `step` belong to sliders. Programs must respect `low`, but may go beyond `high`. A `hidden` input is for programs
     only; the page does not show it. Programs may choose by index: labels in `absent` keep their index but cannot be
-    chosen, and an index past the last label means the label `beyond`, if there is one.
+    chosen, and an index past the last label means the label `beyond`, if there is one. `for_programs` are the labels
+    that programs choose from, where those are more than the page shows.
     """
 
     name: str
@@ -52,14 +53,16 @@ class Input:
     high: float | None = None
     step: float | None = None
     choices: Choices = ()
+    for_programs: Choices = ()
     key: str = ""
     hidden: bool = False
     absent: tuple[str, ...] = ()
     beyond: str = ""
 
-    def labels(self, available: Available) -> list[str]:
-        """The labels of the choices."""
-        return list(self.choices(available) if callable(self.choices) else self.choices)
+    def labels(self, available: Available, *, for_programs: bool = False) -> list[str]:
+        """The labels of the choices, on the page or for programs."""
+        choices = (for_programs and self.for_programs) or self.choices
+        return list(choices(available) if callable(choices) else choices)
 
     def read(self, value: Any, available: Available) -> Any:
         """Return `value` as the script gets it. None stands for the default.
@@ -73,7 +76,7 @@ class Input:
         if self.kind == "checkbox":
             return value.strip().lower() == "true" if isinstance(value, str) else bool(value)
         if self.kind in ("dropdown", "radio"):
-            return self._choice(value, self.labels(available))
+            return self._choice(value, self.labels(available, for_programs=True))
         if self.kind in ("checkboxes", "values"):
             values = value.split(",") if isinstance(value, str) else value
             if not isinstance(values, (list, tuple)):

@@ -73,8 +73,11 @@ class Context:
         return self._engine.text(request, {**self._hooks.keys(request), **extra})
 
     def enlarge(self, upscaler: str, image: Image.Image, factor: float) -> Image.Image:
-        """`image` enlarged by the upscaler of that name. Raises InvalidInput, CheckpointError."""
+        """`image` enlarged by the upscaler of that name; a warning says when another does its work. Raises
+        InvalidInput, CheckpointError."""
         self.stage("Enlarging")
+        if (sentence := self._engine.upscalers.stand_in(upscaler)) and sentence not in self.warnings:
+            self.warnings.append(sentence)
 
         def on_tile(done: int, total: int) -> None:
             self.stage(f"Enlarging: {done} of {total}")

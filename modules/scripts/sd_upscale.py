@@ -72,7 +72,7 @@ SD_UPSCALE = Script(title="SD upscale", run=run, inputs=(
           low=0, high=256, step=16, key="SD upscale overlap"),
     Input(name="upscaler", label="Upscaler",
           help="What enlarges the picture before its tiles are refined. Lanczos is plain; a model file adds detail.",
-          kind="radio", default="None", choices=lambda here: here.upscalers(), beyond="Lanczos",
-          key="SD upscale upscaler"),
+          kind="radio", default="None", choices=lambda here: here.upscalers(),
+          for_programs=lambda here: here.upscalers_for_programs(), beyond="Lanczos", key="SD upscale upscaler"),
     Input(name="scale", label="Scale Factor", help="By how much the picture is enlarged. 2 doubles width and height.",
           kind="slider", default=2.0, low=1, high=4, step=0.05, key="SD upscale scale factor")))

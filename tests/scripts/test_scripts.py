@@ -224,6 +224,31 @@ def test_sd_upscale_saves_only_the_whole(engine: Engine) -> None:
     assert result.images[0].infotext.count("SD upscale overlap: 16, SD upscale upscaler: Nearest") == 1
 
 
+@pytest.mark.parametrize("name", ["ESRGAN_4x", "swinir_4x", 3])
+def test_upscalers_that_webui_always_has_are_stood_in_for(engine: Engine, name: str | int) -> None:
+    """By name, as scripts of programs send it, or by its place in the list of upscalers."""
+    asked = img2img(denoising_strength=0.0, steps=1)
+    lanczos, stood_in = (run(engine, asked, "SD upscale", overlap=16, upscaler=one) for one in ("Lanczos", name))
+    assert np.array_equal(pixels(stood_in.images[0].image), pixels(lanczos.images[0].image))
+    assert lanczos.warnings == ()
+    assert [text.partition(":")[0] for text in stood_in.warnings] == [
+        f"{'SwinIR_4x' if name == 'swinir_4x' else 'ESRGAN_4x'} was done by Lanczos"]
+
+
+def test_the_plots_upscaler_is_stood_in_for_with_a_warning(engine: Engine) -> None:
+    plot = run(engine, txt2img(enable_hr=True, denoising_strength=0.5), "X/Y/Z plot", **PLOT | {
+        "x_type": "Hires upscaler", "x_values": "Lanczos,R-ESRGAN 4x+", "lone_images": True})
+    _, lanczos, stood_in = plot.images
+    assert np.array_equal(pixels(stood_in.image), pixels(lanczos.image))
+    assert len(plot.warnings) == 1
+    assert plot.warnings[0].startswith("R-ESRGAN 4x+ was done by Lanczos")
+
+
+def test_an_upscaler_of_another_name_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidInput, match="4x-UltraSharp"):
+        run(engine, img2img(steps=1), "SD upscale", upscaler="4x-UltraSharp")
+
+
 @pytest.mark.parametrize("title", ["Outpainting mk2", "Poor man's outpainting"])
 def test_outpainting_grows_to_multiples_of_64_and_keeps_what_was_there(engine: Engine, title: str) -> None:
     made = run(engine, img2img(init_images=(picture(96, 96),), width=128, height=128, denoising_strength=0.8), title,
