@@ -10,13 +10,16 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from modules.api.connections import Connection
+
 SECONDS = 60
 
 
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
-    """The address at which `app` is served, on a free port, until the context ends."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
+    """The address at which `app` is served, on a free port and with our connections, until the context ends."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1,
+                                           http=Connection))
     started = threading.Event()
     startup = server.startup
 

@@ -7,6 +7,7 @@ that was pointed at this machine is refused), a request that changes something m
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import math
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.passwords import Passwords
 from modules.base.unicode import without_surrogates
-from modules.errors import UserError
+from modules.errors import OUR_FAULT, UserError
 from modules.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ class Gate:
             if not body.too_large and not await answer.inner.blame_client(error, scope, receive):
                 raise
         else:
-            await answer.inner.release()
+            await answer.inner.release(scope)
         if body.too_large and not answer.started:
             if not body.ended:
                 await _drain(receive, self._body_limit * DRAIN_TIMES)
@@ -222,11 +223,15 @@ class _UnlessTooLarge:
         await self.inner(message)
 
 
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EINVAL)
+
+
 class _Answer:
     """A `send` that keeps an answer 500 back until it is known whose fault that is.
 
-    Gradio, which is mounted behind the API, answers 500 and raises again where a body is not what its page sends. An
-    error of ours comes without an answer: that is made outside the gate.
+    Gradio, which is mounted behind the API, answers 500 where a body is not what its page sends, and mostly raises
+    again. An error of ours in the API comes without an answer: that is made outside the gate. One in an event of the
+    page has our sentence in its answer.
     """
 
     def __init__(self, send: Send) -> None:
@@ -239,19 +244,27 @@ class _Answer:
         else:
             await self._send(message)
 
-    async def release(self) -> None:
-        """Sends what was kept back."""
+    async def release(self, scope: Scope) -> None:
+        """Sends what was kept back: of Gradio's answers as a 422, unless the fault is ours."""
+        content = b"".join(message.get("body", b"") for message in self._held)
+        if self._held and scope["path"].startswith("/gradio_api/") and OUR_FAULT.encode() not in content:
+            self._held[0] = self._held[0] | {"status": 422}
         for message in self._held:
             await self._send(message)
 
     async def blame_client(self, error: Exception, scope: Scope, receive: Receive) -> bool:
-        """Answers 422 instead and logs one line, if the mounted application answered 500 to what it cannot read."""
-        if not self._held or isinstance(error, (OSError, MemoryError)):
-            await self.release()
+        """Answers 422 instead and logs one line, if the mounted application answered 500 to what it cannot read. A path
+        that the file system refuses to look for is a 404."""
+        no_path = isinstance(error, OSError) and error.errno in NO_PATH
+        if not self._held or (isinstance(error, (OSError, MemoryError)) and not no_path):
+            for message in self._held:
+                await self._send(message)
             return False
         log.warning("%s %s was not understood: %s: %s", scope["method"], scope["path"][:200], type(error).__name__,
                     str(error)[:200])
-        await problem(422, "InvalidInput", "The page's server could not read this request.")(scope, receive, self._send)
+        refusal = (problem(404, "NotFound", "There is no such file.") if no_path else
+                   problem(422, "InvalidInput", "The page's server could not read this request."))
+        await refusal(scope, receive, self._send)
         return True
 
 

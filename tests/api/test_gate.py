@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from modules.api.gate import NAMES_LOGGED, Gate
 from modules.api.passwords import FORGET_SECONDS, FREE_TRIES, Passwords
-from modules.errors import InvalidInput
+from modules.errors import OUR_FAULT, InvalidInput
 from modules.settings import Settings
 
 
@@ -255,7 +256,8 @@ def test_an_application_that_ignores_the_missing_rest_still_gets_413() -> None:
 
 
 @pytest.mark.parametrize(("error", "status"), [
-    (KeyError("fn_index"), 422), (TypeError("x"), 422), (OSError("no space"), 500), (MemoryError(), 500)])
+    (KeyError("fn_index"), 422), (TypeError("x"), 422), (OSError("no space"), 500), (MemoryError(), 500),
+    (OSError(errno.ENAMETOOLONG, "File name too long"), 404)])
 def test_what_a_mounted_application_cannot_read_is_the_clients_fault(error: Exception, status: int,
                                                                      caplog: pytest.LogCaptureFixture) -> None:
     inner, outer = FastAPI(), FastAPI()
@@ -272,8 +274,24 @@ def test_what_a_mounted_application_cannot_read_is_the_clients_fault(error: Exce
     outer.add_middleware(Gate, settings=Settings())
     client = TestClient(outer, base_url="http://127.0.0.1:7860", raise_server_exceptions=False)
     assert client.post("/x").status_code == status
-    assert len([text for text in caplog.messages if "not understood" in text]) == (status == 422)
+    assert len([text for text in caplog.messages if "not understood" in text]) == (status < 500)
     assert client.post("/ours").status_code == 500, "an error of ours stays one"
+
+
+@pytest.mark.parametrize(("path", "told", "status"), [
+    ("/gradio_api/run/x", None, 422), ("/gradio_api/run/x", "width must be at least 64.", 422),
+    ("/gradio_api/run/x", OUR_FAULT, 500), ("/other", None, 500)])
+def test_an_event_that_gradio_answers_with_500_is_the_clients_fault(path: str, told: str | None, status: int) -> None:
+    """Its "run" does so for whatever is wrong with an event, and does not raise again."""
+    outer = FastAPI()
+
+    @outer.post(path)
+    async def fail() -> JSONResponse:
+        return JSONResponse({"error": told}, 500)
+
+    outer.add_middleware(Gate, settings=Settings())
+    answer = TestClient(outer, base_url="http://127.0.0.1:7860").post(path)
+    assert (answer.status_code, answer.json()) == (status, {"error": told})
 
 
 def test_the_path_of_a_proxy_is_taken_off() -> None:
