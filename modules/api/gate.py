@@ -248,7 +248,7 @@ class _Answer:
         """Sends what was kept back: of Gradio's answers as a 422, unless the fault is ours."""
         content = b"".join(message.get("body", b"") for message in self._held)
         if self._held and scope["path"].startswith("/gradio_api/") and OUR_FAULT.encode() not in content:
-            self._held[0] = self._held[0] | {"status": 422}
+            self._held[0] = dict(self._held[0], status=422)
         for message in self._held:
             await self._send(message)
 

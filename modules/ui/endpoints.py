@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import gradio as gr
 from gradio.components.api_component import Api
-from gradio_client.utils import python_type_to_json_schema
+from gradio_client.utils import python_type_to_json_schema  # type: ignore[import-untyped]
 from PIL import Image
 
 from modules.engine.engine import Engine
@@ -92,7 +92,7 @@ def add(engine: Engine, queue: JobQueue, settings: Settings) -> None:
     endpoint(interrupt, queue=False)
 
 
-def size(picture: Image.Image, width: int, height: int) -> dict[str, int]:
+def size(picture: Image.Image, width: int, height: int) -> dict[str, Any]:
     """Width and height of a request; 0 stands for the picture's own, cut to a multiple of 8."""
     return {"width": width or max(picture.width // 8 * 8, 8), "height": height or max(picture.height // 8 * 8, 8)}
 
