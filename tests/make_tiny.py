@@ -30,9 +30,12 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 
 
-def make_tiny(name: str, out: Path, salt: int = 0, **metadata: str) -> Path:
-    """Writes the checkpoint of `shapes/<name>.json` to `out`."""
-    weights = build(json.loads((SHAPES / f"{name}.json").read_text()), salt)
+def make_tiny(name: str, out: Path, salt: int = 0, channels: int = 0, **metadata: str) -> Path:
+    """Writes the checkpoint of `shapes/<name>.json` to `out`; `channels` are those that its UNet reads, if others."""
+    shapes = json.loads((SHAPES / f"{name}.json").read_text())
+    if channels:
+        shapes[UNET + "input_blocks.0.0.weight"][1] = channels
+    weights = build(shapes, salt)
     save_file(weights, str(out), metadata=metadata or None)
     return out
 
@@ -46,12 +49,14 @@ def build(shapes: dict[str, list[int]], salt: int = 0) -> Weights:
             continue
         if key.endswith("position_ids"):
             fixed[key] = np.arange(shape[-1], dtype=np.int64).reshape(shape)
+        elif key.endswith("logit_scale"):
+            fixed[key] = np.full(shape, 4.6052, np.float16)
         else:
             weights[key] = _random(key, shape, salt)
     _shape_unet(weights)
     _shape_vae(weights)
     for key in weights:
-        if key.endswith("final_layer_norm.bias"):
+        if key.endswith(("final_layer_norm.bias", "ln_final.bias")):
             weights[key] += 0.25
     halves: Weights = {key: np.ascontiguousarray(value.astype(np.float16)) for key, value in weights.items()}
     return {key: (fixed | halves)[key] for key in shapes if "." in key}
@@ -60,6 +65,8 @@ def build(shapes: dict[str, list[int]], salt: int = 0) -> Weights:
 def _random(key: str, shape: list[int], salt: int) -> Array:
     if len(shape) == 1:
         return 1.0 + _uniform(key, shape, 0.05, salt) if key.endswith("weight") else _uniform(key, shape, 0.05, salt)
+    if key.endswith("text_projection"):
+        return _uniform(key, shape, 1 / math.sqrt(shape[0]), salt)
     if len(shape) == 2 and "embedding" in key:
         return _uniform(key, shape, 0.6 if "token" in key else 0.25, salt)
     return _uniform(key, shape, 1 / math.sqrt(math.prod(shape[1:])), salt)

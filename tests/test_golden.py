@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from golden.runner import Case, check, read_cases
-from golden.tiny import tiny_bench
+from golden.runner import Bench, Case, check, read_cases
+from golden.tiny import kind_of, tiny_bench
 
 from modules.errors import Interrupted
 from modules.request.job_context import NullJob, Preview
@@ -18,7 +18,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "golden"
 WHOLE = ("classic",)
 """Groups of which every case is run."""
 
-SAMPLED = ("scripts", "core", "classic-extra", "odd-size", "samplers", "schedules", "prompts", "options", "hires")
+SAMPLED = ("sd2", "sdxl", "scripts", "core", "classic-extra", "odd-size", "samplers", "schedules", "prompts", "options", "hires")
 """Groups of which every fifth case is run; the environment variable GOLDEN=all runs them all."""
 
 OTHERWISE = {
@@ -32,6 +32,11 @@ def shared(case: Case) -> object:
     reason = OTHERWISE.get(case.id)
     return pytest.param(case, id=f"{case.group}:{case.id}",
                         marks=[pytest.mark.xfail(reason=reason, raises=AssertionError)] if reason else [])
+
+
+def bench_of(case: Case) -> Bench:
+    """An engine over checkpoints of the case's family."""
+    return tiny_bench(kind_of(case.data["request"]["override_settings"]["sd_model_checkpoint"]))
 
 
 def chosen() -> list[Case]:
@@ -49,13 +54,13 @@ SHARED_CASES = chosen()
 
 @pytest.mark.parametrize("case", OWN_CASES, ids=lambda case: case.id)
 def test_txt2img_gives_webuis_picture(case: Case) -> None:
-    check(case, tiny_bench())
+    check(case, bench_of(case))
 
 
 @pytest.mark.skipif(not SHARED_CASES, reason="the full set of recordings is not here")
 @pytest.mark.parametrize("case", [shared(case) for case in SHARED_CASES])
 def test_the_full_set_gives_webuis_picture(case: Case) -> None:
-    check(case, tiny_bench())
+    check(case, bench_of(case))
 
 
 class Briefly(NullJob):

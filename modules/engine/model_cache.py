@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from modules.base.files import FileVersion, file_version
 from modules.weights.catalog import CheckpointFile, VaeFile
+from modules.weights.model_config import config_path
 
 if TYPE_CHECKING:
     from modules.sampling.types import SDModel
@@ -26,14 +27,17 @@ class Loaded:
     @classmethod
     def of(cls, read: Callable[[], SDModel], checkpoint: CheckpointFile, vae: VaeFile | None) -> Loaded:
         """Call `read` and keep its model. The file versions are taken before, so that a file that changes while it is
-        read counts as changed."""
-        versions = {file.path: file_version(file.path) for file in (checkpoint, vae) if file}
+        read counts as changed. The checkpoint's YAML file is among them, also where there is none yet."""
+        paths = [file.path for file in (checkpoint, vae) if file]
+        versions = {path: file_version(path) for path in (*paths, config_path(checkpoint.path))}
         return cls(read(), checkpoint, vae, versions)
 
     @property
     def current(self) -> bool:
-        """Whether the files are unchanged. A deleted file counts as unchanged."""
-        return all(file_version(path) in (None, then) for path, then in self.versions.items())
+        """Whether the files are unchanged. A deleted file of weights counts as unchanged."""
+        config = config_path(self.checkpoint.path)
+        return all((now := file_version(path)) == then or (now is None and path != config)
+                   for path, then in self.versions.items())
 
 
 class ModelCache:

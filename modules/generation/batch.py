@@ -221,10 +221,11 @@ class _Batch:
         self.job.stage("Reading the prompt")
         prompt = request.hr_prompt or request.prompt if second else request.prompt
         negative = request.hr_negative_prompt or request.negative_prompt if second else request.negative_prompt
+        size = hires.hires_size(request).asked if second else self.size
 
         def guidance(model: SDModel) -> Guidance:
             return conditioning.encode(
-                model, prompt, negative, images=len(self.seeds), calls=total_calls(first),
+                model, prompt, negative, size=size, images=len(self.seeds), calls=total_calls(first),
                 hires_calls=total_calls(plan) if second else None, options=options,
                 scale=request.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.request import Txt2Img
 from modules.request.options import Options
-from modules.sampling.conditioning import Conditioning, TextOptions
+from modules.sampling.conditioning import Conditioning, SizeIds, TextOptions
 from modules.sampling.guidance import Guidance, ScheduledConditioning
 from modules.sampling.types import SDModel
 from modules.text import prompt as prompts
@@ -23,28 +23,35 @@ Encode = Callable[[tuple[str, ...]], list[Conditioning]]
 Parts = tuple[tuple[ScheduledConditioning, float], ...]
 
 
-def encode(model: SDModel, prompt: str, negative_prompt: str, *, images: int, calls: int, scale: float,
-           options: Options, hires_calls: int | None = None, beside: Tensor | None = None) -> Guidance:
+def encode(model: SDModel, prompt: str, negative_prompt: str, *, size: tuple[int, int], images: int, calls: int,
+           scale: float, options: Options, hires_calls: int | None = None, beside: Tensor | None = None) -> Guidance:
     """Guidance for a batch of `images` pictures of one prompt over `calls` network calls.
 
-    `hires_calls` are those of a second pass, when it is for that one: schedules go on counting from the first.
+    `size` (width, height) in pixels is that of the pass at hand. `hires_calls` are those of a second pass, when it is
+    for that one: schedules go on counting from the first.
     """
-    how = TextOptions(options.CLIP_stop_at_last_layers,
-                      "Old" if options.use_old_emphasis_implementation else options.emphasis,
-                      options.comma_padding_backtrack)
-
-    def encoded(texts: tuple[str, ...]) -> list[Conditioning]:
-        return model.encode_prompts(texts, how)
+    def encoded(texts: tuple[str, ...], *, negative: bool = False) -> list[Conditioning]:
+        return model.encode_prompts(texts, text_options(options, size, negative=negative))
 
     words, _ = prompts.extra_networks(prompts.strip_comments(prompt))
-    scheduled = partial(_scheduled, calls=calls, hires_calls=hires_calls, encode=encoded, options=options)
-    parts = tuple((scheduled(text), weight) for text, weight in prompts.split_and(words))
-    negative = scheduled(prompts.strip_comments(negative_prompt))
+    scheduled = partial(_scheduled, calls=calls, hires_calls=hires_calls, options=options)
+    parts = tuple((scheduled(text, encode=encoded), weight) for text, weight in prompts.split_and(words))
+    negative = scheduled(prompts.strip_comments(negative_prompt), encode=partial(encoded, negative=True))
     if options.pad_cond_uncond_v0:
         negative = _cut_or_repeat(negative, parts)
     elif options.pad_cond_uncond:
         parts, negative = _pad_with_empty(parts, negative, encoded(("",))[0].tokens)
     return Guidance((parts,) * images, negative, scale, beside, options.cfg_rescale)
+
+
+def text_options(options: Options, size: tuple[int, int], *, negative: bool) -> TextOptions:
+    """How the prompt, or the `negative` one, of a picture of `size` (width, height) is encoded."""
+    aesthetic = options.sdxl_refiner_low_aesthetic_score if negative else options.sdxl_refiner_high_aesthetic_score
+    return TextOptions(
+        options.CLIP_stop_at_last_layers,
+        "Old" if options.use_old_emphasis_implementation else options.emphasis,
+        options.comma_padding_backtrack, options.sdxl_clip_l_skip,
+        SizeIds(size, (options.sdxl_crop_left, options.sdxl_crop_top), size, aesthetic), negative)
 
 
 def left_out(request: Txt2Img) -> tuple[str, ...]:
@@ -55,7 +62,7 @@ def left_out(request: Txt2Img) -> tuple[str, ...]:
     return (f"LoRA files and hypernetworks are not supported; left out of the prompt: {named}.",) if tags else ()
 
 
-def _scheduled(text: str, calls: int, hires_calls: int | None, encode: Encode,
+def _scheduled(text: str, *, calls: int, hires_calls: int | None, encode: Encode,
                options: Options) -> ScheduledConditioning:
     entries = schedule(text, calls, hires_steps=hires_calls, old=options.use_old_scheduling)
     conditionings = encode(tuple(part for _, part in entries))

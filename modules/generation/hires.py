@@ -22,8 +22,10 @@ MULTIPLE = 8
 
 @dataclass(frozen=True)
 class HiresSize:
-    """Both in pixels, (width, height): what the picture is enlarged to, and what is left of it after cutting."""
+    """In pixels, (width, height): what is asked for, what the picture is enlarged to, which is whole cells, and what is
+    left of it after cutting."""
 
+    asked: Size
     enlarged: Size
     cut: Size
 
@@ -33,12 +35,12 @@ def hires_size(request: Txt2Img) -> HiresSize:
     width, height, x, y = request.width, request.height, request.hr_resize_x, request.hr_resize_y
     if not x and not y:
         size = int(width * request.hr_scale), int(height * request.hr_scale)
-        return HiresSize(_whole(size), _whole(size))
+        return HiresSize(size, _whole(size), _whole(size))
     if not x or not y:
         size = (x, x * height // width) if x else (y * width // height, y)
-        return HiresSize(_whole(size), _whole(size))
-    wide = width / height < x / y
-    return HiresSize(_whole((x, x * height // width) if wide else (y * width // height, y)), _whole((x, y)))
+        return HiresSize(size, _whole(size), _whole(size))
+    size = (x, x * height // width) if width / height < x / y else (y * width // height, y)
+    return HiresSize(size, _whole(size), _whole((x, y)))
 
 
 def check_upscaler(name: str, upscalers: Upscalers) -> None:

@@ -18,9 +18,24 @@ _RESNET = {
 _UNET_ENDS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "class_embedding.linear_1",
+    "label_emb.0.2": "class_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
+}
+_OPENCLIP_ENDS = {
+    "token_embedding.weight": "embeddings.token_embedding.weight",
+    "positional_embedding": "embeddings.position_embedding.weight",
+    "ln_final.weight": "final_layer_norm.weight",
+    "ln_final.bias": "final_layer_norm.bias",
+}
+_OPENCLIP_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
 }
 _VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
@@ -38,6 +53,26 @@ def vae_key(key: str, shape: VaeShape) -> str | None:
 def clip_key(key: str, shape: TextShape) -> str | None:
     """The same of a text encoder's in transformers' layout. None for its position numbers, which are computed."""
     return None if key.endswith("position_ids") else key
+
+
+def openclip_key(key: str, shape: TextShape) -> str | tuple[str, ...] | None:
+    """transformers' name of an OpenCLIP text encoder's tensor. The projections to queries, keys and values are one
+    tensor there, and their three names are given in its rows' order. None for what only training needs, and for the
+    projection of a pooled vector that is not wanted."""
+    if key == "logit_scale":
+        return None
+    if key == "text_projection":
+        return key if shape.pooled_channels else None
+    if key in _OPENCLIP_ENDS:
+        return _OPENCLIP_ENDS[key]
+    _, _, rest = key.partition("transformer.resblocks.")
+    number, _, rest = rest.partition(".")
+    where = f"encoder.layers.{number}"
+    if rest.startswith("attn.in_proj_"):
+        leaf = rest.removeprefix("attn.in_proj_")
+        return tuple(f"{where}.self_attn.{name}_proj.{leaf}" for name in "qkv")
+    owner, _, leaf = rest.rpartition(".")
+    return f"{where}.{_OPENCLIP_LAYER[owner]}.{leaf}" if owner in _OPENCLIP_LAYER else key
 
 
 def _unet_key(key: str, shape: UNetShape) -> str | None:

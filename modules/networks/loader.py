@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from modules.networks.packing import pack
 from modules.networks.parts import PartKey, Parts
 from modules.networks.shapes import Header
 from modules.weights.catalog import CheckpointFile, VaeFile
+from modules.weights.model_config import read_config
 from modules.weights.tensors import TensorFile, check_room, read_tensors
 
 OnProgress = Callable[[float], None]
@@ -63,7 +64,7 @@ def load_model(
     """
     parts = Parts() if parts is None else parts
     with _opened(checkpoint, vae, families) as (family, header, sources):
-        keys = {name: PartKey.of(source.path, name, _dtype(source.part, dtype), device)
+        keys = {name: PartKey.of(source.path, name, source.shape, source.part.dtype(dtype), device)
                 for name, source in sources.items()}
         found = {name: module for name, key in keys.items() if (module := parts.find(key)) is not None}
         missing = {name: source for name, source in sources.items() if name not in found}
@@ -78,7 +79,7 @@ def load_model(
     modules = {name: parts.keep(keys[name], (found | built)[name]) for name in sources}
     return DiffusionModel(
         checkpoint.name, Network(modules["unet"], family.ask, device, dtype, compiled), modules["vae"],
-        family.text(modules, device), modules, latent=family.latent, levels=family.levels(header),
+        family.text(modules, device), modules, told=family.told, latent=family.latent, levels=family.levels(header),
         prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=dtype,
         tiled_vae=tiled_vae)
 
@@ -89,6 +90,7 @@ def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
     """The checkpoint's family and header, and for each part its file and shape, while the files are open."""
     with ExitStack() as stack:
         file = stack.enter_context(read_tensors(checkpoint.path))
+        file = replace(file, metadata={**file.metadata, **read_config(checkpoint.path)})
         family = recognise(_header(file), families)
         file = _renamed(file, family.rename)
         header = _header(file)
@@ -110,7 +112,14 @@ def _as_vae(file: TensorFile, part: Part) -> TensorFile:
 
 
 def _header(file: TensorFile) -> Header:
-    return Header(file.name, file.shapes, file.metadata)
+    def values(key: str) -> list[float]:
+        if key not in file.shapes:
+            return []
+        numbers = torch.empty(file.shapes[key])
+        file.read(key, numbers)
+        return numbers.flatten().tolist()
+
+    return Header(file.name, file.shapes, file.metadata, values)
 
 
 def _renamed(file: TensorFile, rename: Callable[[str], str]) -> TensorFile:
@@ -121,37 +130,40 @@ def _renamed(file: TensorFile, rename: Callable[[str], str]) -> TensorFile:
     return TensorFile(file.name, shapes, dtypes, file.metadata, lambda key, into: file.read(originals[key], into))
 
 
-def _dtype(part: Part, dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if part.full_precision else dtype
-
-
 def _build(sources: Mapping[str, _Source]) -> dict[str, nn.Module]:
     with torch.device("meta"):
         return {name: source.part.build(source.shape) for name, source in sources.items()}
 
 
-def _tensors(source: _Source) -> dict[str, str]:
-    """The parameters that the part's tensors are for, each with its tensor's name."""
+def _tensors(source: _Source) -> dict[str, tuple[str, ...]]:
+    """The part's tensors, each with the parameters that lie one below the other in it."""
     part, found = source.part, {}
     for key in source.file.shapes:
-        if key.startswith(part.prefix) and (name := part.key(key.removeprefix(part.prefix), source.shape)) is not None:
-            found[name] = key
+        if key.startswith(part.prefix) and (names := part.key(key.removeprefix(part.prefix), source.shape)) is not None:
+            found[key] = (names,) if isinstance(names, str) else names
     return found
 
 
 def _check(source: _Source, module: nn.Module) -> None:
     """Every parameter has a tensor of its shape, and every tensor a parameter."""
     expected, tensors, file = module.state_dict(), _tensors(source), source.file
-    for name, key in tensors.items():
+    for key, names in tensors.items():
         shape = file.shapes[key]
-        if name not in expected:
+        if any(name not in expected for name in names):
             raise CheckpointError(f"{file.name} has a tensor that does not belong there: {key}.")
-        if not _fits(shape, tuple(expected[name].shape)):
+        wanted = _stacked([tuple(expected[name].shape) for name in names])
+        if not _fits(shape, wanted):
             raise CheckpointError(f"{file.name} has a tensor of the wrong shape: {key} is {list(shape)} "
-                                  f"and should be {list(expected[name].shape)}.")
+                                  f"and should be {list(wanted)}.")
+    there = {name for names in tensors.values() for name in names}
     for name in expected:
-        if name not in tensors:
+        if name not in there:
             raise CheckpointError(f"{file.name} is incomplete: nothing in it is the {source.part.name}'s {name}.")
+
+
+def _stacked(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of tensors one below the other, which differ in their first side at most."""
+    return shapes[0] if len(shapes) == 1 else (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -163,20 +175,22 @@ def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], devi
           on_progress: OnProgress) -> None:
     """Reads each tensor once, into its type and place."""
     total = sum(p.numel() for module in modules.values() for p in module.parameters())
-    needed = sum(p.numel() * _dtype(sources[name].part, dtype).itemsize
+    needed = sum(p.numel() * sources[name].part.dtype(dtype).itemsize
                  for name, module in modules.items() for p in module.parameters())
     if sources:
         check_room(next(iter(sources.values())).file.name, str(device), needed)
     done = 0
     for name, module in modules.items():
-        source, state = sources[name], dict[str, Tensor]()
-        tensors = _tensors(source)
-        for parameter, like in module.state_dict().items():
-            state[parameter] = torch.empty(like.shape, dtype=_dtype(source.part, dtype), device=device)
-            source.file.read(tensors[parameter], state[parameter])
-            done += like.numel()
+        source, expected, state = sources[name], module.state_dict(), dict[str, Tensor]()
+        for key, parameters in _tensors(source).items():
+            shapes = [tuple(expected[parameter].shape) for parameter in parameters]
+            values = torch.empty(_stacked(shapes), dtype=source.part.dtype(dtype), device=device)
+            source.file.read(key, values)
+            rows = torch.split(values, [shape[0] for shape in shapes]) if len(shapes) > 1 else (values,)
+            state |= zip(parameters, rows, strict=True)
+            done += values.numel()
             on_progress(done / total)
         module.load_state_dict(state, assign=True)
         module.eval().requires_grad_(False)
-        if device.type == "cuda" and not source.part.full_precision:
+        if device.type == "cuda":
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # cuDNN's own order

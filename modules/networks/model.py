@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from modules.networks.families.family import PromptEncoder
+from modules.networks.families.family import PromptEncoder, Told
 from modules.networks.memo import Memo
 from modules.networks.network import Network
 from modules.networks.packing import weight_bytes
@@ -24,15 +24,15 @@ class DiffusionModel:
     """Implements `sampling.types.SDModel`. Everything it hands out is float32 on `device`."""
 
     def __init__(self, name: str, network: Network, vae: nn.Module, text: PromptEncoder,
-                 parts: Mapping[str, nn.Module], *,
+                 parts: Mapping[str, nn.Module], *, told: Told = lambda cond, texts, how: cond,
                  latent: Latent, levels: Levels, prediction: PredictionType, inputs: Inputs, device: torch.device,
                  dtype: torch.dtype, tiled_vae: str = "auto") -> None:
-        """`text` encodes prompts. `parts` are all networks by name; extensions and patches find them there.
-        `tiled_vae`: see `Autoencoder`."""
+        """`text` encodes prompts, and `told` adds what is told beside the words. `parts` are all networks by name;
+        extensions and patches find them there. `tiled_vae`: see `Autoencoder`."""
         self.name = name
         self.network = network
         self.autoencoder = Autoencoder(vae, latent, device, tiled_vae)
-        self.text = text
+        self.text, self._told = text, told
         self.parts = parts
         self.latent, self.levels, self.prediction, self.inputs = latent, levels, prediction, inputs
         self.device = device
@@ -59,7 +59,8 @@ class DiffusionModel:
 
         Not the same as one after the other: emphasis "Original" restores the mean over all of them, as WebUI does.
         """
-        return self._contexts.get((*texts, how), lambda: self.text.encode(texts, how)).rows()
+        words = self._contexts.get((*texts, how.of_words), lambda: self.text.encode(texts, how))
+        return self._told(words, texts, how).rows()
 
     @torch.no_grad()
     def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:

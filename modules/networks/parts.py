@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -14,18 +15,19 @@ from modules.base.files import FileVersion, file_version
 
 @dataclass(frozen=True)
 class PartKey:
-    """Which part of which file, in what state the file was, and how the part computes."""
+    """Which part of which file, in what state the file was, of what shape, and how the part computes."""
 
     path: Path
     version: FileVersion | None
     name: str
+    shape: Hashable
     dtype: torch.dtype
     device: torch.device
 
     @classmethod
-    def of(cls, path: Path, name: str, dtype: torch.dtype, device: torch.device) -> PartKey:
+    def of(cls, path: Path, name: str, shape: Hashable, dtype: torch.dtype, device: torch.device) -> PartKey:
         """The key of a part of the file as it is now."""
-        return cls(path, file_version(path), name, dtype, device)
+        return cls(path, file_version(path), name, shape, dtype, device)
 
 
 class Parts:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modules.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-TEXT_HEAD_CHANNELS = 64  # CLIP ViT-L: 768 channels, 12 heads
+TEXT_HEAD_CHANNELS = 64  # of CLIP ViT-L as of OpenCLIP's ViT-H and ViT-bigG
 VOCABULARY = 49408
 POSITIONS = 77
 VAE_LEVELS = 4  # three halvings: a latent cell is 8 x 8 pixels
@@ -19,11 +19,14 @@ VAE_LEVELS = 4  # three halvings: a latent cell is 8 x 8 pixels
 @dataclass(frozen=True)
 class Header:
     """What is known of a file before its tensors are read: its name for sentences, the tensors' shapes by name, and the
-    metadata, which says what shapes cannot (`unet_heads`, `unet_norm_groups`, `vae_norm_groups`, `text_heads`)."""
+    metadata, which says what shapes cannot (`unet_heads` or `unet_head_channels`, `unet_norm_groups`,
+    `vae_norm_groups`, `text_heads`, and what the network predicts). What a YAML file beside the file says is part of
+    the metadata. `values` gives the numbers of one small tensor."""
 
     name: str
     shapes: Shapes
     metadata: Mapping[str, str]
+    values: Callable[[str], Sequence[float]] = lambda key: ()
 
     def has(self, prefix: str) -> bool:
         """Whether some tensor's name begins so."""
@@ -32,16 +35,23 @@ class Header:
 
 @dataclass(frozen=True)
 class UNetShape:
-    """What the UNet is made of. Tuples run from the finest level to the coarsest."""
+    """What the UNet is made of. Tuples run from the finest level to the coarsest.
+
+    The middle block has the `heads` and `transformer_layers` of the coarsest level. `linear`: the transformers' outer
+    projections are linear layers, not convolutions. `vector_channels` of a pooled vector are added to the time's
+    embedding; 0 means that there is none.
+    """
 
     in_channels: int
     channels: tuple[int, ...]
     attention: tuple[bool, ...]
     blocks: int
-    transformer_layers: int
+    transformer_layers: tuple[int, ...]
     context_channels: int
-    heads: int
+    heads: tuple[int, ...]
     norm_groups: int
+    linear: bool = False
+    vector_channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,11 @@ class VaeShape:
 
 @dataclass(frozen=True)
 class TextShape:
-    """What the CLIP text encoder is made of."""
+    """What a CLIP text encoder is made of.
+
+    `quick_gelu`: OpenAI's encoders compute x * sigmoid(1.702 x) where OpenCLIP's compute the GELU. `pooled_channels`
+    has the vector that sums up the text; 0 means that none is wanted.
+    """
 
     layers: int
     channels: int
@@ -64,10 +78,15 @@ class TextShape:
     vocabulary: int
     positions: int
     heads: int
+    quick_gelu: bool = True
+    pooled_channels: int = 0
 
 
-def unet_shape(header: Header, prefix: str) -> UNetShape:
+def unet_shape(header: Header, prefix: str, *, heads: int = 0, head_channels: int = 0) -> UNetShape:
     """The UNet under `prefix`, in Stable Diffusion's original key layout (ldm).
+
+    Its attention has `heads` heads on every level, or heads of `head_channels` channels, unless the metadata say
+    otherwise: shapes do not tell.
 
     Raises CheckpointError: a tensor is missing or of another rank, or the levels differ in depth.
     """
@@ -83,16 +102,32 @@ def unet_shape(header: Header, prefix: str) -> UNetShape:
     attention = tuple(f"{prefix}input_blocks.{i}.1.norm.weight" in header.shapes for i in first)
     middle = prefix + "middle_block.1."
     context = _shape(header, middle + "transformer_blocks.0.attn2.to_k.weight", (2,))[1]
-    if len(_shape(header, middle + "proj_in.weight", (2, 4))) != 4:
-        raise CheckpointError(f"{header.name} has a UNet of Stable Diffusion 2.x; this program loads Stable Diffusion "
-                              "1.x.")
-    heads = _whole_number(header, "unet_heads", 8)
+    linear = len(_shape(header, middle + "proj_in.weight", (2, 4))) == 2
     groups = _whole_number(header, "unet_norm_groups", 32)
     _require_divides(header, groups, channels, "unet_norm_groups")
     attended = [width for width, has in zip(channels, attention, strict=True) if has]
-    _require_divides(header, heads, [*attended, channels[-1]], "unet_heads")
-    layers = _count(header, re.escape(middle) + r"transformer_blocks\.(\d+)\.")
-    return UNetShape(in_channels, channels, attention, blocks, layers, context, heads, groups)
+    depths = tuple(_transformer_layers(header, f"{prefix}input_blocks.{i}.1." if has else middle)
+                   for i, has in zip(first, attention, strict=True))
+    vector = prefix + "label_emb.0.0.weight"
+    return UNetShape(in_channels, channels, attention, blocks, depths, context,
+                     _unet_heads(header, channels, [*attended, channels[-1]], heads, head_channels), groups, linear,
+                     _shape(header, vector, (2,))[1] if vector in header.shapes else 0)
+
+
+def _unet_heads(header: Header, channels: Sequence[int], attended: Sequence[int], heads: int,
+                head_channels: int) -> tuple[int, ...]:
+    """The number of heads on each level. Those of `attended` channels have to divide."""
+    if "unet_head_channels" in header.metadata or (head_channels and "unet_heads" not in header.metadata):
+        head_channels = _whole_number(header, "unet_head_channels", head_channels)
+        _require_divides(header, head_channels, attended, "unet_head_channels")
+        return tuple(max(1, width // head_channels) for width in channels)
+    heads = _whole_number(header, "unet_heads", heads)
+    _require_divides(header, heads, attended, "unet_heads")
+    return (heads,) * len(channels)
+
+
+def _transformer_layers(header: Header, where: str) -> int:
+    return _count(header, re.escape(where) + r"transformer_blocks\.(\d+)\.")
 
 
 def vae_shape(header: Header, prefix: str) -> VaeShape:
@@ -106,7 +141,7 @@ def vae_shape(header: Header, prefix: str) -> VaeShape:
         raise CheckpointError(f"{header.name} holds no autoencoder (VAE) in Stable Diffusion's layout.")
     if levels != VAE_LEVELS:
         raise CheckpointError(
-            f"{header.name} has an autoencoder with {levels} levels; Stable Diffusion 1.x has {VAE_LEVELS}.")
+            f"{header.name} has an autoencoder with {levels} levels; Stable Diffusion's has {VAE_LEVELS}.")
     latent_channels = _shape(header, prefix + "decoder.conv_in.weight")[1]
     channels = tuple(_shape(header, f"{encoder}down.{i}.block.0.conv1.weight")[0] for i in range(levels))
     blocks = _count(header, re.escape(encoder) + r"down\.0\.block\.(\d+)\.")
@@ -117,16 +152,32 @@ def vae_shape(header: Header, prefix: str) -> VaeShape:
 
 def clip_shape(header: Header, prefix: str) -> TextShape:
     """The CLIP text encoder under `prefix`, in transformers' layout. Raises CheckpointError."""
-    vocabulary, channels = _shape(header, prefix + "embeddings.token_embedding.weight", (2,))
-    positions = _shape(header, prefix + "embeddings.position_embedding.weight", (2,))[0]
+    return TextShape(*_text_numbers(
+        header, prefix + "embeddings.token_embedding.weight", prefix + "embeddings.position_embedding.weight",
+        prefix + "encoder.layers.0.mlp.fc1.weight", re.escape(prefix) + r"encoder\.layers\.(\d+)\."))
+
+
+def openclip_shape(header: Header, prefix: str, *, pooled: bool) -> TextShape:
+    """The text encoder under `prefix`, in OpenCLIP's layout; `pooled` if its pooled vector is wanted. Raises
+    CheckpointError."""
+    numbers = _text_numbers(
+        header, prefix + "token_embedding.weight", prefix + "positional_embedding",
+        prefix + "transformer.resblocks.0.mlp.c_fc.weight", re.escape(prefix) + r"transformer\.resblocks\.(\d+)\.")
+    return TextShape(*numbers, quick_gelu=False,
+                     pooled_channels=_shape(header, prefix + "text_projection", (2,))[1] if pooled else 0)
+
+
+def _text_numbers(header: Header, tokens: str, places: str, mlp: str,
+                  layer: str) -> tuple[int, int, int, int, int, int]:
+    """The numbers of a `TextShape`, from the names of three tensors and the pattern of the layers' names."""
+    vocabulary, channels = _shape(header, tokens, (2,))
+    positions = _shape(header, places, (2,))[0]
     if vocabulary < VOCABULARY or positions < POSITIONS:
         raise CheckpointError(
             f"{header.name} has a text encoder that does not read CLIP's {VOCABULARY} tokens, 77 at a time.")
-    mlp = _shape(header, prefix + "encoder.layers.0.mlp.fc1.weight", (2,))[0]
-    layers = _count(header, re.escape(prefix) + r"encoder\.layers\.(\d+)\.")
     heads = _whole_number(header, "text_heads", max(1, channels // TEXT_HEAD_CHANNELS))
     _require_divides(header, heads, [channels], "text_heads")
-    return TextShape(layers, channels, mlp, vocabulary, positions, heads)
+    return _count(header, layer), channels, _shape(header, mlp, (2,))[0], vocabulary, positions, heads
 
 
 def _shape(header: Header, key: str, ranks: tuple[int, ...] = (4,)) -> tuple[int, ...]:

@@ -63,21 +63,27 @@ class Residual(nn.Module):
 class SpatialTransformer(nn.Module):
     """A residual block of transformer blocks over the cells of a picture (Rombach et al. 2022, appendix E).
 
-    diffusers' block, except that it leaves channels last in memory, as the convolutions give and want them.
+    diffusers' block, except that it leaves channels last in memory, as the convolutions give and want them. The outer
+    projections are convolutions of 1 x 1 in Stable Diffusion 1.x and linear layers in later families.
     """
 
     def __init__(self, block: Any) -> None:
         super().__init__()
         self.norm, self.proj_in, self.proj_out = block.norm, block.proj_in, block.proj_out
         self.transformer_blocks = block.transformer_blocks
+        self.linear = isinstance(block.proj_in, nn.Linear)
 
     def forward(self, x: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
         """x (B, C, h, w), context (B, tokens, context channels) -> ((B, C, h, w),)."""
-        height = x.shape[2]
-        cells = self.proj_in(self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (B, h * w, C)
+        height, width = x.shape[2:]
+        cells = self._projected(self.proj_in, self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)  # (B, h * w, C)
         for block in self.transformer_blocks:
             cells = block(cells, encoder_hidden_states=encoder_hidden_states)
-        return (_sum(self.proj_out(cells.unflatten(1, (height, -1)).permute(0, 3, 1, 2)), x),)
+        return (_sum(self._projected(self.proj_out, cells.view(len(x), height, width, -1).permute(0, 3, 1, 2)), x),)
+
+    def _projected(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """x (B, C, h, w) through `layer`, cell by cell."""
+        return cast(Tensor, layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if self.linear else layer(x))
 
 
 class GatedLinear(nn.Module):
@@ -148,6 +154,9 @@ def build_unet(shape: UNetShape) -> UNet2DConditionModel:
         cross_attention_dim=shape.context_channels,
         attention_head_dim=shape.heads,  # diffusers' name for the number of heads
         norm_num_groups=shape.norm_groups,
+        use_linear_projection=shape.linear,
+        class_embed_type="projection" if shape.vector_channels else None,
+        projection_class_embeddings_input_dim=shape.vector_channels or None,
     )
     for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
         block.resnets = nn.ModuleList(Residual(resnet) for resnet in block.resnets)

@@ -68,6 +68,19 @@ class Options(Table):
         False, "Use old emphasis implementation", "Every bracket weighs single tokens, as in 2022.")
     use_old_scheduling: bool = option(
         False, "Old prompt editing timelines", "As before WebUI 1.6.", text="Old prompt editing timelines")
+    # SDXL
+    sdxl_crop_top: int = option(
+        0, "SDXL: top coordinate of the crop", "What SDXL is told of how far its training picture was cut.", low=0,
+        high=1024)
+    sdxl_crop_left: int = option(
+        0, "SDXL: left coordinate of the crop", "What SDXL is told of how far its training picture was cut.", low=0,
+        high=1024)
+    sdxl_refiner_high_aesthetic_score: float = option(
+        6.0, "SDXL: high aesthetic score", "How beautiful SDXL's refiner is told the picture is.", low=0, high=10)
+    sdxl_refiner_low_aesthetic_score: float = option(
+        2.5, "SDXL: low aesthetic score", "The same for the negative prompt.", low=0, high=10)
+    sdxl_clip_l_skip: bool = option(
+        False, "SDXL: clip skip", "SDXL's first text encoder obeys Clip skip.")
     # sampling
     eta_ddim: float = option(
         0.0, "Eta for DDIM", "Noise that DDIM adds at each step. 0 adds none and repeats exactly; 1 varies most.",

@@ -3,31 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class TextOptions:
-    """How prompts are encoded: WebUI's options of these names.
+class SizeIds:
+    """What SDXL is told of a picture beside its prompt (Podell et al. 2023, sections 2.2 and 2.3).
 
-    `clip_skip`: 1 takes the text encoder's last layer, 2 the one before it. `emphasis`: one of `EMPHASIS` of
-    `networks.text.clip`. `comma_backtrack`: tokens to look back for a comma when a chunk of 75 is full.
+    All in pixels: `original` (width, height) before it was cut for training, `crop` (left, top) where it was cut, and
+    `target` (width, height), the size wanted. `aesthetic`: how beautiful it is, 0 to 10, which the refiner is told.
+    """
+
+    original: tuple[int, int] = (1024, 1024)
+    crop: tuple[int, int] = (0, 0)
+    target: tuple[int, int] = (1024, 1024)
+    aesthetic: float = 6.0
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How prompts are encoded, and what they are for.
+
+    WebUI's options: `clip_skip`: 1 takes the text encoder's last layer, 2 the one before it. `clip_l_skip`: SDXL's
+    first encoder obeys it too. `emphasis`: one of `EMPHASIS` of `networks.text.clip`. `comma_backtrack`: tokens to look
+    back for a comma when a chunk of 75 is full.
+
+    What is told beside the words: the `sizes` of the picture, and whether it is the `negative` prompt.
     """
 
     clip_skip: int = 1
     emphasis: str = "Original"
     comma_backtrack: int = 20
+    clip_l_skip: bool = False
+    sizes: SizeIds = SizeIds()
+    negative: bool = False
+
+    @property
+    def of_words(self) -> TextOptions:
+        """The same without what is told beside the words."""
+        return replace(self, sizes=SizeIds(), negative=False)
 
 
 @dataclass(frozen=True)
 class Conditioning:
     """One encoded prompt, or with a further first dimension those of several rows of a batch.
 
-    `tokens` (n, C): what cross-attention reads, n a multiple of 77. `vector` (V,): the pooled text of families that
-    have one, else None. float32.
+    `tokens` (n, C): what cross-attention reads, n a multiple of 77. `vector` (V,): the pooled text, and what else is
+    told beside the words, of families that have it, else None. float32.
     """
 
     tokens: Tensor

@@ -21,6 +21,10 @@ TRAINED = 1000
 LEAST_ALPHA_BAR = 4.8973451890853435e-08
 """alpha-bar of the last level where terminal SNR is zero: WebUI's value, small enough, and nothing divides by 0."""
 
+ALIGN_YOUR_STEPS_SD = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+ALIGN_YOUR_STEPS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
+"""Sigmas of the schedule "Align Your Steps", which Sabour et al. (2024) publish for each family."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -89,8 +93,10 @@ class Levels(ABC):
     """The noise levels that a model was trained on.
 
     `sigmas` (n,), float32 on the CPU, ascend; a schedule walks between them. Between two of them log(sigma) is linear
-    in the index, as in k-diffusion's `DiscreteSchedule`.
+    in the index, as in k-diffusion's `DiscreteSchedule`. `align_your_steps`: the sigmas that are published for them.
     """
+
+    align_your_steps: tuple[float, ...] = ALIGN_YOUR_STEPS_SD
 
     def __init__(self, sigmas: Tensor) -> None:
         self.sigmas = sigmas
@@ -144,10 +150,10 @@ class Levels(ABC):
 class VariancePreserving(Levels):
     """Levels with signal^2 + noise^2 = 1 (DDPM; Ho et al. 2020). Samplers over sigmas walk x / signal."""
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
+    def __init__(self, alphas_cumprod: Tensor, align_your_steps: tuple[float, ...] = ALIGN_YOUR_STEPS_SD) -> None:
         """alphas_cumprod (n,), float32, descending in (0, 1)."""
         super().__init__(((1 - alphas_cumprod) / alphas_cumprod) ** 0.5)
-        self._alphas_cumprod = alphas_cumprod
+        self._alphas_cumprod, self.align_your_steps = alphas_cumprod, align_your_steps
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -172,13 +178,13 @@ class VariancePreserving(Levels):
         return x0 + level.sigma * eps
 
     def downcast(self) -> VariancePreserving:
-        return VariancePreserving(self._alphas_cumprod.half().float())
+        return VariancePreserving(self._alphas_cumprod.half().float(), self.align_your_steps)
 
 
-def stable_diffusion() -> VariancePreserving:
+def stable_diffusion(align_your_steps: tuple[float, ...] = ALIGN_YOUR_STEPS_SD) -> VariancePreserving:
     """Stable Diffusion's levels: betas linear in the square root, 0.00085 to 0.0120."""
     betas = torch.linspace(0.00085**0.5, 0.0120**0.5, TRAINED, dtype=torch.float64) ** 2
-    return VariancePreserving(torch.cumprod(1.0 - betas, dim=0).float())
+    return VariancePreserving(torch.cumprod(1.0 - betas, dim=0).float(), align_your_steps)
 
 
 def zero_terminal(levels: VariancePreserving) -> VariancePreserving:
@@ -187,7 +193,7 @@ def zero_terminal(levels: VariancePreserving) -> VariancePreserving:
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     alphas = root**2
     alphas[-1] = LEAST_ALPHA_BAR
-    return VariancePreserving(alphas.float())
+    return VariancePreserving(alphas.float(), levels.align_your_steps)
 
 
 class Flow(Levels):

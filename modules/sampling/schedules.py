@@ -107,12 +107,9 @@ def kl_optimal(n: int, r: ScheduleRange) -> Tensor:
     return torch.tan(ramp * math.atan(r.sigma_min) + (1 - ramp) * math.atan(r.sigma_max))
 
 
-ALIGN_YOUR_STEPS_SD1 = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
-
-
 def align_your_steps(n: int, r: ScheduleRange) -> Tensor:
-    """The optimised levels that Sabour et al. (2024) publish for Stable Diffusion 1.5, log-linear between them."""
-    table = np.array(ALIGN_YOUR_STEPS_SD1)
+    """The optimised levels that Sabour et al. (2024) publish for the family, log-linear between them."""
+    table = np.array(r.levels.align_your_steps)
     if n != len(table):
         places = np.linspace(0, 1, len(table))
         table = np.exp(np.interp(np.linspace(0, 1, n), places, np.log(table[::-1]))[::-1])

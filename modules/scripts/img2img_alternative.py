@@ -64,7 +64,8 @@ def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, argu
         raise InvalidInput("The img2img alternative test wants an ordinary checkpoint, not one for inpainting.")
     levels = model.levels
     steps = arguments["steps"]
-    guidance = conditioning.encode(model, arguments["prompt"], arguments["negative"], images=len(latent), calls=steps,
+    guidance = conditioning.encode(model, arguments["prompt"], arguments["negative"],
+                                   size=(request.width, request.height), images=len(latent), calls=steps,
                                    scale=arguments["cfg"], options=request.options)
     guided = GuidedDenoiser(model, guidance)
     denoise = SigmaDenoiser(guided, guided, levels)

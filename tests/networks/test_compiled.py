@@ -23,8 +23,8 @@ from modules.sampling.levels import Level
 
 ATOL = 5e-5
 """For noise of unit variance: another order of summing in float32."""
-SMALL = UNetShape(in_channels=4, channels=(16,), attention=(False,), blocks=1, transformer_layers=1,
-                  context_channels=8, heads=1, norm_groups=8)
+SMALL = UNetShape(in_channels=4, channels=(16,), attention=(False,), blocks=1, transformer_layers=(1,),
+                  context_channels=8, heads=(1,), norm_groups=8)
 
 
 def asking(width: int, height: int, channels: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

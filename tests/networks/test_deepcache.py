@@ -83,6 +83,6 @@ def test_a_patched_layer_stays_patched(sd_model: DiffusionModel, layer: str) -> 
 
 
 def test_a_unet_of_one_level_has_no_deep_features() -> None:
-    shape = UNetShape(in_channels=4, channels=(16,), attention=(False,), blocks=1, transformer_layers=1,
-                      context_channels=8, heads=1, norm_groups=8)
+    shape = UNetShape(in_channels=4, channels=(16,), attention=(False,), blocks=1, transformer_layers=(1,),
+                      context_channels=8, heads=(1,), norm_groups=8)
     assert Network(build_unet(shape), ask_unet, torch.device("cpu"), torch.float32).deep_cache() is None

@@ -42,7 +42,7 @@ def shapes() -> Shapes:
 
 def test_the_tiny_checkpoint(shapes: Shapes) -> None:
     found = detect(shapes, {}, "x")
-    assert found.unet == UNetShape(4, (32, 64, 128, 128), (True, True, True, False), 2, 1, 64, 8, 32)
+    assert found.unet == UNetShape(4, (32, 64, 128, 128), (True, True, True, False), 2, (1,) * 4, 64, (8,) * 4, 32)
     assert found.vae == VaeShape((32, 64, 64, 64), 2, 32)
     assert found.text == TextShape(12, 64, 256, 49408, 77, 1)
 
@@ -56,7 +56,7 @@ def test_an_inpainting_checkpoint_and_another_vae() -> None:
 def test_metadata_says_what_shapes_cannot(shapes: Shapes) -> None:
     metadata = {"unet_heads": "4", "unet_norm_groups": "16", "vae_norm_groups": "8", "text_heads": "2", "format": "pt"}
     found = detect(shapes, metadata, "x")
-    assert (found.unet.heads, found.unet.norm_groups, found.vae.norm_groups, found.text.heads) == (4, 16, 8, 2)
+    assert (found.unet.heads, found.unet.norm_groups, found.vae.norm_groups, found.text.heads) == ((4,) * 4, 16, 8, 2)
 
 
 @pytest.mark.parametrize("value", ["0", "-8", "8.0", "eight", "", "99999999999", "３"])
@@ -75,9 +75,10 @@ def test_metadata_has_to_divide_the_widths(shapes: Shapes, key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("conditioner.embedders.0.transformer.text_model.embeddings.position_ids", "an SDXL checkpoint"),
-        ("model.diffusion_model.label_emb.0.0.weight", "an SDXL checkpoint"),
-        ("cond_stage_model.model.transformer.resblocks.0.ln_1.weight", "a Stable Diffusion 2.x checkpoint"),
+        ("conditioner.embedders.0.transformer.text_model.embeddings.position_ids", "no UNet and no autoencoder (VAE)"),
+        ("conditioner.embedders.0.model.ln_final.weight", "no UNet and no autoencoder (VAE)"),
+        ("model.diffusion_model.label_emb.0.0.weight", "no first text encoder (CLIP ViT-L) and no second"),
+        ("cond_stage_model.model.transformer.resblocks.0.ln_1.weight", "no UNet and no autoencoder (VAE)"),
         ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "a Flux checkpoint"),
         ("double_blocks.0.img_attn.qkv.weight", "a Flux checkpoint"),
         ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "a Stable Diffusion 3 checkpoint"),
@@ -162,24 +163,44 @@ def test_older_names() -> None:
     assert SD1.rename(prefix + "text_model.encoder.x") == prefix + "text_model.encoder.x"
 
 
-FIXTURES = sorted(SHAPES.glob("*.json"))
+FAMILY_OF = {
+    "tiny-sd15": "sd1", "tiny-sd15-inpainting": "sd1", "tiny-sd21-v": "sd2", "tiny-sdxl": "sdxl",
+    "tiny-sdxl-refiner": "sdxl-refiner",
+    "sd15-inpainting": "sd1", "sd21": "sd2", "sd2-inpainting": "sd2", "sdxl-base": "sdxl", "sdxl-inpainting": "sdxl",
+    "sdxl-refiner": "sdxl-refiner",
+}
+"""The fixtures: the tiny ones lie here, those of real files with the recordings."""
+
+FULL_SIZE = Path(__file__).resolve().parents[3] / "shared" / "golden" / "full-size"
+FIXTURES = [path for path in (*SHAPES.glob("*.json"), *FULL_SIZE.glob("*.json")) if path.stem in FAMILY_OF]
+
+
+def test_every_fixture_here_is_checked() -> None:
+    assert {path.stem for path in SHAPES.glob("*.json")} <= FAMILY_OF.keys()
 
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)
 def test_each_fixture_is_of_one_family_and_every_tensor_finds_its_place(fixture: Path) -> None:
-    """The names and shapes of a real file: one family's signs hold, every tensor has a parameter and the other way
+    """The names and shapes of a file: one family's signs hold, every tensor has a parameter and the other way
     round. No weights are needed."""
-    header = Header("x", shapes_of(fixture.stem), {})
+    shapes = {key: tuple(shape) for key, shape in json.loads(fixture.read_text()).items()}
+    tiny = {"unet_head_channels": "32"} if fixture.parent == SHAPES and "sd15" not in fixture.stem else {}
+    header = Header("x", shapes, tiny)
     family = recognise(header)
+    assert family.name == FAMILY_OF[fixture.stem]
     assert [kind for kind in FAMILIES if kind.recognises(header)] == [family]
+    family.check({part.name: part.shape(header) for part in family.parts}, header)
     placed = set()
     for part in family.parts:
         shape = part.shape(header)
         with torch.device("meta"):
             wanted = {name: tuple(tensor.shape) for name, tensor in part.build(shape).state_dict().items()}
         for key in (key for key in header.shapes if key.startswith(part.prefix)):
-            name = part.key(key.removeprefix(part.prefix), shape)
-            if name is not None:
-                assert header.shapes[key] in (wanted[name], (*wanted[name], 1, 1))
-                placed.add((part.name, name))
+            names = part.key(key.removeprefix(part.prefix), shape)
+            names = (names,) if isinstance(names, str) else names or ()
+            if names:
+                first, *others = (wanted[name] for name in names)
+                whole = (first[0] + sum(other[0] for other in others), *first[1:]) if others else first
+                assert header.shapes[key] in (whole, (*whole, 1, 1))
+            placed |= {(part.name, name) for name in names}
         assert {(part.name, name) for name in wanted} <= placed

@@ -25,14 +25,18 @@ def test_gated_linear(tokens: int, gradients: bool) -> None:
     torch.testing.assert_close(ours, theirs(x), rtol=1e-5, atol=1e-6)
 
 
-TINY = UNetShape(in_channels=4, channels=(16, 32), attention=(True, False), blocks=1, transformer_layers=1,
-                 context_channels=8, heads=2, norm_groups=8)
+TINY = UNetShape(in_channels=4, channels=(16, 32), attention=(True, False), blocks=1, transformer_layers=(1, 1),
+                 context_channels=8, heads=(2, 2), norm_groups=8)
+XL = UNetShape(in_channels=4, channels=(16, 32, 32), attention=(False, True, True), blocks=1,
+               transformer_layers=(3, 1, 3), context_channels=8, heads=(1, 2, 4), norm_groups=8, linear=True,
+               vector_channels=6)
 
 
-def test_gradients_reach_every_parameter() -> None:
+@pytest.mark.parametrize("shape", [TINY, XL], ids=["SD1", "SDXL"])
+def test_gradients_reach_every_parameter(shape: UNetShape) -> None:
     """They are those of diffusers' own network of the same weights; x and context get theirs as well."""
     torch.manual_seed(0)
-    ours: Any = build_unet(TINY)
+    ours: Any = build_unet(shape)
     theirs: Any = UNet2DConditionModel.from_config(ours.config)
     theirs.load_state_dict(ours.state_dict())
     gradients = []
@@ -40,7 +44,8 @@ def test_gradients_reach_every_parameter() -> None:
         draw = torch.Generator().manual_seed(1)
         x = torch.randn(2, 4, 8, 12, generator=draw, requires_grad=True)
         context = torch.randn(2, 7, 8, generator=draw, requires_grad=True)
-        eps = unet(x, torch.tensor([10, 700]), context, return_dict=False)[0]
+        told = torch.randn(2, shape.vector_channels, generator=draw) if shape.vector_channels else None
+        eps = unet(x, torch.tensor([10, 700]), context, class_labels=told, return_dict=False)[0]
         (eps - torch.randn(eps.shape, generator=draw)).square().mean().backward()
         gradients.append({name: p.grad for name, p in unet.named_parameters()} | {"x": x.grad, "context": context.grad})
     assert gradients[0].keys() == gradients[1].keys()

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 from modules.errors import CheckpointError
 from modules.networks.families.family import Family, Kind
+from modules.networks.families.ldm import VAE
 from modules.networks.families.others import OTHERS
-from modules.networks.families.sd1 import SD1, VAE
+from modules.networks.families.sd1 import SD1
+from modules.networks.families.sd2 import SD2
+from modules.networks.families.sdxl import SDXL, SDXL_REFINER
 from modules.networks.shapes import Header
 
-FAMILIES: tuple[Kind, ...] = (*OTHERS, SD1)
+FAMILIES: tuple[Kind, ...] = (*OTHERS, SDXL, SDXL_REFINER, SD2, SD1)
 """In the order in which they are asked whether a file is theirs."""
 
-LOADABLE = "this program loads Stable Diffusion 1.x checkpoints in one file"
+LOADABLE = "this program loads checkpoints of Stable Diffusion 1.x, 2.x and XL in one file"
 
 
 def recognise(header: Header, families: Sequence[Kind] = FAMILIES) -> Family:
@@ -38,4 +41,4 @@ def refuse_other_vaes(header: Header) -> None:
     for kind in OTHERS:
         if kind.recognises(header):
             raise CheckpointError(
-                f"{header.name} is {kind.label}; this program loads VAE files in Stable Diffusion 1.x's layout.")
+                f"{header.name} is {kind.label}; this program loads VAE files in Stable Diffusion's layout.")

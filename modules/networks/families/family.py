@@ -40,8 +40,8 @@ class Part:
 
     `prefix` begins its tensors' names in a checkpoint. `shape` reads what it is made of, `build` makes it without
     memory (it is called under `torch.device("meta")`), and `key` gives the parameter of a tensor's name behind the
-    prefix, or None for a tensor that is not needed. `words` name it in a sentence. With `full_precision` it always
-    computes in float32.
+    prefix, the parameters whose values lie one below the other in it, or None for a tensor that is not needed. `words`
+    name it in a sentence. `dtype` gives the type in which it computes where the model is to compute in another.
     """
 
     name: str
@@ -49,8 +49,22 @@ class Part:
     prefix: str
     shape: Callable[[Header], Any]
     build: Callable[[Any], nn.Module]
-    key: Callable[[str, Any], str | None]
-    full_precision: bool = False
+    key: Callable[[str, Any], str | tuple[str, ...] | None]
+    dtype: Callable[[torch.dtype], torch.dtype] = lambda dtype: dtype
+
+
+def float32(dtype: torch.dtype) -> torch.dtype:
+    """For a part that needs full precision."""
+    return torch.float32
+
+
+def no_float16(dtype: torch.dtype) -> torch.dtype:
+    """For a part whose values overflow in float16."""
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
+Told = Callable[[Conditioning, Sequence[str], TextOptions], Conditioning]
+"""(the texts of one prompt encoded, the texts, how) -> the conditioning with what is told beside the words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +87,7 @@ class Family(Kind):
     * `parts`: `unet` (the denoiser, whatever its kind), `vae`, and any number of text encoders.
     * `rename` gives old names of tensors their present ones.
     * `check` raises CheckpointError where the shapes of the parts, by name, do not fit together.
-    * `text` makes what encodes prompts, of the loaded parts by name.
+    * `text` makes what encodes prompts, of the loaded parts by name; `told` adds what is told beside the words.
     * `ask` calls the denoiser.
     * `latent`, `levels`, `prediction`, `inputs` say what the numbers mean; `inputs` goes by the denoiser's shape.
     """
@@ -86,12 +100,19 @@ class Family(Kind):
     levels: Callable[[Header], Levels]
     prediction: Callable[[Header], PredictionType]
     inputs: Callable[[Any], Inputs]
+    told: Told = lambda cond, texts, how: cond
     rename: Callable[[str], str] = lambda key: key
     check: Callable[[Mapping[str, Any], Header], None] = lambda shapes, header: None
 
     def part(self, name: str) -> Part:
         """The part of that name."""
         return next(part for part in self.parts if part.name == name)
+
+
+def no_name(pattern: str) -> Sign:
+    """The sign that the regular expression `pattern` is found in no tensor's name."""
+    found = some_name(pattern)
+    return lambda header: not found(header)
 
 
 def some_name(pattern: str) -> Sign:

@@ -22,10 +22,10 @@ class Chunk:
     tokens: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
 
-    def padded(self) -> tuple[list[int], list[float]]:
-        """77 tokens and weights: start, the tokens, end, and more ends as padding."""
+    def padded(self, pad: int = END) -> tuple[list[int], list[float]]:
+        """77 tokens and weights: start, the tokens, end, and `pad` until there are enough."""
         missing = LENGTH - len(self.tokens)
-        tokens = [START, *self.tokens, *[END] * (missing + 1)]
+        tokens = [START, *self.tokens, END, *[pad] * missing]
         return tokens, [1.0, *self.weights, *[1.0] * (missing + 1)]
 
 

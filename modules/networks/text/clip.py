@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -12,20 +13,33 @@ from modules.base.stopping import may_go_on
 from modules.errors import InvalidInput
 from modules.networks.shapes import TextShape
 from modules.networks.text.chunks import Chunk, chunk, old_chunk
-from modules.networks.text.clip_tokenizer import Encode, bracket_weights
+from modules.networks.text.clip_tokenizer import END, Encode, bracket_weights
 from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.text.prompt import parse_attention
 
 EMPHASIS = ("Original", "No norm", "Ignore", "None", "Old")  # Old: WebUI's use_old_emphasis_implementation
 
 
-class TextEncoder:
-    """CLIP's text model and its tokenizer."""
+@dataclass(frozen=True)
+class Reading:
+    """What of a CLIP text encoder a family reads.
 
-    def __init__(self, clip: nn.Module, encode: Encode, device: torch.device) -> None:
+    `layer`: which layer's answer, 1 the last, 2 the one before it. `normed`: the final norm is applied to it, whatever
+    layer it is. `pad` fills a chunk up behind its end token.
+    """
+
+    layer: Callable[[TextOptions], int] = lambda how: how.clip_skip
+    normed: bool = True
+    pad: int = END
+
+
+class TextEncoder:
+    """A CLIP text model and its tokenizer."""
+
+    def __init__(self, clip: nn.Module, encode: Encode, device: torch.device, reading: Reading | None = None) -> None:
         self.clip = clip
         self.device = device
-        self._encode = encode
+        self._encode, self._reading = encode, reading or Reading()
         embeddings = clip.get_submodule("embeddings")
         positions = cast(Tensor, embeddings.position_ids)
         if positions.is_meta:  # they are computed, not stored
@@ -33,10 +47,10 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
-        """Texts without schedules and AND as the rows of one batch: tokens (texts, 77 * chunks, channels), float32.
+        """Texts without schedules and AND as the rows of one batch: tokens (texts, 77 * chunks, channels), float32, and
+        the pooled vector (texts, pooled channels) of an encoder that has one, which is that of the first chunk.
 
-        All texts get as many chunks as the longest; the others are filled up with empty chunks. The final norm is
-        applied whatever layer is taken.
+        All texts get as many chunks as the longest; the others are filled up with empty chunks.
 
         Raises:
             InvalidInput: an unknown emphasis, or more layers to skip than there are.
@@ -47,8 +61,8 @@ class TextEncoder:
         lines = [self._chunks(text, how.emphasis, how.comma_backtrack) for text in texts]
         longest = max(len(line) for line in lines)
         columns = [[line[i] if i < len(line) else Chunk() for line in lines] for i in range(longest)]
-        encoded = [self._encode_column(column, how.clip_skip, how.emphasis) for column in columns]
-        return Conditioning(torch.cat(encoded, dim=1))
+        encoded = [self._encode_column(column, how) for column in columns]
+        return Conditioning(torch.cat([tokens for tokens, _ in encoded], dim=1), encoded[0][1])
 
     def _chunks(self, text: str, emphasis: str, comma_backtrack: int) -> list[Chunk]:
         if emphasis == "Old":
@@ -56,33 +70,48 @@ class TextEncoder:
         parts = [(text, 1.0)] if emphasis == "None" else parse_attention(text)
         return chunk(parts, self._encode, comma_backtrack)
 
-    def _encode_column(self, column: Sequence[Chunk], clip_skip: int, emphasis: str) -> Tensor:
-        """One chunk of each text. Shape (texts, 77, channels)."""
+    def _encode_column(self, column: Sequence[Chunk], how: TextOptions) -> tuple[Tensor, Tensor | None]:
+        """One chunk of each text: (texts, 77, channels), and (texts, pooled channels) or None."""
         may_go_on()
-        padded = [chunk.padded() for chunk in column]
-        z = self._run_clip(torch.tensor([tokens for tokens, _ in padded], device=self.device), clip_skip)
-        if emphasis in ("Ignore", "None"):
-            return z
+        padded = [chunk.padded(self._reading.pad) for chunk in column]
+        z, pooled = self._run_clip(torch.tensor([tokens for tokens, _ in padded], device=self.device), how)
+        if how.emphasis in ("Ignore", "None"):
+            return z, pooled
         weights = torch.tensor([weights for _, weights in padded], device=self.device)
         weighted = z * weights[:, :, None]
-        if emphasis == "No norm":
-            return weighted
-        return weighted * (z.mean() / weighted.mean())
+        return weighted if how.emphasis == "No norm" else weighted * (z.mean() / weighted.mean()), pooled
 
-    def _run_clip(self, tokens: Tensor, clip_skip: int) -> Tensor:
-        clip = cast(Any, self.clip)
-        if clip_skip <= 1:
-            return cast(Tensor, clip(input_ids=tokens).last_hidden_state)
-        layers = clip.config.num_hidden_layers
-        if clip_skip > layers:
-            message = f"Clip skip is {clip_skip}, but this checkpoint's text encoder has only {layers} layers."
+    def _run_clip(self, tokens: Tensor, how: TextOptions) -> tuple[Tensor, Tensor | None]:
+        clip, reading = cast(Any, self.clip), self._reading
+        layer, layers = reading.layer(how), clip.config.num_hidden_layers
+        if layer > layers:
+            message = f"Clip skip is {layer}, but this checkpoint's text encoder has only {layers} layers."
             raise InvalidInput(message, field="CLIP_stop_at_last_layers")
-        hidden = clip(input_ids=tokens, output_hidden_states=True).hidden_states
-        return cast(Tensor, clip.final_layer_norm(hidden[-clip_skip]))
+        last = layer <= 1 and reading.normed
+        out = clip(input_ids=tokens, output_hidden_states=not last)
+        pooled = out.pooler_output @ clip.text_projection if hasattr(clip, "text_projection") else None
+        if last:
+            return out.last_hidden_state, pooled
+        z = out.hidden_states[-layer]
+        return clip.final_layer_norm(z) if reading.normed else z, pooled
+
+
+class SideBySide:
+    """Several text encoders that read the same prompt, their answers side by side. The pooled vector is the last
+    one's."""
+
+    def __init__(self, *encoders: TextEncoder) -> None:
+        self._encoders = encoders
+
+    def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
+        """As `TextEncoder.encode`, with the channels of all encoders."""
+        encoded = [encoder.encode(texts, how) for encoder in self._encoders]
+        return Conditioning(torch.cat([one.tokens for one in encoded], dim=-1), encoded[-1].vector)
 
 
 def build_clip(shape: TextShape) -> nn.Module:
-    """The network without weights; call it under `torch.device("meta")`."""
+    """The network without weights; call it under `torch.device("meta")`. A pooled vector is multiplied by its
+    `text_projection` (channels, pooled channels)."""
     from transformers.models.clip import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
@@ -92,6 +121,10 @@ def build_clip(shape: TextShape) -> nn.Module:
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         max_position_embeddings=shape.positions,
-        hidden_act="quick_gelu",
+        hidden_act="quick_gelu" if shape.quick_gelu else "gelu",
+        eos_token_id=END,  # where it stands first, the pooled vector is read
     )
-    return cast(nn.Module, CLIPTextModel(config))
+    clip = cast(nn.Module, CLIPTextModel(config))
+    if shape.pooled_channels:
+        clip.text_projection = nn.Parameter(torch.empty(shape.channels, shape.pooled_channels))
+    return clip

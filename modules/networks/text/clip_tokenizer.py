@@ -19,7 +19,7 @@ Encode = Callable[[str], list[int]]
 """Text without markup to token ids, no start or end token added."""
 
 START = 49406
-END = 49407  # also the padding in Stable Diffusion 1.x
+END = 49407  # also the padding of OpenAI's encoders; OpenCLIP's pad with 0
 COMMA = 267
 
 _DATA = Path(__file__).parent / "tokenizer"

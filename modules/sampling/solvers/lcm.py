@@ -27,7 +27,7 @@ class LcmLevels(VariancePreserving):
     """The fifty distilled levels; timesteps are the nearest distilled one."""
 
     def __init__(self, levels: Levels) -> None:
-        super().__init__(levels.alphas_cumprod[SKIP - 1 :: SKIP])
+        super().__init__(levels.alphas_cumprod[SKIP - 1 :: SKIP], levels.align_your_steps)
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The distilled timestep nearest in log(sigma), same shape."""

@@ -18,6 +18,10 @@ from modules.sampling.levels import Level, Levels
 from modules.sampling.types import OnStep, Predictor
 
 
+HUGE = 1000.0
+"""Sigmas beyond this are those of a zero terminal SNR."""
+
+
 class ContinuousLevels:
     """The trained levels as functions of a time in (0, 1]: log(alpha) is linear between them."""
 
@@ -33,6 +37,11 @@ class ContinuousLevels:
         """The level at `time`; the network is told a fractional timestep."""
         alpha, count = math.exp(self.log_alpha(time)), len(self.times)
         return Level((time - 1 / count) * count, alpha, (1 - alpha**2) ** 0.5)
+
+    def below(self, level: Level) -> Level:
+        """`level` with the signal and noise of the trained level below it."""
+        alpha_bar = math.exp(2 * self.log_alphas[int(level.t)])
+        return Level(level.t, alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
 
     def lam(self, time: float) -> float:
         """log(alpha / sigma) at `time`."""
@@ -74,8 +83,13 @@ def sample_unipc(predict: Predictor, x: Tensor, grid: Sequence[int], *, model_le
     start = 1.0 if from_noise else grid[-1] / count + 1 / count
     times = continuous.grid(start, 1 / count, steps, spacing)
 
+    # WebUI turns v into eps at the trained level below. Where the last level has no signal that would be far off.
+    below = continuous.below if model_levels.sigma_max < HUGE else lambda level: level
+
     def x0_at(x: Tensor, time: float) -> Tensor:
-        return predict(x, continuous.level(time)).x0
+        level = continuous.level(time)
+        eps = predict(x, below(level)).eps
+        return (x - level.noise * eps) / level.signal
 
     past = [Point(times[0], x0_at(x, times[0]))]  # newest first
     for step in range(1, steps + 1):
