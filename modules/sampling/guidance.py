@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from modules.sampling.conditioning import Conditioning, join, stack
-from modules.sampling.levels import Level, Levels
+from modules.sampling.levels import Level, Levels, PredictionType
 from modules.sampling.types import Answer, DeepCache, Predict, SDModel
 
 
@@ -187,4 +187,8 @@ class SigmaDenoiser:
         """x (B, C, h, w) at `sigma` -> x0 (B, C, h, w)."""
         level = self._levels.at_sigma(sigma)
         out = self._answer(self._levels.scaled(x, level), level)
-        return self._denoise.model.prediction.over_sigma(x, out, level)
+        return self._prediction().over_sigma(x, out, level)
+
+    def _prediction(self) -> PredictionType:
+        """What the answer means."""
+        return self._denoise.model.prediction

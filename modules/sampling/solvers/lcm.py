@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from modules.sampling.guidance import SigmaDenoiser
-from modules.sampling.levels import Levels, VariancePreserving
+from modules.sampling.levels import EPSILON, V_PREDICTION, Levels, PredictionType, VariancePreserving
 from modules.sampling.solvers.euler import pairs
 from modules.sampling.types import Denoiser, DrawNoise, OnStep
 
@@ -48,3 +48,8 @@ class LcmDenoiser(SigmaDenoiser):
         skip = SIGMA_DATA**2 / (t**2 + SIGMA_DATA**2)
         out: float = t / (t**2 + SIGMA_DATA**2) ** 0.5
         return out * super().__call__(x, sigma) + skip * x
+
+    def _prediction(self) -> PredictionType:
+        # Models distilled so answer with eps; WebUI reads those that predict v in the same way.
+        usual = super()._prediction()
+        return EPSILON if usual is V_PREDICTION else usual
