@@ -18,7 +18,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "golden"
 WHOLE = ("classic",)
 """Groups of which every case is run."""
 
-SAMPLED = ("sd2", "sdxl", "scripts", "core", "classic-extra", "odd-size", "samplers", "schedules", "prompts", "options", "hires")
+SAMPLED = ("scripts", "core", "classic-extra", "odd-size", "samplers", "schedules", "prompts", "options", "hires",
+           "sd2", "sdxl")
 """Groups of which every fifth case is run; the environment variable GOLDEN=all runs them all."""
 
 OTHERWISE = {

@@ -70,15 +70,18 @@ class Options(Table):
         False, "Old prompt editing timelines", "As before WebUI 1.6.", text="Old prompt editing timelines")
     # SDXL
     sdxl_crop_top: int = option(
-        0, "SDXL: top coordinate of the crop", "What SDXL is told of how far its training picture was cut.", low=0,
-        high=1024)
+        0, "SDXL: top coordinate of the crop",
+        "How many pixels SDXL is told were cut off in training; 0 keeps things in the middle of the picture.",
+        low=0, high=1024)
     sdxl_crop_left: int = option(
-        0, "SDXL: left coordinate of the crop", "What SDXL is told of how far its training picture was cut.", low=0,
-        high=1024)
+        0, "SDXL: left coordinate of the crop",
+        "How many pixels SDXL is told were cut off in training; 0 keeps things in the middle of the picture.",
+        low=0, high=1024)
     sdxl_refiner_high_aesthetic_score: float = option(
         6.0, "SDXL: high aesthetic score", "How beautiful SDXL's refiner is told the picture is.", low=0, high=10)
     sdxl_refiner_low_aesthetic_score: float = option(
-        2.5, "SDXL: low aesthetic score", "The same for the negative prompt.", low=0, high=10)
+        2.5, "SDXL: low aesthetic score",
+        "How beautiful SDXL's refiner is told the negative prompt's picture is.", low=0, high=10)
     sdxl_clip_l_skip: bool = option(
         False, "SDXL: clip skip", "SDXL's first text encoder obeys Clip skip.")
     # sampling

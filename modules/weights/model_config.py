@@ -13,8 +13,6 @@ from modules.errors import CheckpointError
 LARGEST = 100_000
 """Bytes. Those of real models have three thousand."""
 
-ADVICE = "Correct it or remove it."
-
 SCALINGS = {"EpsScaling": "eps", "VScaling": "v"}
 """The classes by which Stability's generative-models say what a network predicts."""
 
@@ -62,12 +60,13 @@ def _parsed(path: Path) -> Any:
             raise CheckpointError(f"{path.name} is too long to be a model's configuration.")
         found = yaml.load(path.read_bytes(), Loader=_Loader)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} beside the checkpoint is not plain YAML. {ADVICE}") from error
+        raise CheckpointError(f"{path.name} beside the checkpoint is not plain YAML. Correct it or remove it.") \
+            from error
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be read: {error.strerror or error}.") from error
     if not isinstance(found, Mapping) or "model" not in found:
         raise CheckpointError(f'{path.name} beside the checkpoint is no model\'s configuration: it has no "model". '
-                              f"{ADVICE}")
+                              "Correct it or remove it.")
     return found
 
 
@@ -79,7 +78,7 @@ def _mapping(path: Path, found: Any, *keys: str) -> Mapping[str, Any]:
             return {}
         if not isinstance(found, Mapping):
             raise CheckpointError(f'{path.name} beside the checkpoint is no model\'s configuration: its "{key}" has no '
-                                  f"entries. {ADVICE}")
+                                  "entries. Correct it or remove it.")
     return cast(Mapping[str, Any], found)
 
 

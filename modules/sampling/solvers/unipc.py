@@ -17,7 +17,6 @@ from modules.errors import InvalidInput
 from modules.sampling.levels import Level, Levels
 from modules.sampling.types import OnStep, Predictor
 
-
 HUGE = 1000.0
 """Sigmas beyond this are those of a zero terminal SNR."""
 
