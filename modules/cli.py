@@ -267,7 +267,9 @@ WORDS: dict[str, dict[str, Any]] = {
     "mask_blur_x": {"metavar": "PIXELS", "help": "(%(default)s)"},
     "masked_content": {"choices": list(MASKED_CONTENT), "default": "original", "help": "masked content (%(default)s)"},
     "only_masked": {"help": "work on the mask's surroundings at full size"},
-    "only_masked_padding": {"metavar": "PIXELS", "help": "of those surroundings (%(default)s)"}}
+    "only_masked_padding": {"metavar": "PIXELS", "help": "of those surroundings (%(default)s)"},
+    "only_masked_frame": {"metavar": "BOX", "help": "those surroundings by hand: 612x512+40+20 is width x height + "
+                                                    "left + top"}}
 """Arguments of `add_argument` that say more of a field's flag than its declaration does."""
 
 

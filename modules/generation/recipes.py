@@ -23,7 +23,8 @@ from modules.imaging import tensors
 from modules.imaging.colour import match_colours
 from modules.imaging.faces import Restore
 from modules.imaging.fill import fill
-from modules.imaging.mask import CropRegion, crop_region, prepare, to_luminance
+from modules.imaging.framing import used_mask, working_region
+from modules.imaging.mask import CropRegion, of_size, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
 from modules.imaging.photograph import painted, with_pixels
 from modules.imaging.resize import flatten, pad_to_multiple, resize
@@ -92,21 +93,20 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
     """Only the white part of the mask is made anew."""
     options, size = request.options, (request.width, request.height)
     # 1. The mask as painted becomes the effective one: luminance, turned round, blurred.
-    mask = prepare(request.mask, invert=request.mask_invert, blur_x=request.mask_blur_x, blur_y=request.mask_blur_y,
-                   hard=request.mask_round)
+    mask = used_mask(request)
     originals = [flatten(image, options.img2img_background_color) for image in request.init_images]
     # 2. Only masked: the surroundings of the mask are cut out and worked on at full size.
     region = None
     if request.only_masked:
-        mask = _of_size(mask, originals[0].size)
-        region = crop_region(mask, request.only_masked_padding, size)
+        mask = of_size(mask, originals[0].size)
+        region = working_region(request, mask)
         if region is None:
             prepared = img2img(model, _without_mask(request), job)
             return replace(prepared, warnings=("The mask is empty, so the whole picture was made anew.",))
     # 3. Picture and mask are brought to the working size, and the overlay that restores the rest is cut.
     if region:
         overlay_mask = mask
-        overlays = [make_overlay(image, _of_size(mask, image.size)) for image in originals]
+        overlays = [make_overlay(image, of_size(mask, image.size)) for image in originals]
         mask = resize(ResizeMode.RESIZE_AND_FILL, mask.crop(region.box), size).convert("L")
         images = [resize(ResizeMode.RESIZE_AND_FILL, image.crop(region.box), size) for image in originals]
     else:
@@ -119,7 +119,7 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
     # 4. Masked content: every mode but "original" fills the hole with the colours around it first.
     latent_mask = to_luminance(request.latent_mask, hard=request.mask_round) if request.latent_mask else mask
     if request.masked_content != MaskedContent.ORIGINAL:
-        images = [fill(image, _of_size(latent_mask, image.size)) for image in images]
+        images = [fill(image, of_size(latent_mask, image.size)) for image in images]
     # 5. Encode, and bring the mask to the latent's size.
     job.stage("Encoding the picture")
     prepared = _prepare_whole(model, request, images, mask, latent_mask)
@@ -204,11 +204,11 @@ def _paste_back(request: Inpaint, overlays: Sequence[Image.Image], mask: Image.I
         extras = [mask.convert("RGB")] if options.return_mask else []
         if options.return_mask_composite:
             clear = Image.new("RGBa", whole.size)
-            extras.append(Image.composite(whole.convert("RGBa"), clear, _of_size(mask, whole.size)).convert("RGBA"))
+            extras.append(Image.composite(whole.convert("RGBa"), clear, of_size(mask, whole.size)).convert("RGBA"))
         photograph = request.photograph(k)
         if photograph is None or not _is_kept(request, photograph, whole.size):
             return Finished(result, tuple(extras))
-        photograph = _retouched(photograph, result, whole, _of_size(mask, whole.size))
+        photograph = _retouched(photograph, result, whole, of_size(mask, whole.size))
         return Finished(photograph.image, tuple(extras), photograph)
 
     return finish
@@ -290,10 +290,6 @@ def _fit(image: Image.Image, request: Img2Img) -> Image.Image:
     if request.resize_mode == ResizeMode.LATENT_UPSCALE:
         return image
     return resize(request.resize_mode, image, (request.width, request.height))
-
-
-def _of_size(mask: Image.Image, size: Size) -> Image.Image:
-    return mask if mask.size == size else mask.resize(size, Image.Resampling.LANCZOS)
 
 
 def _without_mask(request: Inpaint) -> Img2Img:

@@ -51,16 +51,33 @@ class CropRegion:
         return right - left, bottom - top
 
 
-def crop_region(mask: Image.Image, padding: int, working_size: tuple[int, int]) -> CropRegion | None:
-    """The bounding box of an L mask, extended by `padding` pixels and to the aspect ratio of `working_size` (width,
-    height). None for a black mask."""
+def of_size(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`mask` stretched to `size` (width, height), unless it has that size."""
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.LANCZOS)
+
+
+def crop_region(mask: Image.Image, padding: int, working_size: tuple[int, int],
+                frame: Box | None = None) -> CropRegion | None:
+    """The `padded_box` of an L mask, extended to the aspect ratio of `working_size` (width, height). None for a black
+    mask."""
+    box = padded_box(mask, padding, frame)
+    return None if box is None else CropRegion(_expand(box, working_size, mask.size))
+
+
+def padded_box(mask: Image.Image, padding: int, frame: Box | None = None) -> Box | None:
+    """The bounding box of an L mask, extended by `padding` pixels, or where there is a `frame`, by that box instead.
+
+    It lies inside the picture. None for a black mask.
+    """
     box = mask.getbbox()
     if box is None:
         return None
     width, height = mask.size
     left, top, right, bottom = box
-    padded = (max(left - padding, 0), max(top - padding, 0), min(right + padding, width), min(bottom + padding, height))
-    return CropRegion(_expand(padded, working_size, mask.size))
+    if frame and frame[0] < width and frame[1] < height:
+        return min(left, frame[0]), min(top, frame[1]), max(right, min(frame[2], width)), max(bottom, min(frame[3],
+                                                                                                          height))
+    return max(left - padding, 0), max(top - padding, 0), min(right + padding, width), min(bottom + padding, height)
 
 
 def _expand(box: Box, shape: tuple[int, int], limits: tuple[int, int]) -> Box:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -69,6 +70,8 @@ class ScriptCall:
 
 
 TXT2IMG = ("txt2img",)
+FRAME = re.compile(r"(\d{1,6})x(\d{1,6})\+(\d{1,6})\+(\d{1,6})", re.ASCII)
+"""A box in a picture: width, height, left, top."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +217,8 @@ class Img2Img(Txt2Img):
     init_images: tuple[Image.Image, ...] = ()
     resize_mode: ResizeMode = field(
         ResizeMode.JUST_RESIZE, "Resize mode",
-        "How the picture is brought to the size asked for. Just resize stretches it; crop keeps its proportions.")
+        "How the picture is brought to the size asked for. Just resize stretches it; Crop and resize and the page's "
+        "Keep proportions do not.")
     initial_noise_multiplier: float | None = field(
         None, "Noise multiplier", "Multiplies the noise that the picture starts with. Below 1 gives calmer results.",
         low=0.0, high=10.0, text="Noise multiplier", axis="Initial noise multiplier")
@@ -278,6 +282,8 @@ class Inpaint(Img2Img):
 
     `mask_blur_x` and `mask_blur_y` are Gaussian sigmas in pixels. `mask_round` makes the latent mask hard.
     `only_masked` works on the mask's surroundings (plus `only_masked_padding` pixels) at full resolution.
+    `only_masked_frame` names the surroundings by hand: "612x512+40+20" is a box of 612 x 512 pixels whose upper left
+    corner is at (40, 20). It is extended where the mask lies outside it.
     `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
     `latent_mask` is what is sampled anew where that differs from what is pasted back; it is never blurred.
     `photographs` are the files of the init images, whose depth, profile and metadata the results keep.
@@ -307,12 +313,17 @@ class Inpaint(Img2Img):
     only_masked: bool = field(
         False, "Inpaint area",
         "Whether the sampler sees the whole picture, or only the mask's surroundings enlarged to the size asked "
-        "for. Choose the second for small details.", api="inpaint_full_res", cli="--only-masked")
+        "for. Choose the second for small details; the page's Automatic chooses it for large pictures.",
+        api="inpaint_full_res", cli="--only-masked")
     only_masked_padding: int = field(
         32, "Only masked padding, pixels",
         "How many pixels around the mask the sampler sees. Raise it where the result does not fit its "
         "surroundings.", low=0, high=4096, shown=(0, 256), step=4, text="Masked area padding",
         api="inpaint_full_res_padding", cli="--padding", axis="Only masked padding, pixels")
+    only_masked_frame: str = field(
+        "", "Only masked frame",
+        "The surroundings that the sampler sees, as a box like 612x512+40+20, instead of the padding. Set it where the "
+        "sampler should see more on one side.", text="Masked area frame", api="inpaint_full_res_frame", cli="--frame")
     soft: SoftInpainting | None = None
     latent_mask: Image.Image | None = None
     photographs: tuple[Photograph, ...] = ()
@@ -322,6 +333,22 @@ class Inpaint(Img2Img):
         has replaced that image."""
         image = self.init_images[k % len(self.init_images)]
         return next((one for one in self.photographs if one.image is image), None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.frame  # noqa: B018  (raises for a text that is no box)
+
+    @property
+    def frame(self) -> tuple[int, int, int, int] | None:
+        """`only_masked_frame` as (left, top, right, bottom). None if it is empty. Raises InvalidInput."""
+        if not self.only_masked_frame:
+            return None
+        found = FRAME.fullmatch(self.only_masked_frame.strip())
+        width, height, left, top = map(int, found.groups()) if found else (0, 0, 0, 0)
+        if not width or not height:
+            raise InvalidInput("only_masked_frame must be a box like 612x512+40+20 (width x height + left + top), not "
+                               f"{self.only_masked_frame[:80]!r}.", field="only_masked_frame")
+        return left, top, left + width, top + height
 
     @property
     def misplaced(self) -> bool:

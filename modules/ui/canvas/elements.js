@@ -30,6 +30,7 @@ const state = {
 	tool: sketch ? "pan" : "freehand", erase: false,
 	join: "add", tolerance: 24, // the settings of selections
 	selection: null, // the last selection, while its tolerance can still be changed
+	crops: [], // the boxes that "Only masked" works on
 	frame: null, // the pixels by which the picture would grow: {left, up, right, down}
 	scale: 1, x: 0, y: 0, fitted: true,
 	pointer: null, // the place of mouse or pen, in the view

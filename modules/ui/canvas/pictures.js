@@ -36,6 +36,7 @@ async function choosePicture(file) {
 	if (!loaded) return;
 	const change = replacePicture(loaded, file, null);
 	showChange(change);
+	if (change !== "kept") tellCrop("");
 	savePicture();
 	if (!sketch && change !== "kept" && file.type !== "image/jpeg") offerAlpha(loaded);
 	await sendPicture(file);
@@ -78,6 +79,7 @@ function show({file, image, bitmap, painting}) {
 	cancelGesture();
 	picture.src = bitmap.src;
 	if (state.painting?.size.join() !== painting.size.join()) {
+		setCrops({});
 		stage.style.width = `${painting.width}px`;
 		stage.style.height = `${painting.height}px`;
 		state.brush = Math.max(8, Math.round(Math.min(...painting.size) / 16));
@@ -137,6 +139,8 @@ function removePicture() {
 function forgetPicture() {
 	state.painting = state.file = state.image = state.bitmap = state.uploading = null;
 	picture.removeAttribute("src");
+	setCrops({});
+	tellCrop("");
 	publish();
 	savePicture();
 }

@@ -97,6 +97,7 @@ showLook();
 listenToTools();
 listenToPointer();
 listenToDrops();
+listenToCrops();
 listenToDocument();
 new ResizeObserver(() => (state.fitted ? fit() : state.painting && place())).observe(view);
 watch("value", receive);

@@ -52,6 +52,7 @@ async function receive() {
 		const change = replacePicture(loaded, file, value.image);
 		if (value.mask || value.paint) await receivePainting(value);
 		else showChange(change);
+		if (change !== "kept") tellCrop("");
 		savePicture();
 	}
 	publish();

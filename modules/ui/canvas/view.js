@@ -8,6 +8,7 @@ function place() {
 	root.dataset.close = state.scale >= 4;
 	button("actual").textContent = `${Math.round(state.scale * 100)}%`;
 	showFrame();
+	placeCrops();
 	showRing();
 }
 

@@ -22,6 +22,7 @@ const TEXT = {
 	maskResized: (width, height) => `The mask has ${width}x${height} pixels; it was resized to the picture.`,
 	maskEmpty: "This mask is all black: there is nothing to paint.",
 	removed: "The picture was removed.", bringBack: "Undo",
+	crop: "What is worked on. Drag it or its corners; a double click lets it follow the mask again",
 	colours: "Colours", inColour: "Paint with colours (C)", ink: "Colour", inkOpacity: "Colour opacity",
 	eyedropper: "Take a colour from the picture (K, or Alt-click)", opacityLabel: "Opacity",
 	selection: "Select", select: "Select: a mask from what is in the picture", replace: "Replace", add: "Add",

@@ -17,7 +17,7 @@ from modules.request.fields import field as option
 from modules.request.fields import find
 from modules.request.options import Options, Table
 from modules.settings import Settings
-from modules.ui.controls.request_panel import AREAS, RESIZE_MODES, Panel
+from modules.ui.controls.request_panel import AREAS, AUTOMATIC_AREA, KEEP_PROPORTIONS, RESIZE_MODES, Panel
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,13 @@ class Defaults(Table):
     hr_denoising_strength: float = option(0.7, "Denoising strength of Hires. fix",
                                           "How much the second pass may change. Latent needs 0.5 or more.",
                                           low=0, high=1)
-    resize_mode: str = option("Just resize", "Resize mode", find(Inpaint, "resize_mode").help,
-                              choices=tuple(RESIZE_MODES))
+    resize_mode: str = option(KEEP_PROPORTIONS, "Resize mode", find(Inpaint, "resize_mode").help,
+                              choices=(KEEP_PROPORTIONS, *RESIZE_MODES))
     mask_blur: int = _same("mask_blur_x", "In pixels.")
     masked_content: str = option("original", "Masked content", find(Inpaint, "masked_content").help,
                                 choices=tuple(MASKED_CONTENT))
-    only_masked: str = option("Whole picture", "Inpaint area", find(Inpaint, "only_masked").help, choices=tuple(AREAS))
+    only_masked: str = option(AUTOMATIC_AREA, "Inpaint area", find(Inpaint, "only_masked").help,
+                              choices=(AUTOMATIC_AREA, *AREAS))
     only_masked_padding: int = _same("only_masked_padding")
     negative_prompt: str = _same("negative_prompt", "What you never want to see.")
 

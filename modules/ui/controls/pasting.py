@@ -8,7 +8,7 @@ from typing import Any
 
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
-from modules.request import Inpaint
+from modules.request import Inpaint, ResizeMode
 from modules.request.fields import find, own
 from modules.request.options import Options
 from modules.text import infotext
@@ -50,6 +50,8 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
     parameters = infotext.parse(text, load_styles(panel.settings.styles_file))
     changes = infotext.to_changes(parameters, scripts=engine.scripts)
     fields, problems = dict(changes.fields), list(changes.unsupported)
+    if _is_of(panel, infotext.pairs(text)):
+        fields["resize_mode"] = ResizeMode.JUST_RESIZE  # the text's size is the one that was drawn
     if not infotext.pairs(text).keys() & MASK_KEYS:  # the text has no mask settings
         fields = {name: value for name, value in fields.items() if name not in MASK_FIELDS}
     fields["styles"] = parameters.get("Styles array", [])
@@ -63,6 +65,13 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
     values |= scripts.choices_of(changes.fields["script"], changes.fields["always_on"], panel, engine)
     _check_ranges(values, panel, problems)
     return panel.updates(values, locked=locked), _note(parameters, problems, fields["overrides"], engine)
+
+
+def _is_of(panel: Panel, pairs: Mapping[str, str]) -> bool:
+    """Whether the text with these `pairs` is of a picture that was made from a picture on such a tab."""
+    if panel.masked:
+        return bool(pairs.keys() & MASK_KEYS)
+    return panel.from_picture and "Denoising strength" in pairs and not any(key.startswith("Hires") for key in pairs)
 
 
 def _options(found: Mapping[str, Any], problems: list[str]) -> Options:

@@ -11,7 +11,7 @@ Labels, ranges and steps come from the declarations of fields and options. A pla
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -20,7 +20,8 @@ from gradio.components import Component
 from PIL import Image
 
 from modules.errors import InvalidInput
-from modules.imaging import sketch
+from modules.imaging import framing, sketch
+from modules.imaging.framing import Requested
 from modules.imaging.photograph import with_pixels
 from modules.request import (
     MASKED_CONTENT,
@@ -45,8 +46,12 @@ from modules.ui.page.help import explain
 RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": ResizeMode.CROP_AND_RESIZE,
                 "Resize and fill": ResizeMode.RESIZE_AND_FILL,
                 "Just resize (latent upscale)": ResizeMode.LATENT_UPSCALE}
+KEEP_PROPORTIONS = "Keep proportions"
+"""The first choice of the Resize mode on the page: the size follows the picture, and width and height tell its area."""
 MASK_MODES = {"Inpaint masked": False, "Inpaint not masked": True}
 AREAS = {"Whole picture": False, "Only masked": True}
+AUTOMATIC_AREA = "Automatic"
+"""The first choice of the Inpaint area on the page: the whole picture if its size suits the checkpoint."""
 
 SAME = {"hr_checkpoint": "Use same checkpoint", "hr_sampler": "Use same sampler", "hr_scheduler": "Use same scheduler",
         "refiner_checkpoint": "None"}
@@ -123,7 +128,7 @@ def to_img2img(values: Mapping[str, Any], picture: MaskData, options: Options) -
     image = picture.chosen()
     if picture.paint:
         image = sketch.lay(image, picture.paint)
-    return Img2Img(**_common(values, options, Img2Img) | _start(values, image))
+    return _in_size(Img2Img(**_common(values, options, Img2Img) | _start(values, image)), values)
 
 
 def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -> Inpaint:
@@ -135,10 +140,12 @@ def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -
         image, mask = sketch.inpaint_sketch(image, mask, picture.paint, blur)
         photograph = photograph and with_pixels(photograph, photograph.pixels, image)  # not the file's picture any more
     mask = mask or Image.new("L", image.size)
-    return Inpaint(**_common(values, options, Inpaint) | _start(values, image) | {
+    area = values["only_masked"]
+    request = Inpaint(**_common(values, options, Inpaint) | _start(values, image) | {
         "mask": mask, "mask_blur_x": blur, "mask_blur_y": blur, "mask_invert": MASK_MODES[values["mask_invert"]],
-        "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": AREAS[values["only_masked"]],
+        "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": AREAS.get(area, False),
         "soft": soft_inpainting(values), "photographs": (photograph,) if photograph else ()})
+    return _in_size(framing.with_suitable_area(request) if area == AUTOMATIC_AREA else request, values)
 
 
 def soft_inpainting(values: Mapping[str, Any]) -> SoftInpainting | None:
@@ -161,7 +168,13 @@ def _common(values: Mapping[str, Any], options: Options, kind: type[Txt2Img]) ->
 
 
 def _start(values: Mapping[str, Any], image: Image.Image) -> dict[str, Any]:
-    return {"init_images": (image,), "resize_mode": RESIZE_MODES[values["resize_mode"]]}
+    mode = values["resize_mode"]
+    return {"init_images": (image,), "resize_mode": RESIZE_MODES.get(mode, ResizeMode.JUST_RESIZE)}
+
+
+def _in_size(request: Requested, values: Mapping[str, Any]) -> Requested:
+    """`request` in the size that the Resize mode gives it."""
+    return framing.with_proportions(request) if values["resize_mode"] == KEEP_PROPORTIONS else request
 
 
 def _plain(value: Any, item: Declared) -> Any:
@@ -290,17 +303,21 @@ def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
 
 def resize_mode(panel: Panel) -> None:
     """How the picture is brought to the size asked for."""
-    _choice(panel, "resize_mode", RESIZE_MODES, "Just resize")
+    _choice(panel, "resize_mode", (KEEP_PROPORTIONS, *RESIZE_MODES), KEEP_PROPORTIONS)
 
 
 def masking(panel: Panel) -> None:
     """What of the mask is painted, how softly, and on how much of the picture the sampler works."""
     with gr.Row(elem_classes="tight"):
         _choice(panel, "mask_invert", MASK_MODES, "Inpaint masked", elem_id="mask_mode", min_width=220)
-        _choice(panel, "only_masked", AREAS, "Whole picture", elem_id="full_res", min_width=220)
+        _choice(panel, "only_masked", (AUTOMATIC_AREA, *AREAS), AUTOMATIC_AREA, elem_id="full_res", min_width=220)
     with gr.Row(elem_classes="tight"):
         field_of(panel, "mask_blur_x", widget="mask_blur", min_width=180)
         field_of(panel, "only_masked_padding", min_width=220)
+    # The canvas writes it: the frame that was dragged there.
+    item = find(panel.request, "only_masked_frame")
+    panel.add(item.name, explain(gr.Textbox(item.default, label=item.label, visible="hidden",
+                                            elem_id=panel.elem_id(item.name)), item.help))
 
 
 def masked_content(panel: Panel) -> None:
@@ -308,7 +325,7 @@ def masked_content(panel: Panel) -> None:
     _choice(panel, "masked_content", MASKED_CONTENT, "original", elem_id="fill")
 
 
-def _choice(panel: Panel, name: str, choices: Mapping[str, Any], value: str, *, elem_id: str = "",
+def _choice(panel: Panel, name: str, choices: Iterable[str], value: str, *, elem_id: str = "",
             min_width: int = 160) -> None:
     """Draw the request's field `name` as a row of its choices' labels."""
     item = find(panel.request, name)

@@ -84,6 +84,14 @@ const inpaintPage = (() => {
 		step.beside = held;
 	}
 
+	// A frame that is dragged on a canvas is a hidden text of its tab.
+	function onCropped({detail: {canvas, text}}) {
+		const box = document.querySelector(`#${canvas}_only_masked_frame :is(textarea, input)`);
+		if (!box || box.value === text) return;
+		box.value = text;
+		box.dispatchEvent(new Event("input", {bubbles: true}));
+	}
+
 	// The picture of this page that is being dragged, such as a result. A thumbnail may name the full picture.
 	let dragged = null;
 	const onDragStart = ({target}) => void (dragged = target.matches?.("img") ? target.dataset.picture ?? target.src : null);
@@ -230,6 +238,7 @@ const inpaintPage = (() => {
 	for (const event of ["focus", "change"]) document.addEventListener(event, onEntered, {capture: true});
 	document.addEventListener("blur", onBlur, {capture: true});
 	document.addEventListener("step", onStep);
+	document.addEventListener("cropped", onCropped);
 	document.addEventListener("dragstart", onDragStart);
 	// A picture dragged out of the page may give no dragend event.
 	for (const event of ["dragend", "pointerdown", "pointermove"]) document.addEventListener(event, onDragEnd, {capture: true});

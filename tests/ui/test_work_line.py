@@ -1,0 +1,135 @@
+"""What the line under the canvas says is what comes out."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from fakes import ASTRONAUT
+from PIL import Image, ImageDraw
+
+from modules.engine.engine import Engine
+from modules.imaging.framing import used_mask
+from modules.jobs.queue import JobQueue
+from modules.request import Img2Img, Inpaint, ResizeMode
+from modules.request.job_context import NullJob
+from modules.ui.canvas.canvas import MaskData
+from modules.ui.controls import request_panel
+from modules.ui.controls.request_panel import Panel
+from modules.ui.controls.work_line import say
+from modules.ui.page.header import Header
+from modules.ui.tabs import img2img, inpaint
+
+TABS = {"img2img": img2img, "inpaint": inpaint}
+
+
+@pytest.fixture
+def values(engine: Engine, queue: JobQueue) -> dict[str, dict[str, Any]]:
+    """What the controls of the tabs begin with, by tab and name, with few steps."""
+    with gr.Blocks():
+        header, _ = Header.build(engine, queue)
+        panels = {name: tab.build(header, Panel(name, engine.settings), gr.BrowserState("")).panel
+                  for name, tab in TABS.items()}
+    return {name: {item: widget.value for item, widget in panel.widgets.items()} | {"steps": 2}
+            for name, panel in panels.items()}
+
+
+def photograph(size: tuple[int, int]) -> Image.Image:
+    return Image.open(ASTRONAUT).resize(size)
+
+
+def painted(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> Image.Image:
+    mask = Image.new("L", size)
+    for box in boxes:
+        ImageDraw.Draw(mask).ellipse(box, fill=255)
+    return mask
+
+
+def crops(html: str) -> dict[str, Any]:
+    found = re.search(r'data-crops="(.*?)"', html)
+    assert found is not None
+    return json.loads(unescape(found[1]))
+
+
+def test_a_photograph_comes_back_as_it_was_but_for_the_painted_part(values: dict[str, Any], engine: Engine) -> None:
+    picture, mask = photograph((2048, 1365)), painted((2048, 1365), (800, 500, 1000, 640))
+    request = request_panel.to_inpaint(values["inpaint"] | {"seed": 3}, MaskData(picture, mask), engine.options)
+    said = say(request)
+    (box,) = said.crops
+    width, height = box[2] - box[0], box[3] - box[1]
+    assert said.sentence == (f"Works on {width} x {height} around the mask, at {request.width} x {request.height}; the "
+                             "rest stays.")
+    assert said.warnings == []
+    assert crops(said.html()) == {"boxes": [list(box)], "byHand": False}
+    made = engine.generate(request, NullJob()).images[0]
+    assert made.image.size == picture.size
+    changed = (np.asarray(made.image) != np.asarray(picture)).any(axis=-1)
+    assert changed.any()
+    assert not changed[np.asarray(used_mask(request)) == 0].any()
+    rows, columns = np.nonzero(changed)
+    assert box[0] <= columns.min() <= columns.max() < box[2]
+    assert box[1] <= rows.min() <= rows.max() < box[3]
+    assert f"Size: {request.width}x{request.height}" in made.infotext
+
+
+@pytest.mark.parametrize("size", [(2048, 1365), (512, 512), (500, 400), (90, 60)])
+def test_the_size_that_is_said_comes_out_of_the_whole_picture(values: dict[str, Any], engine: Engine,
+                                                              size: tuple[int, int]) -> None:
+    mask = painted(size, (size[0] // 3, size[1] // 3, size[0] // 2, size[1] // 2))
+    chosen = values["inpaint"] | {"only_masked": "Whole picture"}
+    request = request_panel.to_inpaint(chosen, MaskData(photograph(size), mask), engine.options)
+    image = engine.generate(request, NullJob()).images[0].image
+    said = say(request)
+    assert f"{image.width} x {image.height}" in said.sentence
+    assert (said.crops, said.warnings) == ((), [])
+    assert image.width / image.height == pytest.approx(size[0] / size[1], rel=0.02)
+    if 0.5 < size[0] * size[1] / 512**2 < 1.25:
+        assert image.size == size
+
+
+def test_just_resize_squashes_only_where_it_was_chosen_and_that_is_said(values: dict[str, Any],
+                                                                        engine: Engine) -> None:
+    picture = MaskData(photograph((1024, 512)), painted((1024, 512), (400, 200, 500, 300)))
+    chosen = values["inpaint"] | {"only_masked": "Whole picture", "resize_mode": "Just resize"}
+    request = request_panel.to_inpaint(chosen, picture, engine.options)
+    assert (request.width, request.height, request.resize_mode) == (512, 512, ResizeMode.JUST_RESIZE)
+    ((sentence, ((label, widget, value),)),) = say(request).warnings
+    assert sentence == "Just resize squashes the picture."
+    helped = request_panel.to_inpaint(chosen | {widget: value}, picture, engine.options)
+    assert label == value == "Keep proportions"
+    assert say(helped).warnings == []
+    assert say(replace(request, resize_mode=ResizeMode.CROP_AND_RESIZE)).warnings[0][0].startswith("Crop and resize")
+    assert say(replace(request, resize_mode=ResizeMode.RESIZE_AND_FILL)).warnings[0][0].startswith("Resize and fill")
+
+
+def test_img2img_keeps_the_proportions_too(values: dict[str, Any], engine: Engine) -> None:
+    request = request_panel.to_img2img(values["img2img"], MaskData(photograph((1365, 2048))), engine.options)
+    assert isinstance(request, Img2Img)
+    image = engine.generate(request, NullJob()).images[0].image
+    assert image.size == (427, 640)
+    assert say(request).sentence == "Works on the whole picture; 427 x 640 comes out."
+
+
+def test_a_frame_set_by_hand_is_what_is_worked_on(values: dict[str, Any], engine: Engine) -> None:
+    picture = MaskData(photograph((2048, 1365)), painted((2048, 1365), (800, 500, 1000, 640)))
+    chosen = values["inpaint"] | {"only_masked_frame": "768x768+500+300"}
+    request = request_panel.to_inpaint(chosen, picture, engine.options)
+    said = say(request)
+    assert said.crops == ((500, 300, 1268, 1068),)
+    assert said.by_hand
+    assert 'data-widget="only_masked_frame" data-value="&quot;&quot;"' in said.html()
+    assert (request.width, request.height) == (512, 512)
+    assert "Masked area frame: 768x768+500+300" in engine.generate(request, NullJob()).images[0].infotext
+
+
+def test_without_a_mask_it_says_what_to_do(values: dict[str, Any], engine: Engine) -> None:
+    for size in ((2048, 1365), (512, 512)):
+        request = request_panel.to_inpaint(values["inpaint"], MaskData(photograph(size)), engine.options)
+        assert isinstance(request, Inpaint)
+        assert say(request).sentence == "Paint over the part that should change."
