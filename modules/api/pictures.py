@@ -46,13 +46,15 @@ def unpacked(image: Image.Image, field: str) -> Image.Image:
 def unpacked_request(request: Txt2Img, *, keep_photographs: bool = False) -> Txt2Img:
     """`request` with the pictures of `open_picture` unpacked. With `keep_photographs`, inpainting keeps their depth,
     profile and metadata. Raises InvalidInput naming WebUI's field."""
-    if not isinstance(request, Img2Img):
-        return request
     if keep_photographs and isinstance(request, Inpaint):
         files = tuple(photographs.read(bytes(_bytes_of(image))) for image in request.init_images)
         return dataclasses.replace(request, init_images=tuple(one.image for one in files), photographs=files,
                                    mask=unpacked(request.mask, "mask"))
-    changes: dict[str, Any] = {"init_images": tuple(unpacked(image, "init_images") for image in request.init_images)}
+    changes: dict[str, Any] = {}
+    if request.first_pass:
+        changes["first_pass"] = unpacked(request.first_pass, "firstpass_image")
+    if isinstance(request, Img2Img):
+        changes["init_images"] = tuple(unpacked(image, "init_images") for image in request.init_images)
     if isinstance(request, Inpaint):
         changes["mask"] = unpacked(request.mask, "mask")
     return dataclasses.replace(request, **changes)
@@ -62,6 +64,7 @@ def check_pixels(request: Txt2Img, max_pixels: int) -> None:
     """Raises InvalidInput for pictures that have more than twice `max_pixels` together."""
     images = [] if not isinstance(request, Img2Img) else list(request.init_images)
     images += [request.mask] if isinstance(request, Inpaint) else []
+    images += [request.first_pass] if request.first_pass else []
     if sum(image.width * image.height for image in images) > 2 * max_pixels:
         raise InvalidInput(f"The pictures of one request have more than {2 * max_pixels} pixels together (twice "
                            "--max-image-mp).", field="init_images")

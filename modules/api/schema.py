@@ -95,12 +95,14 @@ class Txt2ImgBody(Txt2ImgFields):
     sampler_index: LooseStr = "Euler"
     restore_faces: bool | None = None
     tiling: bool | None = None
+    s_min_uncond: Number | None = None
     s_churn: Number | None = None
     s_tmin: Number | None = None
     s_tmax: Number | None = None
     s_noise: Number | None = None
     do_not_save_samples: bool = False
     do_not_save_grid: bool = False
+    firstpass_image: str | None = None
     firstphase_width: Integer = 0
     firstphase_height: Integer = 0
     alwayson_scripts: LooseDict = Field({})
@@ -110,6 +112,7 @@ class Txt2ImgBody(Txt2ImgFields):
     override_settings_restore_afterwards: bool = True
     send_images: bool = True
     save_images: bool = False
+    comments: LooseDict | None = None
     force_task_id: Annotated[str, Field(max_length=200), TEXT] | None = None
     infotext: Text | None = None
 
@@ -119,18 +122,22 @@ class Txt2ImgBody(Txt2ImgFields):
 
         `max_pixels` limits img2img's pictures. Without `samplers` there are ours only.
         """
-        return Txt2Img(**self.common(options, styles, samplers))
+        values = self.common(options, styles, samplers)
+        if self.firstpass_image:
+            values["first_pass"] = pictures.open_picture(self.firstpass_image, "firstpass_image", max_pixels)
+        return Txt2Img(**values)
 
     def common(self, options: Options, styles: Sequence[Style], samplers: Sequence[Sampler] | None) -> dict[str, Any]:
         """Return what txt2img and img2img share, as arguments of a request."""
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
         sampler, scheduler = self._sampler(changes, samplers)
         overrides = as_webui_means({**changes.options, **self.override_settings})
-        fields = {"tiling": self.tiling, "face_restoration": self.restore_faces, "s_churn": self.s_churn,
-                  "s_tmin": self.s_tmin, "s_tmax": self.s_tmax, "s_noise": self.s_noise}
-        for option, value in fields.items():
-            if value is not None:
-                overrides[option] = value
+        fields = {"tiling": self.tiling, "face_restoration": self.restore_faces, "s_min_uncond": self.s_min_uncond}
+        overrides |= {option: value for option, value in fields.items() if value is not None}
+        churn = {"s_churn": self.s_churn, "s_tmin": self.s_tmin, "s_tmax": self.s_tmax, "s_noise": self.s_noise}
+        in_force, usual = options.replaced(overrides), Options()
+        overrides |= {option: value for option, value in churn.items()  # an option that is set wins here, as in WebUI
+                      if value is not None and getattr(in_force, option) == getattr(usual, option)}
         values = self._values(declared(Txt2Img))
         values |= {"seed_resize_from_w": max(self.seed_resize_from_w, 0), "seed_resize_from_h":
                    max(self.seed_resize_from_h, 0), "hr_upscaler": self.hr_upscaler or "Latent"}
@@ -138,9 +145,11 @@ class Txt2ImgBody(Txt2ImgFields):
                    for name in ("hr_sampler", "hr_scheduler", "hr_checkpoint", "refiner_checkpoint")}
         values |= {name: changes.fields[name] for name in values
                    if name in changes.fields and WEBUI_NAMES.get(name, name) not in self.model_fields_set}
-        for prompt, negative in (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt")):
-            if prompt == "prompt" or values[prompt] or values[negative]:
-                values[prompt], values[negative] = apply_styles(self.styles, styles, values[prompt], values[negative])
+        prompts = values["prompt"], values["negative_prompt"]
+        values["prompt"], values["negative_prompt"] = apply_styles(self.styles, styles, *prompts)
+        if values["hr_prompt"] or values["hr_negative_prompt"]:
+            values["hr_prompt"], values["hr_negative_prompt"] = apply_styles(
+                self.styles, styles, values["hr_prompt"] or prompts[0], values["hr_negative_prompt"] or prompts[1])
         if values["enable_hr"] and (self.firstphase_width or self.firstphase_height):  # of old: the first pass's size
             values |= {"hr_resize_x": values["width"], "hr_resize_y": values["height"],
                        "width": self.firstphase_width, "height": self.firstphase_height}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
-from modules.engine.file_keys import file_keys, refiner_keys
+from modules.engine.file_keys import file_keys
 from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
 from modules.engine.models import FileLoader, LoadModel, ModelSlot
@@ -33,6 +33,7 @@ from modules.scripts.context import Context, NestedJob
 from modules.scripts.registry import BUILT_IN, Registry
 from modules.settings import Settings
 from modules.text import infotext
+from modules.text.prompt import strip_comments
 from modules.text.styles import load_styles
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from modules.generation.batch import Picture
     from modules.sampling.registry import Sampler
     from modules.sampling.types import FirstNoise, SDModel
+
+PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 
 
 class Engine:
@@ -134,17 +137,16 @@ class Engine:
         inpainting = self.load(request.options, job).inputs.name == "inpaint"
         # Name and hash the files before sampling: afterwards they may be gone or replaced.
         files = self._file_keys(request)
-        refiner = {refined: refiner_keys(request, self.catalog, refined=refined)
-                   for refined in {False, bool(request.refiner_checkpoint)}}
-        sampler = self.sampler_of(request)
+        sampler, second = self.sampler_of(request), self._second_sampler(request)
         made: list[GeneratedImage] = []
 
-        def keep(pictures: Sequence[Picture], refined: bool) -> None:
-            keys = {**hooks.keys(request), **(extra or {}), **refiner[refined]}
+        def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
+            keys = {**(extra or {}), **hooks.keys(request)}
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, photograph=one.photograph,
-                               infotext=infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
-                                                       inpainting=inpainting, extra=keys, **files))
+                               infotext=infotext.write(
+                                   request, sampler, seed=one.seed, subseed=one.subseed, inpainting=inpainting,
+                                   second=second, extra=keys, happened=happened, **files))
                 for one in pictures], request)
             for image in kept:
                 hooks.saved(image, request)
@@ -185,9 +187,10 @@ class Engine:
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""
         inpainting = self.loaded is not None and self.loaded.model.inputs.name == "inpaint"
-        keys = {**extra, **refiner_keys(request, self.catalog, refined=bool(request.refiner_checkpoint))}
+        refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
         return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
-                              inpainting=inpainting, extra=keys, **self._file_keys(request))
+                              inpainting=inpainting, second=self._second_sampler(request), extra=extra,
+                              happened=refiner if request.refiner_checkpoint else None, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """Like the function `resolve`, with the full name of the face restoration model. Raises InvalidInput."""
@@ -222,10 +225,16 @@ class Engine:
 
         return find_sampler(request.sampler, self.samplers)[0]
 
+    def _second_sampler(self, request: Txt2Img) -> Sampler | None:
+        """The sampler of hires fix where that is another one. Raises InvalidInput if there is none of that name."""
+        from modules.sampling.registry import find_sampler
+
+        return find_sampler(request.hr_sampler, self.samplers)[0] if request.enable_hr and request.hr_sampler else None
+
     def _file_keys(self, request: Txt2Img) -> dict[str, Any]:
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
-        return file_keys(checkpoint, vae, self.catalog)
+        return file_keys(request, checkpoint, vae, self.catalog)
 
 
 @contextlib.contextmanager
@@ -250,7 +259,7 @@ def _tiling(models: Callable[[Options], SDModel]) -> Iterator[Callable[[Options]
 
 def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2Img:
     """Return `request` with everything decided: random seeds are drawn, sampler and schedule have their full names,
-    and several init images set the batch size.
+    several init images set the batch size, and comments are taken out of the prompts.
 
     `samplers` are those to choose from; by default the built-in ones. Raises InvalidInput for an unknown sampler or
     schedule.
@@ -262,5 +271,7 @@ def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2
     changes |= {name: random.randrange(RANDOM_SEEDS) for name in ("seed", "subseed") if getattr(request, name) == -1}
     if isinstance(request, Img2Img) and len(request.init_images) > 1:
         changes["batch_size"] = len(request.init_images)
+    if request.options.enable_prompt_comments:
+        changes |= {name: strip_comments(getattr(request, name)) for name in PROMPTS}
     return dataclasses.replace(request, **changes)
 

@@ -8,19 +8,14 @@ from modules.request import Txt2Img
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
 
 
-def file_keys(checkpoint: CheckpointFile, vae: VaeFile | None, catalog: Catalog) -> dict[str, Any]:
-    """Names and short hashes of the files, as keyword arguments of `infotext.write`. Raises NotFound."""
+def file_keys(request: Txt2Img, checkpoint: CheckpointFile, vae: VaeFile | None, catalog: Catalog) -> dict[str, Any]:
+    """Names and short hashes of the request's files, as keyword arguments of `infotext.write`. Raises NotFound."""
+
+    def title(name: str) -> str | None:
+        file = catalog.find(name) if name else None
+        return f"{file.name} [{catalog.sha256(file)[:10]}]" if file else None
+
     return {"model_name": checkpoint.name, "model_hash": catalog.sha256(checkpoint)[:10],
-            "vae_name": vae.name if vae else None, "vae_hash": catalog.sha256(vae)[:10] if vae else None}
-
-
-def refiner_keys(request: Txt2Img, catalog: Catalog, *, refined: bool) -> dict[str, Any]:
-    """The keys about the refiner, which are more for a picture that it has `refined`. Raises NotFound."""
-    keys: dict[str, Any] = {}
-    if refined:
-        refiner = catalog.find(request.refiner_checkpoint)
-        keys |= {"Refiner": f"{refiner.name} [{catalog.sha256(refiner)[:10]}]",
-                 "Refiner switch at": request.refiner_switch_at}
-    if request.options.refiner_switch_by_sample_steps:
-        keys["Refiner switch by sampling steps"] = True
-    return keys
+            "vae_name": vae.name if vae else None, "vae_hash": catalog.sha256(vae)[:10] if vae else None,
+            "hires_title": title(request.hr_checkpoint if request.enable_hr else ""),
+            "refiner_title": title(request.refiner_checkpoint)}

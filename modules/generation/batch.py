@@ -6,9 +6,10 @@ It knows one kind of request from another only by its `Prepared`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,22 +21,23 @@ from modules.generation import conditioning, hires
 from modules.hooks.in_job import Hooks
 from modules.imaging import tensors
 from modules.imaging.faces import Restore
-from modules.imaging.upscale import Upscalers
+from modules.imaging.resize import pad_to_multiple
+from modules.imaging.upscale import LATENT_UPSCALERS, Upscalers
 from modules.request import Txt2Img, seed_after
 from modules.request.job_context import JobContext
 from modules.request.options import Options
 from modules.request.photograph import Photograph
 from modules.sampling import registry
-from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner
+from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner, SkipUncond
 from modules.sampling.noise import ImageNoise
-from modules.sampling.sample import InitLatent, Plan, Wraps, sample, total_calls
+from modules.sampling.sample import InitLatent, Plan, Wraps, pace, sample, total_calls
 from modules.sampling.types import FirstNoise, SDModel
 
 Models = Callable[[Options], SDModel]
 """The model that options name, loaded if need be. Raises NotFound, CheckpointError."""
 
-OnBatch = Callable[[Sequence["Picture"], bool], None]
-"""Told of each finished batch: its pictures, and whether a refiner took over."""
+OnBatch = Callable[[Sequence["Picture"], Mapping[str, Any]], None]
+"""Told of each finished batch: its pictures, and what the parameters text has to say of how they were made."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Prepared:
 
     `source` is None for txt2img. `beside` (B, c, h, w) are the channels that the network reads beside x.
     `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
-    are, `hooks` the extensions, and `restore` restores faces.
+    are, `hooks` the extensions, and `restore` restores faces. `keys` are for the parameters text; None leaves a key
+    out.
     """
 
     source: InitLatent | None
@@ -77,6 +80,7 @@ class Prepared:
     samplers: Sequence[registry.Sampler] = registry.SAMPLERS
     hooks: Hooks = field(default_factory=Hooks)
     restore: Restore | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All results of one request, and what the person should be told about them. `refined`: a refiner took over.
+    """All results of one request, and what the person should be told about them.
 
     `work` is the network's work as a share of what it would be without savings.
     """
@@ -100,14 +104,13 @@ class Outcome:
     pictures: tuple[Picture, ...]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
-    refined: bool = False
     work: float = 1.0
 
 
 def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_batch: OnBatch) -> Outcome:
     """Batch count times one batch; stops where the job says so, keeping the newest guess of the batch it was in."""
     pictures: list[Picture] = []
-    interrupted = refined = False
+    interrupted = False
     work = 1.0
     rough: tuple[str, ...] = ()
     for number in range(request.n_iter):
@@ -127,15 +130,15 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
             except Stopped as stop:
                 interrupted = isinstance(stop, Interrupted)
                 made = batch.finish(latent, rough=True)
-            on_batch(made, batch.refined)
+            on_batch(made, batch.happened)
             pictures += made
-        refined, work = refined or batch.refined, batch.work
+        work = batch.work
         if batch.rough:
             rough = (ROUGH,)
         if interrupted:
             break
     warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *conditioning.left_out(request), *rough)
-    return Outcome(tuple(pictures), warnings, interrupted, refined, work)
+    return Outcome(tuple(pictures), warnings, interrupted, work)
 
 
 class _Batch:
@@ -147,7 +150,7 @@ class _Batch:
         self.model = models(request.options)
         self.size: hires.Size = (request.width, request.height)
         self.newest: Tensor | None = None
-        self.refined = False
+        self.happened: dict[str, Any] = dict(start.keys)
         self.work = 1.0
         self.rough = False
 
@@ -162,8 +165,12 @@ class _Batch:
         plan = self._plan(request.sampler, request.scheduler, request.steps)
         # With hires fix the refiner works in the pass that the option names, without in the only one.
         refine = not request.enable_hr or request.options.hires_fix_refiner_pass != "second pass"
+        if request.enable_hr and request.first_pass:
+            return self._second_pass(plan, self._given(request.first_pass))
         latent = self._pass(plan, plan, self.start.source, self.start.beside, refine=refine)
-        return self._second_pass(plan, latent) if request.enable_hr else latent
+        if not request.enable_hr:
+            return latent
+        return self._second_pass(plan, latent if request.hr_upscaler in LATENT_UPSCALERS else self._decode(latent))
 
     def finish(self, latent: Tensor, *, rough: bool = False) -> list[Picture]:
         """Decoded, or `rough`ly as previews are, then faces restored, changed by extensions, pasted back, with seeds.
@@ -179,15 +186,23 @@ class _Batch:
             pictures.append(Picture(made.image, self.seeds[k], self.subseeds[k], made.extras, made.photograph))
         return pictures
 
-    def _second_pass(self, first: Plan, latent: Tensor) -> Tensor:
-        """Hires fix: the latent enlarged, noised to the strength and sampled again."""
+    def _given(self, picture: Image.Image) -> Tensor | list[Image.Image]:
+        """The picture that takes the place of the first pass, as that would leave it."""
+        picture = picture.convert("RGB")
+        if self.request.hr_upscaler not in LATENT_UPSCALERS:
+            return [picture] * len(self.seeds)
+        pixels = tensors.to_tensor([pad_to_multiple(picture, self.model.latent.cell)]).to(self.model.device)
+        return self.model.encode_image(pixels).repeat(len(self.seeds), 1, 1, 1)
+
+    def _second_pass(self, first: Plan, start: Tensor | list[Image.Image]) -> Tensor:
+        """Hires fix: the first pass's latent or pictures enlarged, noised to the strength and sampled again."""
         request = self.request
         self.job.stage("Enlarging")
         if request.hr_checkpoint:
             self.model = self.models(dataclasses.replace(request.options, sd_model_checkpoint=request.hr_checkpoint))
         elif request.refiner_checkpoint:
             self.model = self.models(request.options)
-        latent = hires.enlarge(self.model, latent, request, self._decode, self.start.upscalers, self.job)
+        latent = hires.enlarge(self.model, start, request, self.start.upscalers, self.job)
         self.size = hires.hires_size(request).cut
         self.newest = latent
         plan = self._plan(request.hr_sampler or request.sampler, request.hr_scheduler or request.scheduler,
@@ -229,8 +244,12 @@ class _Batch:
                 hires_calls=total_calls(plan) if second else None, options=options,
                 scale=request.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside))
 
-        denoise = GuidedDenoiser(self.model, guidance(self.model), self._refiner(plan, guidance) if refine else None,
-                                 options.step_cache)
+        if options.refiner_switch_by_sample_steps:
+            self.happened["Refiner switch by sampling steps"] = True
+        denoise = GuidedDenoiser(
+            self.model, guidance(self.model), self._refiner(guidance) if refine else None, options.step_cache,
+            pace(plan, self.model.levels, source),
+            SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened)
         if self.start.first_noise and source and not second:
             noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
         compiles = self.model.compiles(latent.cells(self.size))
@@ -246,9 +265,11 @@ class _Batch:
                       lambda blend, paint: hooks.blend(blend, paint, request))
         sampled = sample(denoise, noise, plan, report, source, wraps)
         self.model, self.work = denoise.model, denoise.work
+        if denoise.padded:
+            self.happened["Pad conds v0" if options.pad_cond_uncond_v0 else "Pad conds"] = True
         return sampled
 
-    def _refiner(self, plan: Plan, guidance: Callable[[SDModel], Guidance]) -> Refiner | None:
+    def _refiner(self, guidance: Callable[[SDModel], Guidance]) -> Refiner | None:
         request, options = self.request, self.request.options
         if not request.refiner_checkpoint:
             return None
@@ -256,11 +277,13 @@ class _Batch:
         def load() -> tuple[SDModel, Guidance]:
             before = self.model
             model = self.models(dataclasses.replace(options, sd_model_checkpoint=request.refiner_checkpoint))
-            self.refined = self.refined or model is not before
+            if model is not before:
+                if request.enable_hr and options.hires_fix_refiner_pass != "second pass":
+                    self.happened["Hires refiner"] = options.hires_fix_refiner_pass
+                self.happened |= {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
             return model, guidance(model)
 
-        calls = total_calls(plan) if options.refiner_switch_by_sample_steps else None
-        return Refiner(load, request.refiner_switch_at, calls)
+        return Refiner(load, request.refiner_switch_at, options.refiner_switch_by_sample_steps)
 
     def _like_previews(self, latent: Tensor) -> list[Image.Image]:
         """The same without the decoder, in milliseconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,21 +55,22 @@ def stand_ins(request: Txt2Img, upscalers: Upscalers) -> list[str]:
     return [sentence] if sentence else []
 
 
-def enlarge(model: SDModel, latent: Tensor, request: Txt2Img, decode: Callable[[Tensor], list[Image.Image]],
-            upscalers: Upscalers, job: JobContext) -> Tensor:
-    """latent (B, 4, h, w) of the first pass -> (B, 4, h', w') for the second, through pixels unless in the latent."""
+def enlarge(model: SDModel, first: Tensor | Sequence[Image.Image], request: Txt2Img, upscalers: Upscalers,
+            job: JobContext) -> Tensor:
+    """What the second pass starts from, (B, C, h', w'): the latent (B, C, h, w) of the first pass enlarged as such, or
+    its pictures enlarged and encoded."""
     size = hires_size(request)
     width, height = size.enlarged
-    if request.hr_upscaler in LATENT_UPSCALERS:
+    if isinstance(first, Tensor):
         mode, antialias = LATENT_UPSCALERS[request.hr_upscaler]
-        larger = F.interpolate(latent, size=model.latent.cells((width, height))[::-1], mode=mode, antialias=antialias)
+        larger = F.interpolate(first, size=model.latent.cells((width, height))[::-1], mode=mode, antialias=antialias)
     else:
         def tell(done: int, total: int) -> None:
             job.stage(f"Enlarging: {done / total:.0%}")
             job.check()
 
         pixels = tensors.to_tensor([upscalers.to_size(request.hr_upscaler, image, size.enlarged, tell)
-                                    for image in decode(latent)])
+                                    for image in first])
         larger = torch.cat([model.encode_image(one[None].to(model.device)) for one in pixels])
     return _cut_middle(larger, model.latent.cells(size.cut))
 

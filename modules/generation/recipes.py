@@ -43,7 +43,7 @@ Size = tuple[int, int]
 
 
 def generate(models: batch.Models, request: Txt2Img, job: JobContext,
-             on_batch: batch.OnBatch = lambda pictures, refined: None,
+             on_batch: batch.OnBatch = lambda pictures, happened: None,
              first_noise: FirstNoise | None = None,
              upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
              hooks: Hooks | None = None, restore: Restore | None = None) -> batch.Outcome:
@@ -102,7 +102,8 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
         region = working_region(request, mask)
         if region is None:
             prepared = img2img(model, _without_mask(request), job)
-            return replace(prepared, warnings=("The mask is empty, so the whole picture was made anew.",))
+            return replace(prepared, warnings=("The mask is empty, so the whole picture was made anew.",),
+                           keys=dict.fromkeys(("Inpaint area", "Masked area padding", "Masked content")))
     # 3. Picture and mask are brought to the working size, and the overlay that restores the rest is cut.
     if region:
         overlay_mask = mask
@@ -128,7 +129,7 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
         warnings += ("As in WebUI 1.10, a latent upscale lays the unresized picture's corner over the result; "
                      "the classic loop keeps everything in its place.",)
     warnings += _photograph_warnings(request, overlays[0].size)
-    paste_back = _paste_back(request, overlays, overlay_mask, region)
+    paste_back = _paste_back(request, overlays if options.overlay_inpaint else None, overlay_mask, region)
     if request.soft and prepared.source:
         paste_back = _paste_back_softly(request, prepared.source, originals, region)
 
@@ -192,19 +193,21 @@ def _latent_content(model: SDModel, request: Img2Img, latent: Tensor, paint: Ten
     return latent
 
 
-def _paste_back(request: Inpaint, overlays: Sequence[Image.Image], mask: Image.Image,
+def _paste_back(request: Inpaint, overlays: Sequence[Image.Image] | None, mask: Image.Image,
                 region: CropRegion | None) -> Finish:
-    """The finish of inpainting: the original over the result, and the extras that the options ask for."""
+    """The finish of inpainting: the original over the result, and the extras that the options ask for. Without
+    `overlays` the result stays as it is, with a `region` in the size of the request."""
     options = request.options
 
     def finish(image: Image.Image, k: int, latent: Tensor) -> Finished:
-        overlay = overlays[k % len(overlays)]
-        whole = uncrop(image, region, overlay.size) if region else image.convert("RGBA")
-        result = apply_overlay(image, overlay, region) if options.overlay_inpaint else image
+        overlay = overlays[k % len(overlays)] if overlays else None
+        whole = uncrop(image, region, overlay.size) if region and overlay else image.convert("RGBA")
+        result = apply_overlay(image, overlay, region) if overlay else image
         extras = [mask.convert("RGB")] if options.return_mask else []
         if options.return_mask_composite:
             clear = Image.new("RGBa", whole.size)
-            extras.append(Image.composite(whole.convert("RGBa"), clear, of_size(mask, whole.size)).convert("RGBA"))
+            shown = resize(ResizeMode.RESIZE_AND_FILL, mask, whole.size).convert("L")
+            extras.append(Image.composite(whole.convert("RGBa"), clear, shown).convert("RGBA"))
         photograph = request.photograph(k)
         if photograph is None or not _is_kept(request, photograph, whole.size):
             return Finished(result, tuple(extras))
@@ -239,7 +242,8 @@ def _retouched(photograph: Photograph, result: Image.Image, whole: Image.Image, 
 
 def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence[Image.Image],
                        region: CropRegion | None) -> Finish:
-    """The finish of soft inpainting: the same with a mask made from how far each picture's latent has moved."""
+    """The finish of soft inpainting: the same with a mask made from how far each picture's latent has moved, whatever
+    `overlay_inpaint` says, as in WebUI."""
     soft, paint = request.soft, source.paint
     assert soft is not None
     assert paint is not None

@@ -68,6 +68,8 @@ class Options(Table):
         False, "Use old emphasis implementation", "Every bracket weighs single tokens, as in 2022.")
     use_old_scheduling: bool = option(
         False, "Old prompt editing timelines", "As before WebUI 1.6.", text="Old prompt editing timelines")
+    enable_prompt_comments: bool = option(
+        True, "Enable comments in prompts", "What follows # up to the end of its line is left out.")
     # SDXL
     sdxl_crop_top: int = option(
         0, "SDXL: top coordinate of the crop",
@@ -96,6 +98,23 @@ class Options(Table):
         0.0, "CFG rescale",
         "How far guidance is brought back to the contrast of the prompt alone. Try 0.7 where a high CFG scale "
         "gets harsh.", low=0, high=1, text="CFG rescale", axis="CFG rescale", advanced=True)
+    s_min_uncond: float = option(
+        0.0, "Negative Guidance minimum sigma",
+        "Below this noise level the negative prompt is left out at every second step, which is faster; 0 never does.",
+        low=0, high=1e6, shown=(0, 15), text="NGMS", axis="Negative Guidance minimum sigma")
+    s_min_uncond_all: bool = option(
+        False, "Negative Guidance minimum sigma all steps", "At each of these steps, not every second.",
+        text="NGMS all steps")
+    skip_early_cond: float = option(
+        0.0, "Ignore negative prompt during early sampling",
+        "In this share of the steps at the beginning; more variety, and faster.", low=0, high=1, text="Skip Early CFG")
+    sd_noise_schedule: str = option(
+        "Default", "Noise schedule for sampling",
+        "Zero Terminal SNR is for models that were trained with it, such as most v-prediction models.",
+        choices=("Default", "Zero Terminal SNR"), text="Noise Schedule")
+    sgm_noise_multiplier: bool = option(
+        False, "SGM noise multiplier", "txt2img starts from a little more noise, as SDXL's official code does.",
+        text="SGM noise multiplier", axis="SGM noise multiplier")
     tiling: bool = option(
         False, "Tiling", "Makes pictures whose edges fit together. Use it for textures.", text="Tiling", advanced=True)
     ddim_loop: str = option(

@@ -80,8 +80,10 @@ class Txt2Img:
 
     `enable_hr` adds a second pass on the enlarged result (hires fix): `denoising_strength` is that pass's; 0 steps and
     empty names take the first pass's; a resize of 0 x 0 takes the scale. A refiner takes over sampling at
-    `refiner_switch_at` of the way down the noise levels, or at once if that is None. A `script` carries the request out
-    in its own way. `always_on` are the extensions' controls that are switched on, with their values.
+    `refiner_switch_at` of the way down the noise levels, or at once if that is None. `first_pass` takes the place of
+    the first pass before hires fix. `disable_extra_networks` leaves the prompt's tags without effect. A `script`
+    carries the request out in its own way. `always_on` are the extensions' controls that are switched on, with their
+    values.
     """
 
     tab: ClassVar[str] = "txt2img"
@@ -191,6 +193,9 @@ class Txt2Img:
     refiner_switch_at: float | None = field(
         None, "Switch at", "When the refiner takes over. 0.8 leaves it the last fifth; less leaves it more.", low=0.0,
         high=1.0, shown=(0.01, 1), text="Refiner switch at", axis="Refiner switch at")
+    disable_extra_networks: bool = field(
+        False, "Disable extra networks", "Leaves LoRA and other tags of the prompt without effect.")
+    first_pass: Image.Image | None = None
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()
     options: Options = dataclasses.field(default_factory=Options)

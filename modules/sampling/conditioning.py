@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -89,3 +89,30 @@ def join(first: Conditioning, second: Conditioning) -> Conditioning:
     """The rows of both batches, one below the other; their tokens are equally many."""
     vector = None if first.vector is None or second.vector is None else torch.cat([first.vector, second.vector])
     return Conditioning(torch.cat([first.tokens, second.tokens]), vector)
+
+
+Pad = Callable[[Conditioning, Conditioning], tuple[Conditioning, Conditioning]]
+"""The rows of cond and of uncond, brought to tokens of one length."""
+
+
+def cut_or_repeat(cond: Conditioning, uncond: Conditioning) -> tuple[Conditioning, Conditioning]:
+    """uncond at the length of cond: its last token's vector repeated, or cut (WebUI's DDIM before 1.6)."""
+    length, tokens = cond.tokens.shape[1], uncond.tokens
+    rest = tokens[:, -1:].expand(-1, max(length - tokens.shape[1], 0), -1)
+    return cond, replace(uncond, tokens=torch.cat([tokens[:, :length], rest], dim=1))
+
+
+def pad_with(empty: Tensor) -> Pad:
+    """The shorter one gets the chunk of the empty prompt, `empty` (77, C), as often as it needs it."""
+
+    def pad(cond: Conditioning, uncond: Conditioning) -> tuple[Conditioning, Conditioning]:
+        length = max(cond.tokens.shape[1], uncond.tokens.shape[1])
+
+        def longer(batch: Conditioning) -> Conditioning:
+            rows, present, _ = batch.tokens.shape
+            chunks = [empty.expand(rows, -1, -1)] * ((length - present) // len(empty))
+            return replace(batch, tokens=torch.cat([batch.tokens, *chunks], dim=1))
+
+        return longer(cond), longer(uncond)
+
+    return pad

@@ -6,15 +6,20 @@ AND each adds its own difference (Liu et al. 2022, composable diffusion), as Web
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from modules.sampling.conditioning import Conditioning, join, stack
+from modules.sampling.conditioning import Conditioning, Pad, join, stack
 from modules.sampling.levels import Level, Levels, PredictionType
+from modules.sampling.pace import Pace
 from modules.sampling.types import Answer, DeepCache, Predict, SDModel
+
+Told = tuple[Conditioning, Conditioning, Conditioning | None]
+"""(rows of cond, rows of uncond, both as one batch)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Guidance:
     """What to steer by. `prompts` holds, for each image of the batch, its (prompt, weight) parts.
 
     `beside` (B, c, h, w) are the channels that the network reads beside x, see `SDModel.inputs`.
-    `rescale` in [0, 1] brings contrast back, see `rescaled`.
+    `rescale` in [0, 1] brings contrast back, see `rescaled`. `pad` brings the tokens of cond and uncond to one length
+    where they differ; without it the network is asked for one after the other.
     """
 
     prompts: tuple[tuple[tuple[ScheduledConditioning, float], ...], ...]
@@ -41,24 +47,47 @@ class Guidance:
     scale: float
     beside: Tensor | None = None
     rescale: float = 0.0
+    pad: Pad | None = None
 
 
 @dataclass(frozen=True)
 class Refiner:
     """Another model that takes over on the way. `load` gives it and its guidance.
 
-    It is due when (999 - t) / 1000 has reached `switch_at` (None: at once), or with `calls` given, when that share of
-    so many calls is done. Source: WebUI's `apply_refiner`.
+    It is due when that share of the trained levels has been passed which `switch_at` names (None: at once), or with
+    `by_calls` that share of the network's calls. Source: WebUI's `apply_refiner`.
     """
 
     load: Callable[[], tuple[SDModel, Guidance]]
     switch_at: float | None
-    calls: int | None = None
+    by_calls: bool = False
 
-    def due(self, call: int, t: float) -> bool:
-        """Whether to switch before the network's `call`-th call, at timestep `t`."""
-        done = call / self.calls if self.calls else (999 - round(t)) / 1000
+    def due(self, call: int, level: Level, pace: Pace) -> bool:
+        """Whether to switch before the network's `call`-th call, at `level`."""
+        done = pace.share(call) if self.by_calls else pace.descent(level)
         return self.switch_at is None or done >= self.switch_at
+
+
+@dataclass(frozen=True)
+class SkipUncond:
+    """When the network is not asked for the negative prompt, which then counts for nothing: half the work of a call.
+
+    `early`: in that share of the calls at the beginning. `below`: where the noise level is less than this, at every
+    second call, or with `all_calls` at each of them (negative guidance minimum sigma, NGMS). 0 means never. Source:
+    WebUI's `CFGDenoiser.forward`.
+    """
+
+    early: float = 0.0
+    below: float = 0.0
+    all_calls: bool = False
+
+    def keys(self, call: int, level: Level, pace: Pace) -> dict[str, Any]:
+        """What the parameters text says of the `call`-th call, at `level`; empty if the network is asked as usual."""
+        if self.early and pace.share(call) <= self.early:
+            return {"Skip Early CFG": self.early}
+        if (call % 2 or self.all_calls) and pace.number(level) < self.below:
+            return {"NGMS": self.below} | ({"NGMS all steps": True} if self.all_calls else {})
+        return {}
 
 
 class GuidedDenoiser:
@@ -67,17 +96,25 @@ class GuidedDenoiser:
     cond and uncond go through the network together when they are equally long. A scale of 1 needs no uncond.
     """
 
-    def __init__(self, model: SDModel, guidance: Guidance, refiner: Refiner | None = None, reuse: int = 1) -> None:
-        """Of `reuse` calls one is computed whole, the others with its deep features."""
+    def __init__(self, model: SDModel, guidance: Guidance, refiner: Refiner | None = None, reuse: int = 1,
+                 pace: Pace | None = None, skip: SkipUncond | None = None,
+                 keys: MutableMapping[str, Any] | None = None) -> None:
+        """Of `reuse` calls one is computed whole, the others with its deep features. `keys` takes what the parameters
+        text has to say of the calls, in the order in which it came about."""
         self.model = model
         self.guidance = guidance
         self.calls = 0
         self.work = 1.0  # of the whole picture at each call, as a share; less when something else spares some of it
+        self.padded = False
         self._refiner = refiner
         self._reuse = reuse
+        self._pace = pace or Pace()
+        self._skip = skip or SkipUncond()
+        self._keys = {} if keys is None else keys
+        self._skipping = False
         self._cache: DeepCache | None = None
         # Conditionings, and what `_conditionings` made of them.
-        self._joined: tuple[list[Conditioning], list[Conditioning]] = [], []
+        self._told: tuple[list[Conditioning], Told | None] = [], None
 
     def __call__(self, x: Tensor, level: Level) -> Tensor:
         """x (B, C, h, w) at `level` -> the guided answer (B, C, h, w); `model.prediction` says what it means."""
@@ -105,9 +142,12 @@ class GuidedDenoiser:
     def next_call(self, level: Level) -> int:
         """The number of the network's next call, at `level`, from 0. The refiner takes over when it is due."""
         call = self.calls
-        if self._refiner and self._refiner.due(call, level.t):
+        if self._refiner and self._refiner.due(call, level, self._pace):
             self.model, self.guidance = self._refiner.load()
             self._refiner = self._cache = None
+        skipped = self._skip.keys(call, level, self._pace)
+        self._keys.update(skipped)
+        self._skipping = bool(skipped)
         self.calls += 1
         return call
 
@@ -122,37 +162,41 @@ class GuidedDenoiser:
         prompts, scale = self.guidance.prompts, self.guidance.scale
         owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
         images = list(range(len(prompts)))
-        conditionings = self._conditionings(call)
-        if len(conditionings) == 1:
-            out = self._ask(predict, x, level, conditionings[0], owners + images)
+        cond, uncond, joined = self._conditionings(call)
+        if self._skipping:  # what the first part of each prompt gives stands in for uncond
+            out = self._ask(predict, x, level, cond, owners)
+            out, scale = torch.cat([out, out[[owners.index(k) for k in images]]]), 1.0
+        elif joined:
+            out = self._ask(predict, x, level, joined, owners + images)
         else:
-            of_cond, of_uncond = conditionings
-            out = torch.cat([self._ask(predict, x, level, of_cond, owners),
-                             self._ask(predict, x, level, of_uncond, images)])
-        cond, uncond = out[: len(owners)], out[len(owners) :]  # (rows, C, h, w), (B, C, h, w)
+            out = torch.cat([self._ask(predict, x, level, cond, owners), self._ask(predict, x, level, uncond, images)])
+        given, withheld = out[: len(owners)], out[len(owners) :]  # (rows, C, h, w), (B, C, h, w)
         weights = [weight for parts in prompts for _, weight in parts]
 
         def steered(scale: float) -> Tensor:
-            out = uncond.clone()
+            out = withheld.clone()
             for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):
-                out[k].add_((cond[row] - uncond[k]).mul_(weight * scale))
+                out[k].add_((given[row] - withheld[k]).mul_(weight * scale))
             return out
 
         guided, share = steered(scale), self.guidance.rescale
-        return rescaled(guided, steered(1.0), share) if share else guided, uncond
+        return rescaled(guided, steered(1.0), share) if share else guided, withheld
 
-    def _conditionings(self, call: int) -> list[Conditioning]:
-        """What the network is told: the rows of cond and below them those of uncond, or one after the other where their
-        tokens are not equally many. They seldom change from call to call, so the last ones are kept."""
+    def _conditionings(self, call: int) -> Told:
+        """What the network is told: (rows of cond, rows of uncond, both in one where their tokens are equally many).
+        They seldom change from call to call, so the last ones are kept."""
         found = [scheduled.at(call) for parts in self.guidance.prompts for scheduled, _ in parts]
         found.append(self.guidance.negative.at(call))
-        before, joined = self._joined
-        if [*map(id, found)] != [*map(id, before)]:
+        before, told = self._told
+        if told is None or [*map(id, found)] != [*map(id, before)]:
             cond = stack(found[:-1])
             uncond = stack([found[-1]] * len(self.guidance.prompts))
-            joined = [join(cond, uncond)] if cond.tokens.shape[1] == uncond.tokens.shape[1] else [cond, uncond]
-            self._joined = found, joined
-        return joined
+            self.padded = self.guidance.pad is not None and cond.tokens.shape[1] != uncond.tokens.shape[1]
+            if self.guidance.pad and self.padded:
+                cond, uncond = self.guidance.pad(cond, uncond)
+            told = cond, uncond, join(cond, uncond) if cond.tokens.shape[1] == uncond.tokens.shape[1] else None
+            self._told = found, told
+        return told
 
     def _ask(self, predict: Predict, x: Tensor, level: Level, cond: Conditioning, rows: list[int]) -> Tensor:
         beside = self.guidance.beside

@@ -132,6 +132,11 @@ class Levels(ABC):
         """These levels with alpha-bar rounded to half precision, as WebUI had them before 1.7."""
         return self
 
+    def zero_terminal(self) -> Levels:
+        """These levels stretched so that the last one holds no signal, see `zero_terminal`; a flow's hold none anyway.
+        """
+        return self
+
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """Fractional indices of `sigma`, clamped to the table, same shape."""
         log_sigma = sigma.cpu().log()
@@ -178,7 +183,15 @@ class VariancePreserving(Levels):
         return x0 + level.sigma * eps
 
     def downcast(self) -> VariancePreserving:
-        return VariancePreserving(self._alphas_cumprod.half().float(), self.align_your_steps)
+        halved = self._alphas_cumprod.half()
+        levels = VariancePreserving(halved.float(), self.align_your_steps)
+        sigmas = ((1 - halved) / halved) ** 0.5  # each operation rounds again, as in WebUI
+        levels.sigmas, levels.log_sigmas = sigmas.float(), sigmas.log().float()
+        levels.sigma_min, levels.sigma_max = float(sigmas[0]), float(sigmas[-1])
+        return levels
+
+    def zero_terminal(self) -> VariancePreserving:
+        return zero_terminal(self)
 
 
 def stable_diffusion(align_your_steps: tuple[float, ...] = ALIGN_YOUR_STEPS_SD) -> VariancePreserving:
@@ -189,11 +202,11 @@ def stable_diffusion(align_your_steps: tuple[float, ...] = ALIGN_YOUR_STEPS_SD) 
 
 def zero_terminal(levels: VariancePreserving) -> VariancePreserving:
     """`levels` stretched so that the last one holds no signal (Lin et al. 2023, algorithm 1)."""
-    root = levels.alphas_cumprod.double().sqrt()
+    root = levels.alphas_cumprod.sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     alphas = root**2
     alphas[-1] = LEAST_ALPHA_BAR
-    return VariancePreserving(alphas.float(), levels.align_your_steps)
+    return VariancePreserving(alphas, levels.align_your_steps)
 
 
 class Flow(Levels):

@@ -20,8 +20,9 @@ from modules.sampling.levels import Levels
 from modules.sampling.schedules import AUTOMATIC, SCHEDULES, find_schedule
 from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, unipc
 
-SIGMA_ARGUMENTS = frozenset({"noise", "brownian", "on_step", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise"})
-"""What `sample` offers to samplers that work on x0 over sigmas."""
+SIGMA_ARGUMENTS = frozenset({"noise", "brownian", "on_step", "ends", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise"})
+"""What `sample` offers to samplers that work on x0 over sigmas. `ends`: the first and the last sigma above 0 for those
+that find their own way between them; from noise alone that is the whole range of the model, whatever the schedule."""
 TIMESTEP_ARGUMENTS = frozenset({"noise", "on_step", "eta", "before_step", "model_levels", "from_noise", "variant",
                                 "order", "spacing", "lower_order_final"})
 """What `sample` offers to samplers that work on Predictions over timesteps."""
@@ -75,6 +76,11 @@ class Sampler:
     def uses_churn(self) -> bool:
         """Whether the options `s_churn`, `s_tmin` and `s_tmax` change its pictures."""
         return "s_churn" in self.wants
+
+    @property
+    def uses_s_noise(self) -> bool:
+        """Whether the option `s_noise` changes its pictures."""
+        return "s_noise" in self.wants
 
     @property
     def uses_ddim_loop(self) -> bool:
@@ -136,15 +142,16 @@ def find_sampler(text: str, samplers: Sequence[Sampler] = SAMPLERS) -> tuple[Sam
 
 
 def resolve(sampler_name: str, scheduler: str, samplers: Sequence[Sampler] = SAMPLERS) -> tuple[Sampler, str]:
-    """(sampler, WebUI's label of the schedule it will walk). Timestep samplers have a grid of their own: Automatic.
-
-    A schedule inside the sampler's name counts when `scheduler` is Automatic. Raises InvalidInput.
+    """(sampler, WebUI's label of its schedule). A schedule inside the sampler's name goes before `scheduler`, and the
+    sampler's usual one is Automatic, as in WebUI's `get_sampler_and_scheduler`. Raises InvalidInput.
     """
     sampler, from_name = find_sampler(sampler_name, samplers)
-    label = scheduler or AUTOMATIC
-    if label.lower() == AUTOMATIC.lower():
-        label = from_name
-    return sampler, label if label == AUTOMATIC else find_schedule(label).label
+    label = scheduler if from_name == AUTOMATIC else from_name
+    if (label or AUTOMATIC).lower() == AUTOMATIC.lower():
+        return sampler, AUTOMATIC
+    schedule = find_schedule(label)
+    usual = sampler.schedule != "uniform" and schedule.name == sampler.schedule
+    return sampler, AUTOMATIC if usual else schedule.label
 
 
 def joined(others: Sequence[Sampler]) -> tuple[Sampler, ...]:

@@ -18,12 +18,16 @@ from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.levels import Level, Levels, Prediction
 from modules.sampling.mask import Blend, Mask, SoftBlend, linear_blend, masked_sigmas, masked_timesteps
 from modules.sampling.noise import ImageNoise
+from modules.sampling.pace import Pace, over_sigmas
 from modules.sampling.schedules import AUTOMATIC, ScheduleRange, find_schedule, timesteps
 from modules.sampling.small_masks import WindowedDenoiser, windowed_denoiser
 from modules.sampling.solvers import ddim
 from modules.sampling.types import Answer, Predictor, PredictorOfBoth
 
 MOST_STEPS = 10_000  # of a whole schedule, most of which is left out
+
+Told = Callable[[Tensor, Tensor, Level], Prediction]
+"""(x, the raw answer, its level) -> the answer as a Prediction."""
 
 Report = Callable[[int, int, Tensor], None]
 """(step, steps, x0): step is 1-based; x0 (B, 4, h, w) is the present guess. May raise `errors.Stopped`."""
@@ -113,11 +117,26 @@ def total_calls(plan: Plan) -> int:
     return plan.steps * 2 if plan.sampler.second_order else plan.steps
 
 
+def levels_in_force(levels: Levels, options: Options) -> Levels:
+    """A model's `levels` as the options change them: `levels` itself if they do not."""
+    if options.use_downcasted_alpha_bar:
+        levels = levels.downcast()
+    return levels.zero_terminal() if options.sd_noise_schedule == "Zero Terminal SNR" else levels
+
+
+def pace(plan: Plan, trained: Levels, source: InitLatent | None) -> Pace:
+    """How far a run of `plan` has come at each call, on a model that was `trained` on these levels."""
+    levels = levels_in_force(trained, plan.options)
+    steps = source.steps(plan.steps)[1] + 1 if source else plan.steps
+    calls = steps * 2 if plan.sampler.second_order else steps
+    return Pace(calls) if plan.sampler.timesteps else over_sigmas(plan.sampler.levels(levels), calls)
+
+
 def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
                     source: InitLatent | None, wraps: Wraps) -> Tensor:
     """DDIM and its kin: Predictions over a grid of timesteps, x in the model's own scale."""
     options, wants = plan.options, plan.sampler.wants
-    levels = denoise.model.levels.downcast() if options.use_downcasted_alpha_bar else denoise.model.levels
+    levels = levels_in_force(denoise.model.levels, options)
     classic = "before_step" in wants and options.ddim_loop == "classic"
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
@@ -133,12 +152,13 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     fresh = options.mask_noise == "fresh"
     kept_noise = noise.next if fresh else lambda: initial
     answer: Any = _both(denoise, wraps) if "predict_both" in wants else wraps.answer(denoise)
-    read: Any = _read_both(denoise) if "predict_both" in wants else _read(denoise)
+    told = _told(denoise, same=levels is denoise.model.levels)
+    read: Any = _read_both(told) if "predict_both" in wants else _read(told)
     ask, before_step = masked_timesteps(answer, read, mask, kept_noise, classic=classic)
     window: WindowedDenoiser | None = None
     # Only then is the kept part known in advance, and the way from one noise level to a later one too.
     if classic and mask and not (mask.soft or mask.custom or fresh) and "eta" in wants and eta == 0 \
-            and answer is denoise:
+            and answer is denoise and levels is denoise.model.levels:
         window = windowed_denoiser(denoise, options.small_mask, mask, walked, before_step, initial)
     with closing(window) if window else nullcontext():
         return registry.run(plan.sampler, window or ask, x, walked, {
@@ -148,26 +168,35 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
 
 
-def _read(denoise: GuidedDenoiser) -> Callable[[Answer], Predictor]:
-    """Makes raw answers Predictions. The model is looked up after each answer, since a refiner may have taken over."""
+def _told(denoise: GuidedDenoiser, *, same: bool) -> Told:
+    """What a raw answer means. The model is looked up each time, since a refiner may have taken over. `same`: the
+    sampler walks the levels that the model was trained on."""
+    def told(x: Tensor, out: Tensor, level: Level) -> Prediction:
+        model = denoise.model
+        if same:
+            return model.prediction.both(x, out, level)
+        # WebUI makes eps of v at the trained level, whatever its options do to alpha-bar.
+        eps = model.prediction.both(x, out, model.levels.at_t(int(level.t))).eps
+        return Prediction((x - level.noise * eps) / level.signal, eps)
+    return told
+
+
+def _read(told: Told) -> Callable[[Answer], Predictor]:
+    """Makes raw answers Predictions."""
     def reading(answer: Answer) -> Predictor:
-        def predict(x: Tensor, level: Level) -> Prediction:
-            out = answer(x, level)
-            return denoise.model.prediction.both(x, out, level)
-        return predict
+        return lambda x, level: told(x, answer(x, level), level)
     return reading
 
 
 Pair = tuple[Tensor, Tensor]
 
 
-def _read_both(denoise: GuidedDenoiser) -> Callable[[Callable[[Tensor, Level], Pair]], PredictorOfBoth]:
+def _read_both(told: Told) -> Callable[[Callable[[Tensor, Level], Pair]], PredictorOfBoth]:
     """`_read` for answers in pairs."""
     def reading(answers: Callable[[Tensor, Level], Pair]) -> PredictorOfBoth:
         def predict(x: Tensor, level: Level) -> tuple[Prediction, Prediction]:
             guided, uncond = answers(x, level)
-            both = denoise.model.prediction.both
-            return both(x, guided, level), both(x, uncond, level)
+            return told(x, guided, level), told(x, uncond, level)
         return predict
     return reading
 
@@ -188,7 +217,7 @@ def _both(denoise: GuidedDenoiser, wraps: Wraps) -> Callable[[Tensor, Level], Pa
 def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Report,
                  source: InitLatent | None, wraps: Wraps) -> Tensor:
     """k-diffusion samplers: x0 over sigmas, x in the space of `Levels.scaled`."""
-    levels = plan.sampler.levels(denoise.model.levels)
+    levels = plan.sampler.levels(levels_in_force(denoise.model.levels, plan.options))
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     sigmas = build_sigmas(plan, levels, asked)  # (asked + 1,)
     x = noise.first()  # (B, C, h, w)
@@ -201,10 +230,11 @@ def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report:
         mask = source.mask(levels.sigma_of, wraps)
     else:
         walked = _falling(sigmas)
-        x = x * walked[0]
+        x = x * ((1 + walked[0] ** 2) ** 0.5 if plan.options.sgm_noise_multiplier else walked[0])
     x0 = masked_sigmas(plan.sampler.denoiser(wraps.answer(denoise), denoise, levels), mask, levels)
     return registry.run(plan.sampler, x0, x, walked, {
         "noise": noise.next, "on_step": lambda i, guess: report(i + 1, len(walked) - 1, guess),
+        "ends": (float(walked[0]), float(walked[-2])) if source else (levels.sigma_max, levels.sigma_min),
         **_stochastic(plan, noise, x, sigmas)})
 
 

@@ -23,6 +23,7 @@ from modules.sampling.guidance import (
     rescaled,
 )
 from modules.sampling.levels import Level, stable_diffusion
+from modules.sampling.pace import Pace
 from modules.sampling.solvers.lcm import LcmDenoiser, LcmLevels
 
 T = 501
@@ -245,7 +246,8 @@ def test_one_of_so_many_steps_is_computed_whole() -> None:
     for model, cache in zip(models, caches, strict=True):
         model.deep_cache = lambda cache=cache: cache  # type: ignore[method-assign]
     guidance = Guidance(((((always(context()), 1.0),)),), always(context()), 7.0)
-    denoise = GuidedDenoiser(models[0], guidance, Refiner(lambda: (models[1], guidance), 0.5, calls=10), reuse=3)
+    denoise = GuidedDenoiser(models[0], guidance, Refiner(lambda: (models[1], guidance), 0.5, by_calls=True), 3,
+                             Pace(10))
     x = torch.zeros(1, 4, 2, 2)
     for _ in range(10):
         denoise(x, LEVEL)

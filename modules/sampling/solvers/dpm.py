@@ -17,6 +17,8 @@ from modules.sampling.solvers.dpmpp import lam
 from modules.sampling.solvers.euler import ancestral_step, churn, pairs, slope
 from modules.sampling.types import Denoiser, DrawNoise, OnStep
 
+RTOL, ATOL = 0.05, 0.0078  # of DPM adaptive's error, relative and absolute
+
 
 def sample_dpm2(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
                 s_churn: float = 0.0, s_tmin: float = 0.0, s_tmax: float = math.inf, s_noise: float = 1.0) -> Tensor:
@@ -53,11 +55,11 @@ def midpoint_step(denoise: Denoiser, x: Tensor, x0: Tensor, sigma: float, sigma_
 
 
 def sample_dpm_fast(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
-                    eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
-    """As many network calls as there are steps, in jumps of order 3 over equal lengths of lam; of `sigmas` only the
-    count and the ends (its last but one is where it stops) matter."""
+                    ends: tuple[float, float], eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
+    """As many network calls as there are steps, in jumps of order 3 over equal lengths of lam between the `ends`; of
+    `sigmas` only the count matters."""
     calls = len(sigmas) - 1
-    start, end = lam(float(sigmas[0])), lam(float(sigmas[-2]))
+    start, end = lam(ends[0]), lam(ends[1])
     orders = [3] * (calls // 3 - 1) + [2, 1] if calls % 3 == 0 else [3] * (calls // 3) + [calls % 3]
     points = torch.linspace(start, end, len(orders) + 1).tolist()
     for i, (t, t_next, order) in enumerate(zip(points[:-1], points[1:], orders, strict=True)):
@@ -85,10 +87,10 @@ class StepSize:
 
 
 def sample_dpm_adaptive(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
-                        eta: float = 1.0, s_noise: float = 1.0, rtol: float = 0.05, atol: float = 0.0078) -> Tensor:
-    """Order 2 inside order 3, steps as long as their difference allows; only the ends of `sigmas` matter. The error is
-    that of the whole batch, so pictures depend on it a little."""
-    t, end = lam(float(sigmas[0])), lam(float(sigmas[-2]))
+                        ends: tuple[float, float], eta: float = 1.0) -> Tensor:
+    """Order 2 inside order 3 between the `ends`, in steps as long as their difference allows. The error is that of the
+    whole batch, so pictures depend on it a little."""
+    t, end = lam(ends[0]), lam(ends[1])
     size = StepSize(h=0.05, order=1.5 if eta else 3)  # noise makes the error fall more slowly
     x_previous = x
     i = 0
@@ -97,14 +99,14 @@ def sample_dpm_adaptive(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: 
         target, up = _lower_target(t, t_next, end, eta)
         eps = _eps(denoise, x, t)
         guesses = _jump(denoise, x, eps, t, target, order=3, embedded=True)
-        tolerance = (rtol * torch.maximum(guesses[2].abs(), x_previous.abs())).clamp(min=atol)
+        tolerance = (RTOL * torch.maximum(guesses[2].abs(), x_previous.abs())).clamp(min=ATOL)
         error = float(torch.linalg.norm((guesses[2] - guesses[3]) / tolerance) / x.numel() ** 0.5)
         if not math.isfinite(error):
             raise BadResult("The model gave numbers that are not finite, so the step size cannot be found.")
         if size.propose(error):
             on_step(i, x - math.exp(-t) * eps)
             x_previous, t, i = guesses[2], t_next, i + 1
-            x = guesses[3] + up * s_noise * noise()
+            x = guesses[3] + up * noise()
     return x
 
 

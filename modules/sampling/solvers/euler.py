@@ -25,14 +25,14 @@ def sample_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoi
 
 
 def sample_euler_ancestral(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
-                           eta: float = 1.0, s_noise: float = 1.0) -> Tensor:
+                           eta: float = 1.0) -> Tensor:
     """Euler steps down to a lower level than asked, then fresh noise back up (k-diffusion's "Euler a")."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x0 = denoise(x, sigma)
         sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
         x = x + slope(x, sigma, x0) * (sigma_down - sigma)
         if sigma_next > 0:
-            x = x + noise() * s_noise * sigma_up
+            x = x + noise() * sigma_up
         on_step(i, x0)
     return x
 

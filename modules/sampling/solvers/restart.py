@@ -12,13 +12,12 @@ from modules.sampling.types import Denoiser, DrawNoise, OnStep
 RESTART_FROM, RESTART_TO = 0.1, 2.0  # sigma where it turns back, and up to where
 
 
-def sample_restart(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep,
-                   s_noise: float = 1.0) -> Tensor:
+def sample_restart(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNoise, on_step: OnStep) -> Tensor:
     """Plain Heun below 20 steps; from 20 on some of the steps are spent on the stretch (WebUI's `restart_sampler`)."""
     last: float | None = None
     for i, (sigma, sigma_next) in enumerate(with_restarts(sigmas)):
         if last is not None and last < sigma:
-            x = x + noise() * s_noise * (sigma**2 - last**2) ** 0.5
+            x = x + noise() * (sigma**2 - last**2) ** 0.5
         x0 = denoise(x, sigma)
         x = heun_step(denoise, x, x0, sigma, sigma_next)
         last = sigma_next

@@ -31,7 +31,8 @@ RULED = frozenset({
     "Emphasis", "Noise multiplier", "Extra noise", "Eta", "Eta DDIM", "Sigma churn", "Sigma tmin", "Sigma tmax",
     "Sigma noise", "Schedule min sigma", "Schedule max sigma", "Schedule rho", "Beta schedule alpha",
     "Beta schedule beta", "Discard penultimate sigma", "DDIM loop", "Mask noise", "Small masks",
-    "UniPC variant", "UniPC skip type", "UniPC order", "UniPC lower order final"})
+    "UniPC variant", "UniPC skip type", "UniPC order", "UniPC lower order final", "Noise Schedule",
+    "SGM noise multiplier", "NGMS", "NGMS all steps", "Skip Early CFG", "Pad conds", "Pad conds v0"})
 """Declared keys that are written by a rule of their own, or only read (UniPC's). All others are plain: they are written
 when the value is not the default, and their absence means the default."""
 

@@ -9,6 +9,8 @@ from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
 from modules.text.infotext.keys import SOFT_KEYS, VERSION, plain, quote
 
 AUTOMATIC = "Automatic"
+RHO = {"Karras": 7.0, "Polyexponential": 1.0}
+"""The schedules that have a rho, and their own."""
 
 
 class Sampler(Protocol):
@@ -35,25 +37,38 @@ class Sampler(Protocol):
         """Whether `s_churn`, `s_tmin` and `s_tmax` change its pictures."""
 
     @property
+    def uses_s_noise(self) -> bool:
+        """Whether `s_noise` changes its pictures."""
+
+    @property
+    def discard_next_to_last(self) -> bool:
+        """Whether it leaves the smallest sigma out in any case."""
+
+    @property
     def uses_ddim_loop(self) -> bool:
         """Whether `ddim_loop`, `mask_noise` and `small_mask` change its pictures."""
 
 
 def write(request: Txt2Img, sampler: Sampler, *, seed: int, subseed: int, model_name: str, model_hash: str | None,
-          vae_name: str | None = None, vae_hash: str | None = None, inpainting: bool = False,
-          version: str = VERSION, extra: Mapping[str, Any] | None = None) -> str:
-    """Return the text of one picture of a resolved `request`, made with `sampler`.
+          vae_name: str | None = None, vae_hash: str | None = None, hires_title: str | None = None,
+          refiner_title: str | None = None, inpainting: bool = False, second: Sampler | None = None,
+          version: str = VERSION, extra: Mapping[str, Any] | None = None,
+          happened: Mapping[str, Any] | None = None) -> str:
+    """Return the text of one picture of a resolved `request`, made with `sampler`, and its second pass with `second`
+    where that is another one.
 
-    `model_hash` is the first 10 digits of the file's SHA-256. `inpainting`: the checkpoint is an inpainting one.
-    `extra` adds keys before the version, and replaces the values of keys that are there already.
+    `model_hash` is the first 10 digits of the file's SHA-256. The titles of the hires checkpoint and the refiner are
+    like "name [0123456789]". `inpainting`: the checkpoint is an inpainting one. `extra` are the keys of scripts and
+    extensions; they replace the values of keys that are there already. `happened` are those of what was found out while
+    the picture was made; None leaves a key out.
     """
     options = request.options
     varied = request.subseed_strength != 0
     resized = request.seed_resize_from_w > 0 and request.seed_resize_from_h > 0
-    values: dict[str, Any] = {
+    first: dict[str, Any] = {
         "Steps": request.steps,
         "Sampler": request.sampler,
-        "Schedule type": _schedule(request, sampler),
+        "Schedule type": _schedule(request.scheduler, sampler),
         "CFG scale": request.cfg_scale,
         "Seed": seed,
         "Face restoration": options.face_restoration_model if options.face_restoration else None,
@@ -70,20 +85,22 @@ def write(request: Txt2Img, sampler: Sampler, *, seed: int, subseed: int, model_
         "Clip skip": options.CLIP_stop_at_last_layers if options.CLIP_stop_at_last_layers > 1 else None,
         "ENSD": _ensd(request, sampler),
         "RNG": options.randn_source if options.randn_source != "GPU" else None,
-        "Tiling": options.tiling or None,
-        **dict(generation_params(request, sampler)),
-        **(extra or {}),
-        "Version": version}
-    pairs = ", ".join(f"{key}: {quote(value)}" for key, value in values.items() if value is not None)
+        "Tiling": options.tiling or None}
+    extra = extra or {}
+    values = {**first, **extra, **dict(generation_params(request, sampler, second)), **(happened or {}),
+              **dict(_own_params(request, sampler)), **extra}
+    for key, title in (("Hires checkpoint", hires_title), ("Refiner", refiner_title)):
+        if title and values.get(key):
+            values[key] = title
+    pairs = ", ".join(f"{key}: {quote(value)}" for key, value in {**values, "Version": version}.items()
+                      if value is not None)
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     return f"{request.prompt}{negative}\n{pairs}".strip()
 
 
-def _schedule(request: Txt2Img, sampler: Sampler) -> str:
+def _schedule(scheduler: str, sampler: Sampler) -> str:
     """The schedule's label. Automatic stays where the sampler has a grid of its own or no preferred schedule."""
-    if sampler.timesteps or request.scheduler == AUTOMATIC:
-        return sampler.schedule_label
-    return request.scheduler
+    return sampler.schedule_label if scheduler == AUTOMATIC else scheduler
 
 
 def _eta(request: Txt2Img, sampler: Sampler) -> tuple[str, float] | None:
@@ -102,30 +119,38 @@ def _ensd(request: Txt2Img, sampler: Sampler) -> int | None:
     return request.options.eta_noise_seed_delta or None if used else None
 
 
-def generation_params(request: Txt2Img, sampler: Sampler) -> Iterator[tuple[str, Any]]:
+def generation_params(request: Txt2Img, sampler: Sampler,
+                      second: Sampler | None = None) -> Iterator[tuple[str, Any]]:
     """Yield the keys after Tiling and their values, in the order in which WebUI adds them."""
     options = request.options
     if isinstance(request, Inpaint):
         yield from _soft_params(request)
         yield from _mask_params(request)
     if request.enable_hr:
-        yield from _hires_params(request)
-    if options.use_downcasted_alpha_bar:
-        yield "Downcast alphas_cumprod", True
+        yield from _hires_params(request, sampler, second or sampler)
     prompts = request.prompt + request.negative_prompt
     if options.use_old_scheduling and "[" in prompts:
         yield "Old prompt editing timelines", True
     if options.emphasis != "Original" and ("(" in prompts or "[" in prompts):
         yield "Emphasis", options.emphasis
-    if isinstance(request, Img2Img):
-        multiplier = request.initial_noise_multiplier
-        multiplier = options.initial_noise_multiplier if multiplier is None else multiplier
-        if multiplier != 1:
-            yield "Noise multiplier", multiplier
-        if options.img2img_extra_noise > 0:
-            yield "Extra noise", options.img2img_extra_noise
-    yield from _sampler_params(request, sampler)
-    yield from _plain_params(request)
+    if options.use_downcasted_alpha_bar:
+        yield "Downcast alphas_cumprod", True
+    if options.sd_noise_schedule != "Default":
+        yield "Noise Schedule", options.sd_noise_schedule
+    yield from _pass_params(request, sampler, request.scheduler, from_picture=isinstance(request, Img2Img))
+    if request.enable_hr:
+        yield from _pass_params(request, second or sampler, request.hr_scheduler or request.scheduler,
+                                from_picture=True)
+
+
+def _own_params(request: Txt2Img, sampler: Sampler) -> Iterator[tuple[str, Any]]:
+    """The keys that WebUI does not have."""
+    options = request.options
+    for values in (options, request):
+        for item in plain(type(values)):
+            value = getattr(values, item.name)
+            if value != item.default and request.tab in item.tabs:
+                yield item.text, value
     if sampler.uses_ddim_loop or (isinstance(request, Inpaint) and request.misplaced):
         yield "DDIM loop", options.ddim_loop
         if isinstance(request, Inpaint) and options.ddim_loop == "classic":
@@ -134,20 +159,19 @@ def generation_params(request: Txt2Img, sampler: Sampler) -> Iterator[tuple[str,
                 yield "Small masks", options.small_mask
 
 
-def _plain_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
-    for values in (request.options, request):
-        for item in plain(type(values)):
-            value = getattr(values, item.name)
-            if value != item.default and request.tab in item.tabs:
-                yield item.text, value
-
-
-def _hires_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
-    for key, value in (("Hires prompt", request.hr_prompt), ("Hires negative prompt", request.hr_negative_prompt),
-                       ("Hires checkpoint", request.hr_checkpoint), ("Hires sampler", request.hr_sampler),
-                       ("Hires schedule type", request.hr_scheduler)):
-        if value:
-            yield key, value
+def _hires_params(request: Txt2Img, first: Sampler, second: Sampler) -> Iterator[tuple[str, Any]]:
+    """What WebUI adds before it begins: names and prompts only where they are not those of the first pass."""
+    if request.hr_checkpoint:
+        yield "Hires checkpoint", request.hr_checkpoint
+    if request.hr_sampler and request.hr_sampler != request.sampler:
+        yield "Hires sampler", request.hr_sampler
+    if request.hr_prompt and request.hr_prompt != request.prompt:
+        yield "Hires prompt", request.hr_prompt
+    if request.hr_negative_prompt and request.hr_negative_prompt != request.negative_prompt:
+        yield "Hires negative prompt", request.hr_negative_prompt
+    schedule = _sigma_schedule(request.hr_scheduler or request.scheduler, second)
+    if schedule and schedule != _sigma_schedule(request.scheduler, first):
+        yield "Hires schedule type", schedule
     if request.hr_resize_x or request.hr_resize_y:
         yield "Hires resize", f"{request.hr_resize_x}x{request.hr_resize_y}"
     else:
@@ -155,8 +179,12 @@ def _hires_params(request: Txt2Img) -> Iterator[tuple[str, Any]]:
     if request.hr_second_pass_steps:
         yield "Hires steps", request.hr_second_pass_steps
     yield "Hires upscaler", request.hr_upscaler
-    if request.refiner_checkpoint and request.options.hires_fix_refiner_pass != "second pass":
-        yield "Hires refiner", request.options.hires_fix_refiner_pass
+
+
+def _sigma_schedule(scheduler: str, sampler: Sampler) -> str | None:
+    """The label of the schedule whose sigmas `sampler` walks; None for the model's own and for timesteps."""
+    label = _schedule(scheduler, sampler)
+    return None if sampler.timesteps or label == AUTOMATIC else label
 
 
 def _soft_params(request: Inpaint) -> Iterator[tuple[str, Any]]:
@@ -180,19 +208,31 @@ def _mask_params(request: Inpaint) -> Iterator[tuple[str, Any]]:
         yield "Masked content", request.masked_content.label
 
 
-def _sampler_params(request: Txt2Img, sampler: Sampler) -> Iterator[tuple[str, Any]]:
+def _pass_params(request: Txt2Img, sampler: Sampler, scheduler: str, *,
+                 from_picture: bool) -> Iterator[tuple[str, Any]]:
+    """What WebUI adds when it samples. `from_picture`: not from noise alone."""
     options = request.options
-    if options.always_discard_next_to_last_sigma:
+    if isinstance(request, Img2Img):
+        multiplier = request.initial_noise_multiplier
+        multiplier = options.initial_noise_multiplier if multiplier is None else multiplier
+        if multiplier != 1:
+            yield "Noise multiplier", multiplier
+    if options.always_discard_next_to_last_sigma and not sampler.discard_next_to_last:
         yield "Discard penultimate sigma", True
-    if not sampler.timesteps:
+    schedule = _sigma_schedule(scheduler, sampler)
+    if schedule:
         for key, value in (("Schedule min sigma", options.sigma_min), ("Schedule max sigma", options.sigma_max)):
             if value:
                 yield key, value
-        if options.rho and _schedule(request, sampler) in ("Karras", "Polyexponential"):
+        if options.rho and options.rho != RHO.get(schedule, options.rho):
             yield "Schedule rho", options.rho
-        if _schedule(request, sampler) == "Beta":
+        if schedule == "Beta":
             yield "Beta schedule alpha", options.beta_dist_alpha
             yield "Beta schedule beta", options.beta_dist_beta
+    if from_picture and options.img2img_extra_noise > 0:
+        yield "Extra noise", options.img2img_extra_noise
+    if not from_picture and options.sgm_noise_multiplier and not sampler.timesteps:
+        yield "SGM noise multiplier", True
     eta = _eta(request, sampler)
     if eta is not None:
         yield eta
@@ -201,5 +241,5 @@ def _sampler_params(request: Txt2Img, sampler: Sampler) -> Iterator[tuple[str, A
                            ("Sigma tmax", options.s_tmax)):
             if value:
                 yield key, value
-    if options.s_noise != 1 and not sampler.timesteps:
+    if sampler.uses_s_noise and options.s_noise != 1:
         yield "Sigma noise", options.s_noise
