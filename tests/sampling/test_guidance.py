@@ -13,17 +13,18 @@ from torch import Tensor
 
 from modules.generation import conditioning
 from modules.request.options import Options
-from modules.sampling.conditioning import Conditioning, join, stack
+from modules.sampling.conditioning import Conditioning, cut_or_repeat, join, pad_with, stack
 from modules.sampling.guidance import (
     Guidance,
     GuidedDenoiser,
     Refiner,
     ScheduledConditioning,
     SigmaDenoiser,
+    SkipUncond,
     rescaled,
 )
 from modules.sampling.levels import Level, stable_diffusion
-from modules.sampling.pace import Pace
+from modules.sampling.pace import Pace, over_sigmas
 from modules.sampling.solvers.lcm import LcmDenoiser, LcmLevels
 
 T = 501
@@ -254,3 +255,112 @@ def test_one_of_so_many_steps_is_computed_whole() -> None:
     assert caches[0].steps == [True, False, False, True, False]
     assert caches[1].steps == [True, True, False, False, True]
     assert [len(model.calls) for model in models] == [5, 5]
+
+
+# ---------------------------------------------------------------- without the negative prompt
+
+
+def skipping(skip: SkipUncond, levels: list[Level], *, calls: int = 8, weight: float = 1.0,
+             pace: Pace | None = None) -> tuple[list[float], Echo, dict[str, object]]:
+    """(the answer at each of `levels`, the model, the keys) for cond 3, uncond 1 and a scale of 7."""
+    model, keys = Echo(), {}
+    guidance = Guidance((((always(context(3.0)), weight),),), always(context(1.0)), 7.0)
+    denoise = GuidedDenoiser(model, guidance, pace=pace or Pace(calls), skip=skip, keys=keys)
+    answers = [float(denoise(torch.zeros(1, 4, 2, 2), level)[0, 0, 0, 0]) for level in levels]
+    return answers, model, keys
+
+
+def test_ngms_leaves_uncond_out_at_every_second_call_below_a_sigma() -> None:
+    """Calls 1 and 3 are odd; at call 1 sigma is not below 5 yet. Then cond alone answers, at no scale."""
+    levels = [stable_diffusion().at_sigma(sigma) for sigma in (14.0, 9.0, 3.0, 2.0)]
+    pace = over_sigmas(stable_diffusion(), 4)
+    answers, model, keys = skipping(SkipUncond(below=5.0), levels, pace=pace)
+    assert answers == [15.0, 15.0, 15.0, 3.0]
+    assert [rows for _, rows in model.calls] == [2, 2, 2, 1]
+    assert keys == {"NGMS": 5.0}
+    answers, _, keys = skipping(SkipUncond(below=5.0, all_calls=True), levels, pace=pace)
+    assert answers == [15.0, 15.0, 3.0, 3.0]
+    assert keys == {"NGMS": 5.0, "NGMS all steps": True}
+
+
+def test_ngms_compares_with_the_timestep_where_the_sampler_counts_in_these() -> None:
+    levels = [stable_diffusion().at_t(t) for t in (501, 400, 300, 8)]
+    assert skipping(SkipUncond(below=9.0), levels)[0] == [15.0, 15.0, 15.0, 3.0]
+    assert skipping(SkipUncond(below=8.0), levels)[2] == {}
+
+
+def test_skipping_early_holds_for_a_share_of_the_calls() -> None:
+    """call / calls <= 0.25 of 8 calls: 0, 1 and 2."""
+    answers, _, keys = skipping(SkipUncond(early=0.25), [LEVEL] * 4)
+    assert answers == [3.0, 3.0, 3.0, 15.0]
+    assert keys == {"Skip Early CFG": 0.25}
+
+
+def test_without_uncond_the_first_part_of_an_and_stands_in_for_it() -> None:
+    """c1 + w1 (c1 - c1) + w2 (c2 - c1) = 3 + 1.5 * (4 - 3)."""
+    model = Echo()
+    parts = ((always(context(3.0)), 0.5), (always(context(4.0, tokens=154)), 1.5))
+    denoise = GuidedDenoiser(model, Guidance((parts, parts), always(context(1.0)), 7.0), skip=SkipUncond(early=1.0))
+    assert denoise(torch.zeros(2, 4, 2, 2), LEVEL)[:, 0, 0, 0].tolist() == [4.5, 4.5]
+    assert model.calls == [(T, 4)]
+
+
+# ---------------------------------------------------------------- when a refiner takes over
+
+
+def takes_over(switch_at: float, levels: list[Level], pace: Pace, *, by_calls: bool = False) -> int:
+    """The number of the call at which the refiner answers first."""
+    models = Echo(), Echo()
+    guidance = unguided(1)
+    refiner = Refiner(lambda: (models[1], guidance), switch_at, by_calls)
+    denoise = GuidedDenoiser(models[0], guidance, refiner, pace=pace)
+    for level in levels:
+        denoise(torch.zeros(1, 4, 2, 2), level)
+    return len(models[0].calls)
+
+
+def test_a_fractional_timestep_counts_cut_off() -> None:
+    """UniPC in 8 steps asks at 999 - 124.875 k. 499.5 is 499, so that half of the levels lie above it."""
+    levels = [Level(999 - 124.875 * k, 0.8, 0.6) for k in range(8)]
+    assert takes_over(0.5, levels, Pace(8)) == 4
+    assert takes_over(0.501, levels, Pace(8)) == 5
+
+
+def test_over_sigmas_the_nearest_trained_sigma_counts() -> None:
+    """Nearest in sigma, which is not nearest in log(sigma), by which the network's t goes."""
+    sd = stable_diffusion()
+    low, high = sd.sigmas[998:].tolist()
+    sigma = (low + high) / 2 * (1 - 1e-6)  # above the middle in log(sigma)
+    assert sigma > (low * high) ** 0.5
+    level = Level(998.6, 1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5)
+    assert over_sigmas(sd, 8).descent(level) == pytest.approx(0.001)
+
+
+def test_by_calls_a_share_of_the_run_counts() -> None:
+    assert takes_over(0.6, [LEVEL] * 10, Pace(10), by_calls=True) == 6
+    assert takes_over(0.6, [LEVEL] * 10, Pace(5), by_calls=True) == 3
+
+
+# ---------------------------------------------------------------- prompts of different lengths
+
+
+def test_a_shorter_negative_prompt_is_padded_call_by_call() -> None:
+    """With `pad_cond_uncond` the empty prompt's chunk is added only while the lengths differ."""
+    longer = ScheduledConditioning(((0, context(3.0)), (9, context(5.0, tokens=154))))
+    model = Echo()
+    empty = torch.full((77, 8), 9.0)
+    denoise = GuidedDenoiser(model, Guidance((((longer, 1.0),),), always(context(1.0)), 7.0, pad=pad_with(empty)))
+    padded = []
+    for _ in range(2):
+        denoise(torch.zeros(1, 4, 2, 2), LEVEL)
+        padded.append(denoise.padded)
+    assert padded == [False, True]
+    assert [tuple(c.shape[:2]) for c in model.contexts] == [(2, 77), (2, 154)]
+    assert torch.equal(model.contexts[1][1, 77:], empty)
+
+
+def test_a_negative_prompt_of_another_length_is_cut_or_repeats_its_last_vector() -> None:
+    tokens = torch.arange(1.0, 5.0).view(1, 4, 1)
+    cond, short, long = Conditioning(tokens[:, :3]), Conditioning(tokens[:, :1]), Conditioning(tokens)
+    assert cut_or_repeat(cond, short)[1].tokens.flatten().tolist() == [1, 1, 1]
+    assert cut_or_repeat(cond, long)[1].tokens.flatten().tolist() == [1, 2, 3]

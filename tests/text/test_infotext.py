@@ -82,20 +82,73 @@ def test_our_own_keys_name_the_loop_where_there_is_one() -> None:
     assert "DDIM loop" not in pairs(text_of(Inpaint(sampler="Euler", **inpaint)))
 
 
-def test_extra_keys_stand_before_the_version_and_win() -> None:
-    assert text_of(Txt2Img(), extra={"Steps": 3, "Lora hashes": "a: 1, b: 2"}, version="v").endswith(
-        'Lora hashes: "a: 1, b: 2", Version: v')
+def test_extra_keys_stand_before_those_of_the_request_and_win() -> None:
+    """A script speaks first in WebUI, then the mask; what is found out while sampling comes last."""
+    request = Inpaint(sampler="Euler", init_images=(PICTURE,), mask=MASK)
+    assert text_of(request, extra={"Steps": 3, "SD upscale overlap": "a: 1, b: 2"}, happened={"NGMS": 8.0},
+                   version="v").endswith(
+        'RNG: CPU, SD upscale overlap: "a: 1, b: 2", Mask blur: 4, NGMS: 8.0, Version: v')
     assert pairs(text_of(Txt2Img(), extra={"Steps": 3}))["Steps"] == "3"
+
+
+def test_what_did_not_happen_is_left_out() -> None:
+    """WebUI says nothing of the area where the mask was empty."""
+    request = Inpaint(sampler="Euler", init_images=(PICTURE,), mask=MASK, only_masked=True)
+    found = text_of(request, happened={"Inpaint area": None, "Masked area padding": None}, version="v")
+    assert found.endswith("RNG: CPU, Mask blur: 4, Version: v")
+
+
+def test_keys_stand_in_webuis_order() -> None:
+    """The order in which WebUI 1.10.1 adds them: init, prompts, alpha-bar, sigmas, sampler; then the second pass."""
+    request = Txt2Img(
+        prompt="a (cat:1.2)", sampler="Euler a", scheduler="Karras", enable_hr=True, hr_checkpoint="other",
+        hr_sampler="DPM++ SDE", hr_scheduler="Exponential", hr_prompt="a dog", hr_negative_prompt="n",
+        hr_second_pass_steps=5,
+        options=Options(emphasis="No norm", sd_noise_schedule="Zero Terminal SNR", use_downcasted_alpha_bar=True,
+                        sgm_noise_multiplier=True, eta_ancestral=0.5, sigma_min=0.1, img2img_extra_noise=0.1,
+                        s_noise=1.1))
+    second, _ = find_sampler("DPM++ SDE")
+    found = text_of(request, second=second, hires_title="other [0123456789]", version="v").partition("RNG: CPU, ")[2]
+    assert found == (
+        "Hires checkpoint: other [0123456789], Hires sampler: DPM++ SDE, Hires prompt: a dog, "
+        "Hires negative prompt: n, "
+        "Hires schedule type: Exponential, Hires upscale: 2.0, Hires steps: 5, Hires upscaler: Latent, "
+        "Emphasis: No norm, Downcast alphas_cumprod: True, Noise Schedule: Zero Terminal SNR, Schedule min sigma: 0.1, "
+        "SGM noise multiplier: True, Eta: 0.5, Extra noise: 0.1, Sigma noise: 1.1, Version: v")
+
+
+@pytest.mark.parametrize(("sampler", "hires", "expected"), [
+    ("Euler", {}, None), ("DPM++ 2M", {}, None),
+    ("Euler", {"hr_sampler": "DPM++ 2M"}, "Karras"),  # its own, where the first pass walks the model's
+    ("DPM++ 2M", {"hr_sampler": "Euler"}, None),
+    ("DPM++ 2M", {"hr_scheduler": "Karras"}, None),
+    ("DPM++ 2M", {"hr_scheduler": "Exponential"}, "Exponential"),
+    ("DPM++ 2M", {"hr_sampler": "DDIM", "hr_scheduler": "Exponential"}, None)])
+def test_a_second_schedule_is_named_where_it_is_another_one(sampler: str, hires: dict[str, str],
+                                                            expected: str | None) -> None:
+    second, _ = find_sampler(hires.get("hr_sampler", sampler))
+    found = pairs(text_of(Txt2Img(sampler=sampler, enable_hr=True, **hires), second=second))
+    assert found.get("Hires schedule type") == expected
+    assert found.get("Hires sampler") == hires.get("hr_sampler")
+
+
+def test_hires_names_and_prompts_are_left_out_where_they_are_the_first_passes() -> None:
+    request = Txt2Img(prompt="a", negative_prompt="b", sampler="Euler", enable_hr=True, hr_prompt="a",
+                      hr_negative_prompt="b", hr_sampler="Euler")
+    assert "Hires prompt" not in text_of(request)
+    assert "Hires negative prompt" not in text_of(request)
+    assert "Hires sampler" not in text_of(request)
 
 
 # What WebUI 1.10.1 says of each sampler; those of its timestep samplers are Eta DDIM.
 KARRAS = {"DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a", "Restart"}
 EXPONENTIAL = {"DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"}
-TIMESTEPS = {"DDIM", "DDIM CFG++", "DDPM", "PLMS", "UniPC"}
 ETA_DDIM = {"DDIM", "DDIM CFG++"}
 ENSD = {"DPM++ 2S a", "Euler a", "DPM2 a", "DPM fast", "DPM adaptive"}
 ETA = ENSD | {"DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"}
 CHURN = {"Euler", "Heun", "DPM2"}
+S_NOISE = CHURN | ETA - {"Euler a", "DPM adaptive"}
+"""`sampler_extra_params` of WebUI's `sd_samplers_kdiffusion`."""
 LOOP = {"DDIM", "DDPM"}
 
 
@@ -108,13 +161,13 @@ def test_a_text_says_of_each_sampler_what_webui_says(name: str) -> None:
     expected |= {"Eta DDIM": "0.5"} if name in ETA_DDIM else {"Eta": "0.25"} if name in ETA else {}
     expected |= {"ENSD": "9"} if name in ENSD else {}
     expected |= {"Sigma churn": "3.0", "Sigma tmin": "2.0", "Sigma tmax": "1.0"} if name in CHURN else {}
-    expected |= {} if name in TIMESTEPS else {"Sigma noise": "1.05", "Schedule min sigma": "0.2"}
+    expected |= {"Sigma noise": "1.05"} if name in S_NOISE else {}
+    expected |= {"Schedule min sigma": "0.2"} if name in KARRAS | EXPONENTIAL else {}
     expected |= {"DDIM loop": "classic"} if name in LOOP else {}
     for key in ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model hash", "Model", "RNG", "Version"):
         del found[key]
     assert found == expected
-    kept = pairs(text_of(Txt2Img(sampler=name, scheduler="Beta")))["Schedule type"]
-    assert kept == ("Automatic" if name in TIMESTEPS else "Beta")
+    assert pairs(text_of(Txt2Img(sampler=name, scheduler="Beta")))["Schedule type"] == "Beta"
 
 
 def test_texts_are_read_as_webui_reads_them() -> None:
