@@ -1,6 +1,7 @@
 """The engine without a browser.
 
     python -m modules.cli inpaint --image photo.png --mask mask.png --prompt "a dog" --seed 1 --out out.png
+    python -m modules.cli remove --image photo.png --mask mask.png --out out.png
     python -m modules.cli merge mine yours --multiplier 0.5 --name ours
     python -m modules.cli txt2img|img2img|models ...
 
@@ -15,7 +16,7 @@ import dataclasses
 import itertools
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,10 +31,10 @@ from modules.imaging.modes import to_rgb
 from modules.jobs.job import Save
 from modules.request import MASKED_CONTENT, REQUESTS, Img2Img, Inpaint, ResizeMode, Txt2Img
 from modules.request.fields import Declared, declared, find, own
-from modules.request.job_context import Preview
+from modules.request.job_context import JobContext, Preview
 from modules.request.options import Options
 from modules.request.photograph import Photograph
-from modules.request.result import GeneratedImage
+from modules.request.result import GeneratedImage, Result
 from modules.settings import Settings
 
 PROGRAM = "python -m modules.cli"
@@ -101,7 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         engine = Engine(settings)
         if flags.command == "models":
             return list_models(engine)
-        return merge_checkpoints(engine, flags) if flags.command == "merge" else make_pictures(engine, flags)
+        if flags.command == "merge":
+            return merge_checkpoints(engine, flags)
+        if flags.command == "remove":
+            return carry_out(engine.remove, to_removal(flags, engine), saver(flags.out, settings))
+        return make_pictures(engine, flags)
     except UserError as error:
         print(f"{PROGRAM}: {error.message}", file=sys.stderr)
         return 2 if isinstance(error, WrongFlag) else 1
@@ -142,10 +147,22 @@ def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
     """Carry out txt2img, img2img or inpaint and save the pictures. Raises UserError."""
     request = to_request(flags, engine.options)
     engine.files_of(request.options)
-    job = Terminal(saver(flags.out, engine.settings))
+    return carry_out(engine.generate, request, saver(flags.out, engine.settings))
+
+
+def to_removal(flags: argparse.Namespace, engine: Engine) -> Inpaint:
+    """Return the request of `remove`. Raises UserError."""
+    options = engine.options.replaced({"remove_model": flags.model})
+    return Inpaint(init_images=(read_picture(flags.image),), mask=read_picture(flags.mask), seed=flags.seed,
+                   options=options)
+
+
+def carry_out(work: Callable[[Txt2Img, JobContext], Result], request: Txt2Img, save: Save) -> int:
+    """Do `work` before the eyes of the terminal. Return the exit status. Raises UserError."""
+    job = Terminal(save)
     previous = signal.signal(signal.SIGINT, job.stop)
     try:
-        result = engine.generate(request, job)
+        result = work(request, job)
     except Interrupted:
         return STOPPED
     finally:
@@ -231,9 +248,11 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, description="Stable Diffusion on the command line.",
                      epilog="Flags of app.py (--models-dir, --ckpt-dir, --device, ...) may follow.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="txt2img|img2img|inpaint|models|merge")
+    commands = parser.add_subparsers(dest="command", required=True,
+                                     metavar="txt2img|img2img|inpaint|remove|models|merge")
     commands.add_parser("models", help="list checkpoints and VAEs", allow_abbrev=False)
     _add_merge(commands.add_parser("merge", help="a new checkpoint from up to three", allow_abbrev=False))
+    _add_remove(commands.add_parser("remove", help="what is painted over goes, without a prompt", allow_abbrev=False))
     for command, text in (("txt2img", "a picture from words"), ("img2img", "a picture from a picture"),
                           ("inpaint", "a part of a picture anew")):
         one = commands.add_parser(command, help=text, allow_abbrev=False)
@@ -254,6 +273,15 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     add("--float32", action="store_true", help="leave float32 as it is, instead of saving it as float16")
     add("--vae", help="a VAE to bake in")
     add("--discard", default="", metavar="PATTERN", help="regular expression of weights to leave out")
+
+
+def _add_remove(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--image", type=Path, required=True, help="the picture")
+    add("--mask", type=Path, required=True, help="what is white in it goes")
+    add("--seed", type=int, default=-1, help="another one is another attempt (-1 draws one)")
+    add("--model", metavar="NAME", help="PatchMatch, or a file in models/inpaint (that file, if there is one)")
+    add("--out", type=Path, help="PNG file to write (the next one in the outputs folder)")
 
 
 WORDS: dict[str, dict[str, Any]] = {

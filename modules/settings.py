@@ -33,7 +33,8 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
                   ("models/ESRGAN", "models/RealESRGAN", "models/SwinIR", "models/DAT", "models/ScuNET", "models/HAT"),
                   ("models/upscale_models",)),
     "face restorers": (("GFPGAN", "Codeformer"), ("models/GFPGAN", "models/Codeformer"),
-                       ("models/facerestore_models",))}
+                       ("models/facerestore_models",)),
+    "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",))}
 """Each kind of files: our folders in `models_dir`, WebUI's in its own, and ComfyUI's. docs/models.md shows the same."""
 
 Passwords = tuple[tuple[str, str], ...]

@@ -102,6 +102,18 @@ def test_inpaint_leaves_the_rest_as_it_was(run: Run, tmp_path: Path, photo: Path
     assert all(24 <= x < 40 and 16 <= y < 32 for x, y in changed)
 
 
+def test_remove_needs_no_checkpoint_and_leaves_the_rest(run: Run, tmp_path: Path, photo: Path, mask: Path,
+                                                        models: list[FakeModel]) -> None:
+    out = tmp_path / "out.png"
+    assert run("remove", "--image", photo, "--mask", mask, "--seed", 3, "--out", out) == 0
+    before, after = (np.asarray(Image.open(path)) for path in (photo, out))
+    painted = np.asarray(Image.open(mask)) > 0
+    assert (before[~painted] == after[~painted]).all()
+    assert (before[painted] != after[painted]).any(axis=1).mean() > 0.9
+    assert Image.open(out).info["parameters"].startswith("Remove with: PatchMatch, Seed: 3, Size: 64x48")
+    assert not models
+
+
 def test_invert_paints_the_rest(run: Run, tmp_path: Path, photo: Path, mask: Path) -> None:
     out = tmp_path / "out.png"
     assert run("inpaint", "--image", photo, "--mask", mask, "--invert", "--mask-blur", 0, "--steps", 4,

@@ -196,7 +196,7 @@ class Img2ImgBody(Img2ImgFields):
     inpaint_full_res: bool = True
     inpaint_full_res_padding: Integer = 0
     # what is no flag, number or text in a request, or not a request's
-    inpainting_fill: Annotated[int, Field(ge=0, le=3), WHOLE] = 0
+    inpainting_fill: Annotated[int, Field(ge=0, le=4), WHOLE] = 0
     init_images: list[str] = Field([])
     resize_mode: Annotated[int, Field(ge=0, le=3), WHOLE] = 0
     mask: str | None = None

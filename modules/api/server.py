@@ -9,7 +9,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from modules.api import catalog, docs, extras, generation, internal, jobs, models, openai_images, options, scripts
+from modules.api import (
+    catalog,
+    docs,
+    extras,
+    generation,
+    internal,
+    jobs,
+    models,
+    openai_images,
+    options,
+    remove,
+    scripts,
+)
 from modules.api.gate import Gate, problem
 from modules.api.schema import in_webui_words
 from modules.engine.engine import Engine
@@ -34,6 +46,7 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(models.router(engine, queue))
     app.include_router(scripts.router(engine))
     app.include_router(extras.router(engine, queue, settings))
+    app.include_router(remove.router(engine, queue, settings))
     app.include_router(internal.router(engine, queue, settings))
     app.include_router(openai_images.router(engine, queue, settings))
     app.include_router(jobs.router(engine, queue, settings))

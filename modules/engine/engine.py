@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
+from modules.engine import removing
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
@@ -25,7 +26,7 @@ from modules.hooks.forms import Script
 from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extensions
 from modules.imaging.faces import Restore
-from modules.request import RANDOM_SEEDS, Img2Img, ScriptCall, Txt2Img
+from modules.request import RANDOM_SEEDS, Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
 from modules.request.job_context import JobContext
 from modules.request.options import Options
 from modules.request.result import GeneratedImage, Result
@@ -57,7 +58,7 @@ class Engine:
         self.config = Config(settings.config_file)
         self.models = ModelSlot(settings, load_file or FileLoader())
         tools = load_tools(settings)
-        self.upscalers, self.restorers = tools.upscalers, tools.restorers
+        self.upscalers, self.restorers, self.removers = tools.upscalers, tools.restorers, tools.removers
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
         self._in_force = OptionsInForce(settings, self.catalog, self.config)
@@ -154,8 +155,14 @@ class Engine:
 
         with _tiling(lambda options: self.load(options, job)) as models:
             outcome = recipes.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
-                                       restore)
+                                       restore, self.removers)
         return Result(tuple(made), request, (*notes, *outcome.warnings), outcome.interrupted, outcome.work)
+
+    def remove(self, request: Txt2Img, job: JobContext) -> Result:
+        """Fill what the mask of an inpaint `request` paints over from its surroundings. Needs no checkpoint; of the
+        request only picture, mask, mask mode, seed and options count. Raises UserError and Stopped."""
+        assert isinstance(request, Inpaint)
+        return removing.remove(request, self.removers, job)
 
     def _restoring(self, request: Txt2Img) -> tuple[Txt2Img, Restore | None, tuple[str, ...]]:
         """The face restorer of a resolved request, or None.
@@ -193,13 +200,16 @@ class Engine:
                               happened=refiner if request.refiner_checkpoint else None, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
-        """Like the function `resolve`, with the full name of the face restoration model. Raises InvalidInput."""
+        """Like the function `resolve`, with the full names of the models that restore faces and remove. Raises
+        InvalidInput."""
         request = resolve(request, self.samplers)
         options = request.options
         if options.face_restoration:
             with contextlib.suppress(InvalidInput):  # `generate_one` reports a missing model
                 name = self.restorers.full_name(options.face_restoration_model)
                 options = options.replaced({"face_restoration_model": name})
+        if isinstance(request, Inpaint) and request.masked_content == MaskedContent.SURROUNDINGS:
+            options = options.replaced({"remove_model": self.removers.full_name(options.remove_model)})
         return dataclasses.replace(request, options=options)
 
     @property
@@ -210,7 +220,7 @@ class Engine:
     @property
     def tools(self) -> Tools:
         """The models that postprocessing uses."""
-        return Tools(self.upscalers, self.restorers)
+        return Tools(self.upscalers, self.restorers, self.removers)
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:

@@ -5,6 +5,7 @@ Names, order and arithmetic are WebUI's.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from modules.engine.models import compute_device
 from modules.errors import InvalidInput
 from modules.imaging.faces import FaceRestorers
 from modules.imaging.network_files import Network
+from modules.imaging.remove import Removers
 from modules.imaging.upscale import Size, Upscalers, target_size
 from modules.request.job_context import JobContext
 from modules.settings import Settings
@@ -77,6 +79,7 @@ class Tools:
 
     upscalers: Upscalers
     restorers: FaceRestorers
+    removers: Removers = dataclasses.field(default_factory=Removers)
 
     def check(self, request: Extras) -> None:
         """Raise InvalidInput if an upscaler or a face restoration model of `request` does not exist."""
@@ -87,7 +90,7 @@ class Tools:
 
 
 def load_tools(settings: Settings) -> Tools:
-    """The upscalers and face restorers in the models folder. Their files are read when they are first used."""
+    """The networks for pictures in the models folder. Their files are read when they are first used."""
     def upscaler(path: Path) -> Network:
         from modules.networks.pixel_networks import load_upscaler
 
@@ -98,8 +101,14 @@ def load_tools(settings: Settings) -> Tools:
 
         return load_face_restorer(path, compute_device(settings))
 
+    def inpainter(path: Path) -> Network:
+        from modules.networks.pixel_networks import load_inpainter
+
+        return load_inpainter(path, compute_device(settings))
+
     return Tools(Upscalers(settings.folders("upscalers"), upscaler),
-                 FaceRestorers(settings.folders("face restorers"), face_restorer))
+                 FaceRestorers(settings.folders("face restorers"), face_restorer),
+                 Removers(settings.folders("inpainters"), inpainter))
 
 
 def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, *, max_pixels: int) -> Processed:

@@ -27,6 +27,7 @@ from modules.imaging.framing import used_mask, working_region
 from modules.imaging.mask import CropRegion, of_size, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
 from modules.imaging.photograph import painted, with_pixels
+from modules.imaging.remove import Removers, leaves_enough
 from modules.imaging.resize import flatten, pad_to_multiple, resize
 from modules.imaging.soft import adaptive_mask
 from modules.imaging.upscale import Upscalers
@@ -40,15 +41,18 @@ from modules.sampling.sample import InitLatent
 from modules.sampling.types import FirstNoise, SDModel
 
 Size = tuple[int, int]
+NO_FILES = Removers()
 
 
 def generate(models: batch.Models, request: Txt2Img, job: JobContext,
              on_batch: batch.OnBatch = lambda pictures, happened: None,
              first_noise: FirstNoise | None = None,
              upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
-             hooks: Hooks | None = None, restore: Restore | None = None) -> batch.Outcome:
+             hooks: Hooks | None = None, restore: Restore | None = None,
+             removers: Removers = NO_FILES) -> batch.Outcome:
     """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
-    `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions, `restore` restores faces.
+    `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions, `restore` restores faces,
+    `removers` fill for masked content "surroundings".
 
     Raises InvalidInput, NotFound, CheckpointError, BadResult.
     """
@@ -56,16 +60,16 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
     with hooks.patched(models, request) as models:
         model = models(request.options)
         with asking(job.check):
-            prepared = _prepare(model, request, job)
+            prepared = _prepare(model, request, job, removers)
         prepared = replace(prepared, first_noise=first_noise, upscalers=upscalers, samplers=samplers, hooks=hooks,
                            restore=restore)
         return batch.run(models, request, prepared, job, on_batch)
 
 
-def _prepare(model: SDModel, request: Txt2Img, job: JobContext) -> Prepared:
+def _prepare(model: SDModel, request: Txt2Img, job: JobContext, removers: Removers) -> Prepared:
     """By the recipe for such a request."""
     if isinstance(request, Inpaint):
-        return inpaint(model, request, job)
+        return inpaint(model, request, job, removers)
     if isinstance(request, Img2Img):
         return img2img(model, request, job)
     return txt2img(model, request)
@@ -89,7 +93,7 @@ def img2img(model: SDModel, request: Img2Img, job: JobContext) -> Prepared:
     return _prepare_whole(model, request, images)
 
 
-def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
+def inpaint(model: SDModel, request: Inpaint, job: JobContext, removers: Removers = NO_FILES) -> Prepared:
     """Only the white part of the mask is made anew."""
     options, size = request.options, (request.width, request.height)
     # 1. The mask as painted becomes the effective one: luminance, turned round, blurred.
@@ -109,7 +113,8 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
         overlay_mask = mask
         overlays = [make_overlay(image, of_size(mask, image.size)) for image in originals]
         mask = resize(ResizeMode.RESIZE_AND_FILL, mask.crop(region.box), size).convert("L")
-        images = [resize(ResizeMode.RESIZE_AND_FILL, image.crop(region.box), size) for image in originals]
+        starts = [_filled(request, image, overlay_mask, removers, job) for image in originals]
+        images = [resize(ResizeMode.RESIZE_AND_FILL, image.crop(region.box), size) for image in starts]
     else:
         mask = resize(_pixel_mode(request), mask, size).convert("L")
         images = [_fit(image, request) for image in originals]
@@ -117,9 +122,11 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext) -> Prepared:
         overlay_mask = mask.point(lambda value: min(value * 2, 255))
         overlays = [_whole_overlay(request, image, overlay_mask) for image in images]
         originals = [resize(ResizeMode.JUST_RESIZE, image, size) for image in images]
-    # 4. Masked content: every mode but "original" fills the hole with the colours around it first.
+    # 4. Masked content: every mode but "original" fills the hole with what is around it first.
     latent_mask = to_luminance(request.latent_mask, hard=request.mask_round) if request.latent_mask else mask
-    if request.masked_content != MaskedContent.ORIGINAL:
+    if request.masked_content == MaskedContent.SURROUNDINGS:
+        images = images if region else [_filled(request, image, latent_mask, removers, job) for image in images]
+    elif request.masked_content != MaskedContent.ORIGINAL:
         images = [fill(image, of_size(latent_mask, image.size)) for image in images]
     # 5. Encode, and bring the mask to the latent's size.
     job.stage("Encoding the picture")
@@ -177,6 +184,20 @@ def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish
     if not request.options.img2img_color_correction:
         return lambda image, k, latent: Finished(image)
     return lambda image, k, latent: Finished(match_colours(image, targets[k % len(targets)]))
+
+
+def _filled(request: Inpaint, image: Image.Image, mask: Image.Image, removers: Removers,
+            job: JobContext) -> Image.Image:
+    """Masked content "surroundings": RGB `image` with all that the L `mask` touches filled by Remove, and as "fill" has
+    it where the mask leaves too little to fill from."""
+    mask = of_size(mask, image.size)
+    hole = mask.point(lambda value: 255 if value else 0)
+    if request.masked_content != MaskedContent.SURROUNDINGS or not hole.getbbox():
+        return image
+    if not leaves_enough(hole):
+        return fill(image, mask)
+    job.stage("Removing what is painted over")
+    return removers.remove(image, hole, name=request.options.remove_model, seed=request.seed, check=job.check)
 
 
 def _latent_content(model: SDModel, request: Img2Img, latent: Tensor, paint: Tensor) -> Tensor:

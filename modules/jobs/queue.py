@@ -46,6 +46,8 @@ class Worker(Protocol):
 
     def generate(self, request: Txt2Img, job: JobContext, /) -> Result: ...
 
+    def remove(self, request: Txt2Img, job: JobContext, /) -> Result: ...
+
     def load(self, options: Options, job: JobContext, /) -> object: ...
 
 
@@ -67,19 +69,21 @@ class JobQueue:
         self._thread.start()
 
     def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None,
-               unpack: Callable[[Txt2Img], Txt2Img] | None = None) -> Job:
+               unpack: Callable[[Txt2Img], Txt2Img] | None = None, remove: bool = False) -> Job:
         """Put a request at the end of the queue. `save` decides whether its pictures are saved; by default its options
-        do.
+        do. With `remove` what the mask of an `Inpaint` paints over is removed, and nothing generated.
 
         A request whose pictures are packed needs `unpack`, which is called when its turn comes. Before and after that
         the packed pictures are held. Raises QueueFull, and InvalidInput for an id that is in use.
         """
         save = request.options.samples_save if save is None else save
 
+        carry_out = self._engine.remove if remove else self._engine.generate
+
         def work(job: Job) -> Result:
             if unpack is None:
-                return self._engine.generate(request, job)
-            result = self._engine.generate(unpack(request), job)
+                return carry_out(request, job)
+            result = carry_out(unpack(request), job)
             return dataclasses.replace(result, request=_with_pictures_of(request, result.request))
 
         return self._add(Job(job_id or uuid.uuid4().hex, work, request=request, save=self._save if save else None,

@@ -236,6 +236,11 @@ class Options(Table):
     face_restoration_model: str = option(
         "Automatic", "Face restoration model", "A file's name, or how it begins; Automatic takes GFPGAN before others.",
         text="Face restoration")
+    # removing
+    remove_model: str = option(
+        "Automatic", "Remove with",
+        "What fills the removed part. Automatic takes the first file in models/inpaint (LaMa, MAT), otherwise "
+        "PatchMatch.", text="Remove with", tabs=MASK)
     # as it was
     use_old_karras_scheduler_sigmas: bool = option(False, "Use old karras scheduler sigmas", "From 0.1 to 10.")
     use_downcasted_alpha_bar: bool = option(

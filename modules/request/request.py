@@ -50,6 +50,8 @@ class MaskedContent(IntEnum):
     ORIGINAL = 1
     LATENT_NOISE = 2
     LATENT_NOTHING = 3
+    SURROUNDINGS = 4
+    """What Remove makes of it; ours."""
 
     @property
     def label(self) -> str:
@@ -314,7 +316,7 @@ class Inpaint(Img2Img):
     masked_content: MaskedContent = field(
         MaskedContent.ORIGINAL, "Masked content",
         "What the painted part holds before sampling. original changes what is there; fill or latent noise make "
-        "something new.", api="inpainting_fill", cli="--content")
+        "something new; surroundings removes it first.", api="inpainting_fill", cli="--content")
     only_masked: bool = field(
         False, "Inpaint area",
         "Whether the sampler sees the whole picture, or only the mask's surroundings enlarged to the size asked "

@@ -114,6 +114,7 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
     return {"sampler": samplers, "scheduler": schedules,
             "hr_sampler": [SAME["hr_sampler"], *samplers], "hr_scheduler": [SAME["hr_scheduler"], *schedules],
             "hr_upscaler": here.hires_upscalers(),
+            "remove_model": list(dict.fromkeys((*engine.removers.names(), engine.options.remove_model))),
             "face_restoration_model": list(dict.fromkeys((faces.AUTOMATIC, *engine.restorers.names(),
                                                           engine.options.face_restoration_model)))}
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modules.errors import CheckpointError
-from modules.networks.pixel_networks import load_face_restorer, load_upscaler
+from modules.networks.pixel_networks import load_face_restorer, load_inpainter, load_upscaler
 
 CPU = "cpu"
 PHOTO = Image.effect_noise((24, 16), 60).convert("RGB")
@@ -62,12 +62,32 @@ class Fader(torch.nn.Module):
         return pixels * self.factor, []
 
 
+class Filler(torch.nn.Module):
+    """What spandrel makes of a file of LaMa: the hole comes out in one grey."""
+
+    input_channels = output_channels = 3
+    supports_half = False
+    purpose = "Inpainting"
+    device = torch.device(CPU)
+
+    def __init__(self, grey: Tensor) -> None:
+        super().__init__()
+        self.grey = grey
+
+    def forward(self, pixels: Tensor, hole: Tensor) -> Tensor:
+        assert 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
+        assert set(hole.unique().tolist()) == {0, 1}
+        return pixels * (1 - hole) + self.grey * hole
+
+
 class ModelLoader:
     """Knows each kind of network by its only tensor."""
 
-    def load_from_state_dict(self, state: Mapping[str, Tensor]) -> Doubler | Fader:
+    def load_from_state_dict(self, state: Mapping[str, Tensor]) -> Doubler | Fader | Filler:
         if "misshapen" in state:
             raise RuntimeError("size mismatch")
+        if "lama" in state:
+            return Filler(state["lama"])
         if "face" in state:
             return Fader(state["face"])
         if "factor" not in state:
@@ -108,6 +128,21 @@ def test_faces_go_through_their_network_in_its_own_range(tmp_path: Path) -> None
     assert np.abs(np.asarray(made, float) - expected).max() <= 1
     with pytest.raises(CheckpointError, match=r"y\.pth does not restore faces"):
         load_face_restorer(saved(tmp_path / "y.pth", {"factor": torch.ones(1)}), CPU)
+
+
+@pytest.mark.usefixtures("spandrel")
+def test_the_hole_goes_through_its_network(tmp_path: Path) -> None:
+    file = saved(tmp_path / "big-lama.pt", {"lama": torch.tensor([0.25])})
+    holed = PHOTO.copy()
+    holed.putalpha(255)
+    holed.paste((9, 9, 9, 0), (4, 4, 12, 10))
+    expected = PHOTO.copy()
+    expected.paste((64, 64, 64), (4, 4, 12, 10))
+    assert np.abs(np.asarray(load_inpainter(file, CPU)(holed), int) - np.asarray(expected)).max() <= 1
+    with pytest.raises(CheckpointError, match=r"y\.pth does not fill holes"):
+        load_inpainter(saved(tmp_path / "y.pth", {"factor": torch.ones(1)}), CPU)
+    with pytest.raises(CheckpointError, match=r"big-lama\.pt does not turn an RGB picture into another"):
+        load_upscaler(file, CPU)
 
 
 class Code:

@@ -32,7 +32,8 @@ RULED = frozenset({
     "Sigma noise", "Schedule min sigma", "Schedule max sigma", "Schedule rho", "Beta schedule alpha",
     "Beta schedule beta", "Discard penultimate sigma", "DDIM loop", "Mask noise", "Small masks",
     "UniPC variant", "UniPC skip type", "UniPC order", "UniPC lower order final", "Noise Schedule",
-    "SGM noise multiplier", "NGMS", "NGMS all steps", "Skip Early CFG", "Pad conds", "Pad conds v0"})
+    "SGM noise multiplier", "NGMS", "NGMS all steps", "Skip Early CFG", "Pad conds", "Pad conds v0",
+    "Remove with"})
 """Declared keys that are written by a rule of their own, or only read (UniPC's). All others are plain: they are written
 when the value is not the default, and their absence means the default."""
 

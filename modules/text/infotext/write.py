@@ -98,6 +98,11 @@ def write(request: Txt2Img, sampler: Sampler, *, seed: int, subseed: int, model_
     return f"{request.prompt}{negative}\n{pairs}".strip()
 
 
+def write_removed(model: str, seed: int, size: tuple[int, int]) -> str:
+    """The text of a picture from which Remove took something: `size` is (width, height)."""
+    return f"Remove with: {quote(model)}, Seed: {seed}, Size: {size[0]}x{size[1]}, Version: {VERSION}"
+
+
 def _schedule(scheduler: str, sampler: Sampler) -> str:
     """The schedule's label. Automatic stays where the sampler has a grid of its own or no preferred schedule."""
     return sampler.schedule_label if scheduler == AUTOMATIC else scheduler
@@ -206,6 +211,8 @@ def _mask_params(request: Inpaint) -> Iterator[tuple[str, Any]]:
         yield "Masked area padding", request.only_masked_padding
     if request.masked_content != MaskedContent.ORIGINAL:
         yield "Masked content", request.masked_content.label
+    if request.masked_content == MaskedContent.SURROUNDINGS:
+        yield "Remove with", request.options.remove_model
 
 
 def _pass_params(request: Txt2Img, sampler: Sampler, scheduler: str, *,

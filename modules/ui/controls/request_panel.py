@@ -148,6 +148,15 @@ def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -
     return _in_size(framing.with_suitable_area(request) if area == AUTOMATIC_AREA else request, values)
 
 
+def to_removal(picture: MaskData, mask_mode: str, seed: float | None, options: Options) -> Inpaint:
+    """Return the request for Remove. Colours count as painted over. Raises InvalidInput."""
+    image, mask = picture.chosen(), picture.mask
+    if picture.paint:
+        _, mask = sketch.inpaint_sketch(image, mask, picture.paint, 0)
+    return Inpaint(init_images=(image,), mask=mask or Image.new("L", image.size), mask_invert=MASK_MODES[mask_mode],
+                   seed=_number(seed, find(Inpaint, "seed")), options=options)
+
+
 def soft_inpainting(values: Mapping[str, Any]) -> SoftInpainting | None:
     """Return soft inpainting as the panel has it; None if it is off. Raises InvalidInput."""
     if not values["soft"]:

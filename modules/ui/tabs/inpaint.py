@@ -15,6 +15,7 @@ from modules.ui.controls.work_line import WorkLine
 from modules.ui.page.events import AT_ONCE, FOLLOWING
 from modules.ui.page.header import Header
 from modules.ui.tabs.batch import Batch
+from modules.ui.tabs.remove import Remove
 from modules.ui.tabs.tab import Tab, connect_generate, draw
 
 CANVAS = "inpaint_canvas"
@@ -26,23 +27,27 @@ STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
 
 def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
     """Draw the tab here."""
-    outpainting, batch, line = Outpainting(panel), Batch(panel), WorkLine(panel, CANVAS)
+    outpainting, batch, line, remove = Outpainting(panel), Batch(panel), WorkLine(panel, CANVAS), Remove()
     starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
                      elem_classes="starts-strip", render=False)
-    tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, outpainting, batch, line, starts))
+    tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, outpainting, batch, line, starts,
+                                                                              remove))
     assert tab.canvas is not None
     _connect_following(panel, header, tab.canvas, line, starts)
     outpainting.connect(tab.canvas)
     batch.connect(tab, header, request_panel.to_inpaint)
+    remove.connect(tab, header)
     return tab
 
 
-def picture(panel: Panel, outpainting: Outpainting, batch: Batch, line: WorkLine, starts: gr.HTML) -> MaskCanvas:
+def picture(panel: Panel, outpainting: Outpainting, batch: Batch, line: WorkLine, starts: gr.HTML,
+            remove: Remove) -> MaskCanvas:
     """Draw the canvas and the mask widgets below it."""
     with gr.Column(elem_classes="picture"):
         canvas = MaskCanvas(canvas_id="inpaint", elem_id=CANVAS, max_pixels=panel.settings.max_image_mp * 10**6)
         line.draw()
     with gr.Column(elem_classes="area-mask"):
+        remove.draw()
         request_panel.masking(panel)
         request_panel.masked_content(panel)
         starts.render()  # type: ignore[no-untyped-call]
