@@ -152,7 +152,7 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     fresh = options.mask_noise == "fresh"
     kept_noise = noise.next if fresh else lambda: initial
     answer: Any = _both(denoise, wraps) if "predict_both" in wants else wraps.answer(denoise)
-    told = _told(denoise, same=levels is denoise.model.levels)
+    told = _told(denoise)
     read: Any = _read_both(told) if "predict_both" in wants else _read(told)
     ask, before_step = masked_timesteps(answer, read, mask, kept_noise, classic=classic)
     window: WindowedDenoiser | None = None
@@ -168,17 +168,9 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
 
 
-def _told(denoise: GuidedDenoiser, *, same: bool) -> Told:
-    """What a raw answer means. The model is looked up each time, since a refiner may have taken over. `same`: the
-    sampler walks the levels that the model was trained on."""
-    def told(x: Tensor, out: Tensor, level: Level) -> Prediction:
-        model = denoise.model
-        if same:
-            return model.prediction.both(x, out, level)
-        # WebUI makes eps of v at the trained level, whatever its options do to alpha-bar.
-        eps = model.prediction.both(x, out, model.levels.at_t(int(level.t))).eps
-        return Prediction((x - level.noise * eps) / level.signal, eps)
-    return told
+def _told(denoise: GuidedDenoiser) -> Told:
+    """What a raw answer means. The model is looked up each time, since a refiner may have taken over."""
+    return lambda x, out, level: denoise.model.prediction.both(x, out, level)
 
 
 def _read(told: Told) -> Callable[[Answer], Predictor]:

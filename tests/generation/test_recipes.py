@@ -23,7 +23,7 @@ from modules.errors import BadResult, Interrupted, InvalidInput, Skipped
 from modules.generation import batch
 from modules.imaging.mask import prepare
 from modules.imaging.resize import resize
-from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img
+from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, SoftInpainting, Txt2Img
 from modules.request.job_context import NullJob, Preview
 from modules.request.options import Options
 from modules.request.result import Result
@@ -623,3 +623,51 @@ def test_a_batch_of_an_inpainting_checkpoint(nine: tuple[Engine, Watched]) -> No
         for k, picture in enumerate(pictures):
             expected = FakeModel().encode_image(as_tensor(picture) * (1 - hole))[0]
             torch.testing.assert_close(x[k, 5:], expected, rtol=0, atol=1e-5)
+
+
+# ---------------------------------------------------------------- what WebUI's options mean for the result
+
+
+def test_without_the_overlay_only_masked_returns_the_crop_in_the_requests_size(engine: Engine) -> None:
+    options = {"overlay_inpaint": False, "return_mask_composite": True}
+    request = inpaint(only_masked=True, only_masked_padding=4, width=32, height=32, options=options)
+    (result,) = engine.generate(request, NullJob()).images
+    assert result.image.size == (32, 32)
+    assert [one.size for one in result.extras] == [(32, 32)]
+
+
+def test_soft_inpainting_lays_its_own_overlay_whatever_the_option_says(engine: Engine) -> None:
+    soft = {"soft": SoftInpainting(), "mask_blur_x": 4, "mask_blur_y": 4}
+    (usual,), (without,) = (made(engine, inpaint(**soft, options=options))
+                            for options in ({}, {"overlay_inpaint": False}))
+    assert np.array_equal(pixels(usual), pixels(without))
+
+
+def test_an_empty_mask_of_only_masked_is_not_named_in_the_text(engine: Engine) -> None:
+    request = inpaint(mask=Image.new("L", (48, 40)), only_masked=True, mask_blur_x=4, mask_blur_y=4,
+                      masked_content=MaskedContent.FILL)
+    (result,) = engine.generate(request, NullJob()).images
+    assert "Mask blur: 4" in result.infotext
+    assert not [key for key in ("Inpaint area", "Masked area padding", "Masked content") if key in result.infotext]
+
+
+@pytest.mark.parametrize("upscaler", ["Latent", "Lanczos"])
+def test_a_given_picture_takes_the_place_of_the_first_pass(tmp_path: Path, upscaler: str) -> None:
+    """Nothing is asked of the network before the second pass, and little strength leaves the picture."""
+    model = Watched()
+    picture = noise_picture(4, 4).resize((32, 32), Image.Resampling.NEAREST)
+    request = Txt2Img(steps=4, cfg_scale=1.0, seed=5, width=32, height=32, sampler="Euler", enable_hr=True,
+                      hr_upscaler=upscaler, denoising_strength=0.05, first_pass=picture, batch_size=2)
+    images = made(engine_over(model, tmp_path), request)
+    assert {len(x) for x in model.seen} == {2}
+    assert {tuple(x.shape[2:]) for x in model.seen} == {(8, 8)}
+    assert [image.size for image in images] == [(64, 64)] * 2
+    larger = pixels(picture.resize((64, 64), Image.Resampling.LANCZOS))
+    assert np.corrcoef(pixels(images[0]).ravel(), larger.ravel())[0, 1] > 0.8
+
+
+def test_comments_are_left_out_of_prompt_and_text_unless_the_option_is_off(engine: Engine) -> None:
+    request = Txt2Img(prompt="a cat # not a dog\nb", steps=1, width=16, height=16)
+    assert engine.generate(request, NullJob()).images[0].infotext.startswith("a cat \nb\n")
+    kept = dataclasses.replace(request, options=Options(enable_prompt_comments=False))
+    assert engine.generate(kept, NullJob()).images[0].infotext.startswith("a cat # not a dog\nb\n")

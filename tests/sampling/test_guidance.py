@@ -171,7 +171,7 @@ def test_lcm_mixes_the_answer_with_x_by_its_boundary_condition() -> None:
 
 
 def encoded(prompt: str, negative: str = "", *, calls: int = 8, images: int = 1, **options: object) -> Guidance:
-    return conditioning.encode(Watched(), prompt, negative, images=images, calls=calls, scale=7.0,
+    return conditioning.encode(Watched(), prompt, negative, size=(64, 64), images=images, calls=calls, scale=7.0,
                                options=Options().replaced(options))
 
 
