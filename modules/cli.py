@@ -152,9 +152,9 @@ def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
 
 def to_removal(flags: argparse.Namespace, engine: Engine) -> Inpaint:
     """Return the request of `remove`. Raises UserError."""
-    options = engine.options.replaced({"remove_model": flags.model})
-    return Inpaint(init_images=(read_picture(flags.image),), mask=read_picture(flags.mask), seed=flags.seed,
-                   options=options)
+    photograph = read_photograph(flags.image)
+    return Inpaint(init_images=(photograph.image,), photographs=(photograph,), mask=read_picture(flags.mask),
+                   seed=flags.seed, options=engine.options.replaced({"remove_model": flags.model}))
 
 
 def carry_out(work: Callable[[Txt2Img, JobContext], Result], request: Txt2Img, save: Save) -> int:

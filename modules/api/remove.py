@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -24,12 +25,13 @@ from modules.settings import Settings
 
 class RemoveBody(Body):
     """POST /sdapi/v1/remove. `mask` has the size of `image`; what is not black in it goes. `seed` makes another
-    attempt. `model` is a choice of the option `remove_model`."""
+    attempt. `model` is a choice of the option `remove_model`. `photograph_format` is img2img's."""
 
     image: str = ""
     mask: str = ""
     seed: Integer = -1
     model: LooseStr = ""
+    photograph_format: Annotated[str, Field(pattern="^(png|tiff|webp|jpeg|original)?$")] = ""
     override_settings: LooseDict = Field({})
     send_images: bool = True
     save_images: bool = False
@@ -49,6 +51,7 @@ class Removed(BaseModel):
     images: list[str]
     info: str
     seed: int
+    warnings: list[str] = []
 
 
 def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
@@ -59,15 +62,17 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         request = body.request(engine.options, settings.max_image_mp * 10**6)
         engine.removers.full_name(request.options.remove_model)
         return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
-                            unpack=pictures.unpacked_request, remove=True)
+                            unpack=partial(pictures.unpacked_request, keep_photographs=bool(body.photograph_format)),
+                            remove=True)
 
     def answer(body: RemoveBody, job: Job) -> dict[str, Any]:
         if job.result is None:
             raise WasInterrupted("The picture was not finished, because somebody interrupted it.")
         (made,) = job.result.images
-        form = Format.of(engine.config.values())
-        images = [pictures.encode(made.image, made.infotext, form=form)] if body.send_images else []
-        return {"images": images, "info": made.infotext, "seed": made.seed}
+        form = Format.of(engine.config.values()).named(body.photograph_format, made.photograph)
+        images = [pictures.encode(made.image, made.infotext, form=form, photograph=made.photograph)]
+        return {"images": images if body.send_images else [], "info": made.infotext, "seed": made.seed,
+                "warnings": job.result.warnings}
 
     @api.post("/remove", response_model=Removed)
     async def remove(body: RemoveBody) -> dict[str, Any]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 from PIL import Image
 
 from modules.imaging.mask import prepare
+from modules.imaging.photograph import painted as put_into
+from modules.imaging.photograph import with_pixels
 from modules.imaging.remove import Removers, check_mask
 from modules.request import RANDOM_SEEDS, Inpaint
 from modules.request.job_context import JobContext
+from modules.request.photograph import Photograph
 from modules.request.result import GeneratedImage, Result
 from modules.text import infotext
 
 
 def remove(request: Inpaint, removers: Removers, job: JobContext) -> Result:
     """The picture of `request` with the painted part filled from the rest; the mask is used without its blur.
+    A photograph of the request keeps its depth, profile and metadata.
 
     Raises InvalidInput for a mask that cannot be used and for a model that is not there, RemoveFailed, CheckpointError,
     StorageFull, CannotSave and Stopped.
@@ -30,7 +35,20 @@ def remove(request: Inpaint, removers: Removers, job: JobContext) -> Result:
 
     result = removers.remove(image, mask, name=name, seed=seed, check=job.check, on_spot=on_spot)
     text = infotext.write_removed(name, seed, result.size)
-    return Result(job.keep([GeneratedImage(result, seed, -1, text)], request), request)
+    photograph = request.photograph(0)
+    warnings = photograph.warnings if photograph else ()
+    if photograph:
+        photograph = _retouched(photograph, result, mask)
+        result = photograph.image
+    made = GeneratedImage(result, seed, -1, text, photograph=photograph)
+    return Result(job.keep([made], request), request, warnings)
+
+
+def _retouched(photograph: Photograph, result: Image.Image, mask: Image.Image) -> Photograph:
+    """`photograph` with what `result` has where the mask is not 0, in its own depth and colours."""
+    if photograph.is_plain:
+        return with_pixels(photograph, np.asarray(result), result)
+    return put_into(photograph, result, mask.point(lambda value: 255 if value else 0))  # `result` is blended already
 
 
 def painted(request: Inpaint) -> Image.Image:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from modules.engine.engine import Engine
 from modules.errors import Interrupted
+from modules.gallery.deep import png as deep_png
+from modules.imaging import photograph as photographs
 from modules.imaging.patchmatch import PatchMatch
 from modules.imaging.remove import Removers
 
@@ -36,6 +40,22 @@ def test_what_is_painted_over_goes_without_a_checkpoint(client: TestClient, phot
     (file,) = (engine.settings.outputs_dir / "img2img-images").rglob("*.png")
     assert file.name == "00000-7.png"
     assert np.array_equal(np.asarray(Image.open(file)), np.asarray(made))
+
+
+def test_a_photograph_keeps_its_depth_and_exif(client: TestClient, mask: Image.Image) -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (48, 64, 3), np.uint16)
+    exif = Image.Exif()
+    exif[0x010F] = "A camera"
+    packed = base64.b64encode(deep_png(deep, b"", exif.tobytes(), PngInfo(), 1)).decode()
+    asked = {"image": packed, "mask": base64_of(mask), "photograph_format": "original"}
+    answer = client.post(REMOVE, json=asked)
+    assert answer.status_code == 200, answer.text
+    made = photographs.read(base64.b64decode(answer.json()["images"][0]))
+    kept = np.asarray(mask) == 0
+    assert made.is_deep
+    assert (made.pixels[kept] == deep[kept]).all()
+    assert (made.pixels[~kept] != deep[~kept]).any(axis=1).mean() > 0.9
+    assert b"A camera" in made.exif
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [

@@ -150,11 +150,13 @@ def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -
 
 def to_removal(picture: MaskData, mask_mode: str, seed: float | None, options: Options) -> Inpaint:
     """Return the request for Remove. Colours count as painted over. Raises InvalidInput."""
-    image, mask = picture.chosen(), picture.mask
+    image, mask, photograph = picture.chosen(), picture.mask, picture.photograph()
+    image = photograph.image if photograph else image
     if picture.paint:
         _, mask = sketch.inpaint_sketch(image, mask, picture.paint, 0)
     return Inpaint(init_images=(image,), mask=mask or Image.new("L", image.size), mask_invert=MASK_MODES[mask_mode],
-                   seed=_number(seed, find(Inpaint, "seed")), options=options)
+                   seed=_number(seed, find(Inpaint, "seed")), options=options,
+                   photographs=(photograph,) if photograph else ())
 
 
 def soft_inpainting(values: Mapping[str, Any]) -> SoftInpainting | None:
