@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
-from modules.engine import removing
+from modules.engine import redo, removing
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
@@ -29,6 +29,7 @@ from modules.imaging.faces import Restore
 from modules.request import RANDOM_SEEDS, Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
 from modules.request.job_context import JobContext
 from modules.request.options import Options
+from modules.request.photograph import Photograph
 from modules.request.result import GeneratedImage, Result
 from modules.scripts.context import Context, NestedJob
 from modules.scripts.registry import BUILT_IN, Registry
@@ -143,12 +144,12 @@ class Engine:
 
         def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
             keys = {**(extra or {}), **hooks.keys(request)}
+            texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed, inpainting=inpainting,
+                                    second=second, extra=keys, happened=happened, **files) for one in pictures]
             kept = job.keep([
-                GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, photograph=one.photograph,
-                               infotext=infotext.write(
-                                   request, sampler, seed=one.seed, subseed=one.subseed, inpainting=inpainting,
-                                   second=second, extra=keys, happened=happened, **files))
-                for one in pictures], request)
+                GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=text,
+                               photograph=_recorded(one.photograph, k, request, "" if first_noise else text))
+                for k, (one, text) in enumerate(zip(pictures, texts, strict=True))], request)
             for image in kept:
                 hooks.saved(image, request)
             made.extend(kept)
@@ -245,6 +246,15 @@ class Engine:
         checkpoint, vae = self.files_of(request.options)
         assert checkpoint is not None
         return file_keys(request, checkpoint, vae, self.catalog)
+
+
+def _recorded(made: Photograph | None, k: int, request: Txt2Img, text: str) -> Photograph | None:
+    """The photograph of result `k` of a batch, with the record of its edits. An empty text says that it would not make
+    the same picture again."""
+    before = request.photograph(k) if isinstance(request, Inpaint) else None
+    if made is None or before is None or not isinstance(request, Inpaint):
+        return made
+    return redo.recorded(made, before, request, text)
 
 
 @contextlib.contextmanager

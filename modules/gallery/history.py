@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import sqlite3
 import threading
@@ -94,6 +95,16 @@ class History:
         if not file.is_file() or not file.resolve().is_relative_to(self.outputs.resolve()):
             raise NotFound(f"The file {file.name} is no longer there.")
         return file
+
+    def find_file(self, sha256: str, nbytes: int) -> Path | None:
+        """A file of the outputs folder with that SHA-256 and length in bytes. None if there is none."""
+        for row in self._all("SELECT path FROM pictures WHERE bytes = ? ORDER BY created DESC", nbytes):
+            file = self.outputs / str(row["path"])
+            with contextlib.suppress(OSError):
+                inside = file.resolve().is_relative_to(self.outputs.resolve())
+                if inside and hashlib.sha256(file.read_bytes()).hexdigest() == sha256:
+                    return file
+        return None
 
     def models(self) -> list[str]:
         """The names of the models of all pictures, sorted."""

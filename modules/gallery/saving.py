@@ -52,7 +52,9 @@ def save(image: Image.Image, infotext: str, directory: Path, *, seed: int | None
     """
     form = form.fitting(image)
     with _written(form.encode_any(image, photograph, infotext, texts), directory) as temporary:
-        return _claim_name(temporary, directory, seed, prefix, form.suffix)
+        path = _claim_name(temporary, directory, seed, prefix, form.suffix)
+    _save_sidecar(form.sidecar(photograph, infotext), path)
+    return path
 
 
 def save_as(image: Image.Image, infotext: str, path: Path, *, photograph: Photograph | None = None) -> None:
@@ -62,6 +64,18 @@ def save_as(image: Image.Image, infotext: str, path: Path, *, photograph: Photog
     form = Format(KINDS.get(path.suffix[1:].lower(), "PNG"), LEAST_LOSS, lossless=True).fitting(image)
     with _written(form.encode_any(image, photograph, infotext), path.parent) as temporary:
         os.replace(temporary, path)
+    _save_sidecar(form.sidecar(photograph, infotext), path)
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file beside a picture that has the record of its edits, if that does not fit into the picture's file."""
+    return path.with_name(f"{path.name}.edits.json")
+
+
+def _save_sidecar(record: str, path: Path) -> None:
+    if record:
+        with _written(record.encode("ascii"), path.parent) as temporary:
+            os.replace(temporary, sidecar_of(path))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Protocol
 from modules.errors import InvalidInput, Stopped, UserError
 from modules.jobs.failures import explained
 from modules.jobs.job import Clock, Job, Save, State
-from modules.jobs.tasks import Task, run_tasks
+from modules.jobs.tasks import Step, Task, run_steps, run_tasks
 from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.request.job_context import JobContext
 from modules.request.options import Options
@@ -96,6 +96,17 @@ class JobQueue:
         """
         def work(job: Job) -> Result | None:
             return run_tasks(tasks, self._engine.generate, job)
+
+        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, clock=self._clock))
+
+    def submit_steps(self, steps: Sequence[Step], *, save: bool = True) -> Job:
+        """Carry out `steps`, each with the picture of the one before, as one job. The last one's pictures are its
+        result.
+
+        Raises as `submit`.
+        """
+        def work(job: Job) -> Result:
+            return run_steps(steps, self._engine.generate, job)
 
         return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, clock=self._clock))
 

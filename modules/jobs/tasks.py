@@ -1,16 +1,19 @@
-"""Several requests as one job: the files of a batch."""
+"""Several requests as one job: the files of a batch, or edits each of which begins with the picture of the last."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from modules.errors import InvalidInput, Skipped, Stopped
+from modules.errors import Interrupted, InvalidInput, Skipped, Stopped
 from modules.jobs.failures import explained
 from modules.jobs.job import Job
 from modules.request import Txt2Img
 from modules.request.job_context import JobContext, SubJob
-from modules.request.result import Result
+from modules.request.result import GeneratedImage, Result
+
+Step = Callable[[GeneratedImage | None], Txt2Img]
+"""(the picture of the step before, None for the first) -> the request of a step. Raises UserError."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,28 @@ def run_tasks(tasks: Sequence[Task], generate: Callable[[Txt2Img, JobContext], R
     if warnings and not job.kept:
         raise InvalidInput(" ".join(warnings))
     return Result(tuple(job.kept), job.request, tuple(warnings), job.interrupted) if job.request else None
+
+
+class _UnseenPart(_TaskPart):
+    """A part whose pictures are no results of the job."""
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        return tuple(images)
+
+
+def run_steps(steps: Sequence[Step], generate: Callable[[Txt2Img, JobContext], Result], job: Job) -> Result:
+    """Carry out `steps` one after the other. The pictures of the last are the result. Raises UserError, Stopped."""
+    made: GeneratedImage | None = None
+    for index, step in enumerate(steps):
+        last = index == len(steps) - 1
+        part = (_TaskPart if last else _UnseenPart)(job, f"{index + 1}/{len(steps)}", index, len(steps))
+        part.batches(0, 1)
+        part.check()
+        job.request = step(made)
+        result = generate(job.request, part)
+        if last:
+            return result
+        if result.interrupted or not result.images:
+            raise Interrupted
+        made = result.images[0]
+    raise InvalidInput("There is no edit to make again.")

@@ -53,6 +53,14 @@ class Options(Table):
     # saving
     samples_save: bool = option(True, "Always save all generated images",
                                 "Those of txt2img, img2img and inpaint; programs ask for it themselves.")
+    save_edits: bool = option(
+        True, "Save how a photograph was edited",
+        "Masks and parameters of all its edits, with which PNG Info makes them again. Switch it off for pictures that "
+        "you publish.")
+    save_places: bool = option(
+        True, "Save the place and the photograph's file name",
+        "The GPS position in EXIF, and the name of the file that was edited. Switch it off for pictures that you "
+        "publish.")
     # prompts
     CLIP_stop_at_last_layers: int = option(
         1, "Clip skip",

@@ -54,7 +54,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
                 with gr.Tab(name, id=name, elem_id=f"tab_{name}"):
                     built[name] = maker.build(header, Panel(name, settings), job_ids[name])
             with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
-                info = pnginfo.build(settings)
+                info = pnginfo.build(settings, history)
             with gr.Tab("Extras", id="extras", elem_id="tab_extras"):
                 enlarging = extras.build(header)
             with gr.Tab("Checkpoint Merger", id="merger", elem_id="tab_merger"):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import photographs
 from photographs import ADOBE_RGB, profile
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from modules.gallery import saving
 from modules.gallery.formats import Format
 from modules.imaging.photograph import read
+from modules.request import Inpaint
 from modules.ui.canvas.canvas import MaskCanvas
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp, open_page
-from tests.browser.page_driver import generate, set_number, tab
+from tests.browser.page_driver import generate, set_number, tab, wait_result
 
 DEEP = photographs.deep_pixels(photographs.pixels()[900:1100, 800:1100])
 
@@ -77,3 +80,36 @@ def test_only_uploaded_files_are_shown(tmp_path: Path) -> None:
     uploaded.parent.mkdir(parents=True, exist_ok=True)
     uploaded.write_bytes(photographs.file(DEEP, "TIFF"))
     assert read(Path(canvas.as_png({"path": str(uploaded)})["path"]).read_bytes()).size == (300, 200)
+
+
+def test_the_edits_of_a_picture_are_made_again_on_the_page(web: Page, page_app: PageApp, tmp_path: Path) -> None:
+    """The picture is dropped on PNG Info, its source is asked for, one of two edits is changed."""
+    (tmp_path / "photo.tif").write_bytes(photographs.file(DEEP, "TIFF", icc=profile(ADOBE_RGB)))
+    before = read((tmp_path / "photo.tif").read_bytes(), "photo.tif")
+    for number, left in enumerate((20, 200)):
+        mask = Image.new("L", before.size)
+        mask.paste(255, (left, 80, left + 40, 120))
+        request = Inpaint(prompt=f"edit {number}", steps=1, cfg_scale=1.0, seed=number, width=64, height=64,
+                          only_masked=True, init_images=(before.image,), photographs=(before,), mask=mask)
+        job = page_app.queue.submit(request, save=False)
+        assert job.wait(600)
+        before = job.result.images[0].photograph
+    (tmp_path / "made.png").write_bytes(Format().encode_photograph(before, "text"))
+    tab(web, "PNG Info")
+    web.locator("#pnginfo_image input[type=file]").set_input_files(str(tmp_path / "made.png"))
+    expect(web.locator("#redo_about li")).to_have_text(["edit 0", "edit 1"])
+    web.locator("#redo_source input[type=file]").set_input_files(str(tmp_path / "photo.tif"))
+    expect(web.locator("#redo_source")).to_contain_text("photo")
+    web.locator("#redo_step input").click()
+    web.get_by_role("option", name="2. edit 1").click()
+    text = web.locator("#redo_text textarea")
+    expect(text).to_have_value(re.compile("^edit 1\n"))
+    text.fill(text.input_value().replace("edit 1", "another"))
+    web.locator("#redo_button").click()
+    assert wait_result(web, "inpaint").startswith("another\n")
+    newest = max(page_app.outputs.rglob("*.png"), key=lambda path: path.stat().st_mtime_ns)
+    again = read(newest.read_bytes())
+    changed = (again.pixels != before.pixels).any(-1)
+    assert changed[90:110, 210:230].any()
+    assert not changed[:, :150].any()
+    assert np.array_equal(again.pixels[:70], DEEP[:70])

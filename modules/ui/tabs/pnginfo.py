@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import InvalidInput, NotFound
+from modules.gallery.history import History
 from modules.settings import Settings
 from modules.text import image_metadata, infotext
 from modules.ui.canvas.canvas import MaskData, open_picture
@@ -20,7 +21,10 @@ from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
 from modules.ui.page.help import explain
 from modules.ui.page.messages import tell
-from modules.ui.tabs.tab import Target, connect_send
+from modules.ui.tabs import redo
+from modules.ui.tabs.redo import Redo
+from modules.ui.tabs.tab import Tab, Target, connect_send
+from modules.ui.tabs.tab import show as show_tab
 
 LONGEST_TEXT = 2000
 """The most characters that are shown of a text other than the parameters."""
@@ -36,10 +40,11 @@ class PngInfo:
     details: gr.HTML
     text: gr.Textbox
     buttons: dict[str, gr.Button]
+    redo: Redo
 
 
-def build(settings: Settings) -> PngInfo:
-    """Draw the tab here."""
+def build(settings: Settings, history: History) -> PngInfo:
+    """Draw the tab here. The source of edits is looked for in `history`."""
     with gr.Row(elem_classes="info-bench"):
         with gr.Column(min_width=300):
             picture = explain(
@@ -55,7 +60,8 @@ def build(settings: Settings) -> PngInfo:
                 gr.Textbox(label="Parameters", lines=3, max_lines=12, interactive=False, buttons=["copy"],
                            elem_id="pnginfo_text", elem_classes="infotext"),
                 "How the picture was made. Copy it to make the picture again.")
-    return PngInfo(settings, picture, details, text, buttons)
+            edits = redo.draw(history, settings.max_image_mp * 10**6)
+    return PngInfo(settings, picture, details, text, buttons, edits)
 
 
 def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
@@ -64,22 +70,29 @@ def connect(info: PngInfo, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, he
 
     def show(file: str | None) -> list[Any]:
         text, details = "", ""
+        edits = info.redo.show(None)
         try:
             if file:
                 picture = open_picture(Path(file), most)
                 text = image_metadata.read(picture)
                 details = details_html(text) + others_html(picture.info)
+                edits = info.redo.show(Path(file))
         except InvalidInput as error:
             tell(error.message)
             file = None
-        return [details, text, *(gr.update(interactive=file is not None) for _ in info.buttons)]
+        return [details, text, *(gr.update(interactive=file is not None) for _ in info.buttons), *edits]
 
     def source(file: str | None, text: str) -> tuple[MaskData, str]:
         if not file:
             raise NotFound("Choose a picture first.")
         return MaskData(path=Path(file)), text
 
-    info.picture.change(show, info.picture, [info.details, info.text, *info.buttons.values()], **QUIET)
+    info.picture.change(show, info.picture, [info.details, info.text, *info.buttons.values(), *info.redo.outputs],
+                        **QUIET)
+    inpaint = tabs_by_name["inpaint"]
+    assert isinstance(inpaint, Tab)
+    info.redo.connect(inpaint, header)
+    show_tab("inpaint", info.redo.button.click, tabs)
     for name, button in info.buttons.items():
         connect_send(button, source, [info.picture, info.text], tabs_by_name[name], tabs, header)
 
