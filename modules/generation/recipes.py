@@ -23,7 +23,7 @@ from modules.imaging import tensors
 from modules.imaging.colour import match_colours
 from modules.imaging.faces import Restore
 from modules.imaging.fill import fill
-from modules.imaging.framing import used_mask, working_region
+from modules.imaging.framing import blur_warning, used_mask, working_region
 from modules.imaging.mask import CropRegion, of_size, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
 from modules.imaging.photograph import painted, with_pixels
@@ -132,6 +132,8 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext, removers: Remover
     job.stage("Encoding the picture")
     prepared = _prepare_whole(model, request, images, mask, latent_mask)
     warnings: tuple[str, ...] = () if mask.getbbox() else ("The mask is empty, so nothing was painted.",)
+    if hidden := blur_warning(request):
+        warnings += hidden[:1]
     if request.misplaced:
         warnings += ("As in WebUI 1.10, a latent upscale lays the unresized picture's corner over the result; "
                      "the classic loop keeps everything in its place.",)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from modules.imaging.mask import Box, CropRegion, crop_region, of_size, padded_box, prepare
+from modules.imaging.mask import Box, CropRegion, crop_region, hidden_by_blur, of_size, padded_box, prepare
 from modules.request import Img2Img, Inpaint
 
 Size = tuple[int, int]
@@ -73,6 +73,19 @@ def used_mask(request: Inpaint) -> Image.Image:
     """The L mask as the sampler and the overlay get it: luminance or alpha, inverted if asked for, then blurred."""
     return prepare(request.mask, invert=request.mask_invert, blur_x=request.mask_blur_x, blur_y=request.mask_blur_y,
                    hard=request.mask_round)
+
+
+def blur_warning(request: Inpaint) -> tuple[str, int] | None:
+    """A sentence for a mask blur that hides painted spots, and the largest blur that does not. None for others."""
+    sharp = prepare(request.mask, invert=request.mask_invert, blur_x=0, blur_y=0, hard=request.mask_round)
+    hidden = hidden_by_blur(sharp, request.mask_blur_x, request.mask_blur_y)
+    if hidden is None:
+        return None
+    blur = max(request.mask_blur_x, request.mask_blur_y)
+    if hidden.spots == hidden.all_spots:
+        return f"The mask blur of {blur} hides all that is painted; {hidden.fitting} fits.", hidden.fitting
+    return (f"The mask blur of {blur} hides {hidden.spots} of {hidden.all_spots} painted spots; {hidden.fitting} fits.",
+            hidden.fitting)
 
 
 def working_region(request: Inpaint, mask: Image.Image) -> CropRegion | None:

@@ -8,6 +8,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+HALF, CLEAR = 128, 230
+"""Values of a mask, of 255: what is less is not sampled where the mask is hard, and what is more shows nearly whole."""
+SOFT_REACH = 64
+"""Soft inpainting changes nothing farther than this from the blurred mask, in pixels of the size that is drawn."""
+SPECK = 16
+"""Pixels."""
+
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
 
@@ -36,6 +43,44 @@ def prepare(mask: Image.Image, *, invert: bool, blur_x: int, blur_y: int, hard: 
     """The effective L mask: luminance or alpha, inverted for "Inpaint not masked", then blurred."""
     luminance = to_luminance(mask, hard=hard)
     return blur(ImageOps.invert(luminance) if invert else luminance, blur_x, blur_y)
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a blur hides: `spots` of `all_spots` parts of the mask, and the largest blur in pixels that shows them."""
+
+    spots: int
+    all_spots: int
+    fitting: int
+
+
+def hidden_by_blur(mask: Image.Image, sigma_x: int, sigma_y: int) -> Hidden | None:
+    """What `blur` hides of an L mask: the spots (parts that do not touch) that are at most half as white afterwards.
+
+    Nothing of the result shows there. Specks of less than `SPECK` pixels do not count beside larger spots. None if
+    nothing is hidden.
+    """
+    sigma, box = max(sigma_x, sigma_y), mask.getbbox()
+    if sigma == 0 or box is None:
+        return None
+    around = (max(box[0] - 3 * sigma, 0), max(box[1] - 3 * sigma, 0), min(box[2] + 3 * sigma, mask.width),
+              min(box[3] + 3 * sigma, mask.height))
+    part = mask.crop(around)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((np.asarray(part) >= HALF).astype(np.uint8))
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    spots = {label for label in range(1, count) if sizes[label - 1] >= min(SPECK, sizes.max())}
+
+    def shown(least: int, x: int, y: int) -> set[int]:
+        return spots & set(np.unique(labels[np.asarray(blur(part, x, y)) >= least]).tolist())
+
+    gone = spots - shown(HALF, sigma_x, sigma_y)
+    if not gone:
+        return None
+    low, high = 0, sigma  # `low` shows them nearly whole, or is 0; `high` does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if gone <= shown(CLEAR, middle, middle) else (low, middle)
+    return Hidden(len(gone), len(spots), low)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Source: WebUI's soft inpainting extension (`apply_adaptive_masks`).
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from modules.request import ResizeMode, SoftInpainting
 
 Floats = NDArray[np.float32]
 
+NEAR = 4
+"""The two means below look at cells up to this distance. Beyond it only rounding can make a latent differ."""
 
 def adaptive_mask(original: Tensor, result: Tensor, paint: Tensor, soft: SoftInpainting,
                   size: tuple[int, int]) -> Image.Image:
@@ -30,6 +33,8 @@ def adaptive_mask(original: Tensor, result: Tensor, paint: Tensor, soft: SoftInp
     # Everything is in single precision: values near 1 must round to 1, otherwise the mask never becomes quite white.
     with np.errstate(divide="ignore", over="ignore"):
         same = 1 / (1 + (distance / (soft.threshold * tolerance)) ** soft.contrast)
+    around = cv2.dilate((paint > 0).cpu().numpy().astype(np.uint8), np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8))
+    same = np.where(around, same, 1)
     smooth = same**3 * (same * (same * 6 - 15) + 10)  # Perlin's smootherstep
     mask = Image.fromarray((255 * (1 - smooth)).astype(np.uint8))
     return resize(ResizeMode.RESIZE_AND_FILL, mask, size).convert("L").filter(ImageFilter.GaussianBlur(4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import erf, sqrt
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from modules.errors import InvalidInput
-from modules.imaging.framing import part_size, used_mask, whole_size, with_proportions, with_suitable_area
+from modules.imaging.framing import blur_warning, part_size, used_mask, whole_size, with_proportions, with_suitable_area
 from modules.imaging.framing import working_region as region_of
 from modules.request import Inpaint
 
@@ -88,3 +90,28 @@ def test_a_frame_set_by_hand_replaces_the_padding_and_holds_the_mask() -> None:
 def test_a_frame_that_is_no_box_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="box like"):
         masked((64, 64), (0, 0, 9, 9), only_masked_frame=text)
+
+
+def test_a_blur_that_hides_the_mask_is_told_and_the_fitting_one_shows_it() -> None:
+    hidden = blur_warning(masked((256, 256), (100, 100, 109, 109), mask_blur_x=16, mask_blur_y=16))
+    assert hidden is not None
+    sentence, fitting = hidden
+    assert sentence == f"The mask blur of 16 hides all that is painted; {fitting} fits."
+    # A square of 9 pixels, blurred by a Gaussian, keeps erf(9 / (2 sqrt(2) sigma))^2 of its middle.
+    kept = [erf(9 / (2 * sqrt(2) * sigma)) ** 2 for sigma in (fitting, fitting + 1)]
+    assert kept[0] > 0.88 > kept[1]
+    fits = masked((256, 256), (100, 100, 109, 109), mask_blur_x=fitting, mask_blur_y=fitting)
+    assert blur_warning(fits) is None
+    assert np.asarray(used_mask(fits)).max() >= 230
+
+
+def test_a_blur_that_hides_one_of_two_spots_is_told_and_specks_are_not() -> None:
+    request = masked((256, 256), (100, 100, 200, 200), mask_blur_x=16, mask_blur_y=16)
+    assert blur_warning(request) is None
+    request.mask.paste(255, (10, 10, 13, 13))
+    assert blur_warning(request) is None, "a speck beside a spot"
+    request.mask.paste(255, (20, 20, 29, 29))
+    found = blur_warning(request)
+    assert found is not None
+    assert "hides 1 of 2 painted spots" in found[0]
+    assert blur_warning(masked((64, 64), (0, 0, 0, 0), mask_blur_x=16, mask_blur_y=16)) is None

@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw
 
 from modules.engine.engine import Engine
 from modules.imaging.framing import used_mask
+from modules.imaging.mask import SOFT_REACH
 from modules.jobs.queue import JobQueue
-from modules.request import Img2Img, Inpaint, ResizeMode
+from modules.request import Img2Img, Inpaint, ResizeMode, SoftInpainting
 from modules.request.job_context import NullJob
 from modules.ui.canvas.canvas import MaskData
 from modules.ui.controls import request_panel
@@ -133,3 +134,40 @@ def test_without_a_mask_it_says_what_to_do(values: dict[str, Any], engine: Engin
         request = request_panel.to_inpaint(values["inpaint"], MaskData(photograph(size)), engine.options)
         assert isinstance(request, Inpaint)
         assert say(request).sentence == "Paint over the part that should change."
+
+
+def test_a_blur_too_wide_is_told_before_and_after_and_one_click_mends_it(values: dict[str, Any],
+                                                                         engine: Engine) -> None:
+    mask = Image.new("L", (512, 512))
+    mask.paste(255, (200, 200, 209, 209))
+    chosen, picture = values["inpaint"] | {"mask_blur": 16}, MaskData(photograph((512, 512)), mask)
+    request = request_panel.to_inpaint(chosen, picture, engine.options)
+    ((sentence, ((_, widget, value),)),) = say(request).warnings
+    assert "hides all that is painted" in sentence
+    result = engine.generate(request, NullJob())
+    assert sentence in result.warnings
+    helped = request_panel.to_inpaint(chosen | {widget: value}, picture, engine.options)
+    assert say(helped).warnings == []
+    assert engine.generate(helped, NullJob()).warnings == ()
+
+
+@pytest.mark.parametrize("soft", [SoftInpainting(), SoftInpainting(threshold=0, contrast=8),
+                                  SoftInpainting(threshold=0.01, influence=1)])
+@pytest.mark.parametrize("box", [(200, 200, 209, 209), (0, 100, 60, 160), (123, 60, 133, 200)])
+@pytest.mark.parametrize("only_masked", [False, True])
+def test_soft_inpainting_moves_what_is_said_and_nothing_beyond(
+        engine: Engine, soft: SoftInpainting, box: tuple[int, int, int, int], only_masked: bool) -> None:
+    picture, mask = photograph((256, 256)), Image.new("L", (256, 256))
+    mask.paste(255, box)
+    request = Inpaint(prompt="a ring", init_images=(picture,), mask=mask, mask_blur_x=0, mask_blur_y=0, width=256,
+                      height=256, steps=4, seed=3, soft=soft, denoising_strength=1.0, only_masked=only_masked,
+                      only_masked_padding=64)
+    changed = (np.asarray(engine.generate(request, NullJob()).images[0].image) != np.asarray(picture)).any(axis=-1)
+    found = re.fullmatch(r"Soft inpainting may change up to (\d+) pixels around the mask\.", say(request).warnings[0][0])
+    assert found is not None
+    reach = int(found[1])
+    assert reach == SOFT_REACH if not only_masked else reach <= SOFT_REACH
+    far = np.ones((256, 256), bool)
+    far[max(box[1] - reach, 0):box[3] + reach, max(box[0] - reach, 0):box[2] + reach] = False
+    assert changed[box[1]:box[3], box[0]:box[2]].any()
+    assert not changed[far].any()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,8 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import UserError
-from modules.imaging.framing import used_mask, working_region
-from modules.imaging.mask import Box
+from modules.imaging.framing import blur_warning, used_mask, working_region
+from modules.imaging.mask import SOFT_REACH, Box
 from modules.request import Img2Img, Inpaint, ResizeMode
 from modules.request.options import Options
 from modules.ui.canvas.canvas import MaskData
@@ -81,6 +82,13 @@ def say(request: Img2Img) -> Said:
     else:
         said = Said(f"Works on the whole picture; {width} x {height} comes out.")
         _warn_of_shape(said, request, picture)
+    if isinstance(request, Inpaint) and (hidden := blur_warning(request)):
+        sentence, fitting = hidden
+        said.warnings.append((sentence, ((f"Mask blur {fitting}", "mask_blur", fitting),)))
+    if isinstance(request, Inpaint) and request.soft and mask and mask.getbbox():
+        across = region.size[0] / width if region else picture[0] / width
+        said.warnings.append((f"Soft inpainting may change up to {math.ceil(SOFT_REACH * across)} pixels around the "
+                              "mask.", ()))
     if mask is not None and not mask.getbbox():
         said.sentence = "Paint over the part that should change."
     return said
