@@ -296,6 +296,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "masked_content": {"choices": list(MASKED_CONTENT), "default": "original", "help": "masked content (%(default)s)"},
     "only_masked": {"help": "work on the mask's surroundings at full size"},
     "only_masked_padding": {"metavar": "PIXELS", "help": "of those surroundings (%(default)s)"},
+    "each_spot": {"help": "work on the parts of the mask that do not touch one after another"},
     "only_masked_frame": {"metavar": "BOX", "help": "those surroundings by hand: 612x512+40+20 is width x height + "
                                                     "left + top"}}
 """Arguments of `add_argument` that say more of a field's flag than its declaration does."""

@@ -129,7 +129,7 @@ class Engine:
         `extra` adds keys to the parameters text. `first_noise` makes the noise that sampling begins with. `hooks` are
         the extensions to ask. Raises as `generate`.
         """
-        from modules.generation import hires, recipes
+        from modules.generation import hires, spots
 
         hooks = hooks or Hooks()
         check_limits(request, self.settings)
@@ -155,8 +155,8 @@ class Engine:
             made.extend(kept)
 
         with _tiling(lambda options: self.load(options, job)) as models:
-            outcome = recipes.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
-                                       restore, self.removers)
+            outcome = spots.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
+                                     restore, self.removers)
         return Result(tuple(made), request, (*notes, *outcome.warnings), outcome.interrupted, outcome.work)
 
     def remove(self, request: Txt2Img, job: JobContext) -> Result:

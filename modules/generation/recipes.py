@@ -272,7 +272,9 @@ def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence
     assert paint is not None
 
     def finish(image: Image.Image, k: int, latent: Tensor) -> Finished:
-        mask = adaptive_mask(source.latent[k], latent, paint[0, 0], soft, (request.width, request.height))
+        # WebUI 1.10 paints everywhere what its loop leaves of the kept part.
+        mask = adaptive_mask(source.latent[k], latent, paint[0, 0], soft, (request.width, request.height),
+                             bounded=request.options.ddim_loop == "classic")
         original = originals[k % len(originals)]
         if region:
             mask = uncrop(mask, region, original.size).convert("RGB").convert("L")

@@ -14,6 +14,8 @@ SOFT_REACH = 64
 """Soft inpainting changes nothing farther than this from the blurred mask, in pixels of the size that is drawn."""
 SPECK = 16
 """Pixels."""
+MOST_SPOTS = 32
+"""More spots of a mask are painted together."""
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
@@ -122,7 +124,18 @@ def padded_box(mask: Image.Image, padding: int, frame: Box | None = None) -> Box
     if frame and frame[0] < width and frame[1] < height:
         return min(left, frame[0]), min(top, frame[1]), max(right, min(frame[2], width)), max(bottom, min(frame[3],
                                                                                                           height))
-    return max(left - padding, 0), max(top - padding, 0), min(right + padding, width), min(bottom + padding, height)
+    return _padded(box, padding, mask.size)
+
+
+def region_around(box: Box, picture: tuple[int, int], padding: int, working_size: tuple[int, int]) -> CropRegion:
+    """`crop_region` for a mask whose bounding box is `box`, of the size of the `picture` (width, height)."""
+    return CropRegion(_expand(_padded(box, padding, picture), working_size, picture))
+
+
+def _padded(box: Box, padding: int, limits: tuple[int, int]) -> Box:
+    left, top, right, bottom = box
+    return (max(left - padding, 0), max(top - padding, 0), min(right + padding, limits[0]),
+            min(bottom + padding, limits[1]))
 
 
 def _expand(box: Box, shape: tuple[int, int], limits: tuple[int, int]) -> Box:

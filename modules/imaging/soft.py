@@ -21,9 +21,9 @@ NEAR = 4
 """The two means below look at cells up to this distance. Beyond it only rounding can make a latent differ."""
 
 def adaptive_mask(original: Tensor, result: Tensor, paint: Tensor, soft: SoftInpainting,
-                  size: tuple[int, int]) -> Image.Image:
+                  size: tuple[int, int], *, bounded: bool = False) -> Image.Image:
     """original and result (4, h, w), paint (h, w) in [0, 1] -> an L mask of `size` (width, height), white where the
-    result is used."""
+    result is used. If `bounded`, it is black farther than `SOFT_REACH` pixels from what is painted."""
     keep = 1 - paint.clamp(0, 1).float().cpu().numpy() ** (soft.scale / 2)
     keep = 0.5 * (1 - soft.influence) + keep * soft.influence
     tolerance = keep / (1.00001 - keep)
@@ -33,8 +33,9 @@ def adaptive_mask(original: Tensor, result: Tensor, paint: Tensor, soft: SoftInp
     # Everything is in single precision: values near 1 must round to 1, otherwise the mask never becomes quite white.
     with np.errstate(divide="ignore", over="ignore"):
         same = 1 / (1 + (distance / (soft.threshold * tolerance)) ** soft.contrast)
-    around = cv2.dilate((paint > 0).cpu().numpy().astype(np.uint8), np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8))
-    same = np.where(around, same, 1)
+    if bounded:
+        painted = (paint > 0).cpu().numpy().astype(np.uint8)
+        same = np.where(cv2.dilate(painted, np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)), same, 1)
     smooth = same**3 * (same * (same * 6 - 15) + 10)  # Perlin's smootherstep
     mask = Image.fromarray((255 * (1 - smooth)).astype(np.uint8))
     return resize(ResizeMode.RESIZE_AND_FILL, mask, size).convert("L").filter(ImageFilter.GaussianBlur(4))

@@ -289,6 +289,8 @@ class Inpaint(Img2Img):
 
     `mask_blur_x` and `mask_blur_y` are Gaussian sigmas in pixels. `mask_round` makes the latent mask hard.
     `only_masked` works on the mask's surroundings (plus `only_masked_padding` pixels) at full resolution.
+    `each_spot` does so with each part of the mask that does not touch the others; each has the next seed, and a line of
+    the prompt that begins with "spot 2:" is only for the second from the top.
     `only_masked_frame` names the surroundings by hand: "612x512+40+20" is a box of 612 x 512 pixels whose upper left
     corner is at (40, 20). It is extended where the mask lies outside it.
     `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
@@ -331,6 +333,10 @@ class Inpaint(Img2Img):
         "", "Only masked frame",
         "The surroundings that the sampler sees, as a box like 612x512+40+20, instead of the padding. Set it where the "
         "sampler should see more on one side.", text="Masked area frame", api="inpaint_full_res_frame", cli="--frame")
+    each_spot: bool = field(
+        False, "Each spot by itself",
+        "Works on the parts of the mask that do not touch one after another, each with its own surroundings. Choose it "
+        "for small spots far apart.", text="Each spot", api="inpaint_each_spot", cli="--each-spot")
     soft: SoftInpainting | None = None
     latent_mask: Image.Image | None = None
     photographs: tuple[Photograph, ...] = ()

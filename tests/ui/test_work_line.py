@@ -163,7 +163,8 @@ def test_soft_inpainting_moves_what_is_said_and_nothing_beyond(
                       height=256, steps=4, seed=3, soft=soft, denoising_strength=1.0, only_masked=only_masked,
                       only_masked_padding=64)
     changed = (np.asarray(engine.generate(request, NullJob()).images[0].image) != np.asarray(picture)).any(axis=-1)
-    found = re.fullmatch(r"Soft inpainting may change up to (\d+) pixels around the mask\.", say(request).warnings[0][0])
+    found = re.fullmatch(r"Soft inpainting may change up to (\d+) pixels around the mask\.",
+                         say(request).warnings[0][0])
     assert found is not None
     reach = int(found[1])
     assert reach == SOFT_REACH if not only_masked else reach <= SOFT_REACH
@@ -171,3 +172,75 @@ def test_soft_inpainting_moves_what_is_said_and_nothing_beyond(
     far[max(box[1] - reach, 0):box[3] + reach, max(box[0] - reach, 0):box[2] + reach] = False
     assert changed[box[1]:box[3], box[0]:box[2]].any()
     assert not changed[far].any()
+
+
+SPOTS = (100, 100, 160, 150), (1700, 200, 1760, 260), (900, 1200, 960, 1260)
+
+
+def test_spots_far_apart_are_worked_on_by_themselves(values: dict[str, Any], engine: Engine) -> None:
+    picture, mask = photograph((2048, 1365)), painted((2048, 1365), *SPOTS)
+    request = request_panel.to_inpaint(values["inpaint"] | {"seed": 7}, MaskData(picture, mask), engine.options)
+    assert request.each_spot
+    said = say(request)
+    assert said.sentence == "Works on 3 spots, each by itself, at 512 x 512; the rest stays."
+    assert len(said.crops) == 3
+    job = Counting()
+    (made,) = engine.generate(request, job).images
+    assert job.seen == [(0, 3), (1, 3), (2, 3)]
+    assert made.seed == 7
+    assert "Each spot: True" in made.infotext
+    changed = (np.asarray(made.image) != np.asarray(picture)).any(axis=-1)
+    assert not changed[np.asarray(used_mask(request)) == 0].any()
+    for spot, box in enumerate(SPOTS):
+        inside = changed[box[1] + 15:box[3] - 15, box[0] + 15:box[2] - 15]
+        assert inside.mean() > 0.9, f"spot {spot + 1}"
+
+    by_hand = picture  # the same passes, one request each
+    for spot, box in enumerate(sorted(SPOTS, key=lambda box: box[1])):
+        alone = replace(request, each_spot=False, seed=7 + spot, mask=painted((2048, 1365), box),
+                        init_images=(by_hand,))
+        by_hand = engine.generate(alone, NullJob()).images[0].image
+    assert np.array_equal(np.asarray(made.image), np.asarray(by_hand))
+
+
+class Counting(NullJob):
+    """A job that keeps what it is told of batches."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def batches(self, done: int, total: int) -> None:
+        self.seen.append((done, total))
+
+
+def test_near_spots_share_one_part_and_a_prompt_for_each_parts_them(values: dict[str, Any], engine: Engine) -> None:
+    picture = MaskData(photograph((2048, 1365)), painted((2048, 1365), (100, 100, 160, 150), (260, 100, 320, 150)))
+    together = request_panel.to_inpaint(values["inpaint"], picture, engine.options)
+    assert (together.only_masked, together.each_spot) == (True, False)
+    words = "oil painting\nspot 1: a red apple\nSpot 2 : a pear"
+    apart = request_panel.to_inpaint(values["inpaint"] | {"prompt": words}, picture, engine.options)
+    assert apart.each_spot
+    model = engine.load(apart.options, NullJob())
+    model.encoded.clear()
+    (made,) = engine.generate(apart, NullJob()).images
+    assert [text for text in model.encoded if text] == ["a red apple, oil painting", "a pear, oil painting"]
+    assert made.infotext.startswith(words)
+    two = replace(apart, prompt="spot 3: a plum")
+    assert "The prompt names spot 3; the mask has 2." in engine.generate(two, NullJob()).warnings
+
+
+def test_batches_of_spots_have_seeds_of_their_own(values: dict[str, Any], engine: Engine) -> None:
+    picture = MaskData(photograph((1024, 1024)), painted((1024, 1024), (50, 50, 90, 90), (900, 900, 960, 960)))
+    chosen = values["inpaint"] | {"only_masked": "Each spot", "seed": 5, "n_iter": 2, "batch_size": 2}
+    made = engine.generate(request_panel.to_inpaint(chosen, picture, engine.options), NullJob()).images
+    assert [one.seed for one in made] == [5, 6, 7, 8]
+    single = request_panel.to_inpaint(chosen | {"seed": 8, "n_iter": 1, "batch_size": 1}, picture, engine.options)
+    assert np.array_equal(np.asarray(engine.generate(single, NullJob()).images[0].image), np.asarray(made[3].image))
+
+
+def test_too_many_spots_are_painted_together(engine: Engine) -> None:
+    boxes = [(x, y, x + 5, y + 5) for x in range(0, 120, 20) for y in range(0, 120, 20)]
+    request = Inpaint(init_images=(photograph((128, 128)),), mask=painted((128, 128), *boxes), mask_blur_x=0,
+                      mask_blur_y=0, width=128, height=128, steps=1, only_masked=True, each_spot=True)
+    assert len(say(request).crops) == 1
+    assert "The mask has 36 spots; more than 32 are painted together." in engine.generate(request, NullJob()).warnings

@@ -49,7 +49,8 @@ RESIZE_MODES = {"Just resize": ResizeMode.JUST_RESIZE, "Crop and resize": Resize
 KEEP_PROPORTIONS = "Keep proportions"
 """The first choice of the Resize mode on the page: the size follows the picture, and width and height tell its area."""
 MASK_MODES = {"Inpaint masked": False, "Inpaint not masked": True}
-AREAS = {"Whole picture": False, "Only masked": True}
+AREAS = {"Whole picture": (False, False), "Only masked": (True, False), "Each spot": (True, True)}
+"""The values of `only_masked` and `each_spot`."""
 AUTOMATIC_AREA = "Automatic"
 """The first choice of the Inpaint area on the page: the whole picture if its size suits the checkpoint."""
 
@@ -141,9 +142,10 @@ def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -
         photograph = photograph and with_pixels(photograph, photograph.pixels, image)  # not the file's picture any more
     mask = mask or Image.new("L", image.size)
     area = values["only_masked"]
+    only_masked, each_spot = AREAS.get(area, (False, False))
     request = Inpaint(**_common(values, options, Inpaint) | _start(values, image) | {
         "mask": mask, "mask_blur_x": blur, "mask_blur_y": blur, "mask_invert": MASK_MODES[values["mask_invert"]],
-        "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": AREAS.get(area, False),
+        "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": only_masked, "each_spot": each_spot,
         "soft": soft_inpainting(values), "photographs": (photograph,) if photograph else ()})
     return _in_size(framing.with_suitable_area(request) if area == AUTOMATIC_AREA else request, values)
 
@@ -221,10 +223,13 @@ def overridden(lines: Sequence[str]) -> dict[str, str]:
 def _for_widgets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """A request's fields and options as their widgets show them."""
     labels: dict[str, Mapping[str, Any]] = {"masked_content": MASKED_CONTENT, "resize_mode": RESIZE_MODES,
-                                            "mask_invert": MASK_MODES, "only_masked": AREAS}
+                                            "mask_invert": MASK_MODES}
     for name, value in values.items():
         if name in labels:
             yield name, next(label for label, meaning in labels[name].items() if meaning == value)
+        elif name == "only_masked":
+            chosen = bool(value), bool(value and values.get("each_spot"))
+            yield name, next(label for label, meaning in AREAS.items() if meaning == chosen)
         elif name == "mask_blur_x":
             yield "mask_blur", value
         elif name == "soft":

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import UserError
-from modules.imaging.framing import blur_warning, used_mask, working_region
+from modules.imaging.framing import blur_warning, used_mask, working_regions
 from modules.imaging.mask import SOFT_REACH, Box
 from modules.request import Img2Img, Inpaint, ResizeMode
 from modules.request.options import Options
@@ -28,8 +28,10 @@ MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Img2Img]
 """(the panel's values by name, the canvas' value, the options in force) -> the request of Generate."""
 
 NAMES = ("width", "height", "resize_mode", "mask_invert", "mask_blur", "mask_round", "only_masked",
-         "only_masked_padding", "only_masked_frame", "soft")
+         "only_masked_padding", "only_masked_frame", "soft", "ddim_loop")
 """The widgets that change what the line says."""
+
+SOFT_EVERYWHERE = "With WebUI 1.10's DDIM loop soft inpainting may change all that it works on."
 
 ON_LOAD = """const tell = () => {
     const line = element.querySelector(".work-line");
@@ -72,8 +74,12 @@ def say(request: Img2Img) -> Said:
     width, height = request.width, request.height
     picture = request.init_images[0].size
     mask = used_mask(request) if isinstance(request, Inpaint) else None
-    region = working_region(request, mask) if isinstance(request, Inpaint) and request.only_masked and mask else None
-    if isinstance(request, Inpaint) and region:
+    regions = working_regions(request) if isinstance(request, Inpaint) and request.only_masked else ()
+    region = regions[0] if regions else None
+    if len(regions) > 1:
+        said = Said(f"Works on {len(regions)} spots, each by itself, at {width} x {height}; the rest stays.",
+                    crops=tuple(one.box for one in regions))
+    elif isinstance(request, Inpaint) and region:
         part = region.size
         said = Said(f"Works on {part[0]} x {part[1]} around the mask, at {width} x {height}; the rest stays.",
                     crops=(region.box,), by_hand=request.frame is not None)
@@ -86,9 +92,9 @@ def say(request: Img2Img) -> Said:
         sentence, fitting = hidden
         said.warnings.append((sentence, ((f"Mask blur {fitting}", "mask_blur", fitting),)))
     if isinstance(request, Inpaint) and request.soft and mask and mask.getbbox():
-        across = region.size[0] / width if region else picture[0] / width
-        said.warnings.append((f"Soft inpainting may change up to {math.ceil(SOFT_REACH * across)} pixels around the "
-                              "mask.", ()))
+        across = max((one.size[0] / width for one in regions), default=picture[0] / width)
+        reach = f"Soft inpainting may change up to {math.ceil(SOFT_REACH * across)} pixels around the mask."
+        said.warnings.append((reach if request.options.ddim_loop == "classic" else SOFT_EVERYWHERE, ()))
     if mask is not None and not mask.getbbox():
         said.sentence = "Paint over the part that should change."
     return said
