@@ -287,7 +287,9 @@ def _add_remove(parser: argparse.ArgumentParser) -> None:
 WORDS: dict[str, dict[str, Any]] = {
     "prompt": {"help": None}, "negative_prompt": {"help": None}, "sampler": {"help": "(%(default)s)"},
     "scheduler": {"help": "schedule type (%(default)s)"}, "steps": {"help": "(%(default)s)"},
-    "cfg_scale": {"help": "(%(default)s)"}, "seed": {"help": "-1 draws one"},
+    "cfg_scale": {"help": "(%(default)s)"},
+    "image_cfg_scale": {"help": "how closely a checkpoint that edits pictures follows the picture"},
+    "seed": {"help": "-1 draws one"},
     "width": {"default": None, "help": "in pixels (512, or the picture's)"}, "height": {"default": None, "help": None},
     "batch_size": {"help": None}, "n_iter": {"help": "batch count"}, "eta": {"help": None},
     "denoising_strength": {"help": "denoising strength (%(default)s)"},

@@ -136,7 +136,7 @@ class Engine:
         if request.enable_hr:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
         request, restore, notes = self._restoring(self.resolve(request))
-        inpainting = self.load(request.options, job).inputs.name == "inpaint"
+        reads = self.load(request.options, job).inputs
         # Name and hash the files before sampling: afterwards they may be gone or replaced.
         files = self._file_keys(request)
         sampler, second = self.sampler_of(request), self._second_sampler(request)
@@ -144,8 +144,9 @@ class Engine:
 
         def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
             keys = {**(extra or {}), **hooks.keys(request)}
-            texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed, inpainting=inpainting,
-                                    second=second, extra=keys, happened=happened, **files) for one in pictures]
+            texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
+                                    inpainting=reads.name == "inpaint", edits=reads.edits, second=second, extra=keys,
+                                    happened=happened, **files) for one in pictures]
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=text,
                                photograph=_recorded(one.photograph, k, request, "" if first_noise else text))
@@ -194,10 +195,11 @@ class Engine:
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""
-        inpainting = self.loaded is not None and self.loaded.model.inputs.name == "inpaint"
+        reads = self.loaded.model.inputs if self.loaded else None
         refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
         return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
-                              inpainting=inpainting, second=self._second_sampler(request), extra=extra,
+                              inpainting=bool(reads and reads.name == "inpaint"), edits=bool(reads and reads.edits),
+                              second=self._second_sampler(request), extra=extra,
                               happened=refiner if request.refiner_checkpoint else None, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:

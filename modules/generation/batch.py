@@ -23,7 +23,7 @@ from modules.imaging import tensors
 from modules.imaging.faces import Restore
 from modules.imaging.resize import pad_to_multiple
 from modules.imaging.upscale import LATENT_UPSCALERS, Upscalers
-from modules.request import Txt2Img, seed_after
+from modules.request import Img2Img, Txt2Img, seed_after
 from modules.request.job_context import JobContext
 from modules.request.options import Options
 from modules.request.photograph import Photograph
@@ -242,7 +242,8 @@ class _Batch:
             return conditioning.encode(
                 model, prompt, negative, size=size, images=len(self.seeds), calls=total_calls(first),
                 hires_calls=total_calls(plan) if second else None, options=options,
-                scale=request.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside))
+                scale=request.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside),
+                beside_scale=_beside_scale(model, request))
 
         if options.refiner_switch_by_sample_steps:
             self.happened["Refiner switch by sampling steps"] = True
@@ -304,10 +305,16 @@ def _fitting(model: SDModel, beside: Tensor | None) -> Tensor | None:
     """`beside` if `model` reads it. Raises InvalidInput when an inpainting checkpoint would have to go without."""
     if not model.inputs.channels:
         return None
-    if beside is None:
-        raise InvalidInput(f"{model.name} is an inpainting checkpoint and cannot refine an ordinary one's picture.",
-                           field="refiner_checkpoint")
+    if beside is None or beside.shape[1] != model.inputs.channels:
+        raise InvalidInput(f"{model.name} reads a mask or a picture beside the noise, and cannot refine the "
+                           "picture of a checkpoint that does not.", field="refiner_checkpoint")
     return beside
+
+
+def _beside_scale(model: SDModel, request: Txt2Img) -> float | None:
+    """How strongly a picture to edit is followed. None for 1, which needs no further row."""
+    scale = request.image_cfg_scale if isinstance(request, Img2Img) and model.inputs.edits else None
+    return None if scale == 1 else scale
 
 
 def batch_seeds(request: Txt2Img, batch: int) -> tuple[list[int], list[int]]:

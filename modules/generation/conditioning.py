@@ -20,11 +20,12 @@ Encode = Callable[[tuple[str, ...]], list[Conditioning]]
 
 
 def encode(model: SDModel, prompt: str, negative_prompt: str, *, size: tuple[int, int], images: int, calls: int,
-           scale: float, options: Options, hires_calls: int | None = None, beside: Tensor | None = None) -> Guidance:
+           scale: float, options: Options, hires_calls: int | None = None, beside: Tensor | None = None,
+           beside_scale: float | None = None) -> Guidance:
     """Guidance for a batch of `images` pictures of one prompt over `calls` network calls.
 
     `size` (width, height) in pixels is that of the pass at hand. `hires_calls` are those of a second pass, when it is
-    for that one: schedules go on counting from the first.
+    for that one: schedules go on counting from the first. `beside` and `beside_scale` as in `Guidance`.
     """
     def encoded(texts: tuple[str, ...], *, negative: bool = False) -> list[Conditioning]:
         return model.encode_prompts(texts, text_options(options, size, negative=negative))
@@ -36,7 +37,7 @@ def encode(model: SDModel, prompt: str, negative_prompt: str, *, size: tuple[int
     pad: Pad | None = cut_or_repeat if options.pad_cond_uncond_v0 else None
     if options.pad_cond_uncond and pad is None:
         pad = pad_with(encoded(("",))[0].tokens)
-    return Guidance((parts,) * images, negative, scale, beside, options.cfg_rescale, pad)
+    return Guidance((parts,) * images, negative, scale, beside, options.cfg_rescale, pad, beside_scale)
 
 
 def text_options(options: Options, size: tuple[int, int], *, negative: bool) -> TextOptions:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.base.stopping import asking
+from modules.errors import InvalidInput
 from modules.generation import batch
 from modules.generation.batch import Finish, Finished, Prepared
 from modules.hooks.in_job import Hooks
@@ -78,6 +79,8 @@ def _prepare(model: SDModel, request: Txt2Img, job: JobContext, removers: Remove
 def txt2img(model: SDModel, request: Txt2Img) -> Prepared:
     """Nothing to start from. An inpainting checkpoint is told that all of a grey picture is to be painted."""
     beside = None
+    if model.inputs.edits:
+        raise InvalidInput(f"{model.name} edits a picture: use it in img2img or inpaint.", field="sd_model_checkpoint")
     if model.inputs.channels:
         width, height = working_size(model, request)
         grey = torch.zeros(request.batch_size, 3, height, width)

@@ -1,4 +1,4 @@
-"""What a UNet reads beside x: nothing, or what an inpainting checkpoint is shown of the picture."""
+"""What a UNet reads beside x: nothing, what an inpainting checkpoint is shown of a picture, or a picture to edit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Plain:
 
     name: str = "plain"
     channels: int = 0
+    edits: bool = False
 
     def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
         """None."""
@@ -29,6 +30,7 @@ class Inpaint:
 
     name: str = "inpaint"
     channels: int = 5
+    edits: bool = False
 
     def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1], hole (1, 1, H, W) in [0, 1] -> (B, 5, h, w). `weight`, 0 to 1, says how far
@@ -39,4 +41,18 @@ class Inpaint:
         return torch.cat([small.expand(len(latent), -1, -1, -1), latent], dim=1)
 
 
-PLAIN, INPAINT = Plain(), Inpaint()
+@dataclass(frozen=True)
+class Edit:
+    """Four channels: the picture that the prompt tells how to change (InstructPix2Pix, Brooks et al. 2023), encoded and
+    not scaled."""
+
+    name: str = "edit"
+    channels: int = 4
+    edits: bool = True
+
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor:
+        """pixels (B, 3, H, W) in [-1, 1] -> (B, 4, h, w). The mask's hole is not told."""
+        return torch.cat([model.latent.unscaled(model.encode_image(one[None].to(model.device))) for one in pixels])
+
+
+PLAIN, INPAINT, EDIT = Plain(), Inpaint(), Edit()

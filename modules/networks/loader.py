@@ -84,6 +84,26 @@ def load_model(
         tiled_vae=tiled_vae)
 
 
+@dataclass(frozen=True)
+class About:
+    """What a checkpoint's names and shapes tell: the size in pixels that it is trained on, and whether it edits a
+    picture (InstructPix2Pix)."""
+
+    size: int
+    edits: bool
+
+
+def about(checkpoint: CheckpointFile) -> About | None:
+    """What the header of a checkpoint tells. None where it cannot be loaded, and for pickles, which have no header."""
+    if checkpoint.path.suffix.lower() != ".safetensors":
+        return None
+    try:
+        with _opened(checkpoint, None, FAMILIES) as (family, header, sources):
+            return About(family.size(family.prediction(header)), family.inputs(sources["unet"].shape).edits)
+    except CheckpointError:
+        return None
+
+
 @contextmanager
 def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
             families: Sequence[Kind]) -> Iterator[tuple[Family, Header, dict[str, _Source]]]:

@@ -217,6 +217,7 @@ class Img2Img(Txt2Img):
     """A picture from a picture. Several `init_images` make one result each and set the batch size.
 
     `denoising_strength` 0 keeps the picture, 1 forgets it. `initial_noise_multiplier` None takes the option's.
+    `image_cfg_scale` concerns checkpoints that edit a picture (InstructPix2Pix); None is the same as 1.
     """
 
     tab: ClassVar[str] = "img2img"
@@ -229,6 +230,10 @@ class Img2Img(Txt2Img):
     initial_noise_multiplier: float | None = field(
         None, "Noise multiplier", "Multiplies the noise that the picture starts with. Below 1 gives calmer results.",
         low=0.0, high=10.0, text="Noise multiplier", axis="Initial noise multiplier")
+    image_cfg_scale: float | None = field(
+        None, "Image CFG Scale",
+        "How closely the result follows the picture. 1.5 is usual; raise it where too much changes.", low=-1000.0,
+        high=1000.0, shown=(0, 3), step=0.05, text="Image CFG scale", cli="--image-cfg-scale", axis="Image CFG Scale")
 
     def __post_init__(self) -> None:
         super().__post_init__()

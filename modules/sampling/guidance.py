@@ -39,7 +39,8 @@ class Guidance:
 
     `beside` (B, c, h, w) are the channels that the network reads beside x, see `SDModel.inputs`.
     `rescale` in [0, 1] brings contrast back, see `rescaled`. `pad` brings the tokens of cond and uncond to one length
-    where they differ; without it the network is asked for one after the other.
+    where they differ; without it the network is asked for one after the other. `beside_scale` says how strongly
+    `beside` is followed; None follows it as it is.
     """
 
     prompts: tuple[tuple[tuple[ScheduledConditioning, float], ...], ...]
@@ -48,6 +49,7 @@ class Guidance:
     beside: Tensor | None = None
     rescale: float = 0.0
     pad: Pad | None = None
+    beside_scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class GuidedDenoiser:
     def guided(self, x: Tensor, level: Level, call: int, predict: Predict) -> Tensor:
         """The answer of the network's `call`-th call, asking `predict` in the model's place; of the shape that
         `predict` answers."""
-        if self.guidance.scale == 1 and all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts):
+        alone = all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts)
+        if alone and self.guidance.scale == 1 and self.guidance.beside_scale is None:
             conds = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
             return self._ask(predict, x, level, conds, list(range(len(x))))
         return self._both(x, level, call, predict)[0]
@@ -171,16 +174,26 @@ class GuidedDenoiser:
         else:
             out = torch.cat([self._ask(predict, x, level, cond, owners), self._ask(predict, x, level, uncond, images)])
         given, withheld = out[: len(owners)], out[len(owners) :]  # (rows, C, h, w), (B, C, h, w)
+        base = withheld if self._skipping else self._over_beside(predict, x, level, uncond, withheld)
         weights = [weight for parts in prompts for _, weight in parts]
 
         def steered(scale: float) -> Tensor:
-            out = withheld.clone()
+            out = base.clone()
             for row, (k, weight) in enumerate(zip(owners, weights, strict=True)):
                 out[k].add_((given[row] - withheld[k]).mul_(weight * scale))
             return out
 
         guided, share = steered(scale), self.guidance.rescale
         return rescaled(guided, steered(1.0), share) if share else guided, withheld
+
+    def _over_beside(self, predict: Predict, x: Tensor, level: Level, uncond: Conditioning, out: Tensor) -> Tensor:
+        """The answer `out` (B, C, h, w) to `uncond` with what the network reads beside x weighed: by InstructPix2Pix's
+        third row (Brooks et al. 2023, section 3.2.1), which sees neither prompt nor picture."""
+        scale, beside = self.guidance.beside_scale, self.guidance.beside
+        if scale is None or beside is None:
+            return out
+        blind = predict(torch.cat([x, torch.zeros_like(beside)], dim=1), level, uncond)
+        return blind + scale * (out - blind)
 
     def _conditionings(self, call: int) -> Told:
         """What the network is told: (rows of cond, rows of uncond, both in one where their tokens are equally many).

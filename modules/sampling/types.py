@@ -54,11 +54,15 @@ class Inputs(Protocol):
 
     @property
     def name(self) -> str:
-        """The word for it: "plain" or "inpaint"."""
+        """The word for it: "plain", "inpaint" or "edit"."""
 
     @property
     def channels(self) -> int:
         """How many channels that is."""
+
+    @property
+    def edits(self) -> bool:
+        """Whether it is a picture to edit, which there has to be, and which guidance weighs as it weighs the prompt."""
 
     def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
         """The channels (B, channels, h, w) for pixels (B, 3, H, W) in [-1, 1] with a hole (1, 1, H, W) in [0, 1], None

@@ -239,7 +239,7 @@ _PLACED: tuple[Axis, ...] = (
     _axis("steps"),
     _axis("hr_second_pass_steps"),
     _axis("cfg_scale"),
-    Axis("Image CFG Scale", "float", txt2img=False),
+    _axis("image_cfg_scale"),
     Axis("Prompt S/R", apply=_search_and_replace, bare=True),
     Axis("Prompt order", "orders", _order),
     Axis("Sampler", apply=_field("sampler"), choices=Available.samplers, bare=True, img2img=False),

@@ -87,7 +87,7 @@ def test_a_declared_range_is_checked(found: dict[str, Any]) -> None:
 def test_what_is_own_is_what_the_base_lacks() -> None:
     names = [[item.name for item in own(kind)] for kind in (Txt2Img, Img2Img, Inpaint)]
     assert names[0] == [item.name for item in declared(Txt2Img)]
-    assert names[1] == ["resize_mode", "initial_noise_multiplier"]
+    assert names[1] == ["resize_mode", "initial_noise_multiplier", "image_cfg_scale"]
     assert [*names[0], *names[1], *names[2]] == [item.name for item in declared(Inpaint)]
 
 

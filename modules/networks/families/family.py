@@ -90,6 +90,7 @@ class Family(Kind):
     * `text` makes what encodes prompts, of the loaded parts by name; `told` adds what is told beside the words.
     * `ask` calls the denoiser.
     * `latent`, `levels`, `prediction`, `inputs` say what the numbers mean; `inputs` goes by the denoiser's shape.
+    * `size` is the width and height in pixels that its checkpoints are trained on, by what they predict.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Family(Kind):
     levels: Callable[[Header], Levels]
     prediction: Callable[[Header], PredictionType]
     inputs: Callable[[Any], Inputs]
+    size: Callable[[PredictionType], int] = lambda prediction: 512
     told: Told = lambda cond, texts, how: cond
     rename: Callable[[str], str] = lambda key: key
     check: Callable[[Mapping[str, Any], Header], None] = lambda shapes, header: None

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, and its inpainting checkpoints of nine channels."""
+"""Stable Diffusion 1.x, its inpainting checkpoints of nine channels, and InstructPix2Pix of eight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from modules.networks import ldm_keys
 from modules.networks.families.family import Family, Part, float32, no_name, some_name
 from modules.networks.families.ldm import fits, inputs_of, predicts, unet_part, vae_part
-from modules.networks.inputs import INPAINT, PLAIN
+from modules.networks.inputs import EDIT, INPAINT, PLAIN
 from modules.networks.shapes import clip_shape
 from modules.networks.text.clip import TextEncoder, build_clip
 from modules.networks.text.clip_tokenizer import load_tokenizer
@@ -21,7 +21,7 @@ from modules.sampling.types import Inputs
 
 TEXT = "cond_stage_model.transformer.text_model."
 LATENT = Latent(channels=4, cell=8, scale=0.18215)
-INPUTS: dict[int, Inputs] = {4: PLAIN, 9: INPAINT}
+INPUTS: dict[int, Inputs] = {4: PLAIN, 8: EDIT, 9: INPAINT}
 
 
 def _with_text_model(key: str) -> str:

@@ -54,4 +54,5 @@ SD2 = Family(
     levels=lambda header: stable_diffusion(),
     prediction=lambda header: predicts(header, _guess),
     inputs=inputs_of(INPUTS),
+    size=lambda prediction: 768 if prediction is V_PREDICTION else 512,
 )

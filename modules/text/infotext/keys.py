@@ -22,8 +22,9 @@ SOFT_KEYS: dict[str, str] = {f"Soft inpainting {label.lower()}": name for name, 
 """Keys of soft inpainting's numbers, and their fields in `SoftInpainting`."""
 
 RULED = frozenset({
-    "Prompt", "Negative prompt", "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Face restoration", "Size-1",
-    "Size-2", "Variation seed", "Variation seed strength", "Seed resize from-1", "Seed resize from-2",
+    "Prompt", "Negative prompt", "Steps", "Sampler", "Schedule type", "CFG scale", "Image CFG scale", "Seed",
+    "Face restoration", "Size-1", "Size-2", "Variation seed", "Variation seed strength", "Seed resize from-1",
+    "Seed resize from-2",
     "Denoising strength", "Conditional mask weight", "Clip skip", "ENSD", "RNG", "Tiling", "Masked area padding",
     "Hires upscale", "Hires upscaler", "Hires steps", "Hires resize-1", "Hires resize-2", "Hires sampler",
     "Hires schedule type", "Hires prompt", "Hires negative prompt", "Hires checkpoint", "Hires refiner", "Refiner",

@@ -51,16 +51,16 @@ class Sampler(Protocol):
 
 def write(request: Txt2Img, sampler: Sampler, *, seed: int, subseed: int, model_name: str, model_hash: str | None,
           vae_name: str | None = None, vae_hash: str | None = None, hires_title: str | None = None,
-          refiner_title: str | None = None, inpainting: bool = False, second: Sampler | None = None,
-          version: str = VERSION, extra: Mapping[str, Any] | None = None,
+          refiner_title: str | None = None, inpainting: bool = False, edits: bool = False,
+          second: Sampler | None = None, version: str = VERSION, extra: Mapping[str, Any] | None = None,
           happened: Mapping[str, Any] | None = None) -> str:
     """Return the text of one picture of a resolved `request`, made with `sampler`, and its second pass with `second`
     where that is another one.
 
     `model_hash` is the first 10 digits of the file's SHA-256. The titles of the hires checkpoint and the refiner are
-    like "name [0123456789]". `inpainting`: the checkpoint is an inpainting one. `extra` are the keys of scripts and
-    extensions; they replace the values of keys that are there already. `happened` are those of what was found out while
-    the picture was made; None leaves a key out.
+    like "name [0123456789]". `inpainting`: the checkpoint is an inpainting one; `edits`: it edits a picture. `extra`
+    are the keys of scripts and extensions; they replace the values of keys that are there already. `happened` are those
+    of what was found out while the picture was made; None leaves a key out.
     """
     options = request.options
     varied = request.subseed_strength != 0
@@ -70,6 +70,7 @@ def write(request: Txt2Img, sampler: Sampler, *, seed: int, subseed: int, model_
         "Sampler": request.sampler,
         "Schedule type": _schedule(request.scheduler, sampler),
         "CFG scale": request.cfg_scale,
+        "Image CFG scale": request.image_cfg_scale if edits and isinstance(request, Img2Img) else None,
         "Seed": seed,
         "Face restoration": options.face_restoration_model if options.face_restoration else None,
         "Size": f"{request.width}x{request.height}",

@@ -257,6 +257,8 @@ def sampling(panel: Panel) -> None:
     if panel.from_picture:
         field_of(panel, "denoising_strength")
     field_of(panel, "cfg_scale")
+    if panel.from_picture:
+        field_of(panel, "image_cfg_scale", value=1.5, visible=False)
 
 
 def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
@@ -392,13 +394,16 @@ def advanced(panel: Panel, options: Options) -> None:
             "Other settings for this tab, as a parameters text has them. Type ENSD: 31337 and press Enter."))
 
 
-def field_of(panel: Panel, name: str, *, value: Any = None, widget: str = "", min_width: int = 160) -> Any:
+def field_of(panel: Panel, name: str, *, value: Any = None, widget: str = "", min_width: int = 160,
+             visible: bool = True) -> Any:
     """Draw the control of the request's field `name`, under the name `widget` if that is another one.
 
     It starts at `value`, by default the field's default.
     """
     item = find(panel.request, name)
-    return control(panel, item, item.default if value is None else value, widget=widget, min_width=min_width)
+    drawn = control(panel, item, item.default if value is None else value, widget=widget, min_width=min_width)
+    drawn.visible = visible
+    return drawn
 
 
 def control(panel: Panel, item: Declared, value: Any, *, widget: str = "", min_width: int = 160) -> Any:

@@ -62,11 +62,12 @@ class Header:
         return cls(engine, queue, checkpoint, vae, status), refresh
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],
-                sliders: list[tuple[str, Any]], others: list[tuple[Any, str]], started: Any) -> Any:
+                sliders: list[tuple[str, Any]], editing: list[Any], others: list[tuple[Any, str]], started: Any) -> Any:
         """Connect the header's events. Returns the event after which the page may restore its stored values.
 
         The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts. `sliders`
-        follow the checkpoint until somebody moves them; each comes with its name in `Hints.starts`. `others` are
+        follow the checkpoint until somebody moves them; each comes with its name in `Hints.starts`. The controls
+        `editing` are shown while the checkpoint is one that edits a picture. `others` are
         further checkpoint dropdowns, each with its first entry. After the event `started` the controls of the tabs have
         their default values.
         """
@@ -86,11 +87,12 @@ class Header:
         def follow_checkpoint(shown: dict[str, float], *values: float) -> list[Any]:
             hints = self.hints()
             return [hints.starts, *(gr.update(value=hints.chips) for _ in strips),
+                    *(gr.update(visible=hints.edits) for _ in editing),
                     *(hints.starts[name] if value == shown[name] else gr.skip()
                       for (name, _), value in zip(sliders, values, strict=True))]
 
         widgets = [widget for _, widget in sliders]
-        hinted: list[Any] = [follow_checkpoint, [in_force, *widgets], [in_force, *strips, *widgets]]
+        hinted: list[Any] = [follow_checkpoint, [in_force, *widgets], [in_force, *strips, *editing, *widgets]]
         demo.load(lists, None, all_lists, **AT_ONCE)
         followed = started.then(*hinted, **AT_ONCE)
         demo.load(self.follow, None, self.status, **LIVE)
@@ -181,12 +183,13 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Hints:
-    """The hints in a checkpoint's metadata: vocabularies by language (as in HTML's `lang`), and the size in pixels and
-    CFG scale that suit it."""
+    """What a checkpoint's header tells: vocabularies by language (as in HTML's `lang`), the size in pixels and CFG
+    scale that suit it, and whether it edits a picture."""
 
     prompts: Mapping[str, Vocabulary] = field(default_factory=dict)
     size: int = USUAL_SIZE
     guidance: int = USUAL_GUIDANCE
+    edits: bool = False
 
     @property
     def starts(self) -> dict[str, float]:
@@ -201,12 +204,16 @@ class Hints:
 
 
 def hints_of(checkpoint: CheckpointFile | None) -> Hints:
-    """Read the hints from the metadata keys `words`, `native_size` and `guidance`. Invalid values are ignored.
+    """Read the hints from the metadata keys `words`, `native_size` and `guidance`, and from names and shapes. Invalid
+    values are ignored. Imports torch.
 
     `words` is JSON: an object of lists of words by name, with the example prompts in "examples". It may have an entry
     "zh": an object of Chinese words by their English ones, also with a list "examples".
     """
+    from modules.networks.loader import about
+
     found = metadata(checkpoint.path) if checkpoint else {}
+    known = about(checkpoint) if checkpoint else None
     try:
         words = json.loads(found.get("words", "{}"))
     except (ValueError, RecursionError):
@@ -216,8 +223,8 @@ def hints_of(checkpoint: CheckpointFile | None) -> Hints:
     prompts = {"en": _vocabulary(words)}
     if isinstance(words.get("zh"), dict):
         prompts["zh"] = _vocabulary(words["zh"])
-    return Hints(prompts, _number(found.get("native_size", ""), 64, 2048, USUAL_SIZE),
-                 _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE))
+    return Hints(prompts, _number(found.get("native_size", ""), 64, 2048, known.size if known else USUAL_SIZE),
+                 _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE), known is not None and known.edits)
 
 
 def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:
