@@ -22,6 +22,9 @@ SAMPLED = ("scripts", "core", "classic-extra", "odd-size", "samplers", "schedule
            "sd2", "sdxl")
 """Groups of which every fifth case is run; the environment variable GOLDEN=all runs them all."""
 
+FAMILIES = ("ip2p", "sd1-v", "sdxl-v", "sdxl-inpainting", "sdxl-refiner")
+"""Groups of the second series of which every fifth case is run."""
+
 OTHERWISE = {
     "i2i-sampler-dpm-adaptive": "its step sizes magnify rounding some three times a step: one part in ten million of "
                                 "the first latent makes 72, 75 or 78 calls and up to 93 levels of difference",
@@ -43,10 +46,12 @@ def bench_of(case: Case) -> Bench:
 def chosen() -> list[Case]:
     """The cases of the full set that are run."""
     recorded = [case for case in read_cases(SHARED) if case.id not in {own.id for own in OWN_CASES}]
+    more = [case for case in read_cases(SHARED / "more" / "ip2p-depth" / "shared")
+            if case.group in FAMILIES and "outputs" in case.data]  # of the others WebUI made no picture
     if os.environ.get("GOLDEN") == "all":
-        return [case for case in recorded if case.group in WHOLE + SAMPLED]
+        return [case for case in recorded if case.group in WHOLE + SAMPLED] + more
     sampled = [case for case in recorded if case.group in SAMPLED and case.id not in OTHERWISE]
-    return [case for case in recorded if case.group in WHOLE] + sampled[::5]
+    return [case for case in recorded if case.group in WHOLE] + sampled[::5] + more[::5]
 
 
 OWN_CASES = read_cases(OWN)

@@ -16,6 +16,7 @@ TINY = {
         "tiny-sd15-inpainting", 0, 0, "fcc08fa429a75d62412407ce67e8795eff70b11e56d439b6e173ef06b9c1378c"),
     "tiny-sd15-b": ("tiny-sd15", 0xBEEF, 0, "02fe230a0bbfc65550bc5800b2f87ebcab8d4b8c5d78c556086b77b0c74c912d"),
     "tiny-sd15-v": ("tiny-sd15", 0x5E, 0, "135f9ceff3d3b3b953bb3a75b79535db4c8c48247af99226b6675335be0c72d5"),
+    "tiny-ip2p": ("tiny-sd15", 0, 8, "1d4418505cc85d0d96fb0549cb5c221840c2db61da64e30a6c85588fd152456b"),
     "tiny-sd21-v": ("tiny-sd21-v", 0, 0, "46edc897073a4b91ba3d8a057a00eefdf32345b287a7536f5eb0a25a5f93d847"),
     "tiny-sdxl": ("tiny-sdxl", 0, 0, "b1b24319ebe6d70b1fdb10f353152ec72fbec90e8f8119ab370457d729fb0e00"),
     "tiny-sdxl-b": ("tiny-sdxl", 0xBEEF, 0, "57d3f6f986f045a8042baa29240978736e869d2154cdce6b8386e06807913379"),
@@ -26,7 +27,7 @@ TINY = {
 }
 """name: (shapes, salt, channels of the UNet's input where they are others, sha256 of the file that WebUI had)."""
 
-KINDS = ("tiny-sd15", "tiny-sd2", "tiny-sdxl")
+KINDS = ("tiny-sd15", "tiny-ip2p", "tiny-sd2", "tiny-sdxl")
 
 V, HEADS = 'parameterization: "v"', "unet_config: {params: {num_head_channels: 32}}"
 CONFIGS = {

@@ -16,7 +16,9 @@ from make_tiny import SHAPES
 from modules.errors import CheckpointError
 from modules.networks.families import FAMILIES, recognise
 from modules.networks.families.sd1 import SD1
+from modules.networks.families.sdxl import SDXL, SDXL_REFINER, waves
 from modules.networks.shapes import Header, TextShape, UNetShape, VaeShape
+from modules.sampling.conditioning import Conditioning, SizeIds, TextOptions
 
 Shapes = dict[str, tuple[int, ...]]
 UNET = "model.diffusion_model."
@@ -107,8 +109,8 @@ def test_missing_parts_are_named(shapes: Shapes) -> None:
 
 
 def test_channels_that_this_program_does_not_know(shapes: Shapes) -> None:
-    shapes[UNET + "input_blocks.0.0.weight"] = (32, 8, 3, 3)
-    with pytest.raises(CheckpointError, match="8 input channels"):
+    shapes[UNET + "input_blocks.0.0.weight"] = (32, 7, 3, 3)
+    with pytest.raises(CheckpointError, match=r"7 input channels; this program knows 4 \(plain\) and 8 \(edit\) and 9"):
         detect(shapes, {}, "x")
 
 
@@ -204,3 +206,72 @@ def test_each_fixture_is_of_one_family_and_every_tensor_finds_its_place(fixture:
                 assert header.shapes[key] in (whole, (*whole, 1, 1))
             placed |= {(part.name, name) for name in names}
         assert {(part.name, name) for name in wanted} <= placed
+
+
+@pytest.mark.parametrize(("fixture", "channels", "name"), [
+    ("tiny-sd15", 4, "plain"), ("tiny-sd15", 8, "edit"), ("tiny-sd15", 9, "inpaint"), ("tiny-sd21-v", 4, "plain"),
+    ("tiny-sd21-v", 9, "inpaint"), ("tiny-sdxl", 8, "edit"), ("tiny-sdxl", 9, "inpaint"),
+    ("tiny-sdxl-refiner", 4, "plain"),
+])
+def test_what_the_unet_reads_is_told_by_its_channels(fixture: str, channels: int, name: str) -> None:
+    shapes = shapes_of(fixture) | {UNET + "input_blocks.0.0.weight": (32, channels, 3, 3)}
+    found = detect(shapes, {"unet_head_channels": "32"}, "x")
+    assert recognise(Header("x", shapes, {})).inputs(found.unet).name == name
+
+
+def prediction(fixture: str, metadata: dict[str, str], *more: str, values: tuple[float, ...] = ()) -> str:
+    header = Header("x", shapes_of(fixture) | dict.fromkeys(more, (1,)), metadata, lambda key: values)
+    return recognise(header).prediction(header).name
+
+
+@pytest.mark.parametrize("fixture", ["tiny-sd15", "tiny-sd21-v", "tiny-sdxl", "tiny-sdxl-refiner"])
+def test_what_it_predicts_is_told_by_yaml_then_metadata_then_a_tensor(fixture: str) -> None:
+    assert prediction(fixture, {}) == "epsilon"
+    assert prediction(fixture, {}, "v_pred") == prediction(fixture, {}, "edm_vpred.sigma_max") == "v_prediction"
+    assert prediction(fixture, {"modelspec.prediction_type": "v"}) == "v_prediction"
+    assert prediction(fixture, {"modelspec.prediction_type": "epsilon"}, "v_pred") == "epsilon"
+    assert prediction(fixture, {"modelspec.prediction_type": "epsilon", "parameterization": "v"}) == "v_prediction"
+    assert prediction(fixture, {"modelspec.prediction_type": "something new"}) == "epsilon"
+
+
+def test_sd2_is_guessed_by_how_far_one_bias_spreads() -> None:
+    far, near = (0.1, -0.1), (0.08, -0.08)
+    assert prediction("tiny-sd21-v", {}, values=far) == "v_prediction"
+    assert prediction("tiny-sd21-v", {}, values=near) == "epsilon"
+    assert prediction("tiny-sd21-v", {"parameterization": "eps"}, values=far) == "epsilon"
+    assert prediction("tiny-sd15", {}, values=far) == prediction("tiny-sdxl", {}, values=far) == "epsilon"
+
+
+def test_a_zero_terminal_snr_is_told_by_a_tensor() -> None:
+    plain, stretched = (recognise(header).levels(header) for header in (
+        Header("x", shapes_of("tiny-sdxl"), {}), Header("x", shapes_of("tiny-sdxl") | {"ztsnr": (1,)}, {})))
+    assert plain.sigma_max == pytest.approx(14.6146, abs=1e-3)
+    assert stretched.sigma_max == pytest.approx(4518.76, abs=0.1)
+
+
+def test_a_text_encoder_of_another_family() -> None:
+    text = {key: shape for key, shape in shapes_of("tiny-sd21-v").items() if key.startswith("cond_stage_model.")}
+    mixed = {key: shape for key, shape in shapes_of("tiny-sd15").items() if not key.startswith("cond_stage_model.")}
+    mixed[UNET + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"] = (128, 32)
+    with pytest.raises(CheckpointError, match="gives 64 channels and its UNet reads 32"):
+        detect(mixed | text, {"unet_head_channels": "32"}, "x")
+    wide = shapes_of("tiny-sdxl") | {UNET + "label_emb.0.0.weight": (128, 1344)}
+    with pytest.raises(CheckpointError, match="gives 1600 pooled channels and its UNet reads 1344"):
+        detect(wide, {"unet_head_channels": "32"}, "x")
+
+
+def test_sizes_follow_the_pooled_vector_and_an_empty_negative_prompt_is_zeros() -> None:
+    sizes = SizeIds((1000, 700), (8, 16), (1200, 900), 4.0)
+    words = Conditioning(torch.ones(2, 77, 3), torch.full((2, 5), 2.0))
+    for family, numbers in ((SDXL, [700, 1000, 16, 8, 900, 1200]), (SDXL_REFINER, [700, 1000, 16, 8, 4])):
+        told = family.told(words, ["", "a dog"], TextOptions(sizes=sizes, negative=True))
+        assert told.vector is not None
+        assert torch.equal(told.vector[:, :5], torch.full((2, 5), 2.0)), "one of the texts is not empty"
+        expected = waves(torch.tensor(numbers, dtype=torch.float32)).flatten()
+        assert torch.equal(told.vector[:, 5:], expected.expand(2, -1))
+        empty = family.told(words, ["", ""], TextOptions(sizes=sizes, negative=True))
+        assert empty.vector is not None
+        assert not empty.tokens.any()
+        assert not empty.vector[:, :5].any()
+        assert torch.equal(empty.vector[:, 5:], expected.expand(2, -1))
+        assert family.told(words, ["", ""], TextOptions(sizes=sizes)).tokens.all()

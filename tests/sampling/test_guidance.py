@@ -364,3 +364,32 @@ def test_a_negative_prompt_of_another_length_is_cut_or_repeats_its_last_vector()
     cond, short, long = Conditioning(tokens[:, :3]), Conditioning(tokens[:, :1]), Conditioning(tokens)
     assert cut_or_repeat(cond, short)[1].tokens.flatten().tolist() == [1, 1, 1]
     assert cut_or_repeat(cond, long)[1].tokens.flatten().tolist() == [1, 2, 3]
+
+
+@dataclass
+class EchoOfBoth(Echo):
+    """The same plus 10 times the first channel that it reads beside x."""
+
+    def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
+        return super().predict(x, level, cond) + 10 * x[:, 4:5, :1, :1]
+
+
+@pytest.mark.parametrize(("scale", "beside_scale", "expected", "rows"), [
+    (7.0, None, [25.0, 35.0], 4),  # 10 b + 1 + 7 * (3 - 1), b being 1 and 2
+    (7.0, 1.5, [30.0, 45.0], 6),  # 1 + 1.5 * 10 b + 7 * (3 - 1)
+    (7.0, 0.0, [15.0, 15.0], 6),
+    (1.0, 1.5, [18.0, 33.0], 6),
+    (1.0, None, [13.0, 23.0], 2),
+])
+@pytest.mark.parametrize("longer", [False, True])
+def test_a_picture_to_edit_has_a_scale_of_its_own(scale: float, beside_scale: float | None, expected: list[float],
+                                                  rows: int, longer: bool) -> None:
+    """Brooks et al. 2023, equation 3: e(0, 0) + s_I (e(I, 0) - e(0, 0)) + s_T (e(I, T) - e(I, 0))."""
+    model = EchoOfBoth(in_channels=8)
+    negative = Conditioning(torch.ones(154 if longer else 77, 8))
+    beside = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1).expand(2, 4, 2, 2)
+    guidance = Guidance(((((always(context(3.0)), 1.0),)),) * 2, always(negative), scale, beside,
+                        beside_scale=beside_scale)
+    answer = GuidedDenoiser(model, guidance)(torch.zeros(2, 4, 2, 2), LEVEL)
+    assert answer[:, 0, 0, 0].tolist() == expected
+    assert sum(asked for _, asked in model.calls) == rows
