@@ -83,9 +83,10 @@ def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
         raise InvalidInput(f"{field} is empty.", field=field)
     try:
         data = base64.b64decode(text.split(",", 1)[1] if text.startswith("data:") else text, validate=False)
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (binascii.Error, ValueError, IndexError) as error:
         raise InvalidInput(f"{field} is not base64.", field=field) from error
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise InvalidInput(f"{field} has more pixels than the {max_pixels} that are read here (--max-image-mp).",
                            field=field) from error

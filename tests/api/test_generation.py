@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import io
 import json
 import math
 import os
@@ -380,6 +382,16 @@ def test_a_picture_that_unpacks_to_too_much_is_refused_unread(client: TestClient
     answer = client.post(IMG2IMG, json=small(init_images=[base64_of(Image.new("1", (9000, 9000)))]))
     assert answer.status_code == 422
     assert "9000 x 9000" in answer.json()["detail"]
+
+
+def test_a_text_chunk_that_unpacks_to_too_much_is_refused_in_the_right_words(client: TestClient) -> None:
+    """Pillow raises a ValueError for it, as base64 does for what is none."""
+    bomb = PngImagePlugin.PngInfo()
+    bomb.add_text("parameters", "a" * (PngImagePlugin.MAX_TEXT_CHUNK + 1), zip=True)
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "PNG", pnginfo=bomb)
+    answer = client.post(IMG2IMG, json=small(init_images=[base64.b64encode(file.getvalue()).decode()]))
+    assert (answer.status_code, answer.json()["detail"]) == (422, "init_images is not a picture that can be read.")
 
 
 def test_the_pictures_of_one_request_have_a_limit_together(client: TestClient) -> None:
