@@ -89,7 +89,7 @@ def test_the_edits_of_a_picture_are_made_again_on_the_page(web: Page, page_app: 
     for number, left in enumerate((20, 200)):
         mask = Image.new("L", before.size)
         mask.paste(255, (left, 80, left + 40, 120))
-        request = Inpaint(prompt=f"edit {number}", steps=1, cfg_scale=1.0, seed=number, width=64, height=64,
+        request = Inpaint(prompt=f"edit {number}", steps=4, cfg_scale=7.0, seed=number, width=64, height=64,
                           only_masked=True, init_images=(before.image,), photographs=(before,), mask=mask)
         job = page_app.queue.submit(request, save=False)
         assert job.wait(600)
