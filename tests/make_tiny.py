@@ -50,7 +50,7 @@ def build(shapes: dict[str, list[int]], salt: int = 0) -> Weights:
         if key.endswith("position_ids"):
             fixed[key] = np.arange(shape[-1], dtype=np.int64).reshape(shape)
         elif key.endswith("logit_scale"):
-            fixed[key] = np.full(shape, 4.6052, np.float16)
+            fixed[key] = np.full(shape or [1], 4.6052, np.float16)
         else:
             weights[key] = _random(key, shape, salt)
     _shape_unet(weights)
