@@ -195,6 +195,8 @@ def warm_up(engine: Engine, queue: JobQueue) -> None:
     """Loads the checkpoint in force as the first job, so that the page is there before the model is. Then its hash is
     computed: every picture's parameters name it, and programs look for it in the list of models.
     """
+    from modules.jobs.job import Origin
+
     def hash_checkpoint(job: Job) -> None:
         checkpoint, _ = engine.files_of(engine.options)
         if checkpoint:
@@ -202,7 +204,7 @@ def warm_up(engine: Engine, queue: JobQueue) -> None:
 
     if engine.catalog.checkpoints():
         queue.submit_load(engine.options)
-        queue.submit_work(hash_checkpoint)
+        queue.submit_work(hash_checkpoint, origin=Origin(name="Computing a hash"))
 
 
 class Terminated(BaseException):

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 from modules.api import (
     catalog,
@@ -31,6 +32,9 @@ from modules.settings import Settings
 from modules.text.infotext import VERSION
 
 log = logging.getLogger(__name__)
+
+COMPRESSION = 5
+"""Of gzip: 9 takes four times as long and saves 2 % more of the page."""
 
 
 def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
@@ -58,6 +62,7 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
+    app.add_middleware(GZipMiddleware, compresslevel=COMPRESSION)  # neither event streams nor pictures
     app.add_middleware(Gate, settings=settings)
     return app
 

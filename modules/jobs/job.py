@@ -35,17 +35,34 @@ class Save(Protocol):
     def __call__(self, image: GeneratedImage, request: Txt2Img, /) -> Path: ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Who asked for a job: a window of the page by its secret id, the tab there, and a name for jobs without a prompt.
+    Jobs of programs have no window."""
+
+    window: str = ""
+    tab: str = ""
+    name: str = ""
+
+
+NOBODY = Origin()
+"""Of a job whose sender does not matter."""
+
+
 class Job:
     """One unit of work for the queue's worker. Every method may be called from any thread.
 
     `request` is None for work that has no request (loading a checkpoint, extras), which holds `nbytes` of memory until
     it is over. `position` is the place in the queue: 1 for the next job, 0 once it runs or is over. `version` counts
-    changes; `wait_change` waits for the next one. For the engine a Job is a `JobContext`.
+    changes; `wait_change` waits for the next one. `announced` says that its window has shown how it ended. For the
+    engine a Job is a `JobContext`.
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
-                 save: Save | None = None, nbytes: int = 0, clock: Clock = time.monotonic) -> None:
-        self.id, self.request = job_id, request
+                 save: Save | None = None, nbytes: int = 0, origin: Origin = NOBODY,
+                 clock: Clock = time.monotonic) -> None:
+        self.id, self.request, self.origin = job_id, request, origin
+        self.announced = False
         self.created = datetime.datetime.now()
         self.state: State = "queued"
         self.position = 0
@@ -121,6 +138,11 @@ class Job:
     def over(self) -> bool:
         """True once the job is done, failed or interrupted."""
         return self.state not in ("queued", "running")
+
+    @property
+    def name(self) -> str:
+        """What the queue is shown with: the prompt's, or that of its origin."""
+        return self.origin.name or (self.request.prompt if self.request else "")
 
     @property
     def progress(self) -> float:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from modules.errors import InvalidInput, Stopped, UserError
 from modules.jobs.failures import explained
-from modules.jobs.job import Clock, Job, Save, State
+from modules.jobs.job import NOBODY, Clock, Job, Origin, Save, State
 from modules.jobs.tasks import Step, Task, run_steps, run_tasks
 from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.request.job_context import JobContext
@@ -69,7 +69,8 @@ class JobQueue:
         self._thread.start()
 
     def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None,
-               unpack: Callable[[Txt2Img], Txt2Img] | None = None, remove: bool = False) -> Job:
+               unpack: Callable[[Txt2Img], Txt2Img] | None = None, remove: bool = False,
+               origin: Origin = NOBODY) -> Job:
         """Put a request at the end of the queue. `save` decides whether its pictures are saved; by default its options
         do. With `remove` what the mask of an `Inpaint` paints over is removed, and nothing generated.
 
@@ -87,9 +88,9 @@ class JobQueue:
             return dataclasses.replace(result, request=_with_pictures_of(request, result.request))
 
         return self._add(Job(job_id or uuid.uuid4().hex, work, request=request, save=self._save if save else None,
-                             clock=self._clock))
+                             origin=origin, clock=self._clock))
 
-    def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True) -> Job:
+    def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True, origin: Origin = NOBODY) -> Job:
         """Carry out `tasks` as one job. A task that fails becomes a warning of the result, and the others go on.
 
         Raises as `submit`.
@@ -97,7 +98,8 @@ class JobQueue:
         def work(job: Job) -> Result | None:
             return run_tasks(tasks, self._engine.generate, job)
 
-        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, clock=self._clock))
+        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, origin=origin,
+                             clock=self._clock))
 
     def submit_steps(self, steps: Sequence[Step], *, save: bool = True) -> Job:
         """Carry out `steps`, each with the picture of the one before, as one job. The last one's pictures are its
@@ -115,14 +117,15 @@ class JobQueue:
         def load(job: Job) -> None:
             self._engine.load(options, job)
 
-        return self.submit_work(load)
+        return self.submit_work(load, origin=Origin(name="Loading a checkpoint"))
 
-    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None, nbytes: int = 0) -> Job:
+    def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None, nbytes: int = 0,
+                    origin: Origin = NOBODY) -> Job:
         """Run `work` in the worker thread as a job: for anything else that needs the model or the device.
 
         `nbytes` is the memory that it holds meanwhile. Raises as `submit`.
         """
-        return self._add(Job(job_id or uuid.uuid4().hex, work, nbytes=nbytes, clock=self._clock))
+        return self._add(Job(job_id or uuid.uuid4().hex, work, nbytes=nbytes, origin=origin, clock=self._clock))
 
     def get(self, job_id: str) -> Job | None:
         """The job of that id. None if it is unknown or no longer kept."""
@@ -139,6 +142,24 @@ class JobQueue:
         """The waiting jobs, the next one first."""
         with self._lock:
             return list(self._waiting)
+
+    def of(self, window: str, tab: str) -> list[Job]:
+        """The jobs that a window has asked for in a tab and that are still kept, the oldest first."""
+        with self._lock:
+            return [job for job in self._jobs.values() if window and job.origin.window == window
+                    and job.origin.tab == tab]
+
+    def move(self, job_id: str, places: int) -> bool:
+        """Move a waiting job by `places`, forward if that is negative. Returns False if it does not wait."""
+        with self._lock:
+            at = next((at for at, job in enumerate(self._waiting) if job.id == job_id), None)
+            if at is None:
+                return False
+            job = self._waiting[at]
+            del self._waiting[at]
+            self._waiting.insert(max(0, at + places), job)
+            self._renumber()
+            return True
 
     def interrupt(self, job_id: str | None = None) -> bool:
         """Interrupt a job, by default the running one. A waiting job is cancelled. Returns False if there is no such

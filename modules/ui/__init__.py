@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "look"]
 
 HERE = Path(__file__).parent / "page"
-SCRIPTS = ("gradio.js", "page.js", "help.js", "prompts.js")
+SCRIPTS = ("gradio.js", "windows.js", "page.js", "help.js", "prompts.js")
 DELETE_CACHE = (3600, 86400)
 """Gradio checks every hour and deletes uploads and copies older than a day (both in seconds)."""
 
@@ -37,7 +37,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.ui.tabs import extensions, extras, img2img, inpaint, merger, pnginfo, txt2img
     from modules.ui.tabs import history as history_tab
     from modules.ui.tabs import settings as settings_tab
-    from modules.ui.tabs.results import remembered_job
+    from modules.ui.tabs.results import window_id
     from modules.ui.tabs.tab import connect_paste, connect_sending
 
     def save_as(made: GeneratedImage, request: Txt2Img, form: Format) -> Path:
@@ -47,12 +47,12 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     demo = Page(title="Inpaint WebUI", fill_width=True, delete_cache=DELETE_CACHE, analytics_enabled=False)
     with demo:
         header, refresh = Header.build(engine, queue)
-        job_ids = {name: remembered_job(name) for name in makers}
+        window = window_id()
         built = {}
         with gr.Tabs(selected="inpaint", elem_id="tabs") as tabs:
             for name, maker in makers.items():
                 with gr.Tab(name, id=name, elem_id=f"tab_{name}"):
-                    built[name] = maker.build(header, Panel(name, settings), job_ids[name])
+                    built[name] = maker.build(header, Panel(name, settings), window)
             with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
                 info = pnginfo.build(settings, history)
             with gr.Tab("Extras", id="extras", elem_id="tab_extras"):

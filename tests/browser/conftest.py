@@ -61,7 +61,7 @@ def canvas_app() -> Iterator[CanvasApp]:
         app.received.append(data)
         return str(len(app.received))
 
-    page_script = (Path(ui.__file__).parent / "page" / "page.js").read_text("utf-8")
+    page_script = "".join((ui.HERE / name).read_text("utf-8") for name in ("windows.js", "page.js"))
     with gr.Blocks() as demo:
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):

@@ -79,7 +79,7 @@ def generate(page: Page, name: str) -> str:
 
 def wait_result(page: Page, name: str) -> str:
     expect(page.locator(f"#{name}_infotext textarea")).to_have_value(re.compile("Steps: "))
-    expect(page.locator(f"#{name}_generate")).to_be_visible()
+    expect(page.locator(f"#{name}_interrupt")).to_be_hidden()
     return page.locator(f"#{name}_infotext textarea").input_value()
 
 

@@ -107,7 +107,7 @@ def test_interrupt_keeps_the_partial_picture(web: Page, page_app: PageApp) -> No
     assert shown_picture(web, "txt2img").size == (512, 512)
 
 
-def test_ctrl_enter_while_a_job_runs_stops_it_and_starts_anew(web: Page, page_app: PageApp) -> None:
+def test_generate_adds_while_a_job_runs_and_with_shift_it_stops_that(web: Page, page_app: PageApp) -> None:
     tab(web, "txt2img")
     prompt = web.locator("#txt2img_prompt textarea")
     prompt.fill("the first")
@@ -118,14 +118,17 @@ def test_ctrl_enter_while_a_job_runs_stops_it_and_starts_anew(web: Page, page_ap
     assert first is not None
     prompt.fill("the second")
     set_number(web, "txt2img_steps", 3)
-    prompt.press("Control+Enter")
-    prompt.press("Control+Enter")  # once more does not start a third
-    until(web, lambda: first.interrupted)
+    web.locator("#txt2img_generate").click()
+    until(web, lambda: len(page_app.queue.pending()) == 1)
+    assert not first.interrupted
+    prompt.fill("the third")
+    prompt.press("Control+Shift+Enter")
+    until(web, lambda: first.interrupted and len(page_app.queue.pending()) == 2)
     page_app.brake.allow(None)
-    expect(web.locator("#txt2img_infotext textarea")).to_have_value(re.compile("^the second\nSteps: 3,"))
+    expect(web.locator("#txt2img_infotext textarea")).to_have_value(re.compile("^the third\nSteps: 3,"))
     wait_result(web, "txt2img")
-    assert page_app.queue.current is None
-    assert not page_app.queue.pending()
+    made = [job.name for job in page_app.queue.of(web.evaluate("inpaintWindow.id"), "txt2img")]
+    assert made == ["the first", "the second", "the third"]
 
 
 def test_skip_goes_on_with_the_next_batch(web: Page, page_app: PageApp) -> None:
@@ -170,6 +173,51 @@ def test_a_window_comes_back_with_the_tab_that_was_open(web: Page, page_app: Pag
     open_page(other, page_app.url)
     expect(other.locator("#tabs > .tab-wrapper [role=tab][aria-selected=true]")).to_have_text("inpaint")
     other.close()
+
+
+def test_a_tab_that_is_chosen_while_the_page_loads_stays_open(visitors: Visitors, page_app: PageApp,
+                                                             context_options: dict[str, Any]) -> None:
+    held: list[Route] = []
+    go_on: list[bool] = []
+    with visitors.page(page_app.url, context_options) as page:
+        page.route("**/gradio_api/run/**", lambda route: route.continue_() if go_on else held.append(route))
+        page.goto(page_app.url)
+        page.get_by_role("tab", name="txt2img", exact=True).click()
+        go_on.append(True)
+        for route in held:
+            route.continue_()
+        wait_ready(page)
+        expect(page.locator("#tabs > .tab-wrapper [role=tab][aria-selected=true]")).to_have_text("txt2img")
+
+
+SEEN = """(() => {
+    const seen = (window.seen = new Map());
+    const look = () => {
+        for (const one of document.querySelectorAll("#tabs :is(input[type=number], input[role=combobox], textarea)")) {
+            if (!one.checkVisibility({visibilityProperty: true})) continue;
+            if (getComputedStyle(one).color === "rgba(0, 0, 0, 0)") continue;
+            const id = one.closest("[id]").id, values = seen.get(id) ?? [];
+            if (values.at(-1) !== one.value) seen.set(id, [...values, one.value]);
+        }
+        if (!window.enough) requestAnimationFrame(look);
+    };
+    look();
+})()"""
+
+
+def test_no_control_shows_a_value_that_then_changes(visitors: Visitors, page_app: PageApp,
+                                                    context_options: dict[str, Any]) -> None:
+    page_app.engine.config.update({"ui_defaults": {"steps": 31}})
+    try:
+        with visitors.page(page_app.url, context_options) as page:
+            page.add_init_script(SEEN)
+            open_page(page, page_app.url)
+            seen = page.evaluate("(window.enough = true) && [...seen]")
+    finally:
+        page_app.engine.config.update({"ui_defaults": {}})
+    assert ["inpaint_steps", ["31"]] in seen
+    assert len(seen) > 8
+    assert not [(name, values) for name, values in seen if len(values) > 1]
 
 
 def test_a_second_person_sees_the_place_in_the_queue(web: Page, visitors: Visitors, page_app: PageApp) -> None:
@@ -463,8 +511,9 @@ def test_a_double_click_is_one_press(web: Page, page_app: PageApp) -> None:
     x, y = buttons["x"] + 20, buttons["y"] + 10
     web.mouse.click(x, y)
     expect(stage(web, "txt2img")).to_contain_text("step 1 of 20")
-    web.mouse.down(click_count=2)  # where Interrupt is by now
+    web.mouse.down(click_count=2)
     web.mouse.up(click_count=2)
+    assert not page_app.queue.pending()
     page_app.brake.allow(None)
     wait_result(web, "txt2img")
     expect(stage(web, "txt2img"), "Interrupted is not said").to_have_count(0)

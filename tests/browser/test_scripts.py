@@ -43,7 +43,7 @@ def run_to_the_end(page: Page, app: PageApp) -> None:
     page.locator("#txt2img_generate").click()
     expect(page.locator("#txt2img_interrupt")).to_be_visible()
     app.brake.allow(None)
-    expect(page.locator("#txt2img_generate")).to_be_visible()
+    expect(page.locator("#txt2img_interrupt")).to_be_hidden()
 
 
 def newest(outputs: Path, count: int) -> Image.Image:

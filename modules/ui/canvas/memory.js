@@ -1,7 +1,8 @@
-// Stores picture, mask, colours and look in the browser, so that they survive a reload.
+// Stores picture, mask, colours and look in the browser for this window, so that they survive a reload.
 
 const STORE = "canvas";
-const key = (part) => `${props.canvas_id}:${part}`;
+const key = (part, owner = inpaintWindow.id) => `${owner}/${props.canvas_id}:${part}`;
+const PARTS = ["picture", "mask", "paint", "look"];
 let database = null;
 
 function openDatabase() {
@@ -16,6 +17,7 @@ function openDatabase() {
 
 // Writes several parts in one transaction that ends at once. A longer one would be aborted when the page is left.
 async function store(parts) {
+	inpaintWindow.touch();
 	try {
 		const transaction = (await openDatabase()).transaction(STORE, "readwrite");
 		const objects = transaction.objectStore(STORE);
@@ -29,15 +31,37 @@ async function store(parts) {
 	}
 }
 
-async function recall(part) {
+const answered = (request) => new Promise((resolve, reject) => {
+	request.onsuccess = () => resolve(request.result);
+	request.onerror = () => reject(request.error);
+});
+
+async function recall(part, owner) {
 	try {
-		const request = (await openDatabase()).transaction(STORE).objectStore(STORE).get(key(part));
-		return await new Promise((resolve, reject) => {
-			request.onsuccess = () => resolve(request.result);
-			request.onerror = () => reject(request.error);
-		});
+		return await answered((await openDatabase()).transaction(STORE).objectStore(STORE).get(key(part, owner)));
 	} catch {
 		return undefined;
+	}
+}
+
+// What this window has stored; at its first look, what the window has stored that it takes over.
+async function recallAll() {
+	const {from} = inpaintWindow;
+	if (!from || await recall("taken")) return Promise.all(PARTS.map((part) => recall(part)));
+	const parts = await Promise.all(PARTS.map((part) => recall(part, from)));
+	const found = PARTS.map((part, i) => [part, parts[i]]).filter(([, value]) => value !== undefined);
+	await store({...Object.fromEntries(found), taken: true});
+	return parts;
+}
+
+// Deletes what windows have stored that are long gone.
+async function forgetWindows() {
+	try {
+		const objects = (await openDatabase()).transaction(STORE, "readwrite").objectStore(STORE);
+		const owners = [...inpaintWindow.known(), inpaintWindow.id, inpaintWindow.from];
+		for (const name of await answered(objects.getAllKeys())) if (!owners.includes(name.split("/")[0])) objects.delete(name);
+	} catch {
+		// As above.
 	}
 }
 
@@ -47,11 +71,12 @@ const LOOK = ["color", "opacity", "ink", "inkOpacity", "inColour", "tolerance"];
 const saveLook = () => store({look: {...Object.fromEntries(LOOK.map((name) => [name, state[name]])), brush: state.brush}});
 
 async function restore() {
-	const [file, mask, paint, look] = await Promise.all(["picture", "mask", "paint", "look"].map(recall));
+	const [file, mask, paint, look] = await recallAll();
 	for (const name of LOOK) if (look && name in look) state[name] = look[name];
 	if (file && !state.painting) await restorePicture(file, mask, paint, look);
 	showLook();
 	root.dataset.ready = "true";
+	forgetWindows();
 }
 
 async function restorePicture(file, mask, paint, look) {

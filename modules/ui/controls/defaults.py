@@ -22,6 +22,7 @@ from modules.ui.controls.request_panel import AREAS, AUTOMATIC_AREA, KEEP_PROPOR
 log = logging.getLogger(__name__)
 
 KEY = "ui_defaults"
+DEFAULTS = "the defaults"
 LARGEST = {name: find(Txt2Img, name).limit for name in ("width", "height", "n_iter", "batch_size")}
 """Controls that are limited by a flag, with the name of that flag."""
 
@@ -39,6 +40,9 @@ class Defaults(Table):
 
     tab: str = option("inpaint", "Tab at the start", "The tab that a new window shows.",
                       choices=("txt2img", "img2img", "inpaint"))
+    new_window: str = option(DEFAULTS, "A new window starts from",
+                             "A new window has these defaults, or the prompts, controls and pictures of the last one.",
+                             choices=(DEFAULTS, "the last window"))
     sampler: str = _same("sampler")
     scheduler: str = _same("scheduler")
     steps: int = _same("steps")

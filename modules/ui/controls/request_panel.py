@@ -425,7 +425,8 @@ def _widget(item: Declared, value: Any, settings: Settings, min_width: int, elem
     return Slider(low, high, value=value, step=step, min_width=min_width, buttons=[], **about)
 
 
-def tool_button(icon: str, title: str, elem_id: str) -> gr.Button:
+def tool_button(icon: str, title: str, elem_id: str, *classes: str) -> gr.Button:
     """A small square button with a sign from style.css. Gradio's have no title: page.js takes it from a class."""
     return gr.Button(title, size="sm", min_width=36, scale=0, elem_id=elem_id,
-                     elem_classes=["tool", "icon", f"icon-{icon}", f"title--{title.replace(' ', '_')}"])
+                     elem_classes=["tool", "icon", f"icon-{icon}", f"title--{title.replace(' ', '_')}",
+                                   *classes])

@@ -19,7 +19,7 @@ from modules.errors import NotFound, UserError
 from modules.jobs.queue import JobQueue
 from modules.request.options import Options
 from modules.ui.controls.request_panel import tool_button
-from modules.ui.page import language
+from modules.ui.page import language, queue_panel
 from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.help import explain, list_button
 from modules.ui.page.messages import tell, told
@@ -57,6 +57,7 @@ class Header:
             refresh = tool_button("refresh", "Look for new files", "refresh_sd_model_checkpoint")
             status = gr.HTML(elem_classes="model-status", elem_id="model_status", js_on_load=None,
                              apply_default_css=False)
+            queue_panel.build(queue, engine.settings)
             language.switch()
             list_button()
         return cls(engine, queue, checkpoint, vae, status), refresh

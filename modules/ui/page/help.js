@@ -119,7 +119,7 @@ const inpaintHelp = (() => {
 	// A text is a key; {gesture} is something done with mouse or fingers.
 	const LIST = {
 		"Everywhere": [
-			[["Ctrl+Enter"], "Generate"], [["Alt+Enter"], "Skip the running batch"],
+			[["Ctrl+Enter"], "Generate, after the job that runs"], [["Ctrl+Shift+Enter"], "Interrupt and generate"], [["Alt+Enter"], "Skip the running batch"],
 			[["Esc"], "Close what is open, otherwise interrupt"], [["Tab"], "Go on to the next control and show its help"],
 			[["?"], "This list"],
 		],

@@ -1,4 +1,4 @@
-"""Prompts and control values survive a reload: they are stored in the browser's local storage, not on the server."""
+"""Prompts and control values survive a reload: the browser stores them for each window, not the server."""
 
 from __future__ import annotations
 

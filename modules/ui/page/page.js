@@ -7,30 +7,20 @@ const inpaintPage = (() => {
 		return Boolean(button);
 	};
 
-	// Interrupts the running job, and starts the next one when Generate has replaced Interrupt again.
-	function restart() {
-		const {id} = shown(".interrupt") ?? {};
-		if (!id || !press(".interrupt")) return false;
-		new MutationObserver((_, watch) => {
-			const go = document.getElementById(id.replace("interrupt", "generate"));
-			if (!go) return;
-			watch.disconnect();
-			go.click();
-		}).observe(document.body, {childList: true, subtree: true});
-		return true;
-	}
-
-	// Ctrl+Enter generates; a running job is interrupted first. Alt+Enter skips, Escape interrupts.
+	// Ctrl+Enter generates: while a job runs, the new one waits for it. With Shift, the running one is interrupted first.
+	// Alt+Enter skips, Escape interrupts.
 	function onKey(event) {
 		const enter = event.key === "Enter";
 		let done = false;
-		if (enter && (event.ctrlKey || event.metaKey)) done = press(".go") || restart();
-		else if (enter && event.altKey) done = press(".skip");
+		if (enter && (event.ctrlKey || event.metaKey)) {
+			if (event.shiftKey) press(".interrupt");
+			done = press(".go");
+		} else if (enter && event.altKey) done = press(".skip");
 		else if (event.key === "Escape" && !document.fullscreenElement && event.target.matches("body, .prompt-box textarea")) done = press(".interrupt");
 		if (done) event.preventDefault();
 	}
 
-	// A double click counts as one: the second click would hit Interrupt, which replaces Generate.
+	// A double click counts as one.
 	function onClick(event) {
 		if (event.detail > 1 && event.target.closest(".go, .interrupt")) event.stopImmediatePropagation();
 	}
@@ -158,29 +148,24 @@ const inpaintPage = (() => {
 		return names.map((name, i) => (same(before[name], current[tab][name]) ? values[i] : current[tab][name]));
 	}
 
-	// Stores the controls in the browser for a reload, each with the default that it had. If its default is another one now,
-	// because a setting was changed, the control keeps the new default. Values are stored only after they have been restored,
-	// and only those changed on this page since then: another window may have stored the others. A text box has no value
-	// before it is drawn.
+	// Stores the controls for a reload of this window, each with the default that it had. If its default is another one now,
+	// because a setting was changed, the control keeps the new default. Values are stored only after they have been restored.
+	// A text box has no value before it is drawn. The browser also keeps those of the last window, which a new window begins
+	// with if the settings say so.
 	const same = (one, other) => JSON.stringify(one ?? "") === JSON.stringify(other ?? "");
 	const CONTROLS = "inpaint-webui:controls";
+	const {session, local} = inpaintWindow;
+	if (inpaintWindow.takesOver) inpaintWindow.write(session, CONTROLS, inpaintWindow.read(local, CONTROLS));
+	const stored = () => inpaintWindow.read(session, CONTROLS) ?? {};
 	let starts = null, known = null;
-	function stored() {
-		try {
-			return JSON.parse(localStorage.getItem(CONTROLS)) ?? {};
-		} catch {
-			return {}; // a browser without storage, or invalid content
-		}
-	}
 	function keep(names, values) {
 		if (!starts) return;
 		const changed = [...names.keys()].filter((i) => !same(values[i], known[i]));
 		if (!changed.length) return;
 		known = values;
 		const kept = {...stored(), ...Object.fromEntries(changed.map((i) => [names[i], [starts[i], values[i]]]))};
-		try {
-			localStorage.setItem(CONTROLS, JSON.stringify(kept));
-		} catch {} // a browser without storage
+		for (const storage of [session, local]) inpaintWindow.write(storage, CONTROLS, kept);
+		inpaintWindow.touch();
 	}
 	function bringBack(names, values) {
 		const kept = stored();
@@ -195,20 +180,19 @@ const inpaintPage = (() => {
 		window.dispatchEvent(new Event("resize"));
 	}
 
-	// The tab that is open when the page is left is opened again after a reload.
+	// The tab that is open when the page is left is opened again after a reload. A tab that was chosen while the page was
+	// still loading stays open.
 	const TAB = "inpaint-webui:tab";
+	const openTab = () => shown("#tabs > [role=tabpanel]")?.id.replace("tab_", "");
+	let tabChosen = false;
+	function onTab(event) {
+		if (event.isTrusted && event.target.closest?.("#tabs > .tab-wrapper")) tabChosen = true;
+	}
 	function keepTab() {
-		const open = shown("#tabs > [role=tabpanel]");
-		try {
-			if (open) sessionStorage.setItem(TAB, open.id.replace("tab_", ""));
-		} catch {} // a browser without storage
+		if (openTab()) inpaintWindow.write(session, TAB, openTab());
 	}
 	function startTab(usual) {
-		try {
-			return sessionStorage.getItem(TAB) ?? usual;
-		} catch {
-			return usual;
-		}
+		return (tabChosen && openTab()) || inpaintWindow.read(session, TAB) || usual;
 	}
 
 	// Values are stored when the page is left, and after a pause, since browsers may crash.
@@ -234,6 +218,7 @@ const inpaintPage = (() => {
 	}
 
 	document.addEventListener("keydown", onKey);
+	document.addEventListener("click", onTab, {capture: true});
 	document.addEventListener("click", onClick, {capture: true});
 	for (const event of ["focus", "change"]) document.addEventListener(event, onEntered, {capture: true});
 	document.addEventListener("blur", onBlur, {capture: true});
@@ -248,6 +233,6 @@ const inpaintPage = (() => {
 	window.addEventListener("pagehide", keepTab);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, pictureIn, fetchFile, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme};
+	return {fitSize, pictureIn, fetchFile, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme, windowId: inpaintWindow.id};
 })();
 window.inpaintPage = inpaintPage;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.imaging.mask import to_luminance
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.jobs.tasks import Task
 from modules.request import Txt2Img
 from modules.ui.canvas.canvas import MaskData, open_picture
@@ -60,7 +60,7 @@ class Batch:
         masks = [self.widgets["masks"]] if "masks" in self.widgets else []
         inputs = [files, *masks, tab.canvas, header.checkpoint, header.vae, *self.panel.inputs]
 
-        def submit(*arguments: Any) -> Job:
+        def submit(origin: Origin, *arguments: Any) -> Job:
             chosen, *rest = arguments
             mask_files, rest = (rest[0], rest[1:]) if masks else (None, rest)
             canvas, checkpoint, vae, *values = rest
@@ -73,7 +73,7 @@ class Batch:
 
             return header.queue.submit_tasks(self.tasks(
                 chosen or [], mask_files or [], canvas.mask, request_of, needs_mask=bool(masks)),
-                save=options.samples_save)
+                save=options.samples_save, origin=replace(origin, name="Batch"))
 
         tab.results.watch_click(self.widgets["button"], submit, inputs, header)
 

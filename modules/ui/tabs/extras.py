@@ -20,7 +20,7 @@ from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
 from modules.errors import InvalidInput, NotFound
 from modules.gallery import saving
 from modules.imaging.upscale import RESAMPLING
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.settings import Settings
 from modules.ui.canvas.canvas import MaskData, open_picture
 from modules.ui.controls import numbers
@@ -213,7 +213,8 @@ def connect(tab: ExtrasTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, d
             saved(one.path)
 
         sources = chosen_files((files if many else [picture] if picture else None) or [])
-        return header.queue.submit_work(worker(engine.settings, engine.tools, request, sources, finished)), made
+        return header.queue.submit_work(worker(engine.settings, engine.tools, request, sources, finished),
+                                         origin=Origin(name="Extras")), made
 
     def run(*arguments: Any) -> Iterator[dict[Any, Any]]:
         job, made = submit(*arguments)

@@ -18,10 +18,10 @@ from modules.ui.tabs.tab import Tab, connect_generate, draw
 CANVAS = "img2img_image"
 
 
-def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
+def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
     """Draw the tab here."""
     batch, line = Batch(panel), WorkLine(panel, CANVAS)
-    tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, batch, line))
+    tab = draw(header, panel, window, picture=lambda panel: picture(panel, batch, line))
     assert tab.canvas is not None
     line.connect()
 

@@ -25,12 +25,12 @@ STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
 });"""
 
 
-def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
+def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
     """Draw the tab here."""
     outpainting, batch, line, remove = Outpainting(panel), Batch(panel), WorkLine(panel, CANVAS), Remove()
     starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
                      elem_classes="starts-strip", render=False)
-    tab = draw(header, panel, job_id, picture=lambda panel: picture(panel, outpainting, batch, line, starts,
+    tab = draw(header, panel, window, picture=lambda panel: picture(panel, outpainting, batch, line, starts,
                                                                               remove))
     assert tab.canvas is not None
     _connect_following(panel, header, tab.canvas, line, starts)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from modules.errors import InvalidInput
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.ui.controls import numbers
 from modules.ui.controls.numbers import Slider
 from modules.ui.controls.request_panel import tool_button
@@ -162,7 +162,7 @@ def start(header: Header, values: dict[str, Any]) -> tuple[Job, list[Path]]:
         job.stage("Reading the checkpoints")
         made.append(merge(recipe, header.engine.settings.checkpoint_dirs[0], catalog.sha256, tell_share))
 
-    return header.queue.submit_work(work), made
+    return header.queue.submit_work(work, origin=Origin(name="Checkpoint Merger")), made
 
 
 def formula_html(method: str) -> str:

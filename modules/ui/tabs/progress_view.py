@@ -59,11 +59,12 @@ class Watched:
         return {self.start: gr.update(visible=not running), self.interrupt: gr.update(visible=running)}
 
 
-def order(button: gr.Button, act: Callable[[str], object], job_id: gr.State | gr.BrowserState) -> None:
+def order(button: gr.Button, act: Callable[[str], object], job_id: gr.State) -> None:
     """Connect a button that acts on the running job. The effect is visible in the progress view."""
 
     def click(running: str) -> None:
-        act(running)
+        if running:
+            act(running)
 
     button.click(click, job_id, None, **AT_ONCE)
 

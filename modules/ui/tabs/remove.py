@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import gradio as gr
 
 from modules.engine.removing import painted
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.ui.canvas.canvas import MaskData
 from modules.ui.controls.request_panel import to_removal
 from modules.ui.page.header import Header
@@ -26,10 +28,10 @@ class Remove:
         """Connect it: a click submits the canvas's picture and mask, with mask mode and seed of the panel."""
         assert tab.canvas is not None
 
-        def submit(picture: MaskData, mask_mode: str, seed: float | None) -> Job:
+        def submit(origin: Origin, picture: MaskData, mask_mode: str, seed: float | None) -> Job:
             request = to_removal(picture, mask_mode, seed, header.engine.options)
             painted(request)  # a mask that cannot be used is told at once
-            return header.queue.submit(request, remove=True)
+            return header.queue.submit(request, remove=True, origin=dataclasses.replace(origin, name="Remove"))
 
         widgets = [tab.panel.widgets[name] for name in ("mask_invert", "seed")]
         tab.results.watch_click(self._button, submit, [tab.canvas, *widgets], header)

@@ -1,7 +1,8 @@
 """The results of a tab: the progress of its job, then the pictures and their parameters.
 
-The page only watches the job. A click puts a request into the queue and stores the job's id in the browser; `watch`
-follows that job until it is over. A page that was reloaded continues to watch it.
+The page only watches the jobs. A click puts a request into the queue, also while another one runs. `watch` follows the
+jobs of the window one after another until all are over. A window has an id in the browser, which a reload keeps, so a
+page that was reloaded continues to watch.
 """
 
 from __future__ import annotations
@@ -13,28 +14,33 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.request import Txt2Img
+from modules.ui.controls.request_panel import tool_button
 from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.header import Header
 from modules.ui.page.help import explain
 from modules.ui.page.messages import tell, told
 from modules.ui.tabs import download
 from modules.ui.tabs.download import Download, Shown
-from modules.ui.tabs.progress_view import frames, order, summary_html
+from modules.ui.tabs.progress_view import frames, summary_html
 
 TARGETS = ("img2img", "inpaint", "extras")
-# The browser stores only a job id, so the secret just has to stay the same after a restart.
-BROWSER_SECRET = "inpaint-webui"
+OWN_WINDOW = "() => inpaintPage.windowId"
+OWN_WINDOW_FIRST = "(_, ...values) => [inpaintPage.windowId, ...values]"
+"""Scripts that put the id of the window into an event's only input, or into its first one."""
 
 
 @dataclass
 class Results:
-    """The widgets of a tab's results, and its buttons Generate, Interrupt and Skip."""
+    """The widgets of a tab's results, and its buttons Generate, Interrupt and Skip. `window` carries the window's id.
+    A script of the page presses the hidden button `follow` when it finds a job that nobody watches."""
 
     queue: JobQueue
-    job_id: gr.BrowserState
+    tab: str
+    window: gr.Textbox
+    follow: gr.Button
     shown: gr.State
     selected: gr.State
     last_seed: gr.State
@@ -50,64 +56,81 @@ class Results:
     def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component],
                 header: Header) -> None:
         """Connect the buttons. Generate submits the request that `make_request` makes of `inputs`."""
-        self.watch_click(self.generate, lambda *arguments: self.queue.submit(make_request(*arguments)), inputs, header)
-        demo.load(self.watch_again, self.job_id, self.outputs, **LIVE)
-        order(self.interrupt, self.queue.interrupt, self.job_id)
-        order(self.skip, self.queue.skip, self.job_id)
+        self.watch_click(self.generate, lambda origin, *arguments: self.queue.submit(
+            make_request(*arguments), origin=origin), inputs, header)
+        demo.load(self.watch, self.window, self.outputs, js=OWN_WINDOW, **LIVE)
+        self.follow.click(self.watch, self.window, self.outputs, js=OWN_WINDOW, **LIVE)
+        for button, act in ((self.interrupt, self.queue.interrupt), (self.skip, self.queue.skip)):
+            button.click(self._order(act), self.window, None, js=OWN_WINDOW, **AT_ONCE)
         self.gallery.select(self.select, self.shown, [self.selected, self.infotext, self.last_seed], **AT_ONCE)
 
     def watch_click(self, button: gr.Button, submit: Callable[..., Job], inputs: list[Component],
                     header: Header) -> None:
-        """Connect `button`: `submit` makes a job of `inputs`, and the page watches the job."""
+        """Connect `button`: `submit` makes a job of its origin and `inputs`, and the page watches the job."""
 
         @told
-        def start(*arguments: Any) -> str:
-            return submit(*arguments).id
+        def start(window: str, *arguments: Any) -> str:
+            submit(Origin(str(window)[:64], self.tab), *arguments)
+            return window
 
-        # Generate is visible again a moment before the previous `watch` has ended; the next one waits for that.
-        button.click(start, inputs, self.job_id, **LIVE).success(
-            self.watch, self.job_id, self.outputs, trigger_mode="always_last", **LIVE).then(
+        # The event after a click waits for a `watch` that is still running: that one may have seen its last job.
+        button.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE).success(
+            self.watch, self.window, self.outputs, trigger_mode="always_last", **LIVE).then(
                 header.idle, None, header.status, **AT_ONCE)
+
+    def _order(self, act: Callable[[str], object]) -> Callable[[str], None]:
+        """A handler that acts on the window's running job, or else on its next one."""
+
+        def click(window: str) -> None:
+            job = self._next(window)
+            if job is not None:
+                act(job.id)
+
+        return click
 
     @property
     def outputs(self) -> list[Component]:
         """The outputs of `watch`."""
-        return [self.stage, self.gallery, self.infotext, self.shown, self.selected, self.last_seed, self.generate,
-                self.interrupt, self.skip, *self._on_pictures]
+        return [self.stage, self.gallery, self.infotext, self.shown, self.selected, self.last_seed, self.interrupt,
+                self.skip, *self._on_pictures]
 
     @property
     def _on_pictures(self) -> list[gr.Button]:
         """The buttons that need a picture."""
         return [*self.send_buttons.values(), self.download.button]
 
-    def watch(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
-        """Follow the job that has just been submitted."""
-        yield from self._follow(self.queue.get(job_id or ""), is_news=True)
+    def _next(self, window: str) -> Job | None:
+        """The first of the window's jobs that is not over. The queue may have been reordered: the running one first."""
+        waiting = [job for job in self.queue.of(window, self.tab) if not job.over]
+        return min(waiting, key=lambda job: job.position, default=None)
 
-    def watch_again(self, job_id: str | None) -> Iterator[dict[Any, Any]]:
-        """Follow the job after a reload, or show its results. Messages of a finished job are not shown again."""
-        job = self.queue.get(job_id or "")
-        yield from self._follow(job, is_news=job is not None and not job.over)
-
-    def _follow(self, job: Job | None, *, is_news: bool) -> Iterator[dict[Any, Any]]:
-        """Yield updates until the job is over, at most a few times a second. Messages are shown only if `is_news`."""
-        if job is None:
+    def watch(self, window: str) -> Iterator[dict[Any, Any]]:
+        """Follow the window's jobs until all are over. Without any that is not over, show how the last one ended."""
+        jobs = self.queue.of(window, self.tab)
+        if not jobs:
             yield {self.stage: ""}
             return
-        buttons = self._buttons(running=True)
-        for frame in frames(job):
-            yield {self.stage: frame} | buttons
-            buttons = {}
-        yield self._finished(job, is_news=is_news)
+        job: Job | None = self._next(window) or next((job for job in jobs if not job.announced), jobs[-1])
+        while job is not None:
+            buttons = self._buttons(running=True)
+            for frame in frames(job):
+                yield {self.stage: frame} | buttons
+                buttons = {}
+            yield self._finished(job, another=self._next(window) is not None)
+            jobs = self.queue.of(window, self.tab)
+            job = self._next(window) or next((job for job in jobs if not job.announced), None)
 
-    def _finished(self, job: Job, *, is_news: bool) -> dict[Any, Any]:
+    def _finished(self, job: Job, *, another: bool) -> dict[Any, Any]:
+        """The result, and its messages unless they have been shown. `another` says that one more job follows."""
+        is_news = not job.announced
+        job.announced = True
         sentences = [job.error.message] if job.error else list(job.result.warnings) if job.result else []
         if is_news:
             for sentence in sentences:
                 tell(sentence)
         if job.result and job.result.work < 1:
             sentences = [*sentences, f"Small mask: the network did {job.result.work:.0%} of the whole picture's work."]
-        changes: dict[Any, Any] = self._buttons(running=False) | {self.stage: summary_html(job, sentences)}
+        changes: dict[Any, Any] = self._buttons(running=another) | {self.stage: summary_html(job, sentences)}
         if job.result is None or not job.result.images:
             return changes
         shown = [Shown(made, job.result.request) for made in job.result.images]
@@ -122,8 +145,7 @@ class Results:
         return changes | more
 
     def _buttons(self, *, running: bool) -> dict[Any, Any]:
-        return {self.generate: gr.update(visible=not running), self.interrupt: gr.update(visible=running),
-                self.skip: gr.update(visible=running)}
+        return {self.interrupt: gr.update(visible=running), self.skip: gr.update(visible=running)}
 
     @staticmethod
     def select(shown: list[Shown], event: gr.SelectData) -> tuple[Any, Any, Any]:
@@ -136,22 +158,24 @@ class Results:
 
 
 def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
-    """Draw Generate, and Interrupt and Skip, which replace it while a job runs."""
+    """Draw Generate, the switch that repeats it (a script of the queue panel does that), and Interrupt and Skip, which
+    appear while a job runs."""
     generate = gr.Button("Generate", variant="primary", size="lg", elem_id=f"{tab}_generate", elem_classes="go")
+    tool_button("forever", "Generate forever: start again after each picture, until this is pressed again or one is "
+                           "interrupted", f"{tab}_forever", "forever")
     interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id=f"{tab}_interrupt", visible=False,
                           elem_classes="interrupt", min_width=80)
     skip = gr.Button("Skip", size="lg", elem_id=f"{tab}_skip", visible=False, elem_classes="skip", min_width=80)
     return generate, interrupt, skip
 
 
-def remembered_job(tab: str) -> gr.BrowserState:
-    """The id of the tab's last job, stored in the browser. Call this outside the tabs: the components of a hidden tab
-    do not exist yet when the page reads the value."""
-    return gr.BrowserState("", storage_key=f"inpaint-webui:{tab}:job", secret=BROWSER_SECRET)
+def window_id() -> gr.Textbox:
+    """The place through which the page's script sends the id of the window."""
+    return gr.Textbox(visible=False)
 
 
 def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.Button], last_seed: gr.State,
-            job_id: gr.BrowserState) -> Results:
+            window: gr.Textbox) -> Results:
     """Draw the widgets of the results here."""
     with gr.Column(elem_classes="show"):
         gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
@@ -166,5 +190,6 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
         gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
                    elem_id=f"{tab}_infotext", elem_classes="infotext"),
         "How the picture was made. Copy it to make the picture again.")
-    return Results(queue, job_id, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
+    follow = gr.Button("", visible="hidden", elem_id=f"{tab}_follow")
+    return Results(queue, tab, window, follow, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
                    send_buttons, save)

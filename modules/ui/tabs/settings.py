@@ -56,9 +56,9 @@ def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Ta
     built = {panel.tab: {name: panel.widgets[name].value for name in starts(panel, engine.options, Defaults())}
              for panel in panels}
 
-    def look() -> dict[str, dict[str, Any]]:
+    def look() -> dict[str, Any]:
         defaults = remembered(engine.config, settings)
-        return {"tabs": {"selected": defaults.tab},
+        return {"tabs": {"selected": defaults.tab}, "new_window": defaults.new_window,
                 **{panel.tab: starts(panel, engine.options, defaults) for panel in panels}}
 
     def hand_out(event: Any) -> Any:
@@ -69,8 +69,10 @@ def connect(view: gr.HTML, demo: gr.Blocks, panels: Sequence[Panel], tabs: gr.Ta
                                f"{tab}, {json.dumps(names)}, {json.dumps(built[panel.tab])}, current, values)", **QUIET)
         return event
 
-    hand_out(view.submit(look, None, current, trigger_mode="always_last", **AT_ONCE))
-    begun = demo.load(look, None, current, **AT_ONCE)
+    learn = "({new_window}) => inpaintWindow.startFrom(new_window)"
+    changed = view.submit(look, None, current, trigger_mode="always_last", **AT_ONCE)
+    hand_out(changed.then(None, current, None, js=learn, **QUIET))
+    begun = demo.load(look, None, current, **AT_ONCE).then(None, current, None, js=learn, **QUIET)
     return hand_out(begun.then(None, current, tabs, **QUIET, js="({tabs}) => ({selected: "
                                "inpaintPage.startTab(tabs.selected), __type__: 'update'})"))
 

@@ -67,7 +67,7 @@ class Receiver(Protocol):
 Target = Tab | Receiver
 
 
-def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
+def draw(header: Header, panel: Panel, window: gr.Textbox, *,
          picture: Callable[[Panel], MaskCanvas] | None = None) -> Tab:
     """Draw a tab here. `picture` draws the canvas and the widgets below it."""
     last_seed = gr.State(None)
@@ -89,7 +89,7 @@ def draw(header: Header, panel: Panel, job_id: gr.BrowserState, *,
             dropped = gr.File(label="Picture with parameters", type="filepath", visible="hidden",
                               elem_id=panel.elem_id("dropped"))
         with gr.Column(elem_classes="area-results", min_width=300):
-            shown = results(header.queue, panel.tab, buttons, last_seed, job_id)
+            shown = results(header.queue, panel.tab, buttons, last_seed, window)
         with gr.Column(elem_classes="area-settings", min_width=300):
             request_panel.sampling(panel)
             request_panel.size_and_batch(panel, canvas=canvas)

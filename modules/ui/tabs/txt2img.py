@@ -10,9 +10,9 @@ from modules.ui.page.header import Header
 from modules.ui.tabs.tab import Tab, connect_generate, draw
 
 
-def build(header: Header, panel: Panel, job_id: gr.BrowserState) -> Tab:
+def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
     """Draw the tab here."""
-    return draw(header, panel, job_id)
+    return draw(header, panel, window)
 
 
 def connect(tab: Tab, header: Header, demo: gr.Blocks) -> None:
