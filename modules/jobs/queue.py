@@ -101,7 +101,7 @@ class JobQueue:
         return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, origin=origin,
                              clock=self._clock))
 
-    def submit_steps(self, steps: Sequence[Step], *, save: bool = True) -> Job:
+    def submit_steps(self, steps: Sequence[Step], *, save: bool = True, origin: Origin = NOBODY) -> Job:
         """Carry out `steps`, each with the picture of the one before, as one job. The last one's pictures are its
         result.
 
@@ -110,7 +110,8 @@ class JobQueue:
         def work(job: Job) -> Result:
             return run_steps(steps, self._engine.generate, job)
 
-        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, clock=self._clock))
+        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, origin=origin,
+                             clock=self._clock))
 
     def submit_load(self, options: Options) -> Job:
         """Load the model that `options` name, as a job of its own. Raises QueueFull."""

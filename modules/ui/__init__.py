@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "look"]
 
 HERE = Path(__file__).parent / "page"
-SCRIPTS = ("gradio.js", "windows.js", "page.js", "help.js", "prompts.js")
+SCRIPTS = ("gradio.js", "windows.js", "page.js", "help.js", "roving.js", "prompts.js")
 DELETE_CACHE = (3600, 86400)
 """Gradio checks every hour and deletes uploads and copies older than a day (both in seconds)."""
 

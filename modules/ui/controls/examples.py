@@ -7,7 +7,7 @@ from gradio.components import Component
 
 from modules.ui.page.events import AT_ONCE
 
-TEMPLATE = """<div class="examples" data-count="{{value.length}}">
+TEMPLATE = """<div class="examples" role="toolbar" aria-label="Examples" data-count="{{value.length}}">
 {{#each value}}<button type="button" lang="{{this.language}}" data-kind="{{this.kind}}">
 {{this.text}}</button>{{/each}}</div>"""
 

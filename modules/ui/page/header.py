@@ -30,6 +30,12 @@ USUAL_SIZE = 512
 USUAL_GUIDANCE = 7
 MOST_CHIPS = 60
 
+BRAND = '<a class="skip-link" href="#tabs">Skip to the prompt</a><h1>Inpaint <span>WebUI</span></h1>'
+SKIP_ON_LOAD = """element.querySelector(".skip-link").addEventListener("click", (event) => {
+    event.preventDefault();
+    inpaintPage.skip();
+});"""
+
 
 @dataclass
 class Header:
@@ -45,7 +51,7 @@ class Header:
     def build(cls, engine: Engine, queue: JobQueue) -> tuple[Header, gr.Button]:
         """Build the header. Returns it and its refresh button."""
         with gr.Row(elem_classes="header tight", elem_id="header"):
-            gr.HTML('<h1>Inpaint <span>WebUI</span></h1>', elem_classes="brand", js_on_load=None)
+            gr.HTML(BRAND, elem_classes="brand", js_on_load=SKIP_ON_LOAD)
             checkpoint = explain(
                 gr.Dropdown(label="Checkpoint", elem_id="setting_sd_model_checkpoint", min_width=220, scale=3,
                             allow_custom_value=True, elem_classes="inline"),

@@ -25,9 +25,15 @@ const inpaintPage = (() => {
 		if (event.detail > 1 && event.target.closest(".go, .interrupt")) event.stopImmediatePropagation();
 	}
 
-	// Gives icon buttons their title and accessible name from the class title--What_it_does, and a name to text boxes with a
-	// copy button, which are not inside their label.
+	// Moves the focus over header and tabs to the prompt, or to the first control of a tab without one.
+	function skip() {
+		(shown(".prompt-box textarea") ?? shown("#tabs > [role=tabpanel] :is(button, input, textarea, select)"))?.focus();
+	}
+
+	// Gives icon buttons their title and accessible name from the class title--What_it_does, a name to text boxes with a copy
+	// button, which are not inside their label, and a role to an empty gallery, which has a name already.
 	function nameControls() {
+		for (const empty of document.querySelectorAll(".empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
 		for (const box of document.querySelectorAll("textarea:not([aria-label])")) {
 			const label = box.labels.length ? null : box.closest(".block")?.querySelector('[data-testid="block-info"]');
 			if (label) box.setAttribute("aria-label", label.textContent.trim());
@@ -233,6 +239,6 @@ const inpaintPage = (() => {
 	window.addEventListener("pagehide", keepTab);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {fitSize, pictureIn, fetchFile, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme, windowId: inpaintWindow.id};
+	return {skip, fitSize, pictureIn, fetchFile, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme, windowId: inpaintWindow.id};
 })();
 window.inpaintPage = inpaintPage;

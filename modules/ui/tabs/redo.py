@@ -17,7 +17,7 @@ from modules.errors import InvalidInput
 from modules.gallery.history import History
 from modules.gallery.saving import sidecar_of
 from modules.imaging import photograph as photographs
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.jobs.tasks import Step as MakeRequest
 from modules.request import Txt2Img
 from modules.request.result import GeneratedImage
@@ -76,14 +76,16 @@ class Redo:
                            [self.edits, self.choice], self.text, **QUIET)
         self.text.input(_changed, [self.edits, self.choice, self.text], self.edits, trigger_mode="always_last", **QUIET)
 
-        def submit(edits: Edits | None, number: int, text: str, uploaded: str | None, found: str) -> Job:
+        def submit(origin: Origin, edits: Edits | None, number: int, text: str, uploaded: str | None,
+                   found: str) -> Job:
             edits = _changed(edits, number, text)
             if edits is None:
                 raise InvalidInput("This picture has no edits in it.")
             file = Path(found or uploaded or "")
             if not file.name or not file.is_file():
                 raise InvalidInput("Choose the photograph that the edits began with first.")
-            return header.queue.submit_steps(self._steps(edits, file), save=header.engine.options.samples_save)
+            return header.queue.submit_steps(self._steps(edits, file), save=header.engine.options.samples_save,
+                                             origin=dataclasses.replace(origin, name="Edits"))
 
         tab.results.watch_click(self.button, submit, [self.edits, self.choice, self.text, self.source, self.found],
                                 header)

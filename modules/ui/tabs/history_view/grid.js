@@ -37,7 +37,7 @@ function append(pictures) {
 	let day = state.pictures.at(-1)?.day;
 	for (const picture of pictures) {
 		picture.day = new Date(picture.created).toLocaleDateString(undefined, {dateStyle: "long"});
-		if (picture.day !== day) fresh.push(make("h3", {className: "hi-day", textContent: picture.day}));
+		if (picture.day !== day) fresh.push(make("h2", {className: "hi-day", textContent: picture.day}));
 		day = picture.day;
 		state.pictures.push(picture);
 		fresh.push(tile(picture));
