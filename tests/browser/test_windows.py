@@ -116,7 +116,7 @@ def test_the_orphan_of_a_closed_window_is_seen_moved_and_stopped(web: Page, page
     entries = web.locator("#queue li")
     expect(entries).to_have_count(3)
     expect(entries.nth(0)).to_contain_text("the first orphan")
-    expect(entries.nth(0)).to_contain_text("Another window · inpaint · step 1 of 20")
+    expect(entries.nth(0)).to_contain_text("Another window · inpaint · step 1 of 15")
     expect(entries.nth(1).locator("img")).to_have_attribute("src", re.compile("^data:image/jpeg"))
     expect(entries.nth(2)).to_contain_text("This window · txt2img · place 2")
     entries.nth(2).get_by_role("button", name="Earlier").click()
