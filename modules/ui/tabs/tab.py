@@ -73,6 +73,9 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
     last_seed = gr.State(None)
     canvas = None
     with gr.Row(elem_classes="bench" if picture else "bench two"):
+        if picture:
+            with gr.Column(elem_classes="area-canvas", min_width=300):
+                canvas = picture(panel)
         with gr.Column(elem_classes="area-prompt", min_width=300):
             prompt_tools = prompts.draw(panel)
             strip = examples.examples(panel.tab)
@@ -85,9 +88,6 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                            apply_default_css=False)
             dropped = gr.File(label="Picture with parameters", type="filepath", visible="hidden",
                               elem_id=panel.elem_id("dropped"))
-        if picture:
-            with gr.Column(elem_classes="area-canvas", min_width=300):
-                canvas = picture(panel)
         with gr.Column(elem_classes="area-results", min_width=300):
             shown = results(header.queue, panel.tab, buttons, last_seed, window)
         with gr.Column(elem_classes="area-settings", min_width=300):
