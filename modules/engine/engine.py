@@ -42,7 +42,7 @@ from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
 if TYPE_CHECKING:
     from modules.generation.batch import Picture
     from modules.sampling.registry import Sampler
-    from modules.sampling.types import FirstNoise, SDModel
+    from modules.sampling.types import FirstNoise, Inputs, SDModel
 
 PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 
@@ -145,8 +145,8 @@ class Engine:
         def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
             keys = {**(extra or {}), **hooks.keys(request)}
             texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
-                                    inpainting=reads.name == "inpaint", edits=reads.edits, second=second, extra=keys,
-                                    happened=happened, **files) for one in pictures]
+                                    inpainting=_notes_mask(reads, request), edits=reads.edits, second=second,
+                                    extra=keys, happened=happened, **files) for one in pictures]
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=text,
                                photograph=_recorded(one.photograph, k, request, "" if first_noise else text))
@@ -198,7 +198,7 @@ class Engine:
         reads = self.loaded.model.inputs if self.loaded else None
         refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
         return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
-                              inpainting=bool(reads and reads.name == "inpaint"), edits=bool(reads and reads.edits),
+                              inpainting=bool(reads and _notes_mask(reads, request)), edits=bool(reads and reads.edits),
                               second=self._second_sampler(request), extra=extra,
                               happened=refiner if request.refiner_checkpoint else None, **self._file_keys(request))
 
@@ -257,6 +257,11 @@ def _recorded(made: Photograph | None, k: int, request: Txt2Img, text: str) -> P
     if made is None or before is None or not isinstance(request, Inpaint):
         return made
     return redo.recorded(made, before, request, text)
+
+
+def _notes_mask(reads: Inputs, request: Txt2Img) -> bool:
+    """Whether the parameters text has the mask weight of an inpainting checkpoint."""
+    return reads.name == "inpaint" and (isinstance(request, Img2Img) or reads.noted_in_txt2img)
 
 
 @contextlib.contextmanager

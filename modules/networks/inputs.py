@@ -18,6 +18,7 @@ class Plain:
     name: str = "plain"
     channels: int = 0
     edits: bool = False
+    noted_in_txt2img: bool = False
 
     def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
         """None."""
@@ -26,11 +27,15 @@ class Plain:
 
 @dataclass(frozen=True)
 class Inpaint:
-    """Five channels: the mask, and the picture encoded with its hole greyed (Rombach et al. 2022, section 4.5)."""
+    """Five channels: the mask, and the picture encoded with its hole greyed (Rombach et al. 2022, section 4.5).
+
+    `noted_in_txt2img`: the parameters text of txt2img has the mask weight, as WebUI's has except with XL.
+    """
 
     name: str = "inpaint"
     channels: int = 5
     edits: bool = False
+    noted_in_txt2img: bool = True
 
     def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1], hole (1, 1, H, W) in [0, 1] -> (B, 5, h, w). `weight`, 0 to 1, says how far
@@ -49,6 +54,7 @@ class Edit:
     name: str = "edit"
     channels: int = 4
     edits: bool = True
+    noted_in_txt2img: bool = False
 
     def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> (B, 4, h, w). The mask's hole is not told."""

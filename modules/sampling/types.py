@@ -64,6 +64,10 @@ class Inputs(Protocol):
     def edits(self) -> bool:
         """Whether it is a picture to edit, which there has to be, and which guidance weighs as it weighs the prompt."""
 
+    @property
+    def noted_in_txt2img(self) -> bool:
+        """Whether the parameters text of txt2img has the mask weight of an inpainting checkpoint."""
+
     def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
         """The channels (B, channels, h, w) for pixels (B, 3, H, W) in [-1, 1] with a hole (1, 1, H, W) in [0, 1], None
         for no channels. `weight`, 0 to 1, says how far the hole is hidden."""

@@ -216,7 +216,9 @@ def test_each_fixture_is_of_one_family_and_every_tensor_finds_its_place(fixture:
 def test_what_the_unet_reads_is_told_by_its_channels(fixture: str, channels: int, name: str) -> None:
     shapes = shapes_of(fixture) | {UNET + "input_blocks.0.0.weight": (32, channels, 3, 3)}
     found = detect(shapes, {"unet_head_channels": "32"}, "x")
-    assert recognise(Header("x", shapes, {})).inputs(found.unet).name == name
+    reads = recognise(Header("x", shapes, {})).inputs(found.unet)
+    assert reads.name == name
+    assert reads.noted_in_txt2img == (name == "inpaint" and fixture != "tiny-sdxl")
 
 
 def prediction(fixture: str, metadata: dict[str, str], *more: str, values: tuple[float, ...] = ()) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from modules.networks import ldm_keys
 from modules.networks.families.family import Family, Part, Told, float32, no_float16, no_name, some_name
 from modules.networks.families.ldm import fits, inputs_of, predicts, unet_part, vae_part
-from modules.networks.inputs import EDIT, INPAINT, PLAIN
+from modules.networks.inputs import EDIT, PLAIN, Inpaint
 from modules.networks.shapes import Header, clip_shape, openclip_shape
 from modules.networks.text.clip import Reading, SideBySide, TextEncoder, build_clip
 from modules.networks.text.clip_tokenizer import load_tokenizer
@@ -23,7 +23,7 @@ from modules.sampling.levels import ALIGN_YOUR_STEPS_SDXL, Levels, stable_diffus
 from modules.sampling.types import Inputs
 
 LATENT = Latent(channels=4, cell=8, scale=0.13025)
-INPUTS: dict[int, Inputs] = {4: PLAIN, 8: EDIT, 9: INPAINT}
+INPUTS: dict[int, Inputs] = {4: PLAIN, 8: EDIT, 9: Inpaint(noted_in_txt2img=False)}
 CLIP_L = "conditioner.embedders.0.transformer.text_model."
 CLIP_G, REFINERS_CLIP_G = "conditioner.embedders.1.model.", "conditioner.embedders.0.model."
 WAVES = 256
