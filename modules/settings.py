@@ -32,6 +32,9 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "upscalers": (("ESRGAN", "RealESRGAN", "SwinIR", "DAT", "ScuNET", "HAT"),
                   ("models/ESRGAN", "models/RealESRGAN", "models/SwinIR", "models/DAT", "models/ScuNET", "models/HAT"),
                   ("models/upscale_models",)),
+    "LoRAs": (("Lora", "LyCORIS"), ("models/Lora", "models/LyCORIS"), ("models/loras",)),
+    "embeddings": ((), ("embeddings",), ("models/embeddings",)),
+    "hypernetworks": (("hypernetworks",), ("models/hypernetworks",), ("models/hypernetworks",)),
     "face restorers": (("GFPGAN", "Codeformer"), ("models/GFPGAN", "models/Codeformer"),
                        ("models/facerestore_models",)),
     "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",))}
@@ -118,6 +121,10 @@ class Settings:
     outputs_dir: Path = _flag(Path("outputs"), "folder that pictures are saved in", read=_path, metavar="DIR")
     ckpt_dir: Path | None = _flag(None, "another folder with checkpoints", read=_path, metavar="DIR")
     vae_dir: Path | None = _flag(None, "another folder with VAEs", read=_path, metavar="DIR")
+    lora_dir: Path | None = _flag(None, "another folder with LoRAs", read=_path, metavar="DIR")
+    embeddings_dir: Path = _flag(Path("embeddings"), "folder with textual inversion embeddings", read=_path,
+                                 metavar="DIR")
+    hypernetwork_dir: Path | None = _flag(None, "another folder with hypernetworks", read=_path, metavar="DIR")
     webui_dir: Path | None = _flag(None, "an existing WebUI, whose models are read where they are", read=_path,
                                    metavar="DIR")
     comfy_dir: Path | None = _flag(None, "an existing ComfyUI, likewise", read=_path, metavar="DIR")
@@ -152,7 +159,7 @@ class Settings:
             tree = getattr(self, name)
             if tree is not None and not (tree / "models").is_dir():
                 raise InvalidInput(f"--{name.replace('_', '-')} {tree}: there is no folder \"models\" in it.")
-        for name in ("models_dir", "outputs_dir", "styles_file"):
+        for name in ("models_dir", "outputs_dir", "styles_file", "embeddings_dir"):
             object.__setattr__(self, name, self.data_dir / getattr(self, name))
 
     @classmethod
@@ -180,6 +187,21 @@ class Settings:
     def vae_dirs(self) -> tuple[Path, ...]:
         """The folders with VAEs, the one in `models_dir` first."""
         return (*self.folders("VAE"), *([self.vae_dir] if self.vae_dir else []))
+
+    @property
+    def lora_dirs(self) -> tuple[Path, ...]:
+        """The folders with LoRAs, those in `models_dir` first."""
+        return (*self.folders("LoRAs"), *([self.lora_dir] if self.lora_dir else []))
+
+    @property
+    def embeddings_dirs(self) -> tuple[Path, ...]:
+        """The folders with textual inversion embeddings, ours first."""
+        return (self.embeddings_dir, *self.folders("embeddings"))
+
+    @property
+    def hypernetwork_dirs(self) -> tuple[Path, ...]:
+        """The folders with hypernetworks, the one in `models_dir` first."""
+        return (*self.folders("hypernetworks"), *([self.hypernetwork_dir] if self.hypernetwork_dir else []))
 
     def folders(self, kind: str) -> tuple[Path, ...]:
         """Where files of a kind of `FOLDERS` are looked for: ours, there or not, then those of WebUI and ComfyUI that

@@ -83,11 +83,25 @@ class FakeModel:
     part_bytes: dict[int, int] = field(default_factory=lambda: {0: 1000})
     latent: Latent = field(default_factory=Latent)
     pooled: bool = False
+    patches: Any = None
 
     @property
     def inputs(self) -> Inputs:
         """What `in_channels` says."""
         return INPAINT if self.in_channels == 9 else PLAIN
+
+    def put_on(self, patches: Any) -> tuple[str, ...]:
+        """It has no layers."""
+        self.patches = patches
+        return ()
+
+    def reads(self, embedding: Any) -> bool:
+        """None."""
+        return False
+
+    def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[str]:
+        """It knows none."""
+        return []
 
     def encode_prompts(self, texts: Sequence[str], how: TextOptions = PLAINLY) -> list[Conditioning]:
         """Tokens (77, CHANNELS): each text's hash as values in [-shift, shift]; zero for an empty text. With `pooled`

@@ -44,7 +44,7 @@ def hole_luminance(model: SDModel, sampler: str, loop: str) -> float:
                       height=SIZE, batch_size=SEEDS, init_images=(Image.new("RGB", (SIZE, SIZE)),), mask=mask,
                       mask_blur_x=0, mask_blur_y=0, denoising_strength=1.0, seed=0, subseed=0,
                       options=Options(ddim_loop=loop))
-    outcome = recipes.generate(lambda _: model, resolve(request), NullJob())
+    outcome = recipes.generate(lambda *_: model, resolve(request), NullJob())
     return float(np.mean([np.asarray(one.image.convert("L").crop(HOLE)).mean() for one in outcome.pictures]))
 
 

@@ -3,9 +3,11 @@ inside a picture."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
@@ -17,8 +19,10 @@ from modules.settings import Settings
 from modules.text import image_metadata, infotext
 from modules.text.styles import load_styles
 
-EMPTY: dict[str, Any] = {
-    "hypernetworks": [], "realesrgan-models": [], "embeddings": {"loaded": {}, "skipped": {}}, "loras": []}
+if TYPE_CHECKING:
+    from modules.networks.text.words import Embedding
+
+EMPTY: dict[str, Any] = {"realesrgan-models": []}
 """Lists of things that we have none of; programs ask for them before they do anything."""
 
 
@@ -81,10 +85,29 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     def refresh_vae() -> None:
         engine.catalog.refresh()
 
-    @api.post("/refresh-embeddings")
+    @api.get("/loras")
+    def loras() -> list[dict[str, Any]]:
+        files = engine.networks.loras
+        return [{"name": file.name, "alias": files.alias(file), "path": str(file.path),
+                 "metadata": _trained(files.metadata(file))} for file in files.files()]
+
+    @api.get("/hypernetworks")
+    def hypernetworks() -> list[dict[str, Any]]:
+        return [{"name": file.name, "path": str(file.path)} for file in engine.networks.hypernetworks.files()]
+
+    @api.get("/embeddings")
+    def embeddings() -> dict[str, Any]:
+        found = engine.networks.embeddings_for(engine.loaded.model if engine.loaded else None)
+        return {"loaded": {one.name: _embedding(one) for one in found.loaded},
+                "skipped": {one.name: _embedding(one) for one in found.skipped}}
+
     @api.post("/refresh-loras")
-    def refresh_nothing() -> None:
-        """Programs ask for it before they ask for the lists, which are empty."""
+    def refresh_loras() -> None:
+        engine.networks.loras.refresh()
+
+    @api.post("/refresh-embeddings")
+    def refresh_embeddings() -> None:
+        engine.networks.embeddings.refresh()
 
     @api.get("/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
@@ -105,6 +128,25 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     for name, value in EMPTY.items():
         api.add_api_route(f"/{name}", lambda value=value: value, methods=["GET"], name=name, response_model=None)
     return api
+
+
+def _trained(metadata: dict[str, str]) -> dict[str, Any]:
+    """The notes in a LoRA's header, those that are JSON as values, as WebUI gives them."""
+    values: dict[str, Any] = {}
+    for key, text in metadata.items():
+        values[key] = text
+        if text[:1] == "{":
+            with contextlib.suppress(ValueError, RecursionError):
+                values[key] = json.loads(text)
+    return values
+
+
+def _embedding(one: Embedding) -> dict[str, Any]:
+    """An embedding under WebUI's names."""
+    vectors = next(iter(one.vectors.values()))
+    details = {key: value if isinstance(value, (int, str)) else None for key, value in one.details.items()}
+    return {"step": details.get("step"), "sd_checkpoint": details.get("sd_checkpoint"),
+            "sd_checkpoint_name": details.get("sd_checkpoint_name"), "shape": vectors.shape[1], "vectors": one.count}
 
 
 _WITHOUT_MODEL = ("karras", "exponential", "polyexponential", "kl_optimal", "align_your_steps")

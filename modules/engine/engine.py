@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
@@ -18,6 +18,7 @@ from modules.engine.file_keys import file_keys
 from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
 from modules.engine.models import FileLoader, LoadModel, ModelSlot
+from modules.engine.networks import Networks, with_default_networks
 from modules.engine.options_in_force import OptionsInForce
 from modules.engine.postprocessing import Tools, load_tools
 from modules.errors import InvalidInput, NotFound, UserError
@@ -40,7 +41,7 @@ from modules.text.styles import load_styles
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
 
 if TYPE_CHECKING:
-    from modules.generation.batch import Picture
+    from modules.generation.batch import Models, Picture
     from modules.sampling.registry import Sampler
     from modules.sampling.types import FirstNoise, Inputs, SDModel
 
@@ -60,6 +61,7 @@ class Engine:
         self.models = ModelSlot(settings, load_file or FileLoader())
         tools = load_tools(settings)
         self.upscalers, self.restorers, self.removers = tools.upscalers, tools.restorers, tools.removers
+        self.networks = Networks(settings)
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
         self._in_force = OptionsInForce(settings, self.catalog, self.config)
@@ -135,10 +137,12 @@ class Engine:
         check_limits(request, self.settings)
         if request.enable_hr:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
-        request, restore, notes = self._restoring(self.resolve(request))
+        request, restore, notes = self._restoring(self.resolve(with_default_networks(request)))
+        networks = self.networks.of(request)
         reads = self.load(request.options, job).inputs
         # Name and hash the files before sampling: afterwards they may be gone or replaced.
         files = self._file_keys(request)
+        named = networks.keys
         sampler, second = self.sampler_of(request), self._second_sampler(request)
         made: list[GeneratedImage] = []
 
@@ -146,7 +150,7 @@ class Engine:
             keys = {**(extra or {}), **hooks.keys(request)}
             texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
                                     inpainting=_notes_mask(reads, request), edits=reads.edits, second=second,
-                                    extra=keys, happened=happened, **files) for one in pictures]
+                                    extra=keys, happened={**named, **one.keys, **happened}, **files) for one in pictures]
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=text,
                                photograph=_recorded(one.photograph, k, request, "" if first_noise else text))
@@ -155,10 +159,18 @@ class Engine:
                 hooks.saved(image, request)
             made.extend(kept)
 
-        with _tiling(lambda options: self.load(options, job)) as models:
+        unfit: dict[str, None] = {}
+
+        def load(options: Options, prompt: str) -> SDModel:
+            model = self.load(options, job)
+            unfit.update(dict.fromkeys(model.put_on(networks.of(prompt).patches)))
+            return model
+
+        with _tiling(load) as models:
             outcome = spots.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
                                      restore, self.removers)
-        return Result(tuple(made), request, (*notes, *outcome.warnings), outcome.interrupted, outcome.work)
+        warnings = (*notes, *networks.warnings, *unfit, *outcome.warnings)
+        return Result(tuple(made), request, warnings, outcome.interrupted, outcome.work)
 
     def remove(self, request: Txt2Img, job: JobContext) -> Result:
         """Fill what the mask of an inpaint `request` paints over from its surroundings. Needs no checkpoint; of the
@@ -265,14 +277,14 @@ def _notes_mask(reads: Inputs, request: Txt2Img) -> bool:
 
 
 @contextlib.contextmanager
-def _tiling(models: Callable[[Options], SDModel]) -> Iterator[Callable[[Options], SDModel]]:
+def _tiling(models: Models) -> Iterator[Models]:
     """`models`, where the model asked for last tiles if its options say so, until another is asked for or the end."""
     with contextlib.ExitStack() as tiled:
         current: SDModel | None = None
 
-        def load(options: Options) -> SDModel:
+        def load(options: Options, prompt: str) -> SDModel:
             nonlocal current
-            model = models(options)
+            model = models(options, prompt)
             wanted = model if options.tiling else None
             if wanted is not current:
                 tiled.close()

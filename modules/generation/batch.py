@@ -32,9 +32,11 @@ from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner, SkipUnc
 from modules.sampling.noise import ImageNoise
 from modules.sampling.sample import InitLatent, Plan, Wraps, pace, sample, total_calls
 from modules.sampling.types import FirstNoise, SDModel
+from modules.text.network_tags import without_loras
 
-Models = Callable[[Options], SDModel]
-"""The model that options name, loaded if need be. Raises NotFound, CheckpointError."""
+Models = Callable[[Options, str], SDModel]
+"""(options, prompt) -> the model that the options name, loaded if need be, with the networks on it that the prompt
+names and no others. Raises NotFound, CheckpointError."""
 
 OnBatch = Callable[[Sequence["Picture"], Mapping[str, Any]], None]
 """Told of each finished batch: its pictures, and what the parameters text has to say of how they were made."""
@@ -85,13 +87,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Picture:
-    """One result; see `Finished`."""
+    """One result; see `Finished`. `keys` are further ones for its parameters text."""
 
     image: Image.Image
     seed: int
     subseed: int
     extras: tuple[Image.Image, ...] = ()
     photograph: Photograph | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
             rough = (ROUGH,)
         if interrupted:
             break
-    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *conditioning.left_out(request), *rough)
+    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *rough)
     return Outcome(tuple(pictures), warnings, interrupted, work)
 
 
@@ -147,7 +150,8 @@ class _Batch:
     def __init__(self, models: Models, request: Txt2Img, start: Prepared, number: int, job: JobContext) -> None:
         self.models, self.request, self.start, self.job = models, request, start, job
         self.seeds, self.subseeds = batch_seeds(request, number)
-        self.model = models(request.options)
+        self.model = models(request.options, request.prompt)
+        self.embeddings: tuple[str, ...] = ()
         self.size: hires.Size = (request.width, request.height)
         self.newest: Tensor | None = None
         self.happened: dict[str, Any] = dict(start.keys)
@@ -181,9 +185,12 @@ class _Batch:
             if self.start.restore:
                 self.job.stage("Restoring faces")
                 image = self.start.restore(image)
+            patches = self.model.patches
             image = self.start.hooks.filter_image(image, self.seeds[k], self.request)
+            self.model.put_on(patches)  # an extension may have made pictures with others
             made = self.start.finish(image, k, latent[k])
-            pictures.append(Picture(made.image, self.seeds[k], self.subseeds[k], made.extras, made.photograph))
+            pictures.append(Picture(made.image, self.seeds[k], self.subseeds[k], made.extras, made.photograph,
+                                    self.keys))
         return pictures
 
     def _given(self, picture: Image.Image) -> Tensor | list[Image.Image]:
@@ -194,14 +201,25 @@ class _Batch:
         pixels = tensors.to_tensor([pad_to_multiple(picture, self.model.latent.cell)]).to(self.model.device)
         return self.model.encode_image(pixels).repeat(len(self.seeds), 1, 1, 1)
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """What sampling adds to the parameters text."""
+        shown = self.embeddings and self.request.options.textual_inversion_add_hashes_to_infotext
+        return {"TI hashes": ", ".join(self.embeddings)} if shown else {}
+
+    def _prompts(self, second: bool) -> tuple[str, str]:
+        """(prompt, negative prompt) of a pass."""
+        request = self.request
+        if second:
+            return request.hr_prompt or request.prompt, request.hr_negative_prompt or request.negative_prompt
+        return request.prompt, request.negative_prompt
+
     def _second_pass(self, first: Plan, start: Tensor | list[Image.Image]) -> Tensor:
         """Hires fix: the first pass's latent or pictures enlarged, noised to the strength and sampled again."""
         request = self.request
         self.job.stage("Enlarging")
-        if request.hr_checkpoint:
-            self.model = self.models(dataclasses.replace(request.options, sd_model_checkpoint=request.hr_checkpoint))
-        elif request.refiner_checkpoint:
-            self.model = self.models(request.options)
+        checkpoint: dict[str, Any] = {"sd_model_checkpoint": request.hr_checkpoint} if request.hr_checkpoint else {}
+        self.model = self.models(dataclasses.replace(request.options, **checkpoint), self._prompts(True)[0])
         latent = hires.enlarge(self.model, start, request, self.start.upscalers, self.job)
         self.size = hires.hires_size(request).cut
         self.newest = latent
@@ -234,21 +252,24 @@ class _Batch:
                            seed_delta=options.eta_noise_seed_delta, source=options.randn_source,
                            device=self.model.device)
         self.job.stage("Reading the prompt")
-        prompt = request.hr_prompt or request.prompt if second else request.prompt
-        negative = request.hr_negative_prompt or request.negative_prompt if second else request.negative_prompt
+        prompt, negative = self._prompts(second)
         size = hires.hires_size(request).asked if second else self.size
 
         def guidance(model: SDModel) -> Guidance:
-            return conditioning.encode(
+            made = conditioning.encode(
                 model, prompt, negative, size=size, images=len(self.seeds), calls=total_calls(first),
                 hires_calls=total_calls(plan) if second else None, options=options,
                 scale=request.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside),
                 beside_scale=_beside_scale(model, request))
+            new = tuple(one for one in made.embeddings if one not in self.embeddings)
+            self.embeddings = new + self.embeddings if self.embeddings else made.embeddings
+            return made
 
         if options.refiner_switch_by_sample_steps:
             self.happened["Refiner switch by sampling steps"] = True
         denoise = GuidedDenoiser(
-            self.model, guidance(self.model), self._refiner(guidance) if refine else None, options.step_cache,
+            self.model, guidance(self.model), self._refiner(guidance, prompt) if refine else None,
+            options.step_cache,
             pace(plan, self.model.levels, source),
             SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened)
         if self.start.first_noise and source and not second:
@@ -270,14 +291,15 @@ class _Batch:
             self.happened["Pad conds v0" if options.pad_cond_uncond_v0 else "Pad conds"] = True
         return sampled
 
-    def _refiner(self, guidance: Callable[[SDModel], Guidance]) -> Refiner | None:
+    def _refiner(self, guidance: Callable[[SDModel], Guidance], prompt: str) -> Refiner | None:
         request, options = self.request, self.request.options
         if not request.refiner_checkpoint:
             return None
 
         def load() -> tuple[SDModel, Guidance]:
             before = self.model
-            model = self.models(dataclasses.replace(options, sd_model_checkpoint=request.refiner_checkpoint))
+            bare = without_loras(prompt)  # as in the pictures of WebUI, where a refiner works without them
+            model = self.models(dataclasses.replace(options, sd_model_checkpoint=request.refiner_checkpoint), bare)
             if model is not before:
                 if request.enable_hr and options.hires_fix_refiner_pass != "second pass":
                     self.happened["Hires refiner"] = options.hires_fix_refiner_pass

@@ -7,7 +7,6 @@ from functools import partial
 
 from torch import Tensor
 
-from modules.request import Txt2Img
 from modules.request.options import Options
 from modules.sampling.conditioning import Conditioning, Pad, SizeIds, TextOptions, cut_or_repeat, pad_with
 from modules.sampling.guidance import Guidance, ScheduledConditioning
@@ -27,17 +26,22 @@ def encode(model: SDModel, prompt: str, negative_prompt: str, *, size: tuple[int
     `size` (width, height) in pixels is that of the pass at hand. `hires_calls` are those of a second pass, when it is
     for that one: schedules go on counting from the first. `beside` and `beside_scale` as in `Guidance`.
     """
+    embeddings: list[str] = []
+
     def encoded(texts: tuple[str, ...], *, negative: bool = False) -> list[Conditioning]:
-        return model.encode_prompts(texts, text_options(options, size, negative=negative))
+        how = text_options(options, size, negative=negative)
+        embeddings[:0] = model.embeddings_in(texts, how)  # in WebUI each encoding puts its own before those there are
+        return model.encode_prompts(texts, how)
 
     words, _ = prompts.extra_networks(prompt)
     scheduled = partial(_scheduled, calls=calls, hires_calls=hires_calls, options=options)
-    parts = tuple((scheduled(text, encode=encoded), weight) for text, weight in prompts.split_and(words))
     negative = scheduled(negative_prompt, encode=partial(encoded, negative=True))
+    parts = tuple((scheduled(text, encode=encoded), weight) for text, weight in prompts.split_and(words))
     pad: Pad | None = cut_or_repeat if options.pad_cond_uncond_v0 else None
     if options.pad_cond_uncond and pad is None:
         pad = pad_with(encoded(("",))[0].tokens)
-    return Guidance((parts,) * images, negative, scale, beside, options.cfg_rescale, pad, beside_scale)
+    return Guidance((parts,) * images, negative, scale, beside, options.cfg_rescale, pad, beside_scale,
+                    tuple(embeddings))
 
 
 def text_options(options: Options, size: tuple[int, int], *, negative: bool) -> TextOptions:
@@ -48,16 +52,6 @@ def text_options(options: Options, size: tuple[int, int], *, negative: bool) -> 
         "Old" if options.use_old_emphasis_implementation else options.emphasis,
         options.comma_padding_backtrack, options.sdxl_clip_l_skip,
         SizeIds(size, (options.sdxl_crop_left, options.sdxl_crop_top), size, aesthetic), negative)
-
-
-def left_out(request: Txt2Img) -> tuple[str, ...]:
-    """A sentence where the prompts ask for what `encode` leaves out."""
-    if request.disable_extra_networks:
-        return ()
-    texts = (request.prompt, request.hr_prompt if request.enable_hr else "")
-    tags = [tag for text in texts for tag in prompts.extra_networks(text)[1]]
-    named = ", ".join(dict.fromkeys(tags))
-    return (f"LoRA files and hypernetworks are not supported; left out of the prompt: {named}.",) if tags else ()
 
 
 def _scheduled(text: str, *, calls: int, hires_calls: int | None, encode: Encode,

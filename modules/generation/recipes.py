@@ -59,7 +59,7 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
     """
     hooks = hooks or Hooks()
     with hooks.patched(models, request) as models:
-        model = models(request.options)
+        model = models(request.options, request.prompt)
         with asking(job.check):
             prepared = _prepare(model, request, job, removers)
         prepared = replace(prepared, first_noise=first_noise, upscalers=upscalers, samplers=samplers, hooks=hooks,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modules.sampling.mask import Blend
     from modules.sampling.types import Answer, SDModel
 
-    Models = Callable[[Options], SDModel]
+    Models = Callable[[Options, str], SDModel]
 
 FAILURES = (Exception, SystemExit)
 """The exceptions that count as a failure of an extension. SystemExit: an extension may call sys.exit."""
@@ -62,15 +62,20 @@ class Hooks:
     @contextlib.contextmanager
     def patched(self, models: Models, request: Txt2Img) -> Iterator[Models]:
         """Yield a function like `models`. The model that it returned last is patched by the extensions until it returns
-        another one, or until the block ends."""
+        another one or one with other networks, or until the block ends."""
         if next(self._hooks("wrap_model"), None) is None:
             yield models
             return
         patches = contextlib.ExitStack()
         patched: list[SDModel] = []
+        asked: list[tuple[Options, str]] = []
 
-        def load(options: Options) -> SDModel:
-            model = models(options)
+        def load(options: Options, prompt: str) -> SDModel:
+            if asked != [(options, prompt)]:  # the extensions' patches lie above those of networks
+                patches.close()
+                patched.clear()
+            model = models(options, prompt)
+            asked[:] = [(options, prompt)]
             if patched != [model]:
                 patches.close()
                 model.clear_caches()

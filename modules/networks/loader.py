@@ -20,6 +20,7 @@ from modules.networks.model import DiffusionModel
 from modules.networks.network import Network
 from modules.networks.packing import pack
 from modules.networks.parts import PartKey, Parts
+from modules.networks.patches.layers import LayerNames
 from modules.networks.shapes import Header
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.model_config import read_config
@@ -73,6 +74,7 @@ def load_model(
             _check(missing[name], module)
         _fill(built, missing, device, dtype, on_progress or (lambda share: None))
         shapes = {name: source.shape for name, source in sources.items()}
+        names = layer_names(family, sources)
     compiled = CompiledUNet((found | built)["unet"], device, compile_in) if compile_in else None
     if "unet" in built and compiled is None:
         pack(built["unet"])
@@ -81,7 +83,7 @@ def load_model(
         checkpoint.name, Network(modules["unet"], family.ask, device, dtype, compiled), modules["vae"],
         family.text(modules, device), modules, told=family.told, latent=family.latent, levels=family.levels(header),
         prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=dtype,
-        tiled_vae=tiled_vae)
+        tiled_vae=tiled_vae, layers=names)
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,18 @@ def _tensors(source: _Source) -> dict[str, tuple[str, ...]]:
         if key.startswith(part.prefix) and (names := part.key(key.removeprefix(part.prefix), source.shape)) is not None:
             found[key] = (names,) if isinstance(names, str) else names
     return found
+
+
+def layer_names(family: Family, sources: Mapping[str, _Source]) -> LayerNames:
+    """The layers that networks may change, by the names of the parts' tensors."""
+    prefixes = {part.name: part.network_names for part in family.parts if part.network_names}
+    return LayerNames.of(prefixes, {name: _names(sources[name]) for name in prefixes})
+
+
+def _names(source: _Source) -> dict[str, str]:
+    """The part's parameters, each with its tensor's name behind the prefix, or its own where it shares the tensor."""
+    return {parameter: key.removeprefix(source.part.prefix) if len(parameters) == 1 else parameter
+            for key, parameters in _tensors(source).items() for parameter in parameters}
 
 
 def _check(source: _Source, module: nn.Module) -> None:

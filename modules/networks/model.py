@@ -12,6 +12,11 @@ from modules.networks.families.family import PromptEncoder, Told
 from modules.networks.memo import Memo
 from modules.networks.network import Network
 from modules.networks.packing import weight_bytes
+from modules.networks.patches.layers import LayerNames
+from modules.networks.patches.lora import UNET
+from modules.networks.patches.patched import InForce, put_on, put_on_hypernetworks
+from modules.networks.patches.patches import NOTHING, Patches
+from modules.networks.text.words import Embedding
 from modules.networks.tiling import wrapped_round
 from modules.networks.vae import Autoencoder
 from modules.sampling.conditioning import Conditioning, TextOptions
@@ -26,9 +31,10 @@ class DiffusionModel:
     def __init__(self, name: str, network: Network, vae: nn.Module, text: PromptEncoder,
                  parts: Mapping[str, nn.Module], *, told: Told = lambda cond, texts, how: cond,
                  latent: Latent, levels: Levels, prediction: PredictionType, inputs: Inputs, device: torch.device,
-                 dtype: torch.dtype, tiled_vae: str = "auto") -> None:
+                 dtype: torch.dtype, tiled_vae: str = "auto", layers: LayerNames | None = None) -> None:
         """`text` encodes prompts, and `told` adds what is told beside the words. `parts` are all networks by name;
-        extensions and patches find them there. `tiled_vae`: see `Autoencoder`."""
+        extensions and patches find them there. `tiled_vae`: see `Autoencoder`. `layers` are those that LoRAs may
+        change; by default none."""
         self.name = name
         self.network = network
         self.autoencoder = Autoencoder(vae, latent, device, tiled_vae)
@@ -37,6 +43,9 @@ class DiffusionModel:
         self.latent, self.levels, self.prediction, self.inputs = latent, levels, prediction, inputs
         self.device = device
         self.dtype = dtype
+        self.layers = layers or LayerNames()
+        self.patches = NOTHING
+        self._embeddings: tuple[Embedding, ...] = ()
         self._contexts: Memo[Conditioning] = Memo()
 
     @property
@@ -59,8 +68,32 @@ class DiffusionModel:
 
         Not the same as one after the other: emphasis "Original" restores the mean over all of them, as WebUI does.
         """
-        words = self._contexts.get((*texts, how.of_words), lambda: self.text.encode(texts, how))
-        return self._told(words, texts, how).rows()
+        encoders = tuple(InForce.on(self.parts[name]).signature for name in self.layers.prefixes if name != UNET)
+        key = (*texts, how.of_words, encoders, tuple(embedding.origin for embedding in self._embeddings))
+        return self._told(self._contexts.get(key, lambda: self.text.encode(texts, how)), texts, how).rows()
+
+    def put_on(self, patches: Patches) -> tuple[str, ...]:
+        """From now on the model computes with `patches` and no others. What is in force already costs nothing.
+
+        Returns a sentence for each file of which not everything is used. Raises what `may_go_on` raises; the model is
+        without some of the patches then.
+        """
+        self.patches = patches
+        if patches.embeddings != self._embeddings:
+            self.text.take_words(patches.embeddings)
+            self._embeddings = patches.embeddings
+        put_on_hypernetworks(self.unet, patches.hypernetworks)
+        return put_on(self.parts, self.layers, patches.loras)
+
+    def reads(self, embedding: Embedding) -> bool:
+        """Whether prompts may name `embedding`: its vectors fit the text encoders."""
+        return embedding.fits(self.text.widths)
+
+    def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[str]:
+        """The embeddings that the texts name, as the parameters text shows them, in the order in which they are
+        encoded."""
+        named = ((one.name.replace(":", "").replace(",", ""), one.shown) for one in self.text.embeddings_in(texts, how))
+        return [f"{name}: {shown}" for name, shown in named if shown]
 
     @torch.no_grad()
     def predict(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:

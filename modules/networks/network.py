@@ -9,6 +9,7 @@ from modules.networks.compiled import CompiledUNet
 from modules.networks.deepcache import UNetDeepCache
 from modules.networks.families.family import Ask
 from modules.networks.forwards import is_patched
+from modules.networks.patches.patched import is_swapped
 from modules.networks.tiling import wraps
 from modules.networks.window import UNetWindow
 from modules.sampling.conditioning import Conditioning
@@ -32,17 +33,18 @@ class Network:
     def __call__(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         """x (B, C, h, w) at `level`, cond of B rows -> the answer (B, latent channels, h, w).
 
-        Compiled programs hold the layers' own computation. While a layer is patched, by a window, a deep cache or an
-        extension, the UNet itself is run.
+        Compiled programs hold the layers' own computation and weights. While a layer is patched, by a window, a deep
+        cache, a network or an extension, the UNet itself is run.
         """
         x = x.to(self.device, self.dtype)
         t = torch.full((len(x),), level.t, dtype=torch.float32, device=self.device)
-        compiled = self.compiled if self.compiled and not any(map(is_patched, self.unet.modules())) else None
+        compiled = self.compiled if self.compiled and not is_swapped(self.unet) and not any(
+            map(is_patched, self.unet.modules())) else None
         return self._ask(compiled or self.unet, x, t, cond.to(self.device, self.dtype)).float()
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if the first call for a latent of `size` (width, height) compiles a program, which takes minutes."""
-        return self.compiled is not None and size[::-1] not in self.compiled.sizes
+        return self.compiled is not None and not is_swapped(self.unet) and size[::-1] not in self.compiled.sizes
 
     def window(self, box: Box, size: tuple[int, int]) -> UNetWindow | None:
         """The window that holds the cells `box` of a latent of `size` (width, height).

@@ -133,7 +133,11 @@ class PackedConv2d(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         """The state of an ordinary layer, bit for bit, whatever order the weight is in."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = self._plain().view(self.weight_shape)
+        destination[prefix + "weight"] = self.plain_weight()
+
+    def plain_weight(self) -> Tensor:
+        """The weight in plain order, of the shape that the layer had before it was packed."""
+        return self._plain().view(self.weight_shape)
 
     def _plain(self) -> Tensor:
         return next(iter(self._packed.values())).to_dense() if self.weight is None else self.weight.detach()

@@ -180,6 +180,23 @@ class Options(Table):
         1, "Step cache",
         "Computes one step of so many whole and reuses its deep features in the others. 1 computes all; 2 or 3 "
         "are faster and a little different.", low=1, high=5, text="Step cache", advanced=True)
+    # networks
+    sd_lora: str = option(
+        "None", "Add network to prompt",
+        "A LoRA that every prompt gets unless it names it. None adds none; write the name of its file.")
+    sd_hypernetwork: str = option(
+        "None", "Add hypernetwork to prompt",
+        "A hypernetwork that every prompt gets unless it names it. None adds none; write the name of its file.")
+    extra_networks_default_multiplier: float = option(
+        1.0, "Default multiplier for extra networks",
+        "How strong the LoRA and the hypernetwork of the two options above are. 0.6 to 0.8 are milder than 1.", low=0,
+        high=2)
+    lora_add_hashes_to_infotext: bool = option(
+        True, "Add Lora hashes to infotext",
+        "Writes the hashes of LoRAs into the parameters text. They tell one version of a file from another.")
+    textual_inversion_add_hashes_to_infotext: bool = option(
+        True, "Add Textual Inversion hashes to infotext",
+        "Writes the hashes of embeddings into the parameters text. They tell one version of a file from another.")
     # noise
     randn_source: str = option(
         "CPU", "Random number generator source",

@@ -196,7 +196,8 @@ class Txt2Img:
         None, "Switch at", "When the refiner takes over. 0.8 leaves it the last fifth; less leaves it more.", low=0.0,
         high=1.0, shown=(0.01, 1), text="Refiner switch at", axis="Refiner switch at")
     disable_extra_networks: bool = field(
-        False, "Disable extra networks", "Leaves LoRA and other tags of the prompt without effect.")
+        False, "Disable extra networks",
+        "Leaves out the LoRAs and hypernetworks that the prompts name. The tags are not read as words either.")
     first_pass: Image.Image | None = None
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()

@@ -40,7 +40,8 @@ class Guidance:
     `beside` (B, c, h, w) are the channels that the network reads beside x, see `SDModel.inputs`.
     `rescale` in [0, 1] brings contrast back, see `rescaled`. `pad` brings the tokens of cond and uncond to one length
     where they differ; without it the network is asked for one after the other. `beside_scale` says how strongly
-    `beside` is followed; None follows it as it is.
+    `beside` is followed; None follows it as it is. `embeddings` are those that the prompts name, as the
+    parameters text shows them.
     """
 
     prompts: tuple[tuple[tuple[ScheduledConditioning, float], ...], ...]
@@ -50,6 +51,7 @@ class Guidance:
     rescale: float = 0.0
     pad: Pad | None = None
     beside_scale: float | None = None
+    embeddings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

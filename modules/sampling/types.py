@@ -104,6 +104,20 @@ class SDModel(Protocol):
     def part_bytes(self) -> Mapping[int, int]:
         """Bytes that the weights of each part take. Models that share a part have its number too."""
 
+    @property
+    def patches(self) -> Any:
+        """What was put on last."""
+
+    def put_on(self, patches: Any) -> Sequence[str]:
+        """From now on the model computes with the networks in `patches` (`networks.patches.patches.Patches`) and no
+        others; what is in force already costs nothing. Returns a sentence for each that does not fit."""
+
+    def reads(self, embedding: Any) -> bool:
+        """Whether prompts may name an embedding (`networks.text.words.Embedding`): its vectors fit."""
+
+    def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[str]:
+        """The embeddings that the texts name, as the parameters text shows them, in the order of encoding."""
+
     def encode_prompts(self, texts: Sequence[str], how: TextOptions) -> list[Conditioning]:
         """The texts of one prompt's schedule encoded."""
 

@@ -96,12 +96,12 @@ class Catalog:
         """Scan the folders again."""
         checkpoints: dict[Path, CheckpointFile] = {}
         vaes: dict[Path, VaeFile] = {}
-        for path, filename in _files(self._checkpoint_dirs):
+        for path, filename in files_below(self._checkpoint_dirs):
             if filename.lower().endswith(VAE_SUFFIXES):
                 vaes.setdefault(path, VaeFile(path, filename))
             else:
                 checkpoints.setdefault(path, CheckpointFile(path, filename, self._hashes.known(path)))
-        for path, filename in _files(self._vae_dirs):
+        for path, filename in files_below(self._vae_dirs):
             vaes.setdefault(path, VaeFile(path, filename))
         self._checkpoints = sorted(checkpoints.values(), key=lambda file: file.filename.lower())
         self._vaes = sorted(vaes.values(), key=lambda file: file.name.lower())
@@ -198,9 +198,9 @@ def metadata(path: Path) -> dict[str, str]:
     return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 
 
-def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each tensor file below the folders, with its path inside its folder. Links are followed, hidden files and
-    folders are skipped."""
+def files_below(folders: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[tuple[Path, str]]:
+    """Yield each file with one of `suffixes` below the folders, with its path inside its folder. Links are followed,
+    hidden files and folders are skipped."""
     for folder in folders:
         seen: set[str] = set()
         for here, subfolders, names in os.walk(folder, followlinks=True):
@@ -212,7 +212,7 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             for name in names:
                 path = Path(here, name)
-                if name.startswith(".") or not name.lower().endswith(SUFFIXES) or not path.is_file():
+                if name.startswith(".") or not name.lower().endswith(suffixes) or not path.is_file():
                     continue
                 if without_surrogates(str(path)) == str(path):
                     yield path.absolute(), path.relative_to(folder).as_posix()

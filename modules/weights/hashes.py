@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from modules.base.files import file_version, write_whole
 
 
+def whole_digest(file: io.BufferedReader) -> str:
+    """The SHA-256 of a whole file, 64 hex digits."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class HashCache:
     """Hashes by path. An entry is valid as long as the file's size and modification time stay the same."""
 
-    def __init__(self, cache_file: Path | None) -> None:
-        """A missing or damaged `cache_file` counts as empty. With None, hashes are kept in memory only."""
-        self._cache_file = cache_file
+    def __init__(self, cache_file: Path | None, digest: Callable[[io.BufferedReader], str] = whole_digest) -> None:
+        """A missing or damaged `cache_file` counts as empty. With None, hashes are kept in memory only. `digest`
+        computes the hash of an open file."""
+        self._cache_file, self._digest = cache_file, digest
         self._lock = threading.Lock()
         self._entries = _read(cache_file) if cache_file else {}
 
@@ -40,7 +48,7 @@ class HashCache:
             return known
         now = file_version(path)
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = self._digest(file)
         with self._lock:
             self._entries[str(path)] = {"file_version": now, "sha256": digest}
             self._write()

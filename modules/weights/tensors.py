@@ -131,16 +131,42 @@ def _refuse_mislabelled(path: Path, start: bytes) -> None:
         raise CheckpointError(f"{path.name} is a pickle under another name; rename it to .ckpt if you trust it.")
 
 
-def _open_pickle(path: Path, start: bytes) -> TensorFile:
+def read_pickle(path: Path) -> Any:
+    """What a pickle holds: tensors, numbers, texts, and dictionaries and lists of such. No code of it is run.
+
+    Raises CheckpointError: it is missing, damaged, asks for code to be run, or claims more numbers than it stores.
+    """
+    content = _unpickled(path, _first_bytes(path))
+    _refuse_claims(path.name, {str(number): tensor for number, tensor in enumerate(_tensors_in(content))})
+    return content
+
+
+def _tensors_in(content: Any) -> Iterator[Tensor]:
+    """All tensors inside, wherever they are. A pickle can hold itself, so each object is looked at once."""
+    waiting, seen = [content], set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            yield one
+        elif isinstance(one, (dict, list, tuple, set)) and id(one) not in seen:
+            seen.add(id(one))
+            waiting += one.values() if isinstance(one, dict) else one
+
+
+def _unpickled(path: Path, start: bytes) -> Any:
     if start[8:9] == b"{":
         raise CheckpointError(f"{path.name} is a safetensors file under another name; rename it to .safetensors.")
     try:
         # Only files in the zip format can be mapped into memory; older ones are read completely.
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except UnpicklingError as error:
         raise CheckpointError(_unsafe(path.name, str(error))) from error
     except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f"{path.name} is cut off or damaged: torch cannot read it.") from error
+
+
+def _open_pickle(path: Path, start: bytes) -> TensorFile:
+    content: Any = _unpickled(path, start)
     for wrapping in WRAPPINGS:
         if isinstance(content, dict) and isinstance(content.get(wrapping), dict):
             content = content[wrapping]

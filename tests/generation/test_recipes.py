@@ -258,16 +258,15 @@ def test_an_empty_mask_changes_nothing_and_says_so(engine: Engine) -> None:
     assert result.warnings == ("The mask is empty, so nothing was painted.",)
 
 
-def test_networks_in_the_prompts_are_left_out_and_named(engine: Engine) -> None:
+def test_networks_that_are_not_there_are_left_out_and_named(engine: Engine) -> None:
     hires = {"enable_hr": True, "hr_scale": 1.5, "hr_prompt": "a hill <hypernet:y> <lora:x:0.5>"}
     plain, tagged, twice = (
         engine.generate(Txt2Img(prompt=f"a cat{tags}", width=64, height=48, seed=1, steps=2, **more), NullJob())
         for tags, more in (("", {}), ("<lora:x:0.5># <lora:z>", {}), ("<lora:x:0.5>", hires)))
     assert plain.warnings == ()
     assert pixels(tagged.images[0].image).tolist() == pixels(plain.images[0].image).tolist()
-    said = "LoRA files and hypernetworks are not supported; left out of the prompt: "
-    assert tagged.warnings == (f"{said}<lora:x:0.5>.",)
-    assert twice.warnings == (f"{said}<lora:x:0.5>, <hypernet:y>.",)
+    assert tagged.warnings == ("Lora not found: x.",)
+    assert twice.warnings == ("Lora not found: x.", "Hypernetwork not found: y.")
 
 
 def test_only_masked_with_an_empty_mask_is_img2img(engine: Engine) -> None:

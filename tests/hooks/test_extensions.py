@@ -420,8 +420,8 @@ def test_a_patched_model_keeps_nothing_for_those_without(settings: Settings) -> 
     model = tiny_bench().model("tiny-sd15")
 
     def context(prompt: str) -> Any:
-        with hooks.patched(lambda options: model, request(prompt=prompt)) as models:
-            return models(Options()).encode_prompts(["a boat"], TextOptions(emphasis="None"))[0].tokens
+        with hooks.patched(lambda *_: model, request(prompt=prompt)) as models:
+            return models(Options(), "").encode_prompts(["a boat"], TextOptions(emphasis="None"))[0].tokens
 
     plain = model.encode_prompts(["a boat"], TextOptions(emphasis="None"))[0].tokens
     loud, again = context("loud"), context("quiet")
@@ -458,7 +458,7 @@ def test_a_patched_layer_counts_whatever_saves_steps(settings: Settings, options
     def painted(options: Options, hooks: Hooks) -> np.ndarray:
         asked = resolve(painting(width=256, height=256, steps=12, init_images=(picture,), mask=mask, sampler="DDIM",
                                  options=options))
-        outcome = recipes.generate(lambda _: model, asked, NullJob(), hooks=hooks)
+        outcome = recipes.generate(lambda *_: model, asked, NullJob(), hooks=hooks)
         assert (outcome.work < 1) == (options.small_mask != "off")
         assert not hooks.warnings
         return np.asarray(outcome.pictures[0].image, int)[90:102, 90:102]

@@ -28,7 +28,7 @@ def request(seed: int) -> Txt2Img:
 
 
 def picture(model: DiffusionModel, wanted: Txt2Img) -> Image.Image:
-    (made,) = recipes.generate(lambda _: model, wanted, NullJob()).pictures
+    (made,) = recipes.generate(lambda *_: model, wanted, NullJob()).pictures
     return made.image
 
 

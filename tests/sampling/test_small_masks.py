@@ -34,7 +34,7 @@ def request(mode: str, hole: Box = HOLE, **changes: object) -> Inpaint:
 
 
 def run(model: FakeModel, asked: Inpaint) -> tuple[np.ndarray, float]:
-    outcome = recipes.generate(lambda options: model, asked, NullJob())
+    outcome = recipes.generate(lambda *_: model, asked, NullJob())
     return np.asarray(outcome.pictures[0].image, int), outcome.work
 
 

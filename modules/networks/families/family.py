@@ -6,7 +6,7 @@ A family is one file beside this one. It is a table: nothing here reads a tensor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.networks.shapes import Header
+from modules.networks.text.words import Embedding
 from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.sampling.latent import Latent
 from modules.sampling.levels import Levels, PredictionType
@@ -29,6 +30,17 @@ class PromptEncoder(Protocol):
     def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
         """The texts of one prompt over time as the rows of one batch, float32. Raises InvalidInput."""
 
+    def take_words(self, embeddings: Iterable[Embedding]) -> None:
+        """From now on prompts may name these `embeddings`, those that fit."""
+
+    def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[Embedding]:
+        """The embeddings that the texts name, once for each encoder that reads them, in the order in which `encode`
+        comes to them. Raises InvalidInput."""
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """The length of the vectors that each encoder reads, by the name that embeddings have for it."""
+
 
 Ask = Callable[[Callable[..., Any], Tensor, Tensor, Conditioning], Tensor]
 """(network, x (B, C, h, w), t (B,), the rows' conditioning) -> its answer (B, C', h, w)."""
@@ -42,6 +54,8 @@ class Part:
     memory (it is called under `torch.device("meta")`), and `key` gives the parameter of a tensor's name behind the
     prefix, the parameters whose values lie one below the other in it, or None for a tensor that is not needed. `words`
     name it in a sentence. `dtype` gives the type in which it computes where the model is to compute in another.
+    `network_names` begin the names of its layers in files of LoRAs, with "_" for "."; a part without them is not
+    changed by any.
     """
 
     name: str
@@ -51,6 +65,7 @@ class Part:
     build: Callable[[Any], nn.Module]
     key: Callable[[str, Any], str | tuple[str, ...] | None]
     dtype: Callable[[torch.dtype], torch.dtype] = lambda dtype: dtype
+    network_names: tuple[str, ...] = ()
 
 
 def float32(dtype: torch.dtype) -> torch.dtype:

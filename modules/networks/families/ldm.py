@@ -29,6 +29,11 @@ V_TENSORS = ("v_pred", "edm_vpred.sigma_max")
 """Tensors by whose presence fine-tunes say that they predict v."""
 
 
+NETWORKS = ("lora_unet", "oft_unet", "lycoris_unet", "unet", "diffusion_model", "model_diffusion_model",
+            "base_model_model")
+"""How names of the UNet's layers begin in LoRAs: kohya's, LyCORIS', diffusers', ComfyUI's, PEFT's."""
+
+
 def unet_part(inputs: Mapping[int, Inputs], *, heads: int = 0, head_channels: int = 0) -> Part:
     """The UNet of a family that reads so many channels; its heads as in `unet_shape`."""
     def shape(header: Header) -> UNetShape:
@@ -39,7 +44,7 @@ def unet_part(inputs: Mapping[int, Inputs], *, heads: int = 0, head_channels: in
                                   f"knows {known}.")
         return found
 
-    return Part("unet", "UNet", UNET, shape, build_unet, ldm_keys.unet_key)
+    return Part("unet", "UNet", UNET, shape, build_unet, ldm_keys.unet_key, network_names=NETWORKS)
 
 
 def vae_part(latent: Latent, dtype: Callable[[torch.dtype], torch.dtype] = lambda dtype: dtype) -> Part:

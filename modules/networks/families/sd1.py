@@ -20,6 +20,8 @@ from modules.sampling.levels import stable_diffusion
 from modules.sampling.types import Inputs
 
 TEXT = "cond_stage_model.transformer.text_model."
+TEXT_NETWORKS = ("lora_te_text_model", "lora_te1_text_model", "lycoris_te_text_model", "text_encoder_text_model",
+                 "base_model_model_text_model")
 LATENT = Latent(channels=4, cell=8, scale=0.18215)
 INPUTS: dict[int, Inputs] = {4: PLAIN, 8: EDIT, 9: INPAINT}
 
@@ -44,7 +46,7 @@ SD1 = Family(
         unet_part(INPUTS, heads=8),
         vae_part(LATENT),
         Part("text", "text encoder", TEXT, lambda header: clip_shape(header, TEXT), build_clip, ldm_keys.clip_key,
-             float32),  # it is small, it runs once a prompt, and its rounding reaches each step
+             float32, TEXT_NETWORKS),  # float32: it is small, and its rounding reaches each step
     ),
     rename=_with_text_model,
     check=fits("text"),

@@ -20,6 +20,8 @@ from modules.sampling.levels import EPSILON, V_PREDICTION, PredictionType, stabl
 from modules.sampling.types import Inputs
 
 TEXT = "cond_stage_model.model."
+TEXT_NETWORKS = ("lora_te_text_model", "lycoris_te_text_model", "text_encoder_text_model",
+                 "base_model_model_text_model")
 LATENT = Latent(channels=4, cell=8, scale=0.18215)
 INPUTS: dict[int, Inputs] = {4: PLAIN, 9: INPAINT}
 
@@ -45,7 +47,7 @@ SD2 = Family(
         unet_part(INPUTS, head_channels=64),
         vae_part(LATENT),
         Part("text", "text encoder", TEXT, lambda header: openclip_shape(header, TEXT, pooled=False), build_clip,
-             ldm_keys.openclip_key, float32),
+             ldm_keys.openclip_key, float32, TEXT_NETWORKS),
     ),
     check=fits("text"),
     text=_text,

@@ -37,15 +37,16 @@ def _levels(header: Header) -> Levels:
 
 def _openclip(name: str, words: str, prefix: str) -> Part:
     return Part(name, words, prefix, lambda header: openclip_shape(header, prefix, pooled=True), build_clip,
-                ldm_keys.openclip_key, float32)
+                ldm_keys.openclip_key, float32,
+                ("lora_te2_text_model", "lycoris_te2_text_model", "text_encoder_2_text_model"))
 
 
 def _reads_g(clip: nn.Module, device: torch.device) -> TextEncoder:
-    return TextEncoder(clip, load_tokenizer(), device, Reading(lambda how: 2, normed=False, pad=0))
+    return TextEncoder(clip, load_tokenizer(), device, Reading(lambda how: 2, normed=False, pad=0, name="clip_g"))
 
 
 def _both(parts: Mapping[str, nn.Module], device: torch.device) -> SideBySide:
-    reading = Reading(lambda how: how.clip_skip if how.clip_l_skip else 2, normed=False)
+    reading = Reading(lambda how: how.clip_skip if how.clip_l_skip else 2, normed=False, name="clip_l")
     first = TextEncoder(parts["clip_l"], load_tokenizer(), device, reading)
     return SideBySide(first, _reads_g(parts["clip_g"], device))
 
@@ -89,7 +90,8 @@ SDXL = Family(
         unet_part(INPUTS, head_channels=64),
         vae_part(LATENT, no_float16),
         Part("clip_l", "first text encoder (CLIP ViT-L)", CLIP_L, lambda header: clip_shape(header, CLIP_L), build_clip,
-             ldm_keys.clip_key, float32),
+             ldm_keys.clip_key, float32,
+             ("lora_te1_text_model", "lora_te_text_model", "lycoris_te1_text_model", "text_encoder_text_model")),
         _openclip("clip_g", "second text encoder (OpenCLIP ViT-bigG)", CLIP_G),
     ),
     check=fits("clip_l", "clip_g", told=6 * WAVES),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from modules.base.stopping import may_go_on
 from modules.errors import InvalidInput
+from modules.networks.forwards import replaced
 from modules.networks.shapes import TextShape
 from modules.networks.text.chunks import Chunk, chunk, old_chunk
 from modules.networks.text.clip_tokenizer import END, Encode, bracket_weights
+from modules.networks.text.words import NO_WORDS, Embedding, Words
 from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.text.prompt import parse_attention
 
@@ -25,25 +28,46 @@ class Reading:
     """What of a CLIP text encoder a family reads.
 
     `layer`: which layer's answer, 1 the last, 2 the one before it. `normed`: the final norm is applied to it, whatever
-    layer it is. `pad` fills a chunk up behind its end token.
+    layer it is. `pad` fills a chunk up behind its end token. `name` is the encoder's in embeddings, "" where
+    it is the only one.
     """
 
     layer: Callable[[TextOptions], int] = lambda how: how.clip_skip
     normed: bool = True
     pad: int = END
+    name: str = ""
 
 
 class TextEncoder:
-    """A CLIP text model and its tokenizer."""
+    """A CLIP text model and its tokenizer. `words` are the embeddings that prompts may name."""
 
     def __init__(self, clip: nn.Module, encode: Encode, device: torch.device, reading: Reading | None = None) -> None:
         self.clip = clip
         self.device = device
         self._encode, self._reading = encode, reading or Reading()
+        self.words = NO_WORDS
         embeddings = clip.get_submodule("embeddings")
         positions = cast(Tensor, embeddings.position_ids)
         if positions.is_meta:  # they are computed, not stored
             embeddings.position_ids = torch.arange(positions.shape[-1], device=device)[None]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The length of the vectors that it reads, by its name."""
+        return {self._reading.name: int(cast(Any, self.clip).embeddings.token_embedding.weight.shape[1])}
+
+    def take_words(self, embeddings: Iterable[Embedding]) -> None:
+        """From now on prompts may name these `embeddings`, those that fit."""
+        self.words = self.words_of(one for one in embeddings if one.fits(self.widths))
+
+    def words_of(self, embeddings: Iterable[Embedding]) -> Words:
+        """Embeddings by their names' tokens."""
+        return Words(embeddings, self._encode)
+
+    def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[Embedding]:
+        """The embeddings that the texts name, each once, in the order in which `encode` comes to them."""
+        columns = self._columns(texts, how)
+        return list(dict.fromkeys(one for column in columns for chunk in column for _, one in chunk.embeddings))
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
@@ -55,31 +79,52 @@ class TextEncoder:
         Raises:
             InvalidInput: an unknown emphasis, or more layers to skip than there are.
         """
+        encoded = [self._encode_column(column, how) for column in self._columns(texts, how)]
+        return Conditioning(torch.cat([tokens for tokens, _ in encoded], dim=1), encoded[0][1])
+
+    def _columns(self, texts: Sequence[str], how: TextOptions) -> list[list[Chunk]]:
+        """The chunks of all texts: the first of each, the second of each, and so on."""
         if how.emphasis not in EMPHASIS:
             known = ", ".join(EMPHASIS)
             raise InvalidInput(f'There is no emphasis mode "{how.emphasis}"; there are {known}.', field="emphasis")
         lines = [self._chunks(text, how.emphasis, how.comma_backtrack) for text in texts]
         longest = max(len(line) for line in lines)
-        columns = [[line[i] if i < len(line) else Chunk() for line in lines] for i in range(longest)]
-        encoded = [self._encode_column(column, how) for column in columns]
-        return Conditioning(torch.cat([tokens for tokens, _ in encoded], dim=1), encoded[0][1])
+        return [[line[i] if i < len(line) else Chunk() for line in lines] for i in range(longest)]
 
     def _chunks(self, text: str, emphasis: str, comma_backtrack: int) -> list[Chunk]:
         if emphasis == "Old":
             return [old_chunk(text, self._encode, bracket_weights())]
         parts = [(text, 1.0)] if emphasis == "None" else parse_attention(text)
-        return chunk(parts, self._encode, comma_backtrack)
+        return chunk(parts, self._encode, comma_backtrack, self.words)
 
     def _encode_column(self, column: Sequence[Chunk], how: TextOptions) -> tuple[Tensor, Tensor | None]:
         """One chunk of each text: (texts, 77, channels), and (texts, pooled channels) or None."""
         may_go_on()
         padded = [chunk.padded(self._reading.pad) for chunk in column]
-        z, pooled = self._run_clip(torch.tensor([tokens for tokens, _ in padded], device=self.device), how)
+        with self._with_vectors(column):
+            z, pooled = self._run_clip(torch.tensor([tokens for tokens, _ in padded], device=self.device), how)
         if how.emphasis in ("Ignore", "None"):
             return z, pooled
         weights = torch.tensor([weights for _, weights in padded], device=self.device)
         weighted = z * weights[:, :, None]
         return weighted if how.emphasis == "No norm" else weighted * (z.mean() / weighted.mean()), pooled
+
+    def _with_vectors(self, column: Sequence[Chunk]) -> AbstractContextManager[None]:
+        """While this lasts the vectors of embeddings stand in the place of their tokens'."""
+        if not any(chunk.embeddings for chunk in column):
+            return nullcontext()
+        table = cast(Any, self.clip).embeddings.token_embedding
+        look_up = table.forward
+
+        def forward(tokens: Tensor) -> Tensor:
+            vectors = cast(Tensor, look_up(tokens)).clone()  # (texts, 77, C)
+            for row, one in enumerate(column):
+                for place, embedding in one.embeddings:
+                    own = embedding.vectors[self._reading.name].to(vectors)
+                    vectors[row, place + 1 : place + 1 + len(own)] = own  # the first is the start token's
+            return vectors
+
+        return replaced({table: forward})
 
     def _run_clip(self, tokens: Tensor, how: TextOptions) -> tuple[Tensor, Tensor | None]:
         clip, reading = cast(Any, self.clip), self._reading
@@ -102,6 +147,21 @@ class SideBySide:
 
     def __init__(self, *encoders: TextEncoder) -> None:
         self._encoders = encoders
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The length of the vectors that each reads, by its name."""
+        return {name: width for encoder in self._encoders for name, width in encoder.widths.items()}
+
+    def take_words(self, embeddings: Iterable[Embedding]) -> None:
+        """From now on prompts may name these `embeddings`, those that have vectors for all encoders."""
+        words = self._encoders[0].words_of(one for one in embeddings if one.fits(self.widths))
+        for encoder in self._encoders:
+            encoder.words = words
+
+    def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[Embedding]:
+        """The embeddings that the texts name, once for each encoder."""
+        return [one for encoder in self._encoders for one in encoder.embeddings_in(texts, how)]
 
     def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
         """As `TextEncoder.encode`, with the channels of all encoders."""

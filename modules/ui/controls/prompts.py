@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -14,6 +15,9 @@ from modules.ui.controls.token_counter import counted, counter
 from modules.ui.page.events import AT_ONCE, QUIET
 from modules.ui.page.help import explain
 from modules.ui.page.messages import told
+
+if TYPE_CHECKING:
+    from modules.networks.text.words import Words
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ def _box(panel: Panel, name: str, elem_id: str, placeholder: str, lines: int, ma
                                        lines=lines, max_lines=max_lines), item.help))
 
 
-def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
-    """Connect the counters and the styles."""
+def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks, words: Callable[[], Words]) -> None:
+    """Connect the counters and the styles. `words` are the embeddings that prompts may name."""
     file = panel.settings.styles_file
     prompt, negative, styles = (panel.widgets[name] for name in ("prompt", "negative_prompt", "styles"))
 
@@ -76,7 +80,9 @@ def connect(prompts: Prompts, panel: Panel, demo: gr.Blocks) -> None:
     @told
     def count(prompt: str, negative: str, chosen: list[str], steps: float) -> list[dict[str, Any]]:
         texts = apply_styles(chosen or [], load_styles(file) if chosen else (), prompt or "", negative or "")
-        return [counted(text, steps, positive=positive) for text, positive in zip(texts, (True, False), strict=True)]
+        known = words()
+        return [counted(text, steps, positive=positive, words=known)
+                for text, positive in zip(texts, (True, False), strict=True)]
 
     @told
     def apply(chosen: list[str], prompt: str, negative: str) -> tuple[str, str, list[str]]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from modules.text import prompt as prompts
 from modules.text.prompt_schedule import schedule
+
+if TYPE_CHECKING:
+    from modules.networks.text.chunks import Chunk
+    from modules.networks.text.words import Words
 
 TEMPLATE = """<details class="tokens"><summary title="Tokens; a click shows where the prompt is cut">0/75</summary>
 <ol></ol></details>"""
@@ -42,23 +46,39 @@ def counter(elem_id: str) -> gr.HTML:
                    elem_id=elem_id, elem_classes="token-counter")
 
 
-def count(text: str, steps: int, *, positive: bool) -> Counted:
+def count(text: str, steps: int, *, positive: bool, words: Words | None = None) -> Counted:
     """Count the tokens of the longest text that a prompt has during `steps`, as WebUI does (`update_token_counter`).
+    An embedding among `words` counts as many as it has vectors.
 
     Comments and tags do not count. `AND` divides a positive prompt, and each text of a schedule is counted. Of several
     texts of equal length the first is shown.
     """
     from modules.networks.text import chunks, clip_tokenizer
+    from modules.networks.text.words import NO_WORDS
 
-    words, _ = prompts.extra_networks(prompts.strip_comments(text))
-    parts = [part for part, _ in prompts.split_and(words)] if positive else [words]
+    known = words or NO_WORDS
+    plain, _ = prompts.extra_networks(prompts.strip_comments(text))
+    parts = [part for part, _ in prompts.split_and(plain)] if positive else [plain]
     texts = dict.fromkeys(version for part in parts for _, version in schedule(part, max(steps, 1)))
-    longest = max(texts, key=lambda version: chunks.token_count(version)[0])
-    used, limit = chunks.token_count(longest)
-    cut = chunks.chunk(prompts.parse_attention(longest), clip_tokenizer.load_tokenizer(), chunks.COUNTER_BACKTRACK)
-    return Counted(used, limit, tuple(clip_tokenizer.spell(one.tokens) for one in cut))
+    longest = max(texts, key=lambda version: chunks.token_count(version, known)[0])
+    used, limit = chunks.token_count(longest, known)
+    cut = chunks.chunk(prompts.parse_attention(longest), clip_tokenizer.load_tokenizer(), chunks.COUNTER_BACKTRACK,
+                       known)
+    return Counted(used, limit, tuple(_spelled(one) for one in cut))
 
 
-def counted(text: str, steps: Any, *, positive: bool) -> dict[str, Any]:
+def _spelled(one: Chunk) -> str:
+    """What a chunk says, with the names of its embeddings in the places of their vectors."""
+    from modules.networks.text.clip_tokenizer import spell
+
+    pieces, start = [], 0
+    for place, embedding in one.embeddings:
+        pieces += [spell(one.tokens[start:place]), embedding.name]
+        start = place + embedding.count
+    return " ".join(piece for piece in (*pieces, spell(one.tokens[start:])) if piece)
+
+
+def counted(text: str, steps: Any, *, positive: bool, words: Words | None = None) -> dict[str, Any]:
     """`count` as the component's value. Without a number in `steps`, 20 is used."""
-    return asdict(count(text, int(steps) if isinstance(steps, (int, float)) else 20, positive=positive))
+    return asdict(count(text, int(steps) if isinstance(steps, (int, float)) else 20, positive=positive,
+                        words=words))

@@ -118,7 +118,9 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
         return scripts.with_script(request, named, tab.panel, header.engine)
 
     tab.results.connect(demo, request_of, [*pictures, header.checkpoint, header.vae, *tab.panel.inputs], header)
-    prompts.connect(tab.prompts, tab.panel, demo)
+    engine = header.engine
+    prompts.connect(tab.prompts, tab.panel, demo,
+                    lambda: engine.networks.words(engine.loaded.model if engine.loaded else None))
 
 
 def connect_paste(tab: Tab, header: Header) -> None:

@@ -1,0 +1,116 @@
+"""Weights swapped in for a while: what is in force on each part of a model, and the objects that were there before.
+
+Nothing is ever subtracted: a float32 difference added and taken away again leaves more than half of a layer's values
+changed in the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from modules.base.stopping import may_go_on
+from modules.networks.forwards import replaced as forwards_replaced
+from modules.networks.packing import PackedConv2d, replaced
+from modules.networks.patches.hypernetwork import Hypernetwork, forwards
+from modules.networks.patches.layers import LayerNames
+from modules.networks.patches.lora import Lora, by_layer, changed, warning
+
+
+class InForce:
+    """What changes one part of a model. It lies with the part, because models may share it."""
+
+    def __init__(self) -> None:
+        self.signature: Hashable = ()
+        self.misfits: dict[Path, int] = {}
+        self._undo = ExitStack()
+
+    @classmethod
+    def on(cls, part: nn.Module, kind: str = "weights") -> InForce:
+        """That of `part`. What changes its weights and what changes its layers' functions are apart."""
+        found: InForce = vars(part).setdefault(f"_{kind}_in_force", cls())
+        return found
+
+    def replace(self, signature: Hashable, swaps: Iterator[Any], misfits: dict[Path, int] | None = None) -> None:
+        """Undo what is in force, then enter the context managers `swaps` and keep them. If one raises, none stays."""
+        self.undo()
+        with ExitStack() as stack:
+            for swap in swaps:
+                stack.enter_context(swap)
+            self._undo = stack.pop_all()
+        self.signature, self.misfits = signature, misfits or {}
+
+    def undo(self) -> None:
+        """Put the objects back that were there before."""
+        self.signature, self.misfits = (), {}
+        self._undo.close()
+
+
+def put_on(parts: Mapping[str, nn.Module], names: LayerNames, loras: Sequence[Lora]) -> tuple[str, ...]:
+    """From now on the parts compute with `loras`, in this order, and with no others.
+
+    A part on which the same are in force already is left as it is. Returns a sentence for each file of which not
+    everything is used. Raises what `may_go_on` raises; the parts that were not reached have their own weights then.
+    """
+    everything: dict[Path, int] = {}
+    for name in names.prefixes:
+        used = [lora for lora in loras if lora.multiplier(name)]
+        in_force, signature = InForce.on(parts[name]), tuple(lora.signature(name) for lora in used)
+        if signature != in_force.signature:
+            misfits: dict[Path, int] = {}
+            in_force.replace(signature, _swaps(name, parts[name], names, used, misfits), misfits)
+        for path, count in in_force.misfits.items():
+            everything[path] = everything.get(path, 0) + count
+    found = (warning(file, names, everything.get(file.path, 0)) for file in dict.fromkeys(lora.file for lora in loras))
+    return tuple(sentence for sentence in found if sentence)
+
+
+def put_on_hypernetworks(unet: nn.Module, hypernetworks: Sequence[Hypernetwork]) -> None:
+    """From now on the UNet computes with `hypernetworks`, in this order, and with no others."""
+    used = [one for one in hypernetworks if one.multiplier]
+    in_force, signature = InForce.on(unet, "hypernetworks"), tuple(one.signature for one in used)
+    if signature != in_force.signature:
+        in_force.replace(signature, (forwards_replaced(forwards(unet, used)) for _ in used[:1]))
+
+
+def is_swapped(part: nn.Module) -> bool:
+    """True if the part does not compute with its own weights."""
+    return bool(InForce.on(part).signature)
+
+
+def _swaps(part: str, module: nn.Module, names: LayerNames, loras: Sequence[Lora],
+           misfits: dict[Path, int]) -> Iterator[Any]:
+    for layer, modules in by_layer(loras, names).items():
+        if layer.part == part:
+            may_go_on()
+            target = module.get_submodule(layer.path)
+            weight, bias = plain_weight(target), cast("Tensor | None", getattr(target, "bias", None))
+            before = weight.float(), None if bias is None else bias.float()
+            new = changed(layer, *before, modules, misfits)
+            if new[0] is not before[0]:
+                yield replaced(target, torch.empty_like(weight).copy_(new[0]))
+            if new[1] is not None and new[1] is not before[1]:
+                yield _bias_replaced(target, new[1].to(cast(Tensor, bias).dtype))
+
+
+def plain_weight(layer: nn.Module) -> Tensor:
+    """The weight of a layer in plain order. Nobody may write into it."""
+    if isinstance(layer, PackedConv2d):
+        return layer.plain_weight()
+    return cast(Tensor, layer.weight).detach()
+
+
+@contextmanager
+def _bias_replaced(layer: nn.Module, bias: Tensor) -> Iterator[None]:
+    plain = cast(Any, layer)
+    before = plain.bias
+    plain.bias = nn.Parameter(bias, requires_grad=False)
+    try:
+        yield
+    finally:
+        plain.bias = before
