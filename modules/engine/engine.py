@@ -150,7 +150,8 @@ class Engine:
             keys = {**(extra or {}), **hooks.keys(request)}
             texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
                                     inpainting=_notes_mask(reads, request), edits=reads.edits, second=second,
-                                    extra=keys, happened={**named, **one.keys, **happened}, **files) for one in pictures]
+                                    extra=keys, happened={**named, **one.keys, **happened}, **files)
+                     for one in pictures]
             kept = job.keep([
                 GeneratedImage(one.image, one.seed, one.subseed, extras=one.extras, infotext=text,
                                photograph=_recorded(one.photograph, k, request, "" if first_noise else text))
