@@ -63,7 +63,7 @@ def test_webuis_text_fills_the_controls_and_the_note_says_what_does_not_fit(
     values, note = pasted(WEBUI, panels["txt2img"], engine)
     request = request_panel.to_txt2img(values, engine.options)
     assert (request.prompt, request.negative_prompt, values["styles"]) == ("a lighthouse", "", ["oil"])
-    assert (request.sampler, request.scheduler, request.steps) == ("DPM++ 2M", "Karras", 7)
+    assert (request.sampler, request.scheduler, request.steps) == ("DPM++ 2M", "Automatic", 7)  # its usual one: Karras
     assert (request.width, request.height, request.seed, request.denoising_strength) == (640, 512, 4242, 0.55)
     assert (request.enable_hr, request.hr_scale, request.hr_second_pass_steps) == (True, 1.5, 9)
     assert (request.refiner_checkpoint, request.refiner_switch_at) == ("second.safetensors", 0.6)
@@ -77,10 +77,10 @@ def test_webuis_text_fills_the_controls_and_the_note_says_what_does_not_fit(
 
 def test_what_the_page_made_and_pastes_is_the_same_request(panels: dict[str, Panel], engine: Engine) -> None:
     first = resolve(Inpaint(
-        prompt="a (red:1.2) apple", negative_prompt="green", sampler="Euler a", scheduler="Beta", steps=9,
+        prompt="a (red:1.2) apple", negative_prompt="green", sampler="DPM2 a", scheduler="Beta", steps=9,
         cfg_scale=5.5, width=256, height=320, seed=5, subseed=6, subseed_strength=0.25, seed_resize_from_w=128,
         seed_resize_from_h=64,
-        denoising_strength=0.6, init_images=(PICTURE,), mask=MASK, mask_invert=True, mask_blur_x=7, mask_blur_y=7,
+        denoising_strength=0.6, image_cfg_scale=1.5, init_images=(PICTURE,), mask=MASK, mask_invert=True, mask_blur_x=7, mask_blur_y=7,
         masked_content=MaskedContent.LATENT_NOISE, only_masked=True, only_masked_padding=16,
         soft=SoftInpainting(power=2, scale=0.75), refiner_checkpoint="second.safetensors", refiner_switch_at=0.4,
         options=Options(eta_ancestral=0.5, s_noise=1.02, cfg_rescale=0.7, beta_dist_alpha=0.8, tiling=True,
