@@ -363,7 +363,7 @@ def test_bad_values_are_refused_by_name(client: TestClient, changes: dict[str, A
     ("init_images", ["not a picture"]), ("init_images", ["aGVsbG8="]), ("init_images", ["data:image/png;base64"]),
     ("init_images", ["http://127.0.0.1/x.png"]), ("init_images", ["HTTPS://example.org/x.png"]),
     ("init_images", ["file:///etc/passwd"]), ("init_images", "text"), ("mask", "%%%"), ("resize_mode", 9),
-    ("inpainting_fill", 4), ("denoising_strength", 1.5), ("inpaint_full_res_padding", -1), ("mask_blur", -1),
+    ("inpainting_fill", 5), ("denoising_strength", 1.5), ("inpaint_full_res_padding", -1), ("mask_blur", -1),
     ("initial_noise_multiplier", -3)])
 def test_bad_pictures_and_masks_are_refused_by_name(client: TestClient, photo: Image.Image, mask: Image.Image,
                                                     field: str, value: object) -> None:

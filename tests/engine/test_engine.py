@@ -153,8 +153,10 @@ def test_given_seeds_stay() -> None:
 def test_names_are_spelt_out() -> None:
     resolved = resolve(small(sampler="k_euler_a", scheduler="sgm_uniform"))
     assert (resolved.sampler, resolved.scheduler) == ("Euler a", "SGM Uniform")
-    resolved = resolve(small(sampler="DPM++ 2M Karras"))
-    assert (resolved.sampler, resolved.scheduler) == ("DPM++ 2M", "Karras")
+    resolved = resolve(small(sampler="DPM++ 2M Exponential"))
+    assert (resolved.sampler, resolved.scheduler) == ("DPM++ 2M", "Exponential")
+    resolved = resolve(small(sampler="DPM++ 2M Karras"))  # the sampler's usual schedule
+    assert (resolved.sampler, resolved.scheduler) == ("DPM++ 2M", "Automatic")
 
 
 def test_the_batch_is_as_large_as_its_pictures() -> None:
