@@ -45,11 +45,14 @@ CASES = cases()
 
 def written(request: Txt2Img) -> str:
     """The text of a picture that the engine would have made of a resolved `request`."""
-    refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
+    options = request.options
+    happened = {"Pad conds": options.pad_cond_uncond or None, "Pad conds v0": options.pad_cond_uncond_v0 or None}
+    if request.refiner_checkpoint:
+        happened |= {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at,
+                     "Hires refiner": options.hires_fix_refiner_pass if request.enable_hr else None}
     sampler, _ = registry.find_sampler(request.sampler)
     return infotext.write(request, sampler, seed=request.seed, subseed=request.subseed, model_name="any",
-                          model_hash=None, inpainting="inpainting" in request.options.sd_model_checkpoint,
-                          extra=refiner if request.refiner_checkpoint else None)
+                          model_hash=None, inpainting="inpainting" in options.sd_model_checkpoint, extra=happened)
 
 
 def pasted(text: str, like: Txt2Img) -> Txt2Img:

@@ -154,7 +154,7 @@ def test_only_masked_leaves_the_files_bytes_outside(
         assert "empty" in result.warnings[0]
         assert image.image.size == working
         return
-    assert all("empty" in warning for warning in result.warnings), "a speck may be lost at a tiny working size"
+    assert all(set(warning.split()) & {"empty", "hides"} for warning in result.warnings), "a speck or a blur's warning"
     assert image.image.size == size
     outside = np.asarray(effective) == 0
     assert (pixels(image.image)[outside] == pixels(original)[outside]).all()
@@ -184,7 +184,7 @@ def test_whole_picture_leaves_the_resized_pictures_bytes_outside(
     (image,) = result.images
     assert image.image.size == working
     assert (pixels(image.image)[outside] == pixels(resize(pixel_mode, original, working))[outside]).all()
-    assert bool(result.warnings) == bool(outside.all())
+    assert any("empty" in warning for warning in result.warnings) == bool(outside.all())
 
 
 @pytest.mark.parametrize("working", [(32, 64), (96, 80)])
