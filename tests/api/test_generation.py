@@ -290,7 +290,7 @@ def test_always_on_scripts_that_are_not_here_are_left_out_and_named(
 
 def test_networks_in_the_prompt_are_named_in_the_warnings(client: TestClient) -> None:
     (warning,) = client.post(TXT2IMG, json=small(prompt="a cat <lora:x:1>")).json()["warnings"]
-    assert warning.endswith("left out of the prompt: <lora:x:1>.")
+    assert warning == "Lora not found: x."
 
 
 def test_override_settings_stay_when_asked_to(client: TestClient, engine: Engine) -> None:
