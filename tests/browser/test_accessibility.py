@@ -60,7 +60,7 @@ def test_generate_is_within_twelve_tab_stops(web: Page, name: str) -> None:
 
 
 def test_the_canvas_tools_are_one_tab_stop_with_arrow_keys_inside(painting: Canvas) -> None:
-    page, bar = painting.page, painting.root.locator(".mc-bar")
+    page, bar = painting.page, painting.root.get_by_role("toolbar")
     stops = bar.locator(':is(button, input)[tabindex="0"]')
     act = "document.activeElement.dataset.act"
     bar.locator('[data-act="brush"]').focus()
