@@ -90,8 +90,8 @@ class Download:
 
 def draw(tab: str) -> Download:
     """Draw the widgets here."""
-    choice = explain(gr.Dropdown(list(FORMATS), value="As saved", label="Format", show_label=False, min_width=110,
-                                 scale=0, elem_id=f"{tab}_format"),
+    choice = explain(gr.Dropdown(list(FORMATS), value="As saved", label="Format", min_width=150,
+                                 elem_id=f"{tab}_format", elem_classes="inline"),
                      "The format that Download saves the shown picture in. PNG and TIFF keep every value of a "
                      "photograph, WebP keeps 8 bits a channel, JPEG loses a little everywhere. Change it to pass a "
                      "picture on to a program that wants another format.")

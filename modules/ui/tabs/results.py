@@ -185,6 +185,7 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
     with gr.Row(elem_classes="tight send-row"):
         send_buttons = {target: gr.Button(f"Send to {target}", size="sm", interactive=False, min_width=90,
                                           elem_id=f"{tab}_send_to_{target}") for target in TARGETS}
+    with gr.Row(elem_classes="tight save-row"):
         save = download.draw(tab)
     infotext = explain(
         gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
