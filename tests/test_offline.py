@@ -153,7 +153,7 @@ def look_at_the_page(server: Server) -> list[str]:
                 else problems.append(request.url))
         page.goto(server.url)
         page.get_by_role("tab", name="txt2img", exact=True).click(timeout=SECONDS * 1000)
-        page.get_by_role("button", name="Generate").locator("visible=true").wait_for(timeout=SECONDS * 1000)
+        page.get_by_role("button", name="Generate", exact=True).locator("visible=true").wait_for(timeout=SECONDS * 1000)
         browser.close()
     return problems
 

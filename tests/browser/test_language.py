@@ -47,7 +47,9 @@ NAMES = """txt2img img2img inpaint WebUI Inpaint Stable Diffusion SD PNG CFG VAE
     sigma Sigma DDIM DPM++ SDE DPM2 Euler Heun UniPC Karras Lanczos Haar Clip Eta k-diffusion ENSD Tiling
     Refiner alphas_cumprod model_ema fp16 float16 safetensors pth models outputs extensions ESRGAN SwinIR DAT GFPGAN
     spandrel torchvision torch pip install bh1 bh2 vary_coeff time_uniform time_quadratic logSNR webui-1.10 mk2
-    X/Y/Z Ctrl Enter Shift Alt Space Esc Delete English"""
+    X/Y/Z Ctrl Enter Shift Alt Space Esc Delete English SDXL SGM SNR Zero Terminal LaMa MAT PatchMatch inpaint
+    EXIF GPS JPEG TIFF WebP None Latent No norm first second pass both passes classic fresh auto strong original fill
+    latent noise surroundings"""
 """Names, units and keys that are the same in Chinese, beside those of samplers, schedules and files."""
 
 TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history", "extensions", "settings")
@@ -142,8 +144,8 @@ SAID = {
     "steps must be at least 1, not 0.": "steps 必须不小于 1，不能是 0。",
     "Not taken over: There is no sampler called 'x'. · CFG Scale: 40 (here 30)":
         "未采用：没有名为 'x' 的采样方法。 · 提示词相关性 (CFG)：40（此处为 30）",
-    "a.pt is an SDXL checkpoint; this program loads Stable Diffusion 1.x checkpoints in one file.":
-        "a.pt 是 SDXL 模型；本程序只加载单个文件的 Stable Diffusion 1.x 模型。",
+    "a.pt is a Flux checkpoint; this program loads checkpoints of Stable Diffusion 1.x, 2.x and XL in one file.":
+        "a.pt 是 Flux 模型；本程序加载单个文件的 Stable Diffusion 1.x、2.x 和 XL 模型。",
     "a.pt is a VAE file; choose it in the VAE dropdown, not as a checkpoint.":
         "a.pt 是 VAE 文件；请在 VAE 下拉列表中选择它，而不是作为模型。",
     "a. b. c": "a. b. c",

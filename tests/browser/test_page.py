@@ -36,7 +36,7 @@ def test_txt2img_by_keyboard(web: Page, page_app: PageApp) -> None:
     text = wait_result(web, "txt2img")
     assert text.startswith("a lighthouse <lora:x:1>\nSteps: 3, Sampler: DDIM")
     for place in (web.get_by_test_id("toast-body"), stage(web, "txt2img")):
-        expect(place).to_contain_text("left out of the prompt: <lora:x:1>.")
+        expect(place).to_contain_text("Lora not found: x.")
     assert "Seed: 77" in text
     picture = shown_picture(web, "txt2img")
     assert picture.format == "PNG"
@@ -334,7 +334,7 @@ def test_a_file_that_is_cut_off_is_refused_once_and_only_when_it_is_needed(paint
     painting.drag([(150, 150), (350, 300)])
     page.locator("#inpaint_soft input").check()
     previews = page.locator("#inpaint_starts img, #inpaint_soft_view img")
-    expect(previews).to_have_count(7)
+    expect(previews).to_have_count(8)
     painting.open(tmp_path / "cut.png")
     expect(previews).to_have_count(0)
     toast = page.get_by_test_id("toast-body")
@@ -347,6 +347,8 @@ def test_a_result_can_be_dragged_to_the_canvas_and_to_the_prompt(painting: Canva
     page = painting.page
     painting.drag([(150, 150), (350, 300)])
     set_number(page, "inpaint_steps", 2)
+    page.get_by_role("radio", name="Whole picture").locator("visible=true").check()
+    page.get_by_role("radio", name="Just resize", exact=True).locator("visible=true").check()
     set_number(page, "inpaint_width", 256)
     set_number(page, "inpaint_height", 192)
     page.fill("#inpaint_prompt textarea", "a lighthouse")
@@ -372,7 +374,7 @@ def test_an_empty_mask_is_said_in_words(painting: Canvas) -> None:
 def test_masked_content_shows_what_it_starts_from(painting: Canvas) -> None:
     painting.drag([(150, 150), (350, 300)])
     starts = painting.page.locator("#inpaint_starts .starts button")
-    expect(starts).to_have_count(4)
+    expect(starts).to_have_count(5)
     starts.filter(has_text="latent noise").click()
     expect(painting.page.get_by_role("radio", name="latent noise")).to_be_checked()
     expect(starts.filter(has_text="latent noise")).to_have_attribute("aria-pressed", "true")

@@ -11,7 +11,6 @@ from photographs import ADOBE_RGB, profile
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from modules.gallery import saving
 from modules.gallery.formats import Format
 from modules.imaging.photograph import read
 from modules.request import Inpaint
@@ -60,15 +59,6 @@ def test_a_16_bit_tiff_comes_back_but_for_the_painted_part(web: Page, page_app: 
         kept = [one for one in page_app.outputs.rglob(f"*{ending}") if one.read_bytes() == path.read_bytes()]
         assert len(kept) == 1, "it is among the outputs"
     expect(web.get_by_text("JPEG is compressed anew")).to_be_visible()
-
-
-def test_the_history_shows_a_tiff(web: Page, page_app: PageApp) -> None:
-    original = read(photographs.file(DEEP, "TIFF", icc=profile(ADOBE_RGB)))
-    saving.save(original.image, "a tiff\nSteps: 1, Seed: 7", page_app.outputs / "img2img-images" / "2026-01-31",
-                seed=7, form=Format("TIFF"), photograph=original)
-    tab(web, "History")
-    web.get_by_role("button", name="a tiff").first.click()
-    web.wait_for_function("() => document.querySelector('#history_view dialog img')?.naturalWidth === 300")
 
 
 def test_only_uploaded_files_are_shown(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ txt2img, img2img and inpaint, and nothing outside this file knows of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from modules.networks.families import FAMILIES
 from modules.networks.families.family import Family, Part, some_name
 from modules.networks.inputs import PLAIN
 from modules.networks.loader import load_model
+from modules.networks.text.words import Embedding
 from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
@@ -72,6 +73,16 @@ class Words:
         letters = torch.tensor([[*text.encode()[:77].ljust(77)] for text in texts])
         tokens = self.table(letters)
         return Conditioning(tokens, tokens.mean(1))
+
+    def take_words(self, embeddings: Iterable[Embedding]) -> None:
+        """It takes none."""
+
+    def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[Embedding]:
+        return []
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        return {}
 
 
 def part(name: str, build: Callable[[], nn.Module]) -> Part:

@@ -105,8 +105,10 @@ const inpaintHelp = (() => {
 
 	function onKey(event) {
 		byKeyboard = true;
-		if (event.key === "Escape" && hide()) event.stopImmediatePropagation();
-		else if (event.key === "?" && !isTyping(event.target)) openList();
+		if (event.key === "Escape") {
+			if (!hide() || event.target.closest?.("dialog[open]")) return; // a dialog closes at once
+			event.stopImmediatePropagation();
+		} else if (event.key === "?" && !isTyping(event.target)) openList();
 		else return;
 		event.preventDefault();
 	}
