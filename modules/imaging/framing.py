@@ -71,13 +71,16 @@ def part_size(part: Size, area: int) -> Size:
     return _nearest(math.sqrt(area * ratio), _step(area)), _nearest(math.sqrt(area / ratio), _step(area))
 
 
-def with_proportions(request: Requested) -> Requested:
-    """`request` at a size that squashes nothing. Its own width and height tell the area that the checkpoint draws."""
+def with_proportions(request: Requested, mask: Image.Image | None = None) -> Requested:
+    """`request` at a size that squashes nothing. Its own width and height tell the area that the checkpoint draws.
+
+    `mask` is what `placed_mask` made, if it is there already; likewise in `working_regions`.
+    """
     area, picture = request.width * request.height, request.init_images[0].size
     if isinstance(request, Inpaint) and request.each_spot:
         width, height = part_size((1, 1), area)
         return replace(request, width=width, height=height)
-    box = _part(request) if isinstance(request, Inpaint) and request.only_masked else None
+    box = _part(request, mask or placed_mask(request)) if isinstance(request, Inpaint) and request.only_masked else None
     width, height = part_size((box[2] - box[0], box[3] - box[1]), area) if box else whole_size(picture, area)
     return replace(request, width=width, height=height)
 
@@ -88,8 +91,8 @@ def with_suitable_area(request: Inpaint) -> Inpaint:
     Each spot is worked on by itself if the prompt has lines for spots, or if the part around all of them has more than
     `APART` times the pixels of the parts around each.
     """
-    own = suits(request.init_images[0].size, request.width * request.height)
-    if _part(request) is None:
+    own, mask = suits(request.init_images[0].size, request.width * request.height), placed_mask(request)
+    if mask.getbbox() is None:
         return request
     apart = replace(request, only_masked=True, each_spot=True)
     if has_spot_prompts(request.prompt):
@@ -97,7 +100,7 @@ def with_suitable_area(request: Inpaint) -> Inpaint:
     if own or request.frame:
         return replace(request, only_masked=not own)
     together = replace(apart, each_spot=False)
-    joint, separate = (sum(_pixels(region) for region in working_regions(with_proportions(one)))
+    joint, separate = (sum(_pixels(region) for region in working_regions(with_proportions(one, mask), mask))
                        for one in (together, apart))
     return replace(apart, each_spot=joint > APART * separate)
 
@@ -108,21 +111,31 @@ def used_mask(request: Inpaint) -> Image.Image:
                    hard=request.mask_round)
 
 
+def placed_mask(request: Inpaint) -> Image.Image:
+    """`used_mask` in the size of the picture."""
+    return of_size(used_mask(request), request.init_images[0].size)
+
+
+def _sharp_mask(request: Inpaint) -> Image.Image:
+    """`used_mask` without its blur."""
+    return prepare(request.mask, invert=request.mask_invert, blur_x=0, blur_y=0, hard=request.mask_round)
+
+
 def spot_masks(request: Inpaint) -> list[Image.Image]:
     """The L masks of the spots, from top to bottom: the parts of the mask that do not touch when they are blurred.
 
     They are not blurred, and white is painted whatever the mask mode is. Of more than `MOST_SPOTS` they are all black.
     """
-    mask = np.asarray(prepare(request.mask, invert=request.mask_invert, blur_x=0, blur_y=0, hard=request.mask_round))
+    mask = np.asarray(_sharp_mask(request))
     labels, spots = _spots(used_mask(request))
     if len(spots) > MOST_SPOTS:
         return [Image.new("L", request.mask.size)] * len(spots)
     return [Image.fromarray(np.where(labels == label, mask, 0).astype(np.uint8)) for label, _ in spots]
 
 
-def working_regions(request: Inpaint) -> tuple[CropRegion, ...]:
+def working_regions(request: Inpaint, mask: Image.Image | None = None) -> tuple[CropRegion, ...]:
     """The parts that an Only masked `request` works on, one after another: one for each spot, or one for all."""
-    mask, size = of_size(used_mask(request), request.init_images[0].size), (request.width, request.height)
+    mask, size = mask or placed_mask(request), (request.width, request.height)
     boxes = [box for _, box in _spots(mask)[1]] if request.each_spot else []
     if not 0 < len(boxes) <= MOST_SPOTS:
         region = working_region(request, mask)
@@ -140,8 +153,7 @@ def _spots(mask: Image.Image) -> tuple[NDArray[np.int32], list[tuple[int, Box]]]
 
 def blur_warning(request: Inpaint) -> tuple[str, int] | None:
     """A sentence for a mask blur that hides painted spots, and the largest blur that does not. None for others."""
-    sharp = prepare(request.mask, invert=request.mask_invert, blur_x=0, blur_y=0, hard=request.mask_round)
-    hidden = hidden_by_blur(sharp, request.mask_blur_x, request.mask_blur_y)
+    hidden = hidden_by_blur(_sharp_mask(request), request.mask_blur_x, request.mask_blur_y)
     if hidden is None:
         return None
     blur = max(request.mask_blur_x, request.mask_blur_y)
@@ -161,9 +173,8 @@ def _pixels(region: CropRegion) -> int:
     return region.size[0] * region.size[1]
 
 
-def _part(request: Inpaint) -> Box | None:
-    """The box around the mask before it is brought to the proportions of a size. None for a black mask."""
-    mask = of_size(used_mask(request), request.init_images[0].size)
+def _part(request: Inpaint, mask: Image.Image) -> Box | None:
+    """The box around the `placed_mask` before it is brought to the proportions of a size. None for a black mask."""
     return padded_box(mask, request.only_masked_padding, request.frame)
 
 

@@ -17,12 +17,10 @@ from typing import Self
 import numpy as np
 
 from modules.errors import UserError
-from modules.imaging.patches import Array, incoherence
+from modules.imaging.patches import RADIUS, Array, incoherence
 from modules.imaging.patchmatch_worker import HEADER, NOT_THERE
 
 WORKER = Path(__file__).with_name("patchmatch_worker.py")
-RADIUS = 3
-"""Patches are 7 x 7 pixels."""
 ROW_GUIDE = 0.1
 """How much the distance between rows counts beside the difference of patches.
 

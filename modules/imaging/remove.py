@@ -17,7 +17,7 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.imaging.network_files import Network, NetworkFiles
-from modules.imaging.patches import Array, with_detail
+from modules.imaging.patches import RADIUS, Array, with_detail
 from modules.imaging.patchmatch import PatchMatch
 
 AUTOMATIC, PATCHMATCH = "Automatic", "PatchMatch"
@@ -29,7 +29,7 @@ MARGIN = 64
 """The least width of the surroundings in a crop, in pixels; larger spots have 3/4 of their own size around them."""
 LEAST_KNOWN = 0.4
 """A crop grows until this share of it is not to be filled."""
-PATCH = 7
+PATCH = 2 * RADIUS + 1
 """The side of the smallest whole patch that must be left to fill from."""
 
 Fill = Callable[[Array, Array, int], Array]

@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 NEAR = 4
 """The two means below look at cells up to this distance. Beyond it only rounding can make a latent differ."""
 
+
 def adaptive_mask(original: Tensor, result: Tensor, paint: Tensor, soft: SoftInpainting,
                   size: tuple[int, int], *, bounded: bool = False) -> Image.Image:
     """original and result (4, h, w), paint (h, w) in [0, 1] -> an L mask of `size` (width, height), white where the

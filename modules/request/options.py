@@ -200,7 +200,7 @@ class Options(Table):
     # noise
     randn_source: str = option(
         "CPU", "Random number generator source",
-        "Where noise comes from. CPU makes the same picture on every machine; GPU and NV repeat pictures of " "WebUI.",
+        "Where noise comes from. CPU makes the same picture on every machine; GPU and NV repeat pictures of WebUI.",
         choices=("GPU", "CPU", "NV"), text="RNG", axis="RNG source", advanced=True)
     eta_noise_seed_delta: int = option(
         0, "Eta noise seed delta", "Added to the seed for all noise after the first.", low=-(2**32), high=2**32,

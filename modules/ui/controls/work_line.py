@@ -17,7 +17,7 @@ import gradio as gr
 
 from modules.errors import UserError
 from modules.imaging.framing import blur_warning, used_mask, working_regions
-from modules.imaging.mask import SOFT_REACH, Box
+from modules.imaging.mask import SOFT_REACH, Box, of_size
 from modules.request import Img2Img, Inpaint, ResizeMode
 from modules.request.options import Options
 from modules.ui.canvas.canvas import MaskData
@@ -74,7 +74,8 @@ def say(request: Img2Img) -> Said:
     width, height = request.width, request.height
     picture = request.init_images[0].size
     mask = used_mask(request) if isinstance(request, Inpaint) else None
-    regions = working_regions(request) if isinstance(request, Inpaint) and request.only_masked else ()
+    regions = working_regions(request, of_size(mask, picture)) \
+        if isinstance(request, Inpaint) and mask and request.only_masked else ()
     region = regions[0] if regions else None
     if len(regions) > 1:
         said = Said(f"Works on {len(regions)} spots, each by itself, at {width} x {height}; the rest stays.",
