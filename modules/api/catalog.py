@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 
 from modules.api import pictures
+from modules.api.json_values import check_answerable
 from modules.api.schema import PngInfoBody
+from modules.base.unicode import without_surrogates
 from modules.engine.engine import Engine
 from modules.imaging.upscale import LATENT_UPSCALERS
 from modules.settings import Settings
@@ -134,10 +136,12 @@ def _trained(metadata: dict[str, str]) -> dict[str, Any]:
     """The notes in a LoRA's header, those that are JSON as values, as WebUI gives them."""
     values: dict[str, Any] = {}
     for key, text in metadata.items():
-        values[key] = text
+        values[key] = without_surrogates(text)
         if text[:1] == "{":
             with contextlib.suppress(ValueError, RecursionError):
-                values[key] = json.loads(text)
+                value = json.loads(text)
+                check_answerable(value)
+                values[key] = value
     return values
 
 

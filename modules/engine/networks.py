@@ -114,20 +114,21 @@ class Networks:
         from modules.networks.patches.embedding import read_embedding
 
         found, skipped = [], {}
-        before, self._embeddings = self._embeddings, {}
+        now: dict[Path, tuple[FileVersion | None, Embedding | str]] = {}
         for file in self.embeddings.files():
             version = file_version(file.path)
-            known = before.get(file.path)
+            known = self._embeddings.get(file.path)
             if known is None or known[0] != version:
                 try:
                     known = version, read_embedding(file.path, self.embeddings.short_hash(file))
                 except CheckpointError as error:
                     known = version, error.message
-            self._embeddings[file.path] = known
+            now[file.path] = known
             if isinstance(known[1], str):
                 skipped[file.name] = known[1]
             else:
                 found.append(known[1])
+        self._embeddings = now  # at once: other threads read it meanwhile
         return found, skipped
 
     def embeddings_for(self, model: SDModel | None) -> EmbeddingsHere:

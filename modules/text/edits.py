@@ -63,12 +63,19 @@ def from_json(text: str) -> Edits | None:
         source, steps = found["source"], found["steps"]
         if found["version"] != VERSION or not 0 < len(steps) <= MOST_STEPS:
             return None
-        return Edits(Source(_text(source["sha256"]), int(source["nbytes"]), int(source["width"]), int(source["height"]),
-                            _text(source["name"])),
+        return Edits(Source(_text(source["sha256"]), _length(source["nbytes"]), int(source["width"]),
+                            int(source["height"]), _text(source["name"])),
                      tuple(Step(_text(step["text"]), _text(step["mask"]), _table(step["fields"]),
                                 _table(step["options"])) for step in steps), _text(found["pixels"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _length(value: Any) -> int:
+    """A number of bytes that a file can have, and that a database takes."""
+    if not 0 <= (length := int(value)) < 2**63:
+        raise ValueError
+    return length
 
 
 def _text(value: Any) -> str:

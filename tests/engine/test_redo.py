@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,10 @@ def test_another_file_is_not_the_source(engine: Engine) -> None:
 
 @pytest.mark.parametrize("record", [
     "", "nonsense", "[]", "{}", '{"version":2}', "[" * 100_000, '{"version":1,"source":{},"steps":[]}',
-    '{"version":1,"pixels":"","source":{"sha256":"","nbytes":1,"width":1,"height":1,"name":3},"steps":[{}]}'])
+    '{"version":1,"pixels":"","source":{"sha256":"","nbytes":1,"width":1,"height":1,"name":3},"steps":[{}]}',
+    *(json.dumps({"version": 1, "pixels": "", "steps": [{"text": "", "mask": "", "fields": {}, "options": {}}],
+                  "source": {"sha256": "", "nbytes": nbytes, "width": 1, "height": 1, "name": ""}})
+      for nbytes in (math.inf, 10**30, -1))])
 def test_a_forged_record_is_none(record: str) -> None:
     assert from_json(record) is None
 

@@ -487,6 +487,8 @@ def test_results_take_bounded_memory(scripted: ScriptedEngine, monkeypatch: pyte
 def test_held_bytes_count_pictures_that_came_in() -> None:
     job = Job("x", lambda job: None, request=Img2Img(init_images=(Image.new("RGBA", (10, 10)),)))
     assert job.bytes_held() == 400
+    given = Job("y", lambda job: None, request=Txt2Img(first_pass=Image.new("RGB", (10, 10))))
+    assert given.bytes_held() == 300
 
 
 def test_waiting_jobs_hold_bounded_memory(queue: JobQueue, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

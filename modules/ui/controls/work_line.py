@@ -6,6 +6,7 @@ its frames.
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import math
@@ -149,7 +150,8 @@ class WorkLine:
         picture, and while a number is being typed (Generate tells of a wrong one)."""
         if picture.image is None:
             return ""
+        shown = dataclasses.replace(picture, path=None)  # sizes and mask are enough: the file need not be decoded
         try:
-            return say(make_request(self.panel.values(arguments), picture, options)).html()
+            return say(make_request(self.panel.values(arguments), shown, options)).html()
         except UserError:
             return ""

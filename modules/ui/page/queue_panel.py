@@ -108,7 +108,7 @@ def _draw(jobs: list[Job], thumbnails: dict[str, str]) -> None:
         if picture is not None or job.id not in thumbnails:
             thumbnails[job.id] = _thumbnail(picture or _start(job))
     for old in thumbnails.keys() - {job.id for job in jobs}:
-        del thumbnails[old]
+        thumbnails.pop(old, None)  # another window's question may have taken it out
 
 
 def _start(job: Job) -> Image.Image | None:
@@ -121,9 +121,13 @@ def _start(job: Job) -> Image.Image | None:
 
 
 def _thumbnail(picture: Image.Image | None) -> str:
+    """Empty for a picture that is cut off: its job says so when it starts."""
     if picture is None:
         return ""
-    small = picture.copy()
+    try:
+        small = picture.copy()
+    except (OSError, ValueError, SyntaxError):
+        return ""
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     return f"data:image/jpeg;base64,{preview_jpeg(small.convert('RGB'))}"
 
