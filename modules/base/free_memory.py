@@ -1,4 +1,4 @@
-"""The memory that is still free. Imports torch only for a GPU."""
+"""The memory that is still free, and what says that there is none. Imports torch only for a GPU."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ def _left_in_container(cgroup: Path = CGROUP) -> float:
         return float("inf")
     cached = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
     return max(limit - used + cached, 0)
+
+
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "could not create a memory", "ALLOC_FAILED")
+"""Parts of the messages with which PyTorch, oneDNN, cuBLAS and cuDNN report that memory is exhausted."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory is exhausted. Torch's exception is recognised by its name, so that this file
+    need not import torch. On the CPU torch raises a plain RuntimeError."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

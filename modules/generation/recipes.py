@@ -195,9 +195,11 @@ def _filled(request: Inpaint, image: Image.Image, mask: Image.Image, removers: R
             job: JobContext) -> Image.Image:
     """Masked content "surroundings": RGB `image` with all that the L `mask` touches filled by Remove, and as "fill" has
     it where the mask leaves too little to fill from."""
+    if request.masked_content != MaskedContent.SURROUNDINGS:
+        return image
     mask = of_size(mask, image.size)
     hole = mask.point(lambda value: 255 if value else 0)
-    if request.masked_content != MaskedContent.SURROUNDINGS or not hole.getbbox():
+    if not hole.getbbox():
         return image
     if not leaves_enough(hole):
         return fill(image, mask)

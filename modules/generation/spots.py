@@ -86,6 +86,8 @@ def _alone(request: Inpaint, mask: Image.Image, before: Sequence[Picture]) -> In
 def _extras(request: Inpaint, image: Image.Image) -> tuple[Image.Image, ...]:
     """The mask of all spots and the composite, when the options ask for them."""
     options, extras = request.options, []
+    if not options.return_mask and not options.return_mask_composite:
+        return ()
     mask = of_size(used_mask(request), image.size)
     if options.return_mask:
         extras.append(mask.convert("RGB"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from modules.base.free_memory import is_out_of_memory
 from modules.errors import OUR_FAULT, UserError
 
 log = logging.getLogger(__name__)
@@ -26,20 +27,8 @@ def explained(error: BaseException, job_id: str) -> UserError:
     if isinstance(error, UserError):
         error.__cause__ = error.__context__ = None  # their frames would keep the model in memory
         return error.with_traceback(None)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         log.warning("Job %s ran out of memory: %s", job_id, error)
         return OutOfMemory("There is not enough memory for this: try a smaller picture or a smaller batch.")
     log.error("Job %s failed", job_id, exc_info=error)
     return InternalError(OUR_FAULT)
-
-
-NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "could not create a memory", "ALLOC_FAILED")
-"""Parts of the messages with which PyTorch, oneDNN, cuBLAS and cuDNN report that memory is exhausted."""
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Torch's exception is recognised by its name, so that this file need not import torch. On the CPU torch raises a
-    plain RuntimeError."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

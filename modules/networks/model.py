@@ -92,6 +92,8 @@ class DiffusionModel:
     def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[str]:
         """The embeddings that the texts name, as the parameters text shows them, in the order in which they are
         encoded."""
+        if not self.patches.embeddings:
+            return []
         named = ((one.name.replace(":", "").replace(",", ""), one.shown) for one in self.text.embeddings_in(texts, how))
         return [f"{name}: {shown}" for name, shown in named if shown]
 

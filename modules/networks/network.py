@@ -38,13 +38,17 @@ class Network:
         """
         x = x.to(self.device, self.dtype)
         t = torch.full((len(x),), level.t, dtype=torch.float32, device=self.device)
-        compiled = self.compiled if self.compiled and not is_swapped(self.unet) and not any(
-            map(is_patched, self.unet.modules())) else None
-        return self._ask(compiled or self.unet, x, t, cond.to(self.device, self.dtype)).float()
+        return self._ask(self._program() or self.unet, x, t, cond.to(self.device, self.dtype)).float()
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if the first call for a latent of `size` (width, height) compiles a program, which takes minutes."""
-        return self.compiled is not None and not is_swapped(self.unet) and size[::-1] not in self.compiled.sizes
+        program = self._program()
+        return program is not None and size[::-1] not in program.sizes
+
+    def _program(self) -> CompiledUNet | None:
+        """The compiled UNet, if there is one and no layer is patched."""
+        patched = self.compiled is None or is_swapped(self.unet) or any(map(is_patched, self.unet.modules()))
+        return None if patched else self.compiled
 
     def window(self, box: Box, size: tuple[int, int]) -> UNetWindow | None:
         """The window that holds the cells `box` of a latent of `size` (width, height).

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from modules.base.free_memory import is_out_of_memory
+
 Tensors = Mapping[str, Tensor]
 """The tensors of one module by what follows its name in the file: "lora_up.weight", "alpha"."""
 
 
 class Misfit(Exception):
     """A module does not fit the layer that it is for."""
-
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ def added(tensors: Tensors, weight: Tensor, bias: Tensor | None, multiplier: flo
         more = floats.get("b_norm" if kind.delta is _norm else "diff_b")
         if bias is not None and more is not None:
             bias = bias + inside(more * multiplier).reshape(bias.shape)
-    except (RuntimeError, ValueError, IndexError) as error:  # torch's words for shapes that do not fit together
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:  # shapes that do not fit together
+        if is_out_of_memory(error):
+            raise
         raise Misfit from error
     if not all(bool(torch.isfinite(one).all()) for one in (weight, bias) if one is not None):
         raise Misfit

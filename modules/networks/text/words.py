@@ -50,7 +50,6 @@ class Words:
                 self._by_first.setdefault(ids[0], []).append((ids, embedding))
         for found in self._by_first.values():
             found.sort(key=lambda entry: len(entry[0]), reverse=True)
-        self.signature: Hashable = tuple((name, embedding.origin) for name, embedding in sorted(by_name.items()))
 
     def at(self, tokens: Sequence[int], position: int) -> tuple[Embedding, int] | None:
         """The embedding that begins at that place, and how many tokens its name takes."""

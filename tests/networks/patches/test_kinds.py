@@ -178,6 +178,21 @@ def test_what_does_not_fit_is_refused_before_it_takes_memory(tensors: dict[str, 
         added(tensors, LINEAR, None, 1.0)
 
 
+def test_a_number_in_the_place_of_a_matrix_is_a_misfit() -> None:
+    with pytest.raises(Misfit):
+        added({"lora_up.weight": torch.tensor(1.0), "lora_down.weight": torch.tensor(1.0)}, LINEAR, None, 1.0)
+
+
+def test_memory_that_is_exhausted_is_no_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would leave a part of the network in force, and say that it does not fit."""
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("modules.networks.patches.kinds._fitted", exhausted)
+    with pytest.raises(torch.OutOfMemoryError):
+        added({"lora_up.weight": noise(OUT, RANK), "lora_down.weight": noise(RANK, IN)}, LINEAR, None, 1.0)
+
+
 def test_a_file_in_float16_is_computed_in_float16_as_webui_does() -> None:
     a1, b1, a2, b2 = (one.half() for one in (noise(OUT, RANK, seed=1), noise(RANK, IN, seed=2),
                                              noise(OUT, RANK, seed=3), noise(RANK, IN, seed=4)))
