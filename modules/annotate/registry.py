@@ -1,0 +1,84 @@
+"""The list of preprocessors, and finding one by name."""
+
+from __future__ import annotations
+
+from modules.annotate.blur import blur_gaussian
+from modules.annotate.canny import canny
+from modules.annotate.preprocessor import UNUSED, Preprocessor, Slider, unchanged
+from modules.annotate.recolor import recolor_intensity, recolor_luminance
+from modules.annotate.shuffle import shuffle
+from modules.annotate.tile import color, tile_resample
+from modules.annotate.tones import invert, threshold
+from modules.annotate.xdog import scribble_xdog
+from modules.errors import InvalidInput
+
+ALL_TYPES = "All"
+TYPES: dict[str, tuple[str, ...]] = {
+    "Canny": (), "Depth": (), "IP-Adapter": ("ip_adapter", "ipadapter"), "Inpaint": (), "Lineart": (), "MLSD": (),
+    "NormalMap": ("normal",), "OpenPose": ("pose",), "Recolor": (), "Reference": (), "Scribble": ("sketch",),
+    "Segmentation": ("seg",), "Shuffle": (), "SoftEdge": ("hed",), "T2I-Adapter": ("t2i_adapter", "t2iadapter", "t2ia"),
+    "Tile": ("blur",)}
+"""The Control Types, each with further words by which the files of its control networks are known."""
+
+FIRST, EARLY = 100, 20
+_FIDELITY = Slider("Style Fidelity (only for Balanced mode)", 0.5, 0.0, 1.0, 0.01,
+                   "How closely the style follows the reference. More keeps its colours, less follows the prompt.")
+_VARIATION = Slider("Variation", 8.0, 3.0, 32.0, 1.0, "How far colours may wander from the control picture, in "
+                    "cells of 8 pixels. Less holds them closer.")
+_GAMMA = Slider("Gamma Correction", 1.0, 0.1, 2.0, 0.001, "Above 1 the control picture gets darker, below 1 lighter.")
+
+PREPROCESSORS: tuple[Preprocessor, ...] = (
+    Preprocessor("none", unchanged, tuple(TYPES), priority=10 * FIRST),
+    Preprocessor("canny", canny, ("Canny",), priority=FIRST,
+                 a=Slider("Low Threshold", 100, 1, 255, 1, "How strong an edge must be to go on. Lower gives longer "
+                          "lines."),
+                 b=Slider("High Threshold", 200, 1, 255, 1, "How strong an edge must be to begin. Lower gives more "
+                          "lines.")),
+    Preprocessor("invert", invert, ("Canny", "Lineart", "MLSD", "Scribble"), "invert (from white bg & black line)",
+                 priority=EARLY, resolution=UNUSED),
+    Preprocessor("threshold", threshold,
+                 a=Slider("Binarization Threshold", 127, 0, 255, 0.01, "What is lighter becomes white, the rest "
+                          "black.")),
+    Preprocessor("blur_gaussian", blur_gaussian, ("Tile",),
+                 a=Slider("Sigma", 9.0, 0.01, 64.0, 0.01, "The width of the blur in pixels. More leaves more "
+                          "freedom.")),
+    Preprocessor("scribble_xdog", scribble_xdog, ("Scribble",),
+                 a=Slider("XDoG Threshold", 32, 1, 64, 0.01, "How dark a stroke must be. Lower gives more strokes.")),
+    Preprocessor("shuffle", shuffle, ("Shuffle",), resolution=Slider("", 512, 64, 2048, 8)),
+    Preprocessor("tile_resample", tile_resample, ("Tile",), priority=FIRST,
+                 a=Slider("Down Sampling Rate", 1.0, 1.0, 8.0, 0.01, "How many times smaller the control picture is "
+                          "made. More lets more detail be invented.")),
+    Preprocessor("tile_colorfix", unchanged, ("Tile",), a=_VARIATION),
+    Preprocessor("tile_colorfix+sharp", unchanged, ("Tile",), a=_VARIATION,
+                 b=Slider("Sharpness", 1.0, 0.0, 2.0, 0.01, "How much sharper than the control picture the result "
+                          "is.")),
+    Preprocessor("color", color, ("T2I-Adapter",), "t2ia_color_grid"),
+    Preprocessor("recolor_luminance", recolor_luminance, ("Recolor",), priority=FIRST, a=_GAMMA),
+    Preprocessor("recolor_intensity", recolor_intensity, ("Recolor",), a=_GAMMA),
+    Preprocessor("inpaint_only", unchanged, ("Inpaint",), priority=FIRST, takes_mask=True, resolution=UNUSED),
+    Preprocessor("inpaint", unchanged, ("Inpaint",), "inpaint_global_harmonious", takes_mask=True, resolution=UNUSED),
+    Preprocessor("reference_only", unchanged, ("Reference",), priority=FIRST, model_free=True, a=_FIDELITY),
+    Preprocessor("reference_adain", unchanged, ("Reference",), model_free=True, a=_FIDELITY),
+    Preprocessor("reference_adain+attn", unchanged, ("Reference",), model_free=True, a=_FIDELITY),
+)
+
+
+def preprocessors(control_type: str = ALL_TYPES) -> list[Preprocessor]:
+    """Those of a Control Type: "none", then by priority, then by title, the last of the alphabet first."""
+    found = [item for item in PREPROCESSORS if control_type in (ALL_TYPES, *item.types)]
+    return sorted(sorted(found, key=lambda item: item.title, reverse=True), key=lambda item: -item.priority)
+
+
+def find(name: str) -> Preprocessor:
+    """The preprocessor with that name or label, in any case. Raises InvalidInput."""
+    wanted = name.strip().lower()
+    for item in PREPROCESSORS:
+        if wanted in (item.name.lower(), item.title.lower()):
+            return item
+    raise InvalidInput(f'There is no preprocessor "{name}"; /controlnet/module_list has them all.')
+
+
+def control_type_of(model: str, control_type: str) -> bool:
+    """Whether the control network in a file called `model` belongs to a Control Type: its name says so."""
+    words = (control_type.lower(), *TYPES.get(control_type, ()))
+    return control_type == ALL_TYPES or any(word in model.lower() for word in words)
