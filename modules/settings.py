@@ -37,7 +37,9 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "hypernetworks": (("hypernetworks",), ("models/hypernetworks",), ("models/hypernetworks",)),
     "face restorers": (("GFPGAN", "Codeformer"), ("models/GFPGAN", "models/Codeformer"),
                        ("models/facerestore_models",)),
-    "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",))}
+    "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",)),
+    "control networks": (("ControlNet",), ("models/ControlNet", "extensions/sd-webui-controlnet/models"),
+                         ("models/controlnet", "models/t2i_adapter"))}
 """Each kind of files: our folders in `models_dir`, WebUI's in its own, and ComfyUI's. docs/models.md shows the same."""
 
 Passwords = tuple[tuple[str, str], ...]
@@ -125,6 +127,7 @@ class Settings:
     embeddings_dir: Path = _flag(Path("embeddings"), "folder with textual inversion embeddings", read=_path,
                                  metavar="DIR")
     hypernetwork_dir: Path | None = _flag(None, "another folder with hypernetworks", read=_path, metavar="DIR")
+    controlnet_dir: Path | None = _flag(None, "another folder with control networks", read=_path, metavar="DIR")
     webui_dir: Path | None = _flag(None, "an existing WebUI, whose models are read where they are", read=_path,
                                    metavar="DIR")
     comfy_dir: Path | None = _flag(None, "an existing ComfyUI, likewise", read=_path, metavar="DIR")
@@ -202,6 +205,11 @@ class Settings:
     def hypernetwork_dirs(self) -> tuple[Path, ...]:
         """The folders with hypernetworks, the one in `models_dir` first."""
         return (*self.folders("hypernetworks"), *([self.hypernetwork_dir] if self.hypernetwork_dir else []))
+
+    @property
+    def control_dirs(self) -> tuple[Path, ...]:
+        """The folders with control networks, the one in `models_dir` first."""
+        return (*self.folders("control networks"), *([self.controlnet_dir] if self.controlnet_dir else []))
 
     def folders(self, kind: str) -> tuple[Path, ...]:
         """Where files of a kind of `FOLDERS` are looked for: ours, there or not, then those of WebUI and ComfyUI that

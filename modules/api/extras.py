@@ -13,8 +13,8 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
+from modules.api.body import Body, Integer, Number
 from modules.api.loose import WHOLE, LooseStr
-from modules.api.schema import Body, Integer, Number
 from modules.api.waiting import finished
 from modules.engine import postprocessing
 from modules.engine.engine import Engine

@@ -18,10 +18,11 @@ from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from modules.api.body import Body, first_problem
 from modules.api.gate import refusal
 from modules.api.generation import answer, submit
 from modules.api.loose import TEXT
-from modules.api.schema import Body, Img2ImgBody, Txt2ImgBody, first_problem, in_webui_words
+from modules.api.schema import Img2ImgBody, Txt2ImgBody, in_webui_words
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
 from modules.imaging.jpeg import preview_jpeg

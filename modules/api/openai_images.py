@@ -19,9 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from modules.api import pictures
+from modules.api.body import Body, Integer, Number, Text, first_problem
 from modules.api.generation import submit
 from modules.api.loose import WHOLE, LooseStr
-from modules.api.schema import Body, Img2ImgBody, Integer, Number, Text, Txt2ImgBody, first_problem
+from modules.api.schema import Img2ImgBody, Txt2ImgBody
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput

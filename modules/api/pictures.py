@@ -46,6 +46,8 @@ def unpacked(image: Image.Image, field: str) -> Image.Image:
 def unpacked_request(request: Txt2Img, *, keep_photographs: bool = False) -> Txt2Img:
     """`request` with the pictures of `open_picture` unpacked. With `keep_photographs`, inpainting keeps their depth,
     profile and metadata. Raises InvalidInput naming WebUI's field."""
+    request = dataclasses.replace(request, control_units=tuple(unit.with_pictures(unpacked)
+                                                               for unit in request.control_units))
     if keep_photographs and isinstance(request, Inpaint):
         files = tuple(photographs.read(bytes(_bytes_of(image))) for image in request.init_images)
         return dataclasses.replace(request, init_images=tuple(one.image for one in files), photographs=files,
@@ -65,6 +67,7 @@ def check_pixels(request: Txt2Img, max_pixels: int) -> None:
     images = [] if not isinstance(request, Img2Img) else list(request.init_images)
     images += [request.mask] if isinstance(request, Inpaint) else []
     images += [request.first_pass] if request.first_pass else []
+    images += [picture for unit in request.control_units for picture in unit.pictures]
     if sum(image.width * image.height for image in images) > 2 * max_pixels:
         raise InvalidInput(f"The pictures of one request have more than {2 * max_pixels} pixels together (twice "
                            "--max-image-mp).", field="init_images")

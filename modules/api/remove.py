@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
+from modules.api.body import Body, Integer
 from modules.api.extras import WasInterrupted
 from modules.api.loose import TEXT, LooseDict, LooseStr
-from modules.api.schema import Body, Integer
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.gallery.formats import Format

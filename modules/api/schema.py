@@ -11,10 +11,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import Field, create_model
 
 from modules.api import pictures
-from modules.api.json_values import check_answerable
+from modules.api.body import Body, Integer, Number, Text
+from modules.api.control_units import CONTROLNET, control_units
 from modules.api.loose import TEXT, WHOLE, LooseDict, LooseStr
 from modules.errors import InvalidInput, UserError
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
 SAME = ("", None, "Use same sampler", "Use same scheduler", "Use same checkpoint", "None")
 """Names that mean none of their own."""
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Integer = Annotated[int, Field(ge=-(2**64), le=2**64), WHOLE]
-Text = Annotated[str, Field(max_length=100_000), TEXT]
-
-
 WEBUI_NAMES = {item.name: item.api for item in declared(Inpaint) if item.api}
 """Fields of requests that WebUI's API calls otherwise, and its names."""
 OWN_NAMES = {api: name for name, api in WEBUI_NAMES.items()}
@@ -44,20 +40,6 @@ class UnknownSampler(UserError):
     """WebUI answers 400 for it."""
 
     status = 400
-
-
-class Body(BaseModel):
-    """Common to all bodies: unknown fields are ignored, null is as good as absent."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        check_answerable(data)
-        return {name: value for name, value in data.items() if value is not None}
 
 
 def with_fields(base: type[Body], items: Sequence[Declared]) -> type[Body]:
@@ -122,12 +104,13 @@ class Txt2ImgBody(Txt2ImgFields):
 
         `max_pixels` limits img2img's pictures. Without `samplers` there are ours only.
         """
-        values = self.common(options, styles, samplers)
+        values = self.common(options, styles, samplers, max_pixels)
         if self.firstpass_image:
             values["first_pass"] = pictures.open_picture(self.firstpass_image, "firstpass_image", max_pixels)
         return Txt2Img(**values)
 
-    def common(self, options: Options, styles: Sequence[Style], samplers: Sequence[Sampler] | None) -> dict[str, Any]:
+    def common(self, options: Options, styles: Sequence[Style], samplers: Sequence[Sampler] | None,
+               max_pixels: int) -> dict[str, Any]:
         """Return what txt2img and img2img share, as arguments of a request."""
         changes = to_changes(parse(self.infotext)) if self.infotext else Changes()
         sampler, scheduler = self._sampler(changes, samplers)
@@ -155,8 +138,10 @@ class Txt2ImgBody(Txt2ImgFields):
                        "width": self.firstphase_width, "height": self.firstphase_height}
         named = self.script_name and self.script_name.lower() != "none"
         script = ScriptCall(str(self.script_name), tuple(self.script_args)) if named else None
-        return {**values, "sampler": sampler, "scheduler": scheduler, "script": script,
-                "always_on": switched_on(self.alwayson_scripts), "options": options.replaced(overrides)}
+        in_force = options.replaced(overrides)
+        units = control_units(self.alwayson_scripts, in_force.control_net_unit_count, max_pixels)
+        return {**values, "sampler": sampler, "scheduler": scheduler, "script": script, "control_units": units,
+                "always_on": switched_on(self.alwayson_scripts), "options": in_force}
 
     def _values(self, items: Sequence[Declared]) -> dict[str, Any]:
         """The values of the plain fields among `items`, under the request's names."""
@@ -214,7 +199,7 @@ class Img2ImgBody(Img2ImgFields):
         """
         if not self.init_images:
             raise NoInitImage("There is no init image: init_images is empty.", field="init_images")
-        common = self.common(options, styles, samplers)
+        common = self.common(options, styles, samplers, max_pixels)
         common |= self._values(own(Img2Img)) | {
             "init_images": tuple(pictures.open_picture(text, "init_images", max_pixels) for text in self.init_images),
             "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False}
@@ -261,7 +246,7 @@ def soft_inpainting(scripts: Mapping[str, Any]) -> SoftInpainting | None:
 def switched_on(scripts: Mapping[str, Any]) -> tuple[ScriptCall, ...]:
     """Extensions' controls whose first argument, their switch, is on, with the arguments behind it."""
     found = {name: script.get("args") for name, script in scripts.items()
-             if isinstance(script, Mapping) and name.lower() != "soft inpainting"}
+             if isinstance(script, Mapping) and name.lower() not in ("soft inpainting", CONTROLNET)}
     return tuple(ScriptCall(name, tuple(args[1:])) for name, args in found.items()
                  if isinstance(args, list) and args and args[0])
 
@@ -300,14 +285,6 @@ def in_webui_words(error: UserError) -> UserError:
         error.message = error.message.replace(str(error.field), webui)
         error.field = webui
     return error
-
-
-def first_problem(error: ValidationError) -> InvalidInput:
-    """What is wrong with a body that was not checked by FastAPI."""
-    first = error.errors()[0]
-    name = ".".join(map(str, first["loc"]))
-    message = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
-    return InvalidInput(f"{name}: {message}." if name else f"{message}.", field=name or None)
 
 
 def as_webui_means(options: Mapping[str, Any]) -> dict[str, Any]:

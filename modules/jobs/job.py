@@ -232,6 +232,8 @@ class Job:
         pictures = list(self.request.init_images) if isinstance(self.request, Img2Img) else []
         pictures += [self.request.mask] if isinstance(self.request, Inpaint) else []
         pictures += [self.request.first_pass] if self.request and self.request.first_pass else []
+        units = self.request.control_units if self.request else ()
+        pictures += [picture for unit in units for picture in unit.pictures]
         if self.result is not None:
             pictures += [picture for made in self.result.images for picture in (made.image, *made.extras)]
         kept = list(self.request.photographs) if isinstance(self.request, Inpaint) else []

@@ -271,6 +271,7 @@ def _with_pictures_of(packed: Txt2Img, request: Txt2Img) -> Txt2Img:
     """`request`, which was carried out, with the packed pictures that it came with."""
     if packed.first_pass:
         request = dataclasses.replace(request, first_pass=packed.first_pass)
+    request = dataclasses.replace(request, control_units=packed.control_units)
     if not isinstance(packed, Img2Img) or not isinstance(request, Img2Img):
         return request
     request = dataclasses.replace(request, init_images=packed.init_images)

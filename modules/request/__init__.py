@@ -3,6 +3,7 @@
 Extensions import the requests from here.
 """
 
+from modules.request.control import ControlMode, ControlResize, ControlUnit, HiresControl
 from modules.request.request import (
     MASKED_CONTENT,
     MAX_SEED,
@@ -25,6 +26,10 @@ __all__ = [
     "RANDOM_SEEDS",
     "REQUESTS",
     "SOFT_LABELS",
+    "ControlMode",
+    "ControlResize",
+    "ControlUnit",
+    "HiresControl",
     "Img2Img",
     "Inpaint",
     "MaskedContent",

@@ -266,6 +266,20 @@ class Options(Table):
         "Automatic", "Remove with",
         "What fills the removed part. Automatic takes the first file in models/inpaint (LaMa, MAT), otherwise "
         "PatchMatch.", text="Remove with", tabs=MASK)
+    # control
+    control_net_unit_count: int = option(
+        3, "Multi-ControlNet: ControlNet unit number",
+        "How many units there are. Programs may send more; those behind are left out.", low=1, high=10)
+    control_net_no_detectmap: bool = option(
+        False, "Do not append detectmap to output",
+        "Leaves out the pictures of what the units follow, which come behind the results in the API's answer.")
+    control_net_inpaint_blur_sigma: int = option(
+        7, "ControlNet inpainting Gaussian blur sigma",
+        "By how many pixels the edge of the mask is softened where inpaint_only puts the original back.", low=0,
+        high=64)
+    controlnet_ignore_noninpaint_mask: bool = option(
+        False, "Ignore mask on ControlNet input image if control type is not inpaint",
+        "Takes a unit's picture as it is. Otherwise a painted mask is the picture: a scribble.")
     # as it was
     use_old_karras_scheduler_sigmas: bool = option(False, "Use old karras scheduler sigmas", "From 0.1 to 10.")
     use_downcasted_alpha_bar: bool = option(

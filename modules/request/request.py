@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from modules.errors import InvalidInput
+from modules.request.control import ControlUnit
 from modules.request.fields import check_ranges, declared, field
 from modules.request.options import Options
 from modules.request.photograph import Photograph
@@ -85,7 +86,7 @@ class Txt2Img:
     `refiner_switch_at` of the way down the noise levels, or at once if that is None. `first_pass` takes the place of
     the first pass before hires fix. `disable_extra_networks` leaves the prompt's tags without effect. A `script`
     carries the request out in its own way. `always_on` are the extensions' controls that are switched on, with their
-    values.
+    values. `control_units` are pictures that the result follows.
     """
 
     tab: ClassVar[str] = "txt2img"
@@ -201,6 +202,7 @@ class Txt2Img:
     first_pass: Image.Image | None = None
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()
+    control_units: tuple[ControlUnit, ...] = ()
     options: Options = dataclasses.field(default_factory=Options)
 
     def __post_init__(self) -> None:

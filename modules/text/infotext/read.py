@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from modules.errors import InvalidInput
-from modules.request import MASKED_CONTENT, Inpaint, MaskedContent, ScriptCall, SoftInpainting
+from modules.request import MASKED_CONTENT, ControlUnit, Inpaint, MaskedContent, ScriptCall, SoftInpainting
 from modules.request.fields import declared
 from modules.request.options import Options
+from modules.text.infotext import control
 from modules.text.infotext.keys import FIELDS, OPTION_KEYS, SOFT_KEYS, plain, unquote
 from modules.text.prompt import parse_attention
 from modules.text.styles import Style, extract_styles
@@ -58,7 +59,7 @@ def parse(text: str, styles: Sequence[Style] = (), *, keep_empty_styles: bool = 
     if "Emphasis" not in result and any(weight != 1 for _, weight in weights):
         result["Emphasis"] = "Original"
     _remember_old_behaviour(result, version)
-    return result
+    return result | control.typed(result)
 
 
 def pairs(text: str) -> dict[str, str]:
@@ -152,11 +153,13 @@ def _take_styles_out(result: dict[str, Any], styles: Sequence[Style], version: t
 
 @dataclass(frozen=True)
 class Changes:
-    """What a parameters text asks for: request fields by name, options by name, and the pairs that are not understood.
+    """What a parameters text asks for: request fields by name, options by name, the control units, which lack their
+    pictures, and the pairs that are not understood.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    control_units: tuple[ControlUnit, ...] = ()
     unsupported: tuple[str, ...] = ()
 
 
@@ -212,7 +215,9 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
     if scripts:
         typed |= {"script": scripts.recall(parameters), "always_on": scripts.recall_always_on(parameters)}
         known |= {*scripts.keys}
-    return Changes(typed, options, tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
+    known |= control.typed(parameters).keys()
+    return Changes(typed, options, control.read(parameters),
+                   tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
 
 
 def _second_pass(parameters: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
+from modules.text.infotext import control
 from modules.text.infotext.keys import SOFT_KEYS, VERSION, plain, quote
 
 AUTOMATIC = "Automatic"
@@ -131,6 +132,8 @@ def generation_params(request: Txt2Img, sampler: Sampler,
     options = request.options
     if isinstance(request, Inpaint):
         yield from _soft_params(request)
+    yield from control.written(request.control_units)
+    if isinstance(request, Inpaint):
         yield from _mask_params(request)
     if request.enable_hr:
         yield from _hires_params(request, sampler, second or sampler)
