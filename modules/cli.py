@@ -202,6 +202,7 @@ def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:
     image = photograph.image if flags.command == "inpaint" else read_picture(flags.image)
     at_512 = flags.command == "inpaint" and flags.only_masked
     values |= {"init_images": (image,), "resize_mode": ResizeMode(flags.resize_mode),
+               "depth_map": read_picture(flags.depth_map) if flags.depth_map else None,
                "width": flags.width or (512 if at_512 else image.width),
                "height": flags.height or (512 if at_512 else image.height)}
     if flags.command == "img2img":
@@ -342,6 +343,7 @@ def _add_img2img(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--image", type=Path, required=True, help="the picture to start from")
     _add_declared(parser, (STRENGTH, *own(Img2Img)))
+    add("--depth-map", type=Path, help="how near things are in it (bright is near), for depth checkpoints")
     add("--resize-mode", type=int, choices=[mode.value for mode in ResizeMode], default=0,
         help="0 stretch, 1 crop, 2 fill, 3 stretch the latent (%(default)s)")
 

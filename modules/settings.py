@@ -39,7 +39,8 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
                        ("models/facerestore_models",)),
     "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",)),
     "control networks": (("ControlNet",), ("models/ControlNet", "extensions/sd-webui-controlnet/models"),
-                         ("models/controlnet", "models/t2i_adapter"))}
+                         ("models/controlnet", "models/t2i_adapter")),
+    "depth networks": (("depth",), ("models/depth",), ("models/depth",))}
 """Each kind of files: our folders in `models_dir`, WebUI's in its own, and ComfyUI's. docs/models.md shows the same."""
 
 Passwords = tuple[tuple[str, str], ...]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from golden.depth import depth_bench
 from golden.runner import Bench, Case, check, read_cases
 from golden.tiny import kind_of, tiny_bench
 
@@ -22,7 +23,7 @@ SAMPLED = ("scripts", "core", "classic-extra", "odd-size", "samplers", "schedule
            "sd2", "sdxl")
 """Groups of which every fifth case is run; the environment variable GOLDEN=all runs them all."""
 
-FAMILIES = ("ip2p", "sd1-v", "sdxl-v", "sdxl-inpainting", "sdxl-refiner")
+FAMILIES = ("ip2p", "sd2-depth", "sd1-v", "sdxl-v", "sdxl-inpainting", "sdxl-refiner")
 """Groups of the second series of which every fifth case is run."""
 
 OTHERWISE = {
@@ -40,7 +41,8 @@ def shared(case: Case) -> object:
 
 def bench_of(case: Case) -> Bench:
     """An engine over checkpoints of the case's family."""
-    return tiny_bench(kind_of(case.data["request"]["override_settings"]["sd_model_checkpoint"]))
+    name = case.data["request"]["override_settings"]["sd_model_checkpoint"]
+    return depth_bench() if name == "tiny-sd2-depth" else tiny_bench(kind_of(name))
 
 
 def chosen() -> list[Case]:

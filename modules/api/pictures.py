@@ -48,6 +48,8 @@ def unpacked_request(request: Txt2Img, *, keep_photographs: bool = False) -> Txt
     profile and metadata. Raises InvalidInput naming WebUI's field."""
     request = dataclasses.replace(request, control_units=tuple(unit.with_pictures(unpacked)
                                                                for unit in request.control_units))
+    if isinstance(request, Img2Img) and request.depth_map:
+        request = dataclasses.replace(request, depth_map=unpacked(request.depth_map, "depth_map"))
     if keep_photographs and isinstance(request, Inpaint):
         files = tuple(photographs.read(bytes(_bytes_of(image))) for image in request.init_images)
         return dataclasses.replace(request, init_images=tuple(one.image for one in files), photographs=files,
@@ -68,6 +70,7 @@ def check_pixels(request: Txt2Img, max_pixels: int) -> None:
     images += [request.mask] if isinstance(request, Inpaint) else []
     images += [request.first_pass] if request.first_pass else []
     images += [picture for unit in request.control_units for picture in unit.pictures]
+    images += [request.depth_map] if isinstance(request, Img2Img) and request.depth_map else []
     if sum(image.width * image.height for image in images) > 2 * max_pixels:
         raise InvalidInput(f"The pictures of one request have more than {2 * max_pixels} pixels together (twice "
                            "--max-image-mp).", field="init_images")

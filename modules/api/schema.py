@@ -189,6 +189,7 @@ class Img2ImgBody(Img2ImgFields):
     latent_mask: str | None = None
     include_init_images: bool = False
     # ours
+    depth_map: str | None = None
     photograph_format: Annotated[str, Field(pattern="^(png|tiff|webp|jpeg|original)?$")] = ""
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
@@ -203,6 +204,8 @@ class Img2ImgBody(Img2ImgFields):
         common |= self._values(own(Img2Img)) | {
             "init_images": tuple(pictures.open_picture(text, "init_images", max_pixels) for text in self.init_images),
             "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False}
+        if self.depth_map:
+            common["depth_map"] = pictures.open_picture(self.depth_map, "depth_map", max_pixels)
         mask = self.mask or self.latent_mask
         values = common if not mask else common | self._values(own(Inpaint)) | {
             "mask": pictures.open_picture(mask, "mask" if self.mask else "latent_mask", max_pixels),
@@ -226,7 +229,7 @@ class Img2ImgBody(Img2ImgFields):
     def echo(self) -> dict[str, Any]:
         if self.include_init_images:
             return self.model_dump()
-        return self.model_dump() | {"init_images": None, "mask": None}
+        return self.model_dump() | {"init_images": None, "mask": None, "depth_map": None}
 
 
 def soft_inpainting(scripts: Mapping[str, Any]) -> SoftInpainting | None:

@@ -149,7 +149,7 @@ class Engine:
         def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
             keys = {**(extra or {}), **hooks.keys(request)}
             texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
-                                    inpainting=_notes_mask(reads, request), edits=reads.edits, second=second,
+                                    inpainting=_notes_mask(reads, request), edits=reads.name == "edit", second=second,
                                     extra=keys, happened={**named, **one.keys, **happened}, **files)
                      for one in pictures]
             kept = job.keep([
@@ -211,7 +211,8 @@ class Engine:
         reads = self.loaded.model.inputs if self.loaded else None
         refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
         return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
-                              inpainting=bool(reads and _notes_mask(reads, request)), edits=bool(reads and reads.edits),
+                              inpainting=bool(reads and _notes_mask(reads, request)),
+                              edits=bool(reads and reads.name == "edit"),
                               second=self._second_sampler(request), extra=extra,
                               happened=refiner if request.refiner_checkpoint else None, **self._file_keys(request))
 

@@ -13,6 +13,7 @@ from modules.settings import Settings
 from modules.weights.catalog import CheckpointFile, VaeFile
 
 if TYPE_CHECKING:
+    from modules.networks.depth import DepthNetwork
     from modules.networks.parts import Parts
     from modules.sampling.types import SDModel
 
@@ -29,21 +30,24 @@ class FileLoader:
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
+        self._depth: DepthNetwork | None = None
 
     def __call__(self, checkpoint: CheckpointFile, vae: VaeFile | None, settings: Settings,
                  on_progress: Callable[[float], None]) -> SDModel:
         import torch
 
+        from modules.networks.depth import DepthNetwork
         from modules.networks.loader import load_model
         from modules.networks.parts import Parts
 
         if self._parts is None:
             self._parts = Parts()
+        self._depth = self._depth or DepthNetwork(settings.folders("depth networks"))
         device = torch.device(compute_device(settings))
         dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
         return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
                           compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress,
-                          parts=self._parts)
+                          parts=self._parts, depth=self._depth)
 
 
 def compute_device(settings: Settings) -> str:

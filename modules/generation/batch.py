@@ -335,7 +335,7 @@ def _fitting(model: SDModel, beside: Tensor | None) -> Tensor | None:
 
 def _beside_scale(model: SDModel, request: Txt2Img) -> float | None:
     """How strongly a picture to edit is followed. None for 1, which needs no further row."""
-    scale = request.image_cfg_scale if isinstance(request, Img2Img) and model.inputs.edits else None
+    scale = request.image_cfg_scale if isinstance(request, Img2Img) and model.inputs.name == "edit" else None
     return None if scale == 1 else scale
 
 

@@ -79,8 +79,9 @@ def _prepare(model: SDModel, request: Txt2Img, job: JobContext, removers: Remove
 def txt2img(model: SDModel, request: Txt2Img) -> Prepared:
     """Nothing to start from. An inpainting checkpoint is told that all of a grey picture is to be painted."""
     beside = None
-    if model.inputs.edits:
-        raise InvalidInput(f"{model.name} edits a picture: use it in img2img or inpaint.", field="sd_model_checkpoint")
+    if model.inputs.needs_picture:
+        raise InvalidInput(f"{model.name} starts from a picture: use it in img2img or inpaint.",
+                           field="sd_model_checkpoint")
     if model.inputs.channels:
         width, height = working_size(model, request)
         grey = torch.zeros(request.batch_size, 3, height, width)
@@ -93,7 +94,7 @@ def img2img(model: SDModel, request: Img2Img, job: JobContext) -> Prepared:
     job.stage("Encoding the picture")
     images = [_fit(flatten(image, request.options.img2img_background_color), request)
               for image in request.init_images]
-    return _prepare_whole(model, request, images)
+    return _prepare_whole(model, request, images, depth=_fitted_depth(request))
 
 
 def inpaint(model: SDModel, request: Inpaint, job: JobContext, removers: Removers = NO_FILES) -> Prepared:
@@ -133,7 +134,7 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext, removers: Remover
         images = [fill(image, of_size(latent_mask, image.size)) for image in images]
     # 5. Encode, and bring the mask to the latent's size.
     job.stage("Encoding the picture")
-    prepared = _prepare_whole(model, request, images, mask, latent_mask)
+    prepared = _prepare_whole(model, request, images, mask, latent_mask, _fitted_depth(request, region))
     warnings: tuple[str, ...] = () if mask.getbbox() else ("The mask is empty, so nothing was painted.",)
     if hidden := blur_warning(request):
         warnings += hidden[:1]
@@ -152,9 +153,10 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext, removers: Remover
 
 
 def _prepare_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Image],
-                 mask: Image.Image | None = None, latent_mask: Image.Image | None = None) -> Prepared:
+                   mask: Image.Image | None = None, latent_mask: Image.Image | None = None,
+                   depth: Image.Image | None = None) -> Prepared:
     """Encodes `images` into what sampling starts from. Both masks have the request's size: what an inpainting
-    checkpoint is shown, and what is sampled anew."""
+    checkpoint is shown, and what is sampled anew. `depth`, L, is what a depth checkpoint is shown."""
     width, height = working_size(model, request)
     latent_size = model.latent.cells((width, height))
     hard = request.mask_round and not request.soft if isinstance(request, Inpaint) else True
@@ -173,8 +175,9 @@ def _prepare_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Imag
     beside = None
     if model.inputs.channels:
         hole = tensors.pixel_mask(mask, hard=hard) if mask else torch.ones(1, 1, height, width)
+        near = tensors.pixel_mask(pad_to_multiple(depth, model.latent.cell), hard=False) if depth else None
         shown = [model.inputs.beside(model, one, F.interpolate(hole, size=one.shape[2:]),
-                                     request.options.inpainting_mask_weight) for one in pixels]
+                                     request.options.inpainting_mask_weight, depth=near) for one in pixels]
         beside = torch.cat([F.interpolate(one, size=latent.shape[2:]) for one in shown if one is not None])
         beside = beside.repeat(request.batch_size // len(images), 1, 1, 1)
     multiplier = request.initial_noise_multiplier
@@ -182,6 +185,17 @@ def _prepare_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Imag
                     request.options.initial_noise_multiplier if multiplier is None else multiplier,
                     request.options.img2img_fix_steps, _soft(request, paint))
     return Prepared(source, beside, _correct_colours(request, images))
+
+
+def _fitted_depth(request: Img2Img, region: CropRegion | None = None) -> Image.Image | None:
+    """The depth picture of the request, L, cut and brought to the size asked for like the picture."""
+    if request.depth_map is None:
+        return None
+    depth = of_size(request.depth_map.convert("L"), request.init_images[0].size)
+    wanted = (request.width, request.height)
+    if region:
+        return resize(ResizeMode.RESIZE_AND_FILL, depth.crop(region.box), wanted).convert("L")
+    return _fit(depth, request).convert("L")
 
 
 def _correct_colours(request: Img2Img, targets: Sequence[Image.Image]) -> Finish:

@@ -274,7 +274,7 @@ def _with_pictures_of(packed: Txt2Img, request: Txt2Img) -> Txt2Img:
     request = dataclasses.replace(request, control_units=packed.control_units)
     if not isinstance(packed, Img2Img) or not isinstance(request, Img2Img):
         return request
-    request = dataclasses.replace(request, init_images=packed.init_images)
+    request = dataclasses.replace(request, init_images=packed.init_images, depth_map=packed.depth_map)
     if isinstance(packed, Inpaint) and isinstance(request, Inpaint):
         return dataclasses.replace(request, mask=packed.mask, photographs=packed.photographs)
     return request

@@ -1,4 +1,5 @@
-"""What a UNet reads beside x: nothing, what an inpainting checkpoint is shown of a picture, or a picture to edit."""
+"""What a UNet reads beside x: nothing, what an inpainting checkpoint is shown of a picture, a picture to edit, or how
+far away things are in it."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ class Plain:
 
     name: str = "plain"
     channels: int = 0
-    edits: bool = False
+    needs_picture: bool = False
     noted_in_txt2img: bool = False
 
-    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float,
+               depth: Tensor | None = None) -> Tensor | None:
         """None."""
         return None
 
@@ -34,10 +36,11 @@ class Inpaint:
 
     name: str = "inpaint"
     channels: int = 5
-    edits: bool = False
+    needs_picture: bool = False
     noted_in_txt2img: bool = True
 
-    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor:
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float,
+               depth: Tensor | None = None) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1], hole (1, 1, H, W) in [0, 1] -> (B, 5, h, w). `weight`, 0 to 1, says how far
         the hole is greyed (WebUI's inpainting conditioning mask strength)."""
         masked = torch.lerp(pixels, pixels * (1 - hole), weight)
@@ -53,12 +56,33 @@ class Edit:
 
     name: str = "edit"
     channels: int = 4
-    edits: bool = True
+    needs_picture: bool = True
     noted_in_txt2img: bool = False
 
-    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor:
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float,
+               depth: Tensor | None = None) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> (B, 4, h, w). The mask's hole is not told."""
         return torch.cat([model.latent.unscaled(model.encode_image(one[None].to(model.device))) for one in pixels])
 
 
-PLAIN, INPAINT, EDIT = Plain(), Inpaint(), Edit()
+@dataclass(frozen=True)
+class Depth:
+    """One channel: how near things are in the picture, -1 far to 1 near (Stable Diffusion 2's depth checkpoint)."""
+
+    name: str = "depth"
+    channels: int = 1
+    needs_picture: bool = True
+    noted_in_txt2img: bool = False
+
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float,
+               depth: Tensor | None = None) -> Tensor:
+        """pixels (B, 3, H, W) in [-1, 1] -> (B, 1, h, w). `depth` (1, 1, H, W) is used instead of what the depth
+        network sees in the pixels."""
+        maps = [model.depth_of(one[None]) if depth is None else depth for one in pixels]
+        size = model.latent.cells((pixels.shape[3], pixels.shape[2]))[::-1]
+        small = torch.cat([F.interpolate(one.to(model.device), size=size, mode="bicubic") for one in maps])
+        far, near = small.min(), small.max()
+        return 2 * (small - far) / (near - far) - 1 if near > far else torch.zeros_like(small)
+
+
+PLAIN, INPAINT, EDIT, DEPTH = Plain(), Inpaint(), Edit(), Depth()

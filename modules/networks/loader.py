@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from modules.errors import CheckpointError
 from modules.networks.compiled import CompiledUNet
+from modules.networks.depth import DepthOf
 from modules.networks.families import FAMILIES, recognise, refuse_other_vaes
 from modules.networks.families.family import Family, Kind, Part
 from modules.networks.model import DiffusionModel
@@ -49,6 +50,7 @@ def load_model(
     compile_in: Path | None = None,
     on_progress: OnProgress | None = None,
     parts: Parts | None = None,
+    depth: DepthOf | None = None,
     families: Sequence[Kind] = FAMILIES,
 ) -> DiffusionModel:
     """Loads a checkpoint of any of `families`, with another autoencoder if one is given.
@@ -59,6 +61,7 @@ def load_model(
         compile_in: a folder for compiled programs; None compiles nothing. See `networks.compiled`.
         on_progress: called with the share of the bytes that are in place, 0 to 1.
         parts: the parts that are in memory already; those of unchanged files are shared, not read again.
+        depth: see `DiffusionModel`.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, of no family, or incomplete.
@@ -83,16 +86,16 @@ def load_model(
         checkpoint.name, Network(modules["unet"], family.ask, device, dtype, compiled), modules["vae"],
         family.text(modules, device), modules, told=family.told, latent=family.latent, levels=family.levels(header),
         prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=dtype,
-        tiled_vae=tiled_vae, layers=names)
+        tiled_vae=tiled_vae, layers=names, depth=depth)
 
 
 @dataclass(frozen=True)
 class About:
-    """What a checkpoint's names and shapes tell: the size in pixels that it is trained on, and whether it edits a
-    picture (InstructPix2Pix)."""
+    """What a checkpoint's names and shapes tell: the size in pixels that it is trained on, and what it reads beside the
+    noise, see `Inputs.name`."""
 
     size: int
-    edits: bool
+    reads: str
 
 
 def about(checkpoint: CheckpointFile) -> About | None:
@@ -101,7 +104,7 @@ def about(checkpoint: CheckpointFile) -> About | None:
         return None
     try:
         with _opened(checkpoint, None, FAMILIES) as (family, header, sources):
-            return About(family.size(family.prediction(header)), family.inputs(sources["unet"].shape).edits)
+            return About(family.size(family.prediction(header)), family.inputs(sources["unet"].shape).name)
     except CheckpointError:
         return None
 

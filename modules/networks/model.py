@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from modules.networks.depth import DepthNetwork, DepthOf, depth_map
 from modules.networks.families.family import PromptEncoder, Told
 from modules.networks.memo import Memo
 from modules.networks.network import Network
@@ -31,10 +32,11 @@ class DiffusionModel:
     def __init__(self, name: str, network: Network, vae: nn.Module, text: PromptEncoder,
                  parts: Mapping[str, nn.Module], *, told: Told = lambda cond, texts, how: cond,
                  latent: Latent, levels: Levels, prediction: PredictionType, inputs: Inputs, device: torch.device,
-                 dtype: torch.dtype, tiled_vae: str = "auto", layers: LayerNames | None = None) -> None:
+                 dtype: torch.dtype, tiled_vae: str = "auto", layers: LayerNames | None = None,
+                 depth: DepthOf | None = None) -> None:
         """`text` encodes prompts, and `told` adds what is told beside the words. `parts` are all networks by name;
         extensions and patches find them there. `tiled_vae`: see `Autoencoder`. `layers` are those that LoRAs may
-        change; by default none."""
+        change; by default none. `depth` is asked for the depth of pictures; by default there is no network for it."""
         self.name = name
         self.network = network
         self.autoencoder = Autoencoder(vae, latent, device, tiled_vae)
@@ -44,6 +46,7 @@ class DiffusionModel:
         self.device = device
         self.dtype = dtype
         self.layers = layers or LayerNames()
+        self._depth = depth or DepthNetwork()
         self.patches = NOTHING
         self._embeddings: tuple[Embedding, ...] = ()
         self._contexts: Memo[Conditioning] = Memo()
@@ -128,6 +131,11 @@ class DiffusionModel:
     def decode_latent(self, latent: Tensor) -> Tensor:
         """latent (B, C, h, w) -> image (B, 3, H, W), about [-1, 1], not clamped."""
         return self.autoencoder.decode(latent)
+
+    def depth_of(self, image: Tensor) -> Tensor:
+        """image (1, 3, H, W) in [-1, 1] -> how near its things are, (1, 1, h, w). Raises InvalidInput,
+        CheckpointError."""
+        return depth_map(self._depth, image)
 
     def tiled(self) -> AbstractContextManager[None]:
         """While this lasts opposite edges are neighbours, so that pictures can be laid side by side."""

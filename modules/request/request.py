@@ -220,12 +220,14 @@ class Img2Img(Txt2Img):
     """A picture from a picture. Several `init_images` make one result each and set the batch size.
 
     `denoising_strength` 0 keeps the picture, 1 forgets it. `initial_noise_multiplier` None takes the option's.
-    `image_cfg_scale` concerns checkpoints that edit a picture (InstructPix2Pix); None is the same as 1.
+    `image_cfg_scale` concerns checkpoints that edit a picture (InstructPix2Pix); None is the same as 1. `depth_map` is
+    for depth checkpoints: how near things are in the picture, bright is near; None asks the depth network.
     """
 
     tab: ClassVar[str] = "img2img"
 
     init_images: tuple[Image.Image, ...] = ()
+    depth_map: Image.Image | None = None
     resize_mode: ResizeMode = field(
         ResizeMode.JUST_RESIZE, "Resize mode",
         "How the picture is brought to the size asked for. Just resize stretches it; Crop and resize and the page's "

@@ -54,23 +54,25 @@ class Inputs(Protocol):
 
     @property
     def name(self) -> str:
-        """The word for it: "plain", "inpaint" or "edit"."""
+        """The word for it: "plain", "inpaint", "edit" or "depth"."""
 
     @property
     def channels(self) -> int:
         """How many channels that is."""
 
     @property
-    def edits(self) -> bool:
-        """Whether it is a picture to edit, which there has to be, and which guidance weighs as it weighs the prompt."""
+    def needs_picture(self) -> bool:
+        """Whether it is made of a picture, which there has to be."""
 
     @property
     def noted_in_txt2img(self) -> bool:
         """Whether the parameters text of txt2img has the mask weight of an inpainting checkpoint."""
 
-    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float) -> Tensor | None:
+    def beside(self, model: SDModel, pixels: Tensor, hole: Tensor, weight: float,
+               depth: Tensor | None = None) -> Tensor | None:
         """The channels (B, channels, h, w) for pixels (B, 3, H, W) in [-1, 1] with a hole (1, 1, H, W) in [0, 1], None
-        for no channels. `weight`, 0 to 1, says how far the hole is hidden."""
+        for no channels. `weight`, 0 to 1, says how far the hole is hidden. `depth` (1, 1, H, W) in [0, 1], bright is
+        near, is the depth of the pixels where it is known. Raises InvalidInput."""
 
 
 class SDModel(Protocol):
@@ -133,6 +135,10 @@ class SDModel(Protocol):
 
     def deep_cache(self) -> DeepCache | None:
         """`predict` in whole and in shallow passes, for one run; None if the network has no deep levels to skip."""
+
+    def depth_of(self, image: Tensor) -> Tensor:
+        """image (1, 3, H, W) in [-1, 1] -> how near its things are, (1, 1, h, w) of any size and scale. Raises
+        InvalidInput where there is no network for it."""
 
     def encode_image(self, image: Tensor) -> Tensor:
         """image (B, 3, 8h, 8w) in [-1, 1] -> latent (B, 4, h, w) of about unit variance."""

@@ -86,8 +86,9 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
         panels = [tab.panel for tab in built.values()]
         started = settings_tab.connect(chosen, demo, panels, tabs, engine, settings)
         strips = [tab.examples for tab in built.values()]
-        editing = [panel.widgets["image_cfg_scale"] for panel in panels if "image_cfg_scale" in panel.widgets]
-        loaded = header.connect(demo, refreshing, strips, sliders, editing, checkpoints, started)
+        special = [(panel.widgets[name], reads) for panel in panels
+                   for name, reads in (("image_cfg_scale", "edit"), ("depth_map", "depth")) if name in panel.widgets]
+        loaded = header.connect(demo, refreshing, strips, sliders, special, checkpoints, started)
         remember(loaded, panels)
         lists = [(name, widget) for tab in built.values() for name, widget in tab.panel.widgets.items()
                  if name in ("sampler", "scheduler", "hr_sampler", "hr_scheduler", "hr_upscaler")]

@@ -132,10 +132,10 @@ class Recording:
 class Bench:
     """An engine over a folder of checkpoints that keeps each of them loaded and records what its models do."""
 
-    def __init__(self, checkpoints: Path, scratch: Path) -> None:
+    def __init__(self, checkpoints: Path, scratch: Path, load: LoadModel | None = None) -> None:
         self._models: dict[str, Recording] = {}
         settings = Settings(data_dir=scratch, ckpt_dir=checkpoints, device="cpu")
-        self.engine = Engine(settings, self._loader(FileLoader()))
+        self.engine = Engine(settings, self._loader(load or FileLoader()))
 
     def make(self, request: Txt2Img, job: JobContext | None = None) -> tuple[Result, list[tuple[float, int]], Tensor]:
         """(result, the UNet's calls, the decoded latents (N, 4, h, w) or only those of the last size)."""

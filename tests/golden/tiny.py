@@ -18,6 +18,7 @@ TINY = {
     "tiny-sd15-v": ("tiny-sd15", 0x5E, 0, "135f9ceff3d3b3b953bb3a75b79535db4c8c48247af99226b6675335be0c72d5"),
     "tiny-ip2p": ("tiny-sd15", 0, 8, "1d4418505cc85d0d96fb0549cb5c221840c2db61da64e30a6c85588fd152456b"),
     "tiny-sd21-v": ("tiny-sd21-v", 0, 0, "46edc897073a4b91ba3d8a057a00eefdf32345b287a7536f5eb0a25a5f93d847"),
+    "tiny-sd2-depth": ("tiny-sd21-v", 0xDE, 5, "e0f551380f2ac5abd2770001218d4934265f24f323c3b6ab52e262417543207a"),
     "tiny-sdxl": ("tiny-sdxl", 0, 0, "b1b24319ebe6d70b1fdb10f353152ec72fbec90e8f8119ab370457d729fb0e00"),
     "tiny-sdxl-b": ("tiny-sdxl", 0xBEEF, 0, "57d3f6f986f045a8042baa29240978736e869d2154cdce6b8386e06807913379"),
     "tiny-sdxl-v": ("tiny-sdxl", 0x7E, 0, "9cc7936426fed351a5e3c70e420a448b5b19a12e881df4863c55d163490a92ec"),
@@ -31,7 +32,8 @@ KINDS = ("tiny-sd15", "tiny-ip2p", "tiny-sd2", "tiny-sdxl")
 
 V, HEADS = 'parameterization: "v"', "unet_config: {params: {num_head_channels: 32}}"
 CONFIGS = {
-    "tiny-sd15-v": [V], "tiny-sd21-v": [V, HEADS], "tiny-sdxl": [HEADS], "tiny-sdxl-b": [HEADS],
+    "tiny-sd15-v": [V], "tiny-sd21-v": [V, HEADS], "tiny-sd2-depth": [HEADS], "tiny-sdxl": [HEADS],
+    "tiny-sdxl-b": [HEADS],
     "tiny-sdxl-v": [V, HEADS], "tiny-sdxl-inpainting": [HEADS], "tiny-sdxl-refiner": [HEADS],
 }
 """What the YAML file beside a checkpoint says: WebUI was told in the same way."""

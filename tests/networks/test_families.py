@@ -168,7 +168,8 @@ def test_older_names() -> None:
 FAMILY_OF = {
     "tiny-sd15": "sd1", "tiny-sd15-inpainting": "sd1", "tiny-sd21-v": "sd2", "tiny-sdxl": "sdxl",
     "tiny-sdxl-refiner": "sdxl-refiner",
-    "sd15-inpainting": "sd1", "sd21": "sd2", "sd2-inpainting": "sd2", "sdxl-base": "sdxl", "sdxl-inpainting": "sdxl",
+    "sd15-inpainting": "sd1", "sd15-pix2pix": "sd1", "sd21": "sd2", "sd2-depth": "sd2",
+    "sd2-inpainting": "sd2", "sdxl-base": "sdxl", "sdxl-inpainting": "sdxl",
     "sdxl-refiner": "sdxl-refiner",
 }
 """The fixtures: the tiny ones lie here, those of real files with the recordings."""

@@ -10,7 +10,7 @@ from torch import nn
 from modules.networks import ldm_keys
 from modules.networks.families.family import Family, Part, float32, some_name
 from modules.networks.families.ldm import UNET, fits, inputs_of, predicts, spread, unet_part, vae_part
-from modules.networks.inputs import INPAINT, PLAIN
+from modules.networks.inputs import DEPTH, INPAINT, PLAIN
 from modules.networks.shapes import Header, openclip_shape
 from modules.networks.text.clip import Reading, TextEncoder, build_clip
 from modules.networks.text.clip_tokenizer import load_tokenizer
@@ -23,7 +23,7 @@ TEXT = "cond_stage_model.model."
 TEXT_NETWORKS = ("lora_te_text_model", "lycoris_te_text_model", "text_encoder_text_model",
                  "base_model_model_text_model")
 LATENT = Latent(channels=4, cell=8, scale=0.18215)
-INPUTS: dict[int, Inputs] = {4: PLAIN, 9: INPAINT}
+INPUTS: dict[int, Inputs] = {4: PLAIN, 5: DEPTH, 9: INPAINT}
 
 TELLING = UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 """The tensor whose values spread by more than `V_SPREAD` in the checkpoints that predict v (as ComfyUI guesses)."""

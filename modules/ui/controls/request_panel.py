@@ -182,7 +182,8 @@ def _common(values: Mapping[str, Any], options: Options, kind: type[Txt2Img]) ->
 
 def _start(values: Mapping[str, Any], image: Image.Image) -> dict[str, Any]:
     mode = values["resize_mode"]
-    return {"init_images": (image,), "resize_mode": RESIZE_MODES.get(mode, ResizeMode.JUST_RESIZE)}
+    return {"init_images": (image,), "resize_mode": RESIZE_MODES.get(mode, ResizeMode.JUST_RESIZE),
+            "depth_map": values.get("depth_map")}
 
 
 def _in_size(request: Requested, values: Mapping[str, Any]) -> Requested:
@@ -322,6 +323,14 @@ def lock_seed(locked: bool, seed: float | None, last: int | None) -> Any:
 def resize_mode(panel: Panel) -> None:
     """How the picture is brought to the size asked for."""
     _choice(panel, "resize_mode", (KEEP_PROPORTIONS, *RESIZE_MODES), KEEP_PROPORTIONS)
+
+
+def depth_picture(panel: Panel) -> None:
+    """How near things are in the picture, for depth checkpoints; hidden with others."""
+    panel.add("depth_map", explain(
+        gr.Image(type="pil", image_mode="L", label="Depth picture", height=160, visible=False,
+                 elem_id=panel.elem_id("depth_map")),
+        "How near things are: bright is near. Left empty, the network in models/depth looks at the picture."))
 
 
 def masking(panel: Panel) -> None:

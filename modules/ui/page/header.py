@@ -69,12 +69,13 @@ class Header:
         return cls(engine, queue, checkpoint, vae, status), refresh
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],
-                sliders: list[tuple[str, Any]], editing: list[Any], others: list[tuple[Any, str]], started: Any) -> Any:
+                sliders: list[tuple[str, Any]], special: list[tuple[Any, str]],
+                others: list[tuple[Any, str]], started: Any) -> Any:
         """Connect the header's events. Returns the event after which the page may restore its stored values.
 
         The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts. `sliders`
         follow the checkpoint until somebody moves them; each comes with its name in `Hints.starts`. The controls
-        `editing` are shown while the checkpoint is one that edits a picture. `others` are
+        `special` are shown while the checkpoint reads what they come with, see `Hints.reads`. `others` are
         further checkpoint dropdowns, each with its first entry. After the event `started` the controls of the tabs have
         their default values.
         """
@@ -94,12 +95,13 @@ class Header:
         def follow_checkpoint(shown: dict[str, float], *values: float) -> list[Any]:
             hints = self.hints()
             return [hints.starts, *(gr.update(value=hints.chips) for _ in strips),
-                    *(gr.update(visible=hints.edits) for _ in editing),
+                    *(gr.update(visible=hints.reads == name) for _, name in special),
                     *(hints.starts[name] if value == shown[name] else gr.skip()
                       for (name, _), value in zip(sliders, values, strict=True))]
 
         widgets = [widget for _, widget in sliders]
-        hinted: list[Any] = [follow_checkpoint, [in_force, *widgets], [in_force, *strips, *editing, *widgets]]
+        hinted: list[Any] = [follow_checkpoint, [in_force, *widgets],
+                             [in_force, *strips, *(widget for widget, _ in special), *widgets]]
         demo.load(lists, None, all_lists, **AT_ONCE)
         followed = started.then(*hinted, **AT_ONCE)
         demo.load(self.follow, None, self.status, **LIVE)
@@ -191,12 +193,12 @@ class Vocabulary:
 @dataclass(frozen=True)
 class Hints:
     """What a checkpoint's header tells: vocabularies by language (as in HTML's `lang`), the size in pixels and CFG
-    scale that suit it, and whether it edits a picture."""
+    scale that suit it, and what it reads beside the noise (`Inputs.name`)."""
 
     prompts: Mapping[str, Vocabulary] = field(default_factory=dict)
     size: int = USUAL_SIZE
     guidance: int = USUAL_GUIDANCE
-    edits: bool = False
+    reads: str = "plain"
 
     @property
     def starts(self) -> dict[str, float]:
@@ -231,7 +233,7 @@ def hints_of(checkpoint: CheckpointFile | None) -> Hints:
     if isinstance(words.get("zh"), dict):
         prompts["zh"] = _vocabulary(words["zh"])
     return Hints(prompts, _number(found.get("native_size", ""), 64, 2048, known.size if known else USUAL_SIZE),
-                 _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE), known is not None and known.edits)
+                 _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE), known.reads if known else "plain")
 
 
 def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:

@@ -19,7 +19,8 @@ def remember(loaded: Any, panels: Sequence[Panel]) -> None:
     new default. Gradio's `change` events are not used for this: with 140 controls they take a large part of the page's
     loading time.
     """
-    controls = {f"{panel.tab}/{name}": widget for panel in panels for name, widget in panel.widgets.items()}
+    controls = {f"{panel.tab}/{name}": widget for panel in panels for name, widget in panel.widgets.items()
+                if name != "depth_map"}
     widgets = list(controls.values())
     call = f"{json.dumps(list(controls))}, values"
     keep = gr.Button("", visible="hidden", elem_id="keep_controls")

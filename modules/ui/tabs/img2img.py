@@ -42,6 +42,7 @@ def picture(panel: Panel, batch: Batch, line: WorkLine) -> MaskCanvas:
         line.draw()
     with gr.Column(elem_classes="area-mask"):
         request_panel.resize_mode(panel)
+        request_panel.depth_picture(panel)
         batch.draw()
     return canvas
 

@@ -52,6 +52,7 @@ def picture(panel: Panel, outpainting: Outpainting, batch: Batch, line: WorkLine
         request_panel.masked_content(panel)
         starts.render()  # type: ignore[no-untyped-call]
         request_panel.resize_mode(panel)
+        request_panel.depth_picture(panel)
         outpainting.draw()
         batch.draw(masks=True)
     return canvas
