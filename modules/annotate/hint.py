@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modules.annotate.preprocessor import Pixels
+from modules.annotate.scale import checked
 
 Map = npt.NDArray[Any]
 """(H, W, 3), or (H, W, 4) with a mask as fourth channel; uint8 or float32, values 0 to 255."""
@@ -39,13 +40,14 @@ def fitted(control_map: Map, size: Size, fit: Fit) -> Map:
     """`control_map` at `size` (width, height), in its own type.
 
     CROP_AND_RESIZE covers the size and crops the middle. RESIZE_AND_FILL lies in the middle of a background with the
-    median colour of the map's border; the mask of a fourth channel is 255 there.
+    median colour of the map's border; the mask of a fourth channel is 255 there. Raises InvalidInput for a map so long
+    that covering the size would fill the memory.
     """
     height, width = control_map.shape[:2]
     if fit == Fit.JUST_RESIZE:
         return resized(control_map, size)
     scale = (max if fit == Fit.CROP_AND_RESIZE else min)(size[0] / width, size[1] / height)
-    new = max(round(width * scale), 1), max(round(height * scale), 1)
+    new = checked((round(width * scale), round(height * scale)))
     small = resized(control_map, new)
     left, top = abs(new[0] - size[0]) // 2, abs(new[1] - size[1]) // 2
     if fit == Fit.CROP_AND_RESIZE:

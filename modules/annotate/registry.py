@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from modules.annotate.blur import blur_gaussian
 from modules.annotate.canny import canny
 from modules.annotate.preprocessor import UNUSED, Preprocessor, Slider, unchanged
@@ -12,10 +15,12 @@ from modules.annotate.tones import invert, threshold
 from modules.annotate.xdog import scribble_xdog
 from modules.errors import InvalidInput
 
-ALL_TYPES = "All"
+ALL = "All"
+NO_MODEL = "None"
 TYPES: dict[str, tuple[str, ...]] = {
-    "Canny": (), "Depth": (), "IP-Adapter": ("ip_adapter", "ipadapter"), "Inpaint": (), "Lineart": (), "MLSD": (),
-    "NormalMap": ("normal",), "OpenPose": ("pose",), "Recolor": (), "Reference": (), "Scribble": ("sketch",),
+    ALL: (), "Canny": (), "Depth": (), "IP-Adapter": ("ip_adapter", "ipadapter"), "Inpaint": (), "Lineart": (),
+    "MLSD": (), "NormalMap": ("normal",), "OpenPose": ("pose",), "Recolor": (), "Reference": (),
+    "Scribble": ("sketch",),
     "Segmentation": ("seg",), "Shuffle": (), "SoftEdge": ("hed",), "T2I-Adapter": ("t2i_adapter", "t2iadapter", "t2ia"),
     "Tile": ("blur",)}
 """The Control Types, each with further words by which the files of its control networks are known."""
@@ -63,9 +68,9 @@ PREPROCESSORS: tuple[Preprocessor, ...] = (
 )
 
 
-def preprocessors(control_type: str = ALL_TYPES) -> list[Preprocessor]:
+def preprocessors(control_type: str = ALL) -> list[Preprocessor]:
     """Those of a Control Type: "none", then by priority, then by title, the last of the alphabet first."""
-    found = [item for item in PREPROCESSORS if control_type in (ALL_TYPES, *item.types)]
+    found = [item for item in PREPROCESSORS if control_type in (ALL, *item.types)]
     return sorted(sorted(found, key=lambda item: item.title, reverse=True), key=lambda item: -item.priority)
 
 
@@ -78,7 +83,13 @@ def find(name: str) -> Preprocessor:
     raise InvalidInput(f'There is no preprocessor "{name}"; /controlnet/module_list has them all.')
 
 
-def control_type_of(model: str, control_type: str) -> bool:
-    """Whether the control network in a file called `model` belongs to a Control Type: its name says so."""
-    words = (control_type.lower(), *TYPES.get(control_type, ()))
-    return control_type == ALL_TYPES or any(word in model.lower() for word in words)
+def control_type(name: str, models: Sequence[str]) -> dict[str, Any]:
+    """What a Control Type offers, as the extension's API tells it: the titles of its preprocessors, those of `models`
+    whose names say that they belong to it, and which of both to begin with."""
+    items = preprocessors(name)
+    words = (name.lower(), *TYPES[name])
+    fitting = [model for model in models if name == ALL or any(word in model.lower() for word in words)]
+    usual = next((model for model in fitting if "11" in model.partition("[")[0]), fitting[0] if fitting else NO_MODEL)
+    return {"module_list": [item.title for item in items], "model_list": [NO_MODEL, *fitting],
+            "default_option": items[0 if name == ALL else min(1, len(items) - 1)].title,
+            "default_model": NO_MODEL if name == ALL else usual}

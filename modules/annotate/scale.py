@@ -8,10 +8,22 @@ import cv2
 import numpy as np
 
 from modules.annotate.preprocessor import Pixels
+from modules.errors import InvalidInput
 
 Size = tuple[int, int]
+MOST_PIXELS = 2**26
 BLOCK = 64
 """Pixels. Networks want sides that are multiples of it."""
+
+
+def checked(size: Size) -> Size:
+    """`size` (width, height) with sides of at least one pixel. Raises InvalidInput for one that would fill the memory.
+    """
+    width, height = max(size[0], 1), max(size[1], 1)
+    if width * height > MOST_PIXELS:
+        raise InvalidInput(f"The control picture is so long and narrow that it would have {width} x {height} pixels; "
+                           "crop it, or lower the resolution.")
+    return width, height
 
 
 def pixel_perfect(picture: Size, target: Size, *, fill: bool) -> int:
@@ -25,10 +37,10 @@ def pixel_perfect(picture: Size, target: Size, *, fill: bool) -> int:
 
 
 def scaled(picture: Pixels, resolution: float) -> Pixels:
-    """`picture` with a shorter side of `resolution` pixels."""
+    """`picture` with a shorter side of `resolution` pixels. Raises InvalidInput as `checked`."""
     height, width = picture.shape[:2]
     scale = resolution / min(height, width)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    size = checked((round(width * scale), round(height * scale)))
     return resized(picture, size, cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 
 from modules.annotate.preprocessor import Pixels, Values
-from modules.annotate.scale import resized
+from modules.annotate.scale import checked, resized
 
 SQUARE = 64
 """Pixels: the side of a square of the colour grid."""
@@ -18,14 +18,14 @@ def tile_resample(picture: Pixels, values: Values) -> Pixels:
     if values.a < LEAST:
         return picture
     height, width = picture.shape[:2]
-    return resized(picture, (max(int(width / values.a), 1), max(int(height / values.a), 1)), cv2.INTER_AREA)
+    return resized(picture, checked((int(width / values.a), int(height / values.a))), cv2.INTER_AREA)
 
 
 def color(picture: Pixels, values: Values) -> Pixels:
     """Squares of one colour each, `SQUARE` pixels wide where the shorter side has the resolution."""
     height, width = picture.shape[:2]
     scale = values.resolution / min(height, width)
-    width, height = max(round(width * scale), 1), max(round(height * scale), 1)
+    width, height = checked((round(width * scale), round(height * scale)))
     small = resized(picture, (width, height), cv2.INTER_AREA)
     squares = resized(small, (max(width // SQUARE, 1), max(height // SQUARE, 1)), cv2.INTER_CUBIC)
     return resized(squares, (width, height), cv2.INTER_NEAREST)

@@ -56,32 +56,13 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     """The endpoints that make pictures or say how far they are."""
     api = APIRouter()
 
-    async def generate(body: Txt2ImgBody) -> JSONResponse:
-        job, warnings = await run_in_threadpool(submit, body, engine, queue, settings)
-        try:
-            await finished(job)
-        except UserError as error:
-            if error.status != 507 or not job.result:
-                raise
-            # The picture is not on the disk: who asked for it shall have it at least.
-            made = await run_in_threadpool(answer, body, job, engine, warnings)
-            return JSONResponse({**refusal(error), **made}, error.status)
-        if not body.override_settings_restore_afterwards and job.request is not None:
-            here = {name: value for name, value in as_webui_means(body.override_settings).items()
-                    if name not in MODELS or getattr(job.request.options, name) == value}
-            await run_in_threadpool(engine.set_options, here)
-        made = await run_in_threadpool(answer, body, job, engine, warnings)
-        for warning in made["warnings"]:
-            log.warning("Job %s: %s", job.id, warning)
-        return JSONResponse(made)
-
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
     async def txt2img(body: Txt2ImgBody) -> JSONResponse:
-        return await generate(body)
+        return await generate(body, engine, queue, settings)
 
     @api.post("/sdapi/v1/img2img", response_model=Answer)
     async def img2img(body: Img2ImgBody) -> JSONResponse:
-        return await generate(body)
+        return await generate(body, engine, queue, settings)
 
     @api.get("/sdapi/v1/progress")
     def progress(skip_current_image: bool = False, id_task: str = "") -> dict[str, Any]:
@@ -105,6 +86,27 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         queue.skip()
 
     return api
+
+
+async def generate(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Settings) -> JSONResponse:
+    """The answer to what `body` asks for, when its job is over. Raises UserError."""
+    job, warnings = await run_in_threadpool(submit, body, engine, queue, settings)
+    try:
+        await finished(job)
+    except UserError as error:
+        if error.status != 507 or not job.result:
+            raise
+        # The picture is not on the disk: who asked for it shall have it at least.
+        made = await run_in_threadpool(answer, body, job, engine, warnings)
+        return JSONResponse({**refusal(error), **made}, error.status)
+    if not body.override_settings_restore_afterwards and job.request is not None:
+        here = {name: value for name, value in as_webui_means(body.override_settings).items()
+                if name not in MODELS or getattr(job.request.options, name) == value}
+        await run_in_threadpool(engine.set_options, here)
+    made = await run_in_threadpool(answer, body, job, engine, warnings)
+    for warning in made["warnings"]:
+        log.warning("Job %s: %s", job.id, warning)
+    return JSONResponse(made)
 
 
 def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Settings) -> tuple[Job, list[str]]:

@@ -12,6 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from modules.api import (
     catalog,
+    controlnet,
     docs,
     extras,
     generation,
@@ -50,12 +51,13 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(models.router(engine, queue))
     app.include_router(scripts.router(engine))
     app.include_router(extras.router(engine, queue, settings))
+    app.include_router(controlnet.router(engine, queue, settings))
     app.include_router(remove.router(engine, queue, settings))
     app.include_router(internal.router(engine, queue, settings))
     app.include_router(openai_images.router(engine, queue, settings))
     app.include_router(jobs.router(engine, queue, settings))
     app.add_api_route("/docs", lambda: HTMLResponse(docs.page(app.openapi())), include_in_schema=False)
-    for room in ("sdapi", "internal", "v1"):
+    for room in ("sdapi", "controlnet", "internal", "v1"):
         app.add_api_route(f"/{room}/{{path:path}}", _no_endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                           include_in_schema=False)
     app.add_exception_handler(UserError, _user_error)

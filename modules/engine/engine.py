@@ -27,6 +27,7 @@ from modules.hooks.forms import Script
 from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extensions
 from modules.imaging.faces import Restore
+from modules.networks.annotators.annotators import Annotators
 from modules.request import RANDOM_SEEDS, Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
 from modules.request.job_context import JobContext
 from modules.request.options import Options
@@ -39,6 +40,7 @@ from modules.text import infotext
 from modules.text.prompt import strip_comments
 from modules.text.styles import load_styles
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
+from modules.weights.control_files import ControlFiles
 
 if TYPE_CHECKING:
     from modules.generation.batch import Models, Picture
@@ -62,6 +64,8 @@ class Engine:
         tools = load_tools(settings)
         self.upscalers, self.restorers, self.removers = tools.upscalers, tools.restorers, tools.removers
         self.networks = Networks(settings)
+        self.control_files = ControlFiles(settings.control_dirs)
+        self.annotators = Annotators()
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
         self._in_force = OptionsInForce(settings, self.catalog, self.config)
