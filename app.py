@@ -117,13 +117,14 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     from modules.gallery.history import History
     from modules.gallery.saving import Saver
     from modules.jobs.queue import JobQueue
+    from modules.jobs.recordings import Recordings
 
     tell_borrowed(settings)
     engine = Engine(settings)
     history = History(settings.outputs_dir)
     history.look()
     saver = Saver(settings.outputs_dir, history.add, lambda: Format.of(engine.config.values()))
-    queue = JobQueue(engine, saver, limit=settings.max_queue)
+    queue = JobQueue(engine, saver, recordings=Recordings(settings.recordings_dir), limit=settings.max_queue)
     api = create_api(engine, queue, settings)
     if not settings.nowebui:
         api = mount_page(api, engine, queue, settings, history)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import itertools
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,8 +49,8 @@ class WrongFlag(InvalidInput):
 class Terminal:
     """A job that is watched in a terminal: a bar on standard error, pictures saved as they come, Ctrl-C to stop."""
 
-    def __init__(self, save: Save) -> None:
-        self.stopped, self._save = False, save
+    def __init__(self, save: Save, recordings: Iterator[Path]) -> None:
+        self.stopped, self._save, self._recordings = False, save, recordings
         self._bar: Any = tqdm(file=sys.stderr, unit="step", leave=False, disable=None)  # None: only in a terminal
         self._batch, self._batches, self._text = 0, 1, ""
 
@@ -81,6 +82,12 @@ class Terminal:
             print(made.path)
         return kept
 
+    def recording(self) -> Path:
+        """The file for the steps of a run, whose path is printed."""
+        path = next(self._recordings)
+        print(path)
+        return path
+
     def close(self) -> None:
         """Remove the bar."""
         self._bar.close()
@@ -105,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.command == "merge":
             return merge_checkpoints(engine, flags)
         if flags.command == "remove":
-            return carry_out(engine.remove, to_removal(flags, engine), saver(flags.out, settings))
+            return carry_out(engine.remove, to_removal(flags, engine), saver(flags.out, settings), iter(()))
         return make_pictures(engine, flags)
     except UserError as error:
         print(f"{PROGRAM}: {error.message}", file=sys.stderr)
@@ -147,7 +154,8 @@ def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
     """Carry out txt2img, img2img or inpaint and save the pictures. Raises UserError."""
     request = to_request(flags, engine.options)
     engine.files_of(request.options)
-    return carry_out(engine.generate, request, saver(flags.out, engine.settings))
+    return carry_out(engine.generate, request, saver(flags.out, engine.settings),
+                     recordings(flags.out, engine.settings))
 
 
 def to_removal(flags: argparse.Namespace, engine: Engine) -> Inpaint:
@@ -157,9 +165,10 @@ def to_removal(flags: argparse.Namespace, engine: Engine) -> Inpaint:
                    seed=flags.seed, options=engine.options.replaced({"remove_model": flags.model}))
 
 
-def carry_out(work: Callable[[Txt2Img, JobContext], Result], request: Txt2Img, save: Save) -> int:
+def carry_out(work: Callable[[Txt2Img, JobContext], Result], request: Txt2Img, save: Save,
+              recorded: Iterator[Path]) -> int:
     """Do `work` before the eyes of the terminal. Return the exit status. Raises UserError."""
-    job = Terminal(save)
+    job = Terminal(save, recorded)
     previous = signal.signal(signal.SIGINT, job.stop)
     try:
         result = work(request, job)
@@ -186,6 +195,14 @@ def saver(out: Path | None, settings: Settings) -> Save:
         return path
 
     return save
+
+
+def recordings(out: Path | None, settings: Settings) -> Iterator[Path]:
+    """Yield the files for recorded steps: `out` with .steps.safetensors, .steps-1.safetensors, ..., or without `out`
+    new names in the outputs folder."""
+    base = out.with_suffix("") if out else settings.outputs_dir / f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count():
+        yield base.with_name(f"{base.name}.steps{f'-{number}' if number else ''}.safetensors")
 
 
 def to_request(flags: argparse.Namespace, options: Options) -> Txt2Img:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modules.hooks.forms import Controls, Input, Script
+    from modules.hooks.steps import Run, Watch
     from modules.hooks.types import GenerationContext
     from modules.request import Txt2Img
     from modules.request.result import GeneratedImage
@@ -143,6 +144,18 @@ def blend_mask(blend: Blend, paint: Tensor, request: Txt2Img, arguments: Values,
                 keep = level.noise * (1 - paint)
                 return keep * original + (1 - keep) * current
             return blend
+    """
+
+
+@hookspec
+def watch_steps(run: Run, request: Txt2Img, arguments: Values, settings: Values) -> Watch | None:
+    """Return a function that is told of each call of the network in one run of the sampler, by a
+    `modules.hooks.steps.Call`: x, the answers, the guess, the blend and the noise level. It must not change the
+    tensors, so the picture is the same with it. It is called in the job's thread, once the sampler's step is done.
+    "Record steps" writes what it is told here. The deviation of the guess at each step:
+
+        def watch_steps(run):
+            return lambda call: print(call.step, call.level.sigma, call.x0.std().item())
     """
 
 

@@ -243,6 +243,11 @@ class Settings:
         return self.data_dir / "cache"
 
     @property
+    def recordings_dir(self) -> Path:
+        """The folder with the recorded steps of the jobs that the queue still knows."""
+        return self.cache_dir / "steps"
+
+    @property
     def programs_dir(self) -> Path:
         """The folder for programs that `compile` has made."""
         return self.cache_dir / "programs"

@@ -18,6 +18,7 @@ from make_tiny import make_tiny
 from modules.engine.engine import Engine
 from modules.gallery.saving import Saver
 from modules.jobs.queue import JobQueue
+from modules.jobs.recordings import Recordings
 from modules.settings import Settings
 
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -55,7 +56,7 @@ def engine(settings: Settings) -> Engine:
 
 @pytest.fixture
 def queue(engine: Engine, settings: Settings) -> Iterator[JobQueue]:
-    queue = JobQueue(engine, Saver(settings.outputs_dir))
+    queue = JobQueue(engine, Saver(settings.outputs_dir), recordings=Recordings(settings.recordings_dir))
     yield queue
     queue.close()
 

@@ -19,6 +19,7 @@ from modules.api import pictures
 from modules.api.gate import refusal
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody, as_webui_means
 from modules.api.scripts import ALWAYS_ON
+from modules.api.steps import names
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.engine.limits import check_count, check_limits
@@ -44,12 +45,14 @@ MODELS = {"sd_model_checkpoint": "checkpoint", "sd_vae": "VAE"}
 
 
 class Answer(BaseModel):
-    """What txt2img and img2img answer. `info` is JSON once more; `warnings` is ours."""
+    """What txt2img and img2img answer. `info` is JSON once more; `warnings` is ours, and so is `step_recordings`, names
+    for /v1/steps."""
 
     images: list[str]
     parameters: dict[str, Any]
     info: str
     warnings: list[str] = []
+    step_recordings: list[str] = []
 
 
 def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
@@ -159,7 +162,8 @@ def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -
     known = (*ALWAYS_ON, *(one.title.lower() for one in engine.extensions.controls(request.tab).values()))
     warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
-            "info": json.dumps(describe(job, request, result, engine) | {"styles": body.styles})}
+            "info": json.dumps(describe(job, request, result, engine) | {"styles": body.styles}),
+            **({"step_recordings": names(job)} if request.record_steps else {})}
 
 
 def photograph_format(body: Txt2ImgBody) -> str:

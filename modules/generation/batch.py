@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor
 from modules.base.stopping import asking
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
 from modules.generation import conditioning, hires
+from modules.generation.watching import WatchedDenoiser, watched, watching
 from modules.hooks.in_job import Hooks
+from modules.hooks.steps import Run
 from modules.imaging import tensors
 from modules.imaging.faces import Restore
 from modules.imaging.resize import pad_to_multiple
@@ -116,6 +119,7 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
     interrupted = False
     work = 1.0
     rough: tuple[str, ...] = ()
+    notes: list[str] = []
     for number in range(request.n_iter):
         job.batches(number, request.n_iter)
         batch = _Batch(models, request, start, number, job)
@@ -136,11 +140,12 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
             on_batch(made, batch.happened)
             pictures += made
         work = batch.work
+        notes += batch.warnings
         if batch.rough:
             rough = (ROUGH,)
         if interrupted:
             break
-    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *rough)
+    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *rough, *notes)
     return Outcome(tuple(pictures), warnings, interrupted, work)
 
 
@@ -157,6 +162,7 @@ class _Batch:
         self.happened: dict[str, Any] = dict(start.keys)
         self.work = 1.0
         self.rough = False
+        self.warnings: list[str] = []
 
     @property
     def decodes_slowly(self) -> bool:
@@ -267,25 +273,32 @@ class _Batch:
 
         if options.refiner_switch_by_sample_steps:
             self.happened["Refiner switch by sampling steps"] = True
-        denoise = GuidedDenoiser(
-            self.model, guidance(self.model), self._refiner(guidance, prompt) if refine else None,
-            options.step_cache,
-            pace(plan, self.model.levels, source),
-            SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened)
-        if self.start.first_noise and source and not second:
-            noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
-        compiles = self.model.compiles(latent.cells(self.size))
-        self.job.stage("Compiling the network for this size" if compiles else "Sampling")
+        hooks, total = self.start.hooks, pace(plan, self.model.levels, source)
+        run = Run(plan.sampler.name, request.cfg_scale, total.calls, source.paint if source else None,
+                  bool(source and source.soft), second)
+        with watching(hooks, run, request, self.job, self.warnings) as watcher:
+            make = partial(WatchedDenoiser, watcher) if watcher else GuidedDenoiser
+            denoise = make(
+                self.model, guidance(self.model), self._refiner(guidance, prompt) if refine else None,
+                options.step_cache, total,
+                SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened)
+            if self.start.first_noise and source and not second:
+                noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
+            if watcher and source:
+                source = watched(source, watcher)
+            compiles = self.model.compiles(latent.cells(self.size))
+            self.job.stage("Compiling the network for this size" if compiles else "Sampling")
 
-        def report(step: int, steps: int, x0: Tensor) -> None:
-            self.model = denoise.model
-            self.newest = source.blend_end(x0) if source else x0
-            self.job.step(step, steps, lambda: tensors.to_image(denoise.model.preview(x0[0]) * 2 - 1))
+            def report(step: int, steps: int, x0: Tensor) -> None:
+                self.model = denoise.model
+                self.newest = source.blend_end(x0) if source else x0
+                if watcher:
+                    watcher.stepped(step - 1, x0)
+                self.job.step(step, steps, lambda: tensors.to_image(denoise.model.preview(x0[0]) * 2 - 1))
 
-        hooks = self.start.hooks
-        wraps = Wraps(lambda inner: hooks.denoiser(inner, request),
-                      lambda blend, paint: hooks.blend(blend, paint, request))
-        sampled = sample(denoise, noise, plan, report, source, wraps)
+            wraps = Wraps(lambda inner: hooks.denoiser(inner, request),
+                          lambda blend, paint: hooks.blend(blend, paint, request))
+            sampled = sample(denoise, noise, plan, report, source, wraps)
         self.model, self.work = denoise.model, denoise.work
         if denoise.padded:
             self.happened["Pad conds v0" if options.pad_cond_uncond_v0 else "Pad conds"] = True

@@ -19,6 +19,7 @@ from modules.request.result import GeneratedImage
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modules.hooks.steps import Call, Run, Watch
     from modules.hooks.types import GenerationContext
     from modules.request.options import Options
     from modules.sampling.mask import Blend
@@ -99,6 +100,26 @@ class Hooks:
         for hook in self._hooks("blend_mask"):
             blend = self._wrap(hook, "blend", blend, _same_shape, paint=paint, request=request)
         return blend
+
+    def watches(self, run: Run, request: Txt2Img) -> list[Watch]:
+        """What the extensions want to tell each call of `run` to."""
+        found = [(hook, self._ask(hook, None, callable, run=run, request=request))
+                 for hook in self._hooks("watch_steps")]
+        return [self._guarded_watch(hook, watch) for hook, watch in found if watch is not None]
+
+    def _guarded_watch(self, hook: Hook, watch: Watch) -> Watch:
+        """`watch` until it fails."""
+        def tell(call: Call) -> None:
+            if hook.extension in self._failed:
+                return
+            try:
+                watch(call)
+            except Stopped:
+                raise
+            except FAILURES as error:
+                self._fail(hook.extension, hook.function.__name__, error)
+
+        return tell
 
     def filter_image(self, image: Image.Image, seed: int, request: Txt2Img) -> Image.Image:
         """A decoded RGB picture as changed by the extensions. An extension that is interrupted changes nothing."""

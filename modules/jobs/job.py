@@ -27,6 +27,8 @@ State = Literal["queued", "running", "done", "failed", "interrupted"]
 Clock = Callable[[], float]
 
 PREVIEW_SECONDS = 0.2
+MOST_RECORDINGS = 20
+"""Of runs of the sampler, in one job."""
 
 
 class Save(Protocol):
@@ -54,13 +56,13 @@ class Job:
 
     `request` is None for work that has no request (loading a checkpoint, extras), which holds `nbytes` of memory until
     it is over. `position` is the place in the queue: 1 for the next job, 0 once it runs or is over. `version` counts
-    changes; `wait_change` waits for the next one. `announced` says that its window has shown how it ended. For the
-    engine a Job is a `JobContext`.
+    changes; `wait_change` waits for the next one. `announced` says that its window has shown how it ended.
+    `recordings` are files with the steps of its runs. For the engine a Job is a `JobContext`.
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
-                 save: Save | None = None, nbytes: int = 0, origin: Origin = NOBODY,
-                 clock: Clock = time.monotonic) -> None:
+                 save: Save | None = None, record: Callable[[], Path] | None = None, nbytes: int = 0,
+                 origin: Origin = NOBODY, clock: Clock = time.monotonic) -> None:
         self.id, self.request, self.origin = job_id, request, origin
         self.announced = False
         self.created = datetime.datetime.now()
@@ -76,7 +78,8 @@ class Job:
         self.preview_version = 0
         self.interrupted = self.skipped = False
         self.kept: list[GeneratedImage] = []
-        self._work, self._save, self._clock = work, save, clock
+        self.recordings: list[Path] = []
+        self._work, self._save, self._record, self._clock = work, save, record, clock
         self._nbytes = nbytes
         self._changed = threading.Condition()
         self._first_step: tuple[float, float] | None = None
@@ -131,6 +134,13 @@ class Job:
             for number, made in enumerate(images, first):
                 kept[number] = dataclasses.replace(made, path=self._save(made, request))
         return tuple(kept[first:])
+
+    def recording(self) -> Path | None:
+        """A new file for the steps of a run. None for a job that has nowhere to keep them, or has enough."""
+        if self._record is None or len(self.recordings) >= MOST_RECORDINGS:
+            return None
+        self.recordings.append(self._record())
+        return self.recordings[-1]
 
     # what watchers call
 

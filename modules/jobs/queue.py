@@ -17,6 +17,7 @@ from typing import Protocol
 from modules.errors import InvalidInput, Stopped, UserError
 from modules.jobs.failures import explained
 from modules.jobs.job import NOBODY, Clock, Job, Origin, Save, State
+from modules.jobs.recordings import Recordings
 from modules.jobs.tasks import Step, Task, run_steps, run_tasks
 from modules.request import Img2Img, Inpaint, Txt2Img
 from modules.request.job_context import JobContext
@@ -55,11 +56,15 @@ class JobQueue:
     """Runs jobs one after another in a daemon thread, first in, first out.
 
     `save` is called for each picture of a job that saves. At most `limit` jobs may wait. Finished jobs are kept up to
-    `KEPT_JOBS` jobs and `KEPT_BYTES` of pictures; the newest is always kept.
+    `KEPT_JOBS` jobs and `KEPT_BYTES` of pictures; the newest is always kept. `recordings` keeps the steps of jobs that
+    record them.
     """
 
-    def __init__(self, engine: Worker, save: Save, *, limit: int = 100, clock: Clock = time.monotonic) -> None:
+    def __init__(self, engine: Worker, save: Save, *, recordings: Recordings | None = None, limit: int = 100,
+                 clock: Clock = time.monotonic) -> None:
         self._engine, self._save, self._limit, self._clock = engine, save, limit, clock
+        self.recordings = recordings
+        self._record = recordings.new if recordings else None
         self._jobs: dict[str, Job] = {}
         self._waiting: collections.deque[Job] = collections.deque()
         self._current: Job | None = None
@@ -88,7 +93,7 @@ class JobQueue:
             return dataclasses.replace(result, request=_with_pictures_of(request, result.request))
 
         return self._add(Job(job_id or uuid.uuid4().hex, work, request=request, save=self._save if save else None,
-                             origin=origin, clock=self._clock))
+                             record=self._record, origin=origin, clock=self._clock))
 
     def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True, origin: Origin = NOBODY) -> Job:
         """Carry out `tasks` as one job. A task that fails becomes a warning of the result, and the others go on.
@@ -98,8 +103,8 @@ class JobQueue:
         def work(job: Job) -> Result | None:
             return run_tasks(tasks, self._engine.generate, job)
 
-        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, origin=origin,
-                             clock=self._clock))
+        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, record=self._record,
+                             origin=origin, clock=self._clock))
 
     def submit_steps(self, steps: Sequence[Step], *, save: bool = True, origin: Origin = NOBODY) -> Job:
         """Carry out `steps`, each with the picture of the one before, as one job. The last one's pictures are its
@@ -110,8 +115,8 @@ class JobQueue:
         def work(job: Job) -> Result:
             return run_steps(steps, self._engine.generate, job)
 
-        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, origin=origin,
-                             clock=self._clock))
+        return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, record=self._record,
+                             origin=origin, clock=self._clock))
 
     def submit_load(self, options: Options) -> Job:
         """Load the model that `options` name, as a job of its own. Raises QueueFull."""
@@ -199,6 +204,8 @@ class JobQueue:
                 job.finish("failed", kept, ServerStopping("The server is stopping."))
             self._waiting.clear()
             self._lock.notify_all()
+        if self.recordings:
+            self.recordings.close()
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Refuse new jobs, cancel the waiting ones, interrupt the running one, and wait `timeout` seconds for it."""
@@ -208,6 +215,8 @@ class JobQueue:
                 self.interrupt(job.id)
             self._lock.notify_all()
         self._thread.join(timeout)
+        if self.recordings:
+            self.recordings.close()
 
     def _add(self, job: Job) -> Job:
         with self._lock:
@@ -218,7 +227,8 @@ class JobQueue:
             old = self._jobs.get(job.id)
             if old is not None and not old.over:
                 raise InvalidInput(f"A job called {job.id!r} is in the queue already.", field="force_task_id")
-            self._jobs.pop(job.id, None)
+            if old is not None:
+                self._forget(old)
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._renumber()
@@ -264,7 +274,12 @@ class JobQueue:
         while len(over) > 1 and (len(over) > KEPT_JOBS or held > KEPT_BYTES):
             oldest = over.pop(0)
             held -= oldest.bytes_held()
-            del self._jobs[oldest.id]
+            self._forget(oldest)
+
+    def _forget(self, job: Job) -> None:
+        del self._jobs[job.id]
+        if self.recordings:
+            self.recordings.forget(job.recordings)
 
 
 def _with_pictures_of(packed: Txt2Img, request: Txt2Img) -> Txt2Img:

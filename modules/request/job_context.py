@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
@@ -37,6 +38,9 @@ class JobContext(Protocol):
         Returns them with the path under which they were saved, if they were. Raises StorageFull, CannotSave.
         """
 
+    def recording(self) -> Path | None:
+        """A new file for the steps of a run that is to be recorded; None where nobody wants one."""
+
 
 class SubJob:
     """A job that hands everything on to another; a subclass says what it does otherwise."""
@@ -59,6 +63,9 @@ class SubJob:
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         return self._job.keep(images, request)
 
+    def recording(self) -> Path | None:
+        return self._job.recording()
+
 
 class NullJob:
     """A job that nobody watches and nobody stops."""
@@ -73,3 +80,6 @@ class NullJob:
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         return tuple(images)
+
+    def recording(self) -> Path | None:
+        return None

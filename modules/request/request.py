@@ -84,9 +84,10 @@ class Txt2Img:
     `enable_hr` adds a second pass on the enlarged result (hires fix): `denoising_strength` is that pass's; 0 steps and
     empty names take the first pass's; a resize of 0 x 0 takes the scale. A refiner takes over sampling at
     `refiner_switch_at` of the way down the noise levels, or at once if that is None. `first_pass` takes the place of
-    the first pass before hires fix. `disable_extra_networks` leaves the prompt's tags without effect. A `script`
-    carries the request out in its own way. `always_on` are the extensions' controls that are switched on, with their
-    values. `control_units` are pictures that the result follows.
+    the first pass before hires fix. `disable_extra_networks` leaves the prompt's tags without effect. `record_steps`
+    writes each run of the sampler to a file of the job (`generation.recording`). A `script` carries the request out in
+    its own way. `always_on` are the extensions' controls that are switched on, with their values.
+    `control_units` are pictures that the result follows.
     """
 
     tab: ClassVar[str] = "txt2img"
@@ -199,6 +200,10 @@ class Txt2Img:
     disable_extra_networks: bool = field(
         False, "Disable extra networks",
         "Leaves out the LoRAs and hypernetworks that the prompts name. The tags are not read as words either.")
+    record_steps: bool = field(
+        False, "Record steps",
+        "Keeps what happens at each step, so that you can look inside afterwards. It costs a little time and disk.",
+        cli="--record-steps", advanced=True)
     first_pass: Image.Image | None = None
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()

@@ -16,7 +16,7 @@ from torch import Tensor
 from modules.sampling.conditioning import Conditioning, Pad, join, stack
 from modules.sampling.levels import Level, Levels, PredictionType
 from modules.sampling.pace import Pace
-from modules.sampling.types import Answer, DeepCache, Predict, SDModel
+from modules.sampling.types import Answer, Box, DeepCache, Predict, SDModel
 
 Told = tuple[Conditioning, Conditioning, Conditioning | None]
 """(rows of cond, rows of uncond, both as one batch)."""
@@ -109,6 +109,7 @@ class GuidedDenoiser:
         self.guidance = guidance
         self.calls = 0
         self.work = 1.0  # of the whole picture at each call, as a share; less when something else spares some of it
+        self.window: Box | None = None  # the part of the latent that is asked for where it is not the whole
         self.padded = False
         self._refiner = refiner
         self._reuse = reuse
@@ -133,11 +134,15 @@ class GuidedDenoiser:
     def guided(self, x: Tensor, level: Level, call: int, predict: Predict) -> Tensor:
         """The answer of the network's `call`-th call, asking `predict` in the model's place; of the shape that
         `predict` answers."""
+        return self.answers(x, level, call, predict)[0]
+
+    def answers(self, x: Tensor, level: Level, call: int, predict: Predict) -> tuple[Tensor, Tensor | None]:
+        """`guided`, and the unconditional answer; None where guidance needs none."""
         alone = all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts)
         if alone and self.guidance.scale == 1 and self.guidance.beside_scale is None:
             conds = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
-            return self._ask(predict, x, level, conds, list(range(len(x))))
-        return self._both(x, level, call, predict)[0]
+            return self._ask(predict, x, level, conds, list(range(len(x)))), None
+        return self._both(x, level, call, predict)
 
     @property
     def refining(self) -> bool:

@@ -173,5 +173,5 @@ def windowed_denoiser(denoise: GuidedDenoiser, mode: str, mask: Mask, steps: Seq
     if share > how.worth_it:
         window.close()
         return None
-    denoise.work = share
+    denoise.work, denoise.window = share, window.box
     return WindowedDenoiser(denoise, window, steps, how, mask, before_step, noise)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from PIL import Image
@@ -184,3 +185,6 @@ class NestedJob(SubJob):
 
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         return tuple(images)
+
+    def recording(self) -> Path | None:
+        return None

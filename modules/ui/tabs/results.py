@@ -22,7 +22,7 @@ from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.header import Header
 from modules.ui.page.help import explain
 from modules.ui.page.messages import tell, told
-from modules.ui.tabs import download
+from modules.ui.tabs import download, steps
 from modules.ui.tabs.download import Download, Shown
 from modules.ui.tabs.progress_view import frames, summary_html
 
@@ -52,6 +52,8 @@ class Results:
     infotext: gr.Textbox
     send_buttons: dict[str, gr.Button]
     download: Download
+    inside: gr.HTML
+    root_path: str
 
     def connect(self, demo: gr.Blocks, make_request: Callable[..., Txt2Img], inputs: list[Component],
                 header: Header) -> None:
@@ -92,7 +94,7 @@ class Results:
     def outputs(self) -> list[Component]:
         """The outputs of `watch`."""
         return [self.stage, self.gallery, self.infotext, self.shown, self.selected, self.last_seed, self.interrupt,
-                self.skip, *self._on_pictures]
+                self.skip, self.inside, *self._on_pictures]
 
     @property
     def _on_pictures(self) -> list[gr.Button]:
@@ -139,7 +141,7 @@ class Results:
             self.gallery: gr.update(value=[(one, None) for one in (*(one.for_gallery for one in shown), *extras)],
                                     selected_index=0, preview=True),
             self.shown: shown, self.selected: 0, self.infotext: shown[0].made.infotext,
-            self.last_seed: shown[0].made.seed,
+            self.last_seed: shown[0].made.seed, self.inside: steps.value(job, self.root_path),
         }
         more |= {button: gr.update(interactive=True) for button in self._on_pictures}
         return changes | more
@@ -175,8 +177,8 @@ def window_id() -> gr.Textbox:
 
 
 def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.Button], last_seed: gr.State,
-            window: gr.Textbox) -> Results:
-    """Draw the widgets of the results here."""
+            window: gr.Textbox, root_path: str) -> Results:
+    """Draw the widgets of the results here. `root_path` is where the server's addresses begin."""
     with gr.Column(elem_classes="show"):
         gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
                              height="auto", preview=True, buttons=["download", "fullscreen"], interactive=False,
@@ -191,6 +193,7 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
         gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
                    elem_id=f"{tab}_infotext", elem_classes="infotext"),
         "How the picture was made. Copy it to make the picture again.")
+    inside = steps.build(tab)
     follow = gr.Button("", visible="hidden", elem_id=f"{tab}_follow")
     return Results(queue, tab, window, follow, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
-                   send_buttons, save)
+                   send_buttons, save, inside, root_path)

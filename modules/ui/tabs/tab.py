@@ -89,7 +89,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
             dropped = gr.File(label="Picture with parameters", type="filepath", visible="hidden",
                               elem_id=panel.elem_id("dropped"))
         with gr.Column(elem_classes="area-results", min_width=300):
-            shown = results(header.queue, panel.tab, buttons, last_seed, window)
+            shown = results(header.queue, panel.tab, buttons, last_seed, window, header.engine.settings.root_path)
         with gr.Column(elem_classes="area-settings", min_width=300):
             request_panel.sampling(panel)
             request_panel.size_and_batch(panel, canvas=canvas)

@@ -1,0 +1,98 @@
+"""What `generation.recording` has written, read again: numbers for plots, pictures, an animation, a strip."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import safe_open
+
+from modules.errors import InvalidInput, NotFound
+
+SHOWN = ("current", "original", "result", "x", "x0", "eps", "guidance")
+"""The pictures that a recording may have of each call: before the blend, what it keeps, after it, what the network saw,
+its guess of the finished picture, the noise that it sees, and what guidance changes in the guess."""
+
+SIDE = 256
+"""Pixels of the longer side of an animation or of a picture in a strip."""
+
+
+class Steps:
+    """A recording. Raises NotFound if the file cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """The run, its `calls`, the pictures that there are (`shown`), how many `images` a call has and the size of a
+        picture (`width`, `height`) in cells."""
+        try:
+            with safe_open(self._path, "np") as file:
+                about = json.loads(file.metadata()["steps"])
+                names = file.keys()
+                shape = file.get_slice("x").get_shape()
+        except Exception as error:  # safetensors has errors of its own
+            raise NotFound("This recording is no longer there.") from error
+        about |= {"shown": [name for name in SHOWN if f"picture.{name}" in names], "images": shape[1],
+                        "height": shape[3], "width": shape[4]}
+        return cast(dict[str, Any], about)
+
+    def picture(self, call: int, shown: str, image: int = 0) -> Image.Image:
+        """The rough picture of one call, a pixel for each cell. Raises NotFound for one that there is not."""
+        about = self.about
+        if shown not in about["shown"] or not 0 <= call < len(about["calls"]) or not 0 <= image < about["images"]:
+            raise NotFound("The recording has no such picture.")
+        with safe_open(self._path, "np") as file:
+            return Image.fromarray(cast(NDArray[np.uint8], file.get_slice(f"picture.{shown}")[call, image]))
+
+    def cell(self, x: int, y: int, image: int = 0) -> dict[str, list[list[float]]]:
+        """The values of one cell at every call, by tensor: one list for each call, with one number for each channel.
+        Raises NotFound for a cell outside."""
+        about = self.about
+        if not (0 <= x < about["width"] and 0 <= y < about["height"] and 0 <= image < about["images"]):
+            raise NotFound("The recording has no such cell.")
+        with safe_open(self._path, "np") as file:
+            return {name: file.get_slice(name)[:, image, :, y, x].astype(float).round(5).tolist()
+                    for name in ("current", "x", "x0", "guided") if name in file.keys()}  # noqa: SIM118
+
+    def animation(self, shown: str, image: int = 0, milliseconds: int = 120) -> bytes:
+        """One picture of each call, one after another, as a lossless WebP. Raises NotFound."""
+        frames = [_enlarged(self.picture(call, shown, image)) for call in range(len(self.about["calls"]))]
+        buffer = io.BytesIO()
+        frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0,
+                       lossless=True)
+        return buffer.getvalue()
+
+    def strip(self, shown: Sequence[str], image: int = 0, columns: int = 10) -> Image.Image:
+        """A row for each name in `shown`, with up to `columns` calls spread evenly from the first to the last. Raises
+        NotFound, and InvalidInput for none."""
+        if not shown:
+            raise InvalidInput("A strip needs at least one row.", field="shown")
+        last = len(self.about["calls"]) - 1
+        calls = sorted({round(n * last / max(columns - 1, 1)) for n in range(columns)})
+        rows = [[_enlarged(self.picture(call, name, image)) for call in calls] for name in shown]
+        width, height = rows[0][0].size
+        strip = Image.new("RGB", (width * len(calls), height * len(rows)))
+        for down, row in enumerate(rows):
+            for across, picture in enumerate(row):
+                strip.paste(picture, (across * width, down * height))
+        return strip
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    """Cells as squares."""
+    factor = max(1, SIDE // max(picture.size))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

@@ -1,0 +1,68 @@
+"""Recorded steps over HTTP: pictures, numbers and files, which go with their job."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from safetensors.numpy import load
+
+from modules.jobs import queue as queues
+from modules.jobs.queue import JobQueue
+
+from .conftest import small
+
+
+def record(client: TestClient, **changes: object) -> str:
+    answer = client.post("/sdapi/v1/txt2img", json=small(record_steps=True, **changes)).json()
+    (name,) = answer["step_recordings"]
+    return f"/v1/steps/{name}"
+
+
+def test_a_recording_is_told_drawn_and_downloaded(client: TestClient) -> None:
+    at = record(client, steps=4, batch_size=2, width=64, height=48)
+    about = client.get(at).json()
+    assert (about["images"], about["width"], about["height"], len(about["calls"])) == (2, 8, 6, 4)
+    kept = load(client.get(f"{at}/file").content)
+    assert kept["x0"].shape == (4, 2, 4, 6, 8)
+    drawn = Image.open(io.BytesIO(client.get(f"{at}/3/x0.png?image=1").content))
+    assert np.array_equal(np.asarray(drawn), kept["picture.x0"][3, 1])
+    cell = client.get(f"{at}/cell?x=7&y=2&image=1").json()
+    assert np.allclose(cell["x0"], kept["x0"][:, 1, :, 2, 7], atol=1e-5)
+    animation = Image.open(io.BytesIO(client.get(f"{at}/animation.webp").content))
+    assert (animation.n_frames, animation.size) == (4, (256, 192))
+    strip = Image.open(io.BytesIO(client.get(f"{at}/strip.png?shown=x,x0").content))
+    assert strip.size == (4 * 256, 2 * 192)
+    assert strip.getpixel((3 * 256, 192)) == tuple(kept["picture.x0"][3, 0, 0, 0])
+
+
+def test_a_second_answer_has_none_unless_asked(client: TestClient) -> None:
+    assert "step_recordings" not in client.post("/sdapi/v1/txt2img", json=small()).json()
+
+
+@pytest.mark.parametrize("path", ["/9/x0.png", "/0/nothing.png", "/0/current.png", "/-1/x0.png", "/0/x0.png?image=5",
+                                  "/cell?x=99&y=0", "/cell?x=-1&y=0", "/animation.webp?shown=..%2Fx",
+                                  "/strip.png?shown=y"])
+def test_what_is_not_there_is_a_404_in_one_sentence(path: str, client: TestClient) -> None:
+    answer = client.get(record(client) + path)
+    assert answer.status_code == 404
+    assert json.dumps(answer.json()).count("\\n") == 0
+    assert client.get("/v1/steps/0123").status_code == 404
+
+
+def test_recordings_go_with_their_job(client: TestClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "KEPT_JOBS", 1)
+    first = record(client)
+    assert client.get(first).status_code == 200
+    second = record(client)
+    assert client.get(first).status_code == 404
+    assert client.get(second).status_code == 200
+    assert queue.recordings
+    folder = queue.recordings.folder
+    assert len(list(folder.glob("*.safetensors"))) == 1
+    queue.close()
+    assert not list(folder.glob("*.safetensors"))
