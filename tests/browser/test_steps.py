@@ -1,0 +1,94 @@
+"""Look inside: the recorded steps of a run under its result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakeModel, fake_engine
+from playwright.sync_api import Page, expect
+from safetensors.numpy import load
+from serving import serving
+
+import app
+from modules.api import create_api
+from modules.gallery.history import History
+from modules.gallery.saving import Saver
+from modules.jobs.queue import JobQueue
+from modules.jobs.recordings import Recordings
+from modules.settings import Settings
+
+from .canvas_driver import Canvas, photo
+from .conftest import Visitors, open_page, write_checkpoint
+from .page_driver import generate, tab
+
+
+@pytest.fixture
+def page(visitors: Visitors, tmp_path: Path, context_options: dict[str, Any]) -> Iterator[Page]:
+    settings = Settings(data_dir=tmp_path)
+    write_checkpoint(settings.checkpoint_dirs[0] / "first.safetensors")
+    engine, history = fake_engine(settings, lambda name: FakeModel(name=name)), History(settings.outputs_dir)
+    queue = JobQueue(engine, Saver(settings.outputs_dir), recordings=Recordings(settings.recordings_dir))
+    whole = app.mount_page(create_api(engine, queue, settings), engine, queue, settings, history)
+    with serving(whole) as address, visitors.page(address, context_options) as page:
+        open_page(page, address)
+        yield page
+    queue.close()
+    history.close()
+
+
+def test_the_steps_of_an_inpainting_are_looked_into(page: Page, tmp_path: Path) -> None:
+    tab(page, "inpaint")
+    canvas = Canvas(page, [], "#inpaint_canvas")
+    canvas.open(photo(tmp_path / "photo.png", (256, 256)))
+    canvas.drag([(100, 100), (150, 150)])
+    canvas.wait_synced()
+    panel = page.locator("#inpaint_look_inside .st")
+    generate(page, "inpaint")
+    expect(panel).to_be_hidden()
+
+    page.locator(".area-settings:visible").get_by_role("button", name="Advanced").click()
+    page.locator("#inpaint_record_steps input").check()
+    text = generate(page, "inpaint")
+    expect(panel).to_be_visible()
+    panel.locator("summary").click()
+    level = panel.locator(".st-level")
+    expect(level).to_contain_text("call 15 of 15")  # 20 steps at strength 0.75
+    names = ["Before the blend", "What is kept", "What the network sees", "Its guess", "The noise it sees",
+             "What guidance adds"]
+    assert panel.locator("figcaption b").all_inner_texts() == names
+    slider = panel.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(level).to_contain_text("call 14 of 15")
+
+    address = panel.get_by_role("link", name="Latents").evaluate("(link) => link.href")
+    kept = load(page.request.get(address).body())
+    image = panel.locator(".st-frame img").nth(3)
+    expect(image).to_have_attribute("src", re.compile(r"/13/x0\.png"))
+    width, height = kept["x0"].shape[4], kept["x0"].shape[3]
+    assert image.evaluate("async (it) => { await it.decode(); return [it.naturalWidth, it.naturalHeight]; }") == [
+        width, height]
+
+    frame = panel.locator(".st-frame").nth(3)
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
+    assert box is not None
+    at = (box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
+    page.mouse.move(*at)
+    page.mouse.wheel(0, -100)
+    transforms = panel.locator(".st-frame img").evaluate_all("(all) => all.map((one) => one.style.transform)")
+    assert len(set(transforms)) == 1
+    assert "scale(1.2)" in transforms[0]
+    page.mouse.click(*at)  # the point under the pointer stays where it was
+    cell = (int(0.75 * width), int(0.25 * height))
+    caption = panel.locator(".st-plot figcaption")
+    expect(caption).to_contain_text(f"cell {cell[0]}, {cell[1]}:")
+    values = kept["x0"][:, 0, :, cell[1], cell[0]]
+    expect(caption).to_contain_text(f"from {values.min():.2f} to {values.max():.2f}")
+    assert np.isfinite(values).all()
+    assert "Steps: 20" in text
