@@ -35,6 +35,9 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "LoRAs": (("Lora", "LyCORIS"), ("models/Lora", "models/LyCORIS"), ("models/loras",)),
     "embeddings": ((), ("embeddings",), ("models/embeddings",)),
     "hypernetworks": (("hypernetworks",), ("models/hypernetworks",), ("models/hypernetworks",)),
+    "wildcards": ((), ("wildcards", "extensions/sd-dynamic-prompts/wildcards",
+                       "extensions/stable-diffusion-webui-wildcards/wildcards"), ("wildcards",)),
+    "tag lists": ((), ("tags", "extensions/a1111-sd-webui-tagcomplete/tags"), ("tags",)),
     "face restorers": (("GFPGAN", "Codeformer"), ("models/GFPGAN", "models/Codeformer"),
                        ("models/facerestore_models",)),
     "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",)),
@@ -211,6 +214,16 @@ class Settings:
     def control_dirs(self) -> tuple[Path, ...]:
         """The folders with control networks, the one in `models_dir` first."""
         return (*self.folders("control networks"), *([self.controlnet_dir] if self.controlnet_dir else []))
+
+    @property
+    def wildcard_dirs(self) -> tuple[Path, ...]:
+        """The folders with lists of wildcards, ours first."""
+        return (self.data_dir / "wildcards", *self.folders("wildcards"))
+
+    @property
+    def tag_dirs(self) -> tuple[Path, ...]:
+        """The folders with lists of tags for prompts, ours first."""
+        return (self.data_dir / "tags", *self.folders("tag lists"))
 
     def folders(self, kind: str) -> tuple[Path, ...]:
         """Where files of a kind of `FOLDERS` are looked for: ours, there or not, then those of WebUI and ComfyUI that

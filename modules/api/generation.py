@@ -23,6 +23,7 @@ from modules.api.steps import names
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.engine.limits import check_count, check_limits
+from modules.engine.wildcards import EVERYWHERE
 from modules.errors import NotFound, UserError
 from modules.gallery.formats import Format
 from modules.imaging.jpeg import preview_jpeg
@@ -200,9 +201,11 @@ def describe(job: Job, request: Txt2Img, result: Result | None, engine: Engine) 
 
 
 def _prompts(each: Sequence[Mapping[str, Any]], key: str, request: Txt2Img) -> list[str]:
-    """The "Prompt" or "Negative prompt" of each picture's text. A script makes them of others than the request's."""
+    """The "Prompt" or "Negative prompt" of each picture's text. A script and wildcards make them of others than the
+    request's."""
     asked = request.prompt if key == "Prompt" else request.negative_prompt
-    return [read[key] if request.script and "Steps" in read else asked for read in each]
+    others = request.script or request.options.wildcards == EVERYWHERE
+    return [read[key] if others and "Steps" in read else asked for read in each]
 
 
 def size_warning(request: Txt2Img) -> list[str]:

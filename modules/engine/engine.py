@@ -21,6 +21,7 @@ from modules.engine.models import FileLoader, LoadModel, ModelSlot
 from modules.engine.networks import Networks, with_default_networks
 from modules.engine.options_in_force import OptionsInForce
 from modules.engine.postprocessing import Tools, load_tools
+from modules.engine.wildcards import Wildcards
 from modules.errors import InvalidInput, NotFound, UserError
 from modules.hooks.choices import Available
 from modules.hooks.forms import Script
@@ -66,6 +67,7 @@ class Engine:
         self.networks = Networks(settings)
         self.control_files = ControlFiles(settings.control_dirs)
         self.annotators = Annotators()
+        self.wildcards = Wildcards(settings.wildcard_dirs)
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
         self._in_force = OptionsInForce(settings, self.catalog, self.config)
@@ -141,7 +143,10 @@ class Engine:
         check_limits(request, self.settings)
         if request.enable_hr:
             hires.check_upscaler(request.hr_upscaler, self.upscalers)
-        request, restore, notes = self._restoring(self.resolve(with_default_networks(request)))
+        request = self.resolve(with_default_networks(request))
+        if (singles := self.wildcards.singles(request)) is not None:
+            return self._with_wildcards(request, singles, job, extra or {}, first_noise, hooks)
+        request, restore, notes = self._restoring(request)
         networks = self.networks.of(request)
         reads = self.load(request.options, job).inputs
         # Name and hash the files before sampling: afterwards they may be gone or replaced.
@@ -176,6 +181,19 @@ class Engine:
                                      restore, self.removers)
         warnings = (*notes, *networks.warnings, *unfit, *outcome.warnings)
         return Result(tuple(made), request, warnings, outcome.interrupted, outcome.work)
+
+    def _with_wildcards(self, request: Txt2Img, singles: Sequence[Txt2Img], job: JobContext, extra: Mapping[str, Any],
+                        first_noise: FirstNoise | None, hooks: Hooks) -> Result:
+        """Carry out a resolved request whose pictures have prompts of their own."""
+        context = self._context(job, hooks)
+        context.plan(len(singles))
+        made: list[GeneratedImage] = []
+        notes: dict[str, None] = {}
+        for one in singles:
+            drawn, keys, unknown = self.wildcards.drawn(one)
+            notes.update(dict.fromkeys(unknown))
+            made += context.generate(drawn, extra={**keys, **extra}, first_noise=first_noise).images
+        return Result(tuple(made), request, (*notes, *context.warnings), context.interrupted)
 
     def remove(self, request: Txt2Img, job: JobContext) -> Result:
         """Fill what the mask of an inpaint `request` paints over from its surroundings. Needs no checkpoint; of the

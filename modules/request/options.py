@@ -78,6 +78,10 @@ class Options(Table):
         False, "Old prompt editing timelines", "As before WebUI 1.6.", text="Old prompt editing timelines")
     enable_prompt_comments: bool = option(
         True, "Enable comments in prompts", "What follows # up to the end of its line is left out.")
+    wildcards: str = option(
+        "page", "Wildcards in prompts",
+        "Draws a line of wildcards/name.txt for __name__ and one of {a|b|c}, by each picture's seed. page leaves the "
+        "prompts of programs as they are.", choices=("page", "everywhere", "off"))
     # SDXL
     sdxl_crop_top: int = option(
         0, "SDXL: top coordinate of the crop",

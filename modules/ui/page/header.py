@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from modules.engine.engine import Engine
+from modules.engine.wildcards import of_page
 from modules.errors import NotFound, UserError
 from modules.jobs.queue import JobQueue
 from modules.request.options import Options
@@ -111,8 +112,10 @@ class Header:
         return followed
 
     def options(self, checkpoint: str | None, vae: str | None) -> Options:
-        """The options in force with the values of the dropdowns, so that a request uses the model its sender saw."""
-        return self.engine.options.replaced({"sd_model_checkpoint": checkpoint or None, "sd_vae": vae or None})
+        """The options of a request of the page: those in force, with the values of the dropdowns, so that it uses the
+        model its sender saw."""
+        return of_page(self.engine.options.replaced({"sd_model_checkpoint": checkpoint or None,
+                                                     "sd_vae": vae or None}))
 
     def choices(self) -> tuple[Any, Any]:
         """Updates for both dropdowns: the available files, and the values in force."""
