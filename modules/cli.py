@@ -3,6 +3,8 @@
     python -m modules.cli inpaint --image photo.png --mask mask.png --prompt "a dog" --seed 1 --out out.png
     python -m modules.cli remove --image photo.png --mask mask.png --out out.png
     python -m modules.cli merge mine yours --multiplier 0.5 --name ours
+    python -m modules.cli merge mine --method "No interpolation" --lora "<lora:style:0.8>"
+    python -m modules.cli extract mine original --rank 64 --name my-style
     python -m modules.cli txt2img|img2img|models ...
 
 Every flag of app.py that concerns models, folders and limits may be given too. The exit status is 0, 1 after an error,
@@ -12,6 +14,7 @@ Every flag of app.py that concerns models, folders and limits may be given too. 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -24,6 +27,7 @@ from typing import Any, NoReturn
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from modules.engine import merging
 from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
 from modules.gallery import saving
@@ -111,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return list_models(engine)
         if flags.command == "merge":
             return merge_checkpoints(engine, flags)
+        if flags.command == "extract":
+            return extract(engine, flags)
         if flags.command == "remove":
             return carry_out(engine.remove, to_removal(flags, engine), saver(flags.out, settings), iter(()))
         return make_pictures(engine, flags)
@@ -132,7 +138,7 @@ def list_models(engine: Engine) -> int:
 
 def merge_checkpoints(engine: Engine, flags: argparse.Namespace) -> int:
     """Merge the named checkpoints into a new one and print its path. Raises UserError."""
-    from modules.weights.merge import Recipe, merge  # brings torch, which --help does without
+    from modules.weights.merge import Recipe  # brings torch, which --help does without
 
     catalog = engine.catalog
     if len(flags.checkpoints) > 3:
@@ -141,13 +147,28 @@ def merge_checkpoints(engine: Engine, flags: argparse.Namespace) -> int:
     assert a is not None
     recipe = Recipe(a, b, c, flags.method, flags.multiplier, not flags.float32, flags.name, flags.discard,
                     catalog.find_vae(flags.vae) if flags.vae else None)
-    with tqdm(total=1.0, desc="Merging", file=sys.stderr, bar_format="{l_bar}{bar}", leave=False, disable=None) as bar:
-        def show(share: float) -> None:
-            bar.update(share - bar.n)
-
-        path = merge(recipe, engine.settings.checkpoint_dirs[0], catalog.sha256, show)
+    with _shares("Merging") as show:
+        path, warnings = merging.merge_checkpoints(engine, merging.with_loras(recipe, " ".join(flags.lora)), show)
+    for warning in warnings:
+        print(f"{PROGRAM}: {warning}", file=sys.stderr)
     print(path)
     return 0
+
+
+def extract(engine: Engine, flags: argparse.Namespace) -> int:
+    """Make a LoRA of the difference between two checkpoints and print its path. Raises UserError."""
+    tuned, original = (engine.catalog.find(name) for name in (flags.tuned, flags.original))
+    with _shares("Extracting") as show:
+        path = merging.extract_lora(engine, tuned, original, flags.rank, flags.name, show)
+    print(path)
+    return 0
+
+
+@contextlib.contextmanager
+def _shares(text: str) -> Iterator[Callable[[float], None]]:
+    """A bar that is told the share that is done."""
+    with tqdm(total=1.0, desc=text, file=sys.stderr, bar_format="{l_bar}{bar}", leave=False, disable=None) as bar:
+        yield lambda share: bar.update(share - bar.n)
 
 
 def make_pictures(engine: Engine, flags: argparse.Namespace) -> int:
@@ -267,9 +288,11 @@ def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, description="Stable Diffusion on the command line.",
                      epilog="Flags of app.py (--models-dir, --ckpt-dir, --device, ...) may follow.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="txt2img|img2img|inpaint|remove|models|merge")
+                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract")
     commands.add_parser("models", help="list checkpoints and VAEs", allow_abbrev=False)
     _add_merge(commands.add_parser("merge", help="a new checkpoint from up to three", allow_abbrev=False))
+    _add_extract(commands.add_parser("extract", help="a LoRA from the difference of two checkpoints",
+                                     allow_abbrev=False))
     _add_remove(commands.add_parser("remove", help="what is painted over goes, without a prompt", allow_abbrev=False))
     for command, text in (("txt2img", "a picture from words"), ("img2img", "a picture from a picture"),
                           ("inpaint", "a part of a picture anew")):
@@ -291,6 +314,16 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     add("--float32", action="store_true", help="leave float32 as it is, instead of saving it as float16")
     add("--vae", help="a VAE to bake in")
     add("--discard", default="", metavar="PATTERN", help="regular expression of weights to leave out")
+    add("--lora", action="append", default=[], metavar="TAG",
+        help="a LoRA to bake in, like <lora:name:0.8> (repeatable)")
+
+
+def _add_extract(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("tuned", metavar="TUNED", help="the checkpoint whose style is wanted: a title, name, file name or hash")
+    add("original", metavar="ORIGINAL", help="the checkpoint that it was trained from")
+    add("--rank", type=int, default=64, help="more is closer to the checkpoint and larger (%(default)s)")
+    add("--name", default="", help="of the new file (made of the checkpoints' names)")
 
 
 def _add_remove(parser: argparse.ArgumentParser) -> None:

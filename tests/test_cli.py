@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import FakeModel, fake_engine, write_checkpoint
+from make_tiny import make_tiny
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -153,6 +154,25 @@ def test_merge_writes_a_checkpoint(run: Run, tmp_path: Path, capsys: pytest.Capt
     assert (made == 5).all()
     assert run("merge", "part-a") == 1
     assert "needs a second checkpoint" in capsys.readouterr().err
+
+
+def test_a_lora_is_extracted_and_baked_in(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "models" / "Stable-diffusion"
+    before = load_file(make_tiny("tiny-sd15", folder / "plain.safetensors"))
+    key = "model.diffusion_model.middle_block.0.in_layers.2.weight"
+    after = {**before, key: (before[key] * np.float16(1.25)).astype(np.float16)}
+    save_file(after, folder / "tuned.safetensors")
+    assert run("extract", "tuned", "plain", "--rank", 320, "--name", "mine") == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "models" / "Lora" / "mine.safetensors")
+    assert run("merge", "plain", "--method", "No interpolation", "--lora", "<lora:mine:1>", "--name", "both") == 0
+    assert capsys.readouterr().err == ""
+    made = load_file(folder / "both.safetensors")
+    assert np.abs(made[key].astype(float) - after[key]).max() < 2e-3 * np.abs(after[key].astype(float)).max()
+    assert all((made[name] == before[name]).all() for name in before if name != key)
+    assert run("merge", "plain", "--method", "No interpolation", "--lora", "<lora:nobody:1>") == 1
+    assert "Lora not found: nobody." in capsys.readouterr().err
+    assert run("merge", "plain", "--method", "No interpolation", "--lora", "mine") == 1
+    assert "written like <lora:name:0.8>" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [

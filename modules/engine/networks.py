@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -108,6 +108,10 @@ class Networks:
     def of(self, request: Txt2Img) -> RequestNetworks:
         """The networks of a request. Files are read when they are needed."""
         return RequestNetworks(self._nothing_named if request.disable_extra_networks else self._plan, request)
+
+    def loras_of(self, tags: Iterable[NetworkTag]) -> list[Lora]:
+        """The LoRAs that `tags` name. Raises CheckpointError for one that is not there or cannot be read."""
+        return [self._lora(tag)[0] for tag in tags]
 
     def known_embeddings(self) -> tuple[list[Embedding], dict[str, str]]:
         """The embeddings of all files that can be read, and for each other file's name why it cannot."""

@@ -21,7 +21,7 @@ from modules.networks.model import DiffusionModel
 from modules.networks.network import Network
 from modules.networks.packing import pack
 from modules.networks.parts import PartKey, Parts
-from modules.networks.patches.layers import LayerNames
+from modules.networks.patches.layers import Layer, LayerNames
 from modules.networks.shapes import Header
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.model_config import read_config
@@ -107,6 +107,50 @@ def about(checkpoint: CheckpointFile) -> About | None:
             return About(family.size(family.prediction(header)), family.inputs(sources["unet"].shape).name)
     except CheckpointError:
         return None
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """Where a checkpoint keeps a layer: the names of its weight and of its bias, and which of how many equal parts of
+    their rows are its own."""
+
+    layer: Layer
+    weight: str
+    bias: str | None
+    place: int = 0
+    of: int = 1
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """Those of the tensor that are the layer's: a view."""
+        return tensor.chunk(self.of)[self.place]
+
+
+@dataclass(frozen=True)
+class StoredLayers:
+    """An open checkpoint and the layers in it that LoRAs may change. `kohya` are their names in kohya's LoRAs."""
+
+    file: TensorFile
+    names: LayerNames
+    stored: Mapping[Layer, StoredLayer]
+    kohya: Mapping[Layer, str]
+
+
+@contextmanager
+def stored_layers(checkpoint: CheckpointFile) -> Iterator[StoredLayers]:
+    """Where the layers of a checkpoint lie, while the file is open. Raises CheckpointError as `load_model`."""
+    with _opened(checkpoint, None, FAMILIES) as (family, _, sources):
+        names = layer_names(family, sources)
+        stored: dict[Layer, StoredLayer] = {}
+        kohya: dict[Layer, str] = {}
+        for part, prefixes in names.prefixes.items():
+            places = {parameter: (key, place, len(parameters)) for key, parameters in _tensors(sources[part]).items()
+                      for place, parameter in enumerate(parameters)}
+            for layer in set(names.layers[part].values()):
+                key, place, of = places[f"{layer.path}.weight"]
+                bias = places.get(f"{layer.path}.bias", (None,))[0]
+                stored[layer] = StoredLayer(layer, key, bias, place, of)
+                kohya[layer] = f"{prefixes[0]}_{layer.path.replace('.', '_')}"
+        yield StoredLayers(next(iter(sources.values())).file, names, stored, kohya)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from modules.base.files import temporary_name
 from modules.errors import CheckpointError, InvalidInput, StorageFull
+from modules.text.network_tags import NetworkTag
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.tensors import SAFETENSORS_NAMES, TensorFile, read_tensors
 
@@ -32,6 +33,10 @@ _NAME = re.compile(r"[\w\-. ()+&,=\[\]]{1,120}")
 
 OnProgress = Callable[[float], None]
 
+Change = Callable[[Tensor], Tensor]
+Changes = Callable[[Callable[[str], Tensor]], Mapping[str, Change]]
+"""(gives the merged tensor of a name) -> by name what is done to tensors of the result."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -40,8 +45,8 @@ class Recipe:
     "Weighted sum": (1 - m) A + m B. "Add difference": A + m (B - C). "Multiply": |A|^(1-m) |B|^m with A's sign, the
     weighted geometric mean, or the weighted sum where the signs of A and B differ. "No interpolation": A.
     m is `multiplier`, 0 to 1. `half` saves float32 as float16. `discard` is a regular expression in RE2's syntax, which
-    has no backtracking; tensors in whose name it matches are left out. Raises InvalidInput for values that do not fit
-    together.
+    has no backtracking; tensors in whose name it matches are left out. `loras` are added to the result, in their order;
+    see `merge`. Raises InvalidInput for values that do not fit together.
     """
 
     a: CheckpointFile
@@ -53,6 +58,7 @@ class Recipe:
     name: str = ""
     discard: str = ""
     bake_vae: VaeFile | None = None
+    loras: tuple[NetworkTag, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -85,34 +91,40 @@ class Recipe:
             "Weighted sum": lambda: f"{1 - m:g}({names[0]}) + {m:g}({names[1]})",
             "Add difference": lambda: f"{names[0]} + {m:g}({names[1]} - {names[2]})",
             "Multiply": lambda: f"{names[0]}^{1 - m:g} x {names[1]}^{m:g}",
-            "No interpolation": lambda: names[0]}[self.method]()
+            "No interpolation": lambda: names[0]}[self.method]() + "".join(
+                f" + {tag.unet:g}({tag.name})" for tag in self.loras)
 
 
 @dataclass(frozen=True)
 class _Key:
-    """One tensor of the result. `compute(device)` makes it; `half` converts float32 to float16."""
+    """One tensor of the result. `compute(device)` makes it, `change` keeps its shape and type, and `half` converts
+    float32 to float16."""
 
     name: str
     compute: Callable[[str], Tensor]
     half: bool
+    change: Change | None = None
 
     def make(self, device: str = "cpu") -> Tensor:
         """Compute the tensor. On the device "meta" it has only shape and dtype, and nothing is read."""
         tensor = self.compute(device)
+        if self.change is not None and device != "meta":
+            tensor = self.change(tensor)
         return tensor.half() if self.half and tensor.dtype == torch.float32 else tensor
 
 
 def merge(recipe: Recipe, folder: Path, sha256: Callable[[CheckpointFile], str],
-          on_progress: OnProgress = lambda share: None) -> Path:
+          on_progress: OnProgress = lambda share: None, changes: Changes = lambda merged: {}) -> Path:
     """Write the merged checkpoint into `folder` and return its path.
 
-    `on_progress` gets the share that is done, 0 to 1. An exception from it stops the merge, and no file is left behind.
-    Raises CheckpointError, StorageFull, and InvalidInput if the checkpoints don't fit together or the name is taken.
+    `changes` are what the recipe's LoRAs do to the merged tensors, see `networks.patches.baking`. `on_progress` gets
+    the share that is done, 0 to 1. An exception from it stops the merge, and no file is left behind. Raises
+    CheckpointError, StorageFull, and InvalidInput if the checkpoints don't fit together or the name is taken.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(read_tensors(file.path)) for file in recipe.files]
         vae = stack.enter_context(read_tensors(recipe.bake_vae.path)) if recipe.bake_vae else None
-        keys = list(_plan(recipe, files, vae))
+        keys = _changed(list(_plan(recipe, files, vae)), changes)
         nine = [_channels(file) for file in files[:2]] == [9, 4]
         path = folder / f"{recipe.stem}{'.inpainting' if nine else ''}.safetensors"
         if path.exists():
@@ -138,6 +150,12 @@ def _plan(recipe: Recipe, files: list[TensorFile], vae: TensorFile | None) -> It
             make = _reader(first, key)
         halved = recipe.half and (merged or key in baked or not others)
         yield _Key(key, make, halved)
+
+
+def _changed(keys: list[_Key], changes: Changes) -> list[_Key]:
+    by_name = {key.name: key for key in keys}
+    found = changes(lambda name: by_name[name].compute("cpu"))
+    return [replace(key, change=found.get(key.name)) for key in keys]
 
 
 def _discarded(pattern: str) -> Callable[[str], bool]:
@@ -216,11 +234,13 @@ def _metadata(recipe: Recipe, files: list[TensorFile], sha256: Callable[[Checkpo
     first, second, third = [*hashes, None, None][:3]
     models = {digest: {"name": file.filename, "sd_merge_recipe": _json(opened.metadata.get("sd_merge_recipe"))}
               for digest, file, opened in zip(hashes, recipe.files, files, strict=True)}
-    made = {"type": "inpaint-webui", "primary_model_hash": first, "secondary_model_hash": second,
+    made: dict[str, Any] = {"type": "inpaint-webui", "primary_model_hash": first, "secondary_model_hash": second,
             "tertiary_model_hash": third, "interp_method": recipe.method, "multiplier": recipe.multiplier,
             "save_as_half": recipe.half, "custom_name": recipe.name,
             "bake_in_vae": recipe.bake_vae.name if recipe.bake_vae else "None", "discard_weights": recipe.discard,
             "is_inpainting": _channels(files[0]) == 9}
+    if recipe.loras:
+        made["loras"] = [{"name": tag.name, "te": tag.te, "unet": tag.unet} for tag in recipe.loras]
     kept = {key: value for key, value in files[0].metadata.items() if not key.startswith("sd_merge")}
     return {**kept, "format": "pt", "sd_merge_recipe": json.dumps(made), "sd_merge_models": json.dumps(models)}
 

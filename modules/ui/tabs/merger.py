@@ -1,15 +1,17 @@
-"""The Checkpoint Merger tab: makes a new checkpoint from up to three, as a job of the queue."""
+"""The Checkpoint Merger tab: makes a new checkpoint from up to three and LoRAs, or a LoRA from the difference of two
+checkpoints, as a job of the queue."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from modules.engine import merging
 from modules.errors import InvalidInput
 from modules.jobs.job import Job, Origin
 from modules.ui.controls import numbers
@@ -37,7 +39,8 @@ FORMULAS = {
 
 @dataclass(frozen=True)
 class Merger:
-    """The tab's widgets. `chosen` are those of the recipe, by name. `made` changes with each new checkpoint."""
+    """The tab's widgets. `chosen` are those of the recipe, by name. `made` changes with each new checkpoint. Those of
+    extracting are `difference` and `extracting`."""
 
     header: Header
     chosen: dict[str, Any]
@@ -45,6 +48,8 @@ class Merger:
     formula: gr.HTML
     watched: Watched
     made: gr.State
+    difference: dict[str, Any]
+    extracting: Watched
 
 
 def build(header: Header) -> Merger:
@@ -75,6 +80,11 @@ def build(header: Header) -> Merger:
                 gr.Textbox(label="Custom Name (Optional)", max_lines=1, max_length=120,
                            placeholder="Made of the names of its parts", elem_id="merger_name"),
                 "The name of the new file. Left empty, it is made of the names of its parts.")
+            chosen["loras"] = explain(
+                gr.Textbox(label="LoRAs to bake in", max_lines=2, max_length=2000, placeholder="<lora:name:0.8>",
+                           elem_id="merger_loras"),
+                "LoRAs that the new checkpoint has in it, written as in prompts. With No interpolation they are added "
+                "to A alone.")
             chosen["half"] = explain(
                 gr.Checkbox(True, label="Save as float16", elem_id="merger_half"),
                 "Halves the size of the file. The pictures hardly differ.")
@@ -85,13 +95,35 @@ def build(header: Header) -> Merger:
                 gr.Textbox(label="Discard weights with matching name", max_lines=1, max_length=200,
                            placeholder="A regular expression, such as ^model_ema", elem_id="merger_discard"),
                 "Leaves out the weights with such names. ^model_ema makes a file smaller.")
-            with gr.Row(elem_classes="tight go-row"):
-                merge = gr.Button("Merge", variant="primary", size="lg", elem_id="merger_generate", elem_classes="go")
-                interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id="merger_interrupt",
-                                      visible=False, elem_classes="interrupt")
-            stage = gr.HTML("", elem_id="merger_stage", elem_classes="stage", js_on_load=None,
-                            apply_default_css=False)
-    return Merger(header, chosen, refresh, formula, Watched(merge, interrupt, gr.State(""), stage), gr.State(""))
+            watched = _starts("Merge", "merger")
+    difference: dict[str, Any] = {}
+    with gr.Accordion("Extract a LoRA", open=False, elem_classes="fold", elem_id="merger_extract"), \
+            gr.Row(elem_classes="merge-bench"):
+        with gr.Column(min_width=300):
+            difference["tuned"] = _checkpoints("tuned", "Fine-tuned checkpoint",
+                                               "The model whose style or subject the LoRA is to have.")
+            difference["original"] = _checkpoints("original", "Original checkpoint",
+                                                  "The model that it was trained from.")
+        with gr.Column(min_width=300):
+            difference["rank"] = explain(
+                Slider(1, 320, value=64, step=1, label="Rank", elem_id="merger_rank"),
+                "How much the LoRA can hold. 32 to 128 are usual; more is closer to the model and a larger file.")
+            difference["name"] = explain(
+                gr.Textbox(label="Name of the LoRA (Optional)", max_lines=1, max_length=120,
+                           placeholder="Made of the names of both checkpoints", elem_id="merger_lora_name"),
+                "The name of the new file. Left empty, it is made of the names of both checkpoints.")
+            extracting = _starts("Extract", "extract")
+    return Merger(header, chosen, refresh, formula, watched, gr.State(""), difference, extracting)
+
+
+def _starts(label: str, name: str) -> Watched:
+    """The button that starts a job, Interrupt, and the job's progress."""
+    with gr.Row(elem_classes="tight go-row"):
+        start = gr.Button(label, variant="primary", size="lg", elem_id=f"{name}_generate", elem_classes="go")
+        interrupt = gr.Button("Interrupt", variant="stop", size="lg", elem_id=f"{name}_interrupt", visible=False,
+                              elem_classes="interrupt")
+    stage = gr.HTML("", elem_id=f"{name}_stage", elem_classes="stage", js_on_load=None, apply_default_css=False)
+    return Watched(start, interrupt, gr.State(""), stage)
 
 
 def _checkpoints(name: str, label: str, help: str, *, visible: bool = True) -> gr.Dropdown:
@@ -102,30 +134,45 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
     """Connect the tab. The events `refreshing` make it look for new files."""
     header, chosen, watched = merger.header, merger.chosen, merger.watched
     catalog = header.engine.catalog
-    lists = [chosen[name] for name in ("a", "b", "c", "bake_vae")]
+    difference, extracting = merger.difference, merger.extracting
+    lists = [*(chosen[name] for name in ("a", "b", "c")), difference["tuned"], difference["original"],
+             chosen["bake_vae"]]
 
     def fill() -> list[Any]:
         catalog.refresh()
         checkpoints = gr.update(choices=[(file.title, file.filename) for file in catalog.checkpoints()])
-        return [checkpoints] * 3 + [gr.update(choices=["None", *(file.name for file in catalog.vaes())])]
+        return [checkpoints] * 5 + [gr.update(choices=["None", *(file.name for file in catalog.vaes())])]
 
     def choose(method: str) -> list[Any]:
         return [gr.update(visible=method != "No interpolation"), gr.update(visible=method == "Add difference"),
                 gr.update(visible=method != "No interpolation"), formula_html(method)]
 
     @told
-    def submit(*values: Any) -> tuple[Job, list[Path]]:
+    def submit(*values: Any) -> tuple[Job, Made]:
         return start(header, numbers.by_name(chosen, values))
+
+    @told
+    def submit_extraction(*values: Any) -> tuple[Job, Made]:
+        return start_extraction(header, numbers.by_name(difference, values))
 
     def run(*values: Any) -> Iterator[dict[Any, Any]]:
         job, made = submit(*values)
 
         def finished() -> tuple[list[str], dict[Any, Any]]:
-            if not made:
+            if made.path is None:
                 return [], {}
-            return [f"{made[0].name} is there, and can be chosen at the top."], {merger.made: made[0].name}
+            return [f"{made.path.name} is there, and can be chosen at the top.", *made.warnings], \
+                {merger.made: made.path.name}
 
         yield from watched.follow(job, finished)
+
+    def run_extraction(*values: Any) -> Iterator[dict[Any, Any]]:
+        job, made = submit_extraction(*values)
+
+        def finished() -> tuple[list[str], dict[Any, Any]]:
+            return [f"{made.path.name} is there, among the LoRAs."] if made.path else [], {}
+
+        yield from extracting.follow(job, finished)
 
     demo.load(fill, None, lists, **AT_ONCE)
     gr.on(refreshing, fill, None, lists, **AT_ONCE)
@@ -133,15 +180,25 @@ def connect(merger: Merger, demo: gr.Blocks, refreshing: Sequence[Any]) -> None:
                             [chosen["b"], chosen["c"], chosen["multiplier"], merger.formula], **AT_ONCE)
     watched.start.click(run, list(chosen.values()), [*watched.outputs, merger.made], trigger_mode="always_last", **LIVE)
     watched.connect(header.queue)
+    extracting.start.click(run_extraction, list(difference.values()), extracting.outputs, trigger_mode="always_last",
+                           **LIVE)
+    extracting.connect(header.queue)
 
 
-def start(header: Header, values: dict[str, Any]) -> tuple[Job, list[Path]]:
-    """Put the merge that the widgets describe into the queue. Returns the job, and a list that gets the new file's
-    path.
+@dataclass
+class Made:
+    """What a job has made: the new file, and a sentence for each LoRA of which not everything was used."""
+
+    path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def start(header: Header, values: dict[str, Any]) -> tuple[Job, Made]:
+    """Put the merge that the widgets describe into the queue. Returns the job, and what it will have made.
 
     Raises InvalidInput, NotFound, QueueFull.
     """
-    from modules.weights.merge import Recipe, merge  # imports torch, which the page itself does not need
+    from modules.weights.merge import Recipe  # imports torch, which the page itself does not need
 
     catalog = header.engine.catalog
     if not values["a"]:
@@ -151,18 +208,43 @@ def start(header: Header, values: dict[str, Any]) -> tuple[Job, list[Path]]:
     vae = catalog.find_vae(values["bake_vae"]) if values["bake_vae"] not in (None, "None") else None
     recipe = Recipe(a, b, c, values["method"], values["multiplier"], bool(values["half"]),
                     (values["name"] or "").strip(), values["discard"] or "", vae)
-    made: list[Path] = []
+    recipe = merging.with_loras(recipe, values["loras"] or "")
+    made = Made()
 
     def work(job: Job) -> None:
-        def tell_share(share: float) -> None:
-            job.check()
-            job.batches(round(share * 100), 100)
-            job.stage(f"Merging: {share:.0%}")
-
         job.stage("Reading the checkpoints")
-        made.append(merge(recipe, header.engine.settings.checkpoint_dirs[0], catalog.sha256, tell_share))
+        made.path, made.warnings = merging.merge_checkpoints(header.engine, recipe, _shares(job, "Merging"))
 
     return header.queue.submit_work(work, origin=Origin(name="Checkpoint Merger")), made
+
+
+def start_extraction(header: Header, values: dict[str, Any]) -> tuple[Job, Made]:
+    """Put the extraction that the widgets describe into the queue. Returns the job, and what it will have made.
+
+    Raises InvalidInput, NotFound, QueueFull.
+    """
+    for name, what in (("tuned", "a fine-tuned checkpoint"), ("original", "the original checkpoint")):
+        if not values[name]:
+            raise InvalidInput(f"Choose {what}.", field=name)
+    tuned, original = (header.engine.catalog.find(values[name]) for name in ("tuned", "original"))
+    made = Made()
+
+    def work(job: Job) -> None:
+        job.stage("Reading the checkpoints")
+        made.path = merging.extract_lora(header.engine, tuned, original, int(values["rank"]),
+                                         (values["name"] or "").strip(), _shares(job, "Extracting"))
+
+    return header.queue.submit_work(work, origin=Origin(name="Extract a LoRA")), made
+
+
+def _shares(job: Job, text: str) -> Callable[[float], None]:
+    """Tells the job the share that is done, and raises Interrupted."""
+    def tell(share: float) -> None:
+        job.check()
+        job.batches(round(share * 100), 100)
+        job.stage(f"{text}: {share:.0%}")
+
+    return tell
 
 
 def formula_html(method: str) -> str:
