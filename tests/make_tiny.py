@@ -35,7 +35,7 @@ def make_tiny(name: str, out: Path, salt: int = 0, channels: int = 0, **metadata
     shapes = json.loads((SHAPES / f"{name}.json").read_text())
     if channels:
         shapes[UNET + "input_blocks.0.0.weight"][1] = channels
-    weights = build(shapes, salt)
+    weights = (build_sd3 if name == "tiny-sd3" else build)(shapes, salt)
     save_file(weights, str(out), metadata=metadata or None)
     return out
 
@@ -60,6 +60,37 @@ def build(shapes: dict[str, list[int]], salt: int = 0) -> Weights:
             weights[key] += 0.25
     halves: Weights = {key: np.ascontiguousarray(value.astype(np.float16)) for key, value in weights.items()}
     return {key: (fixed | halves)[key] for key in shapes if "." in key}
+
+
+def build_sd3(shapes: dict[str, list[int]], salt: int = 0) -> Weights:
+    """The same in Stable Diffusion 3's layout, whose streams have another seed. The first features of each token are
+    its own values, and the velocity follows them."""
+    salt ^= 0x5D15 ^ 0x5D3
+    weights = {key: _random_sd3(key, shape, salt) for key, shape in shapes.items()}
+    for key, value in weights.items():
+        value += 0.25 * key.endswith("final_layer_norm.bias")
+        if "adaLN_modulation" in key:
+            value *= 0.3 if "final_layer" in key else 0.8
+    weights[UNET + "context_embedder.weight"] *= 5.0
+    first, out = weights[UNET + "x_embedder.proj.weight"], weights[UNET + "final_layer.linear.weight"]
+    channels = first.shape[1]
+    features = 4 * channels
+    first[:features] = np.eye(features).reshape(2, 2, channels, features).transpose(3, 2, 0, 1)
+    weights[UNET + "x_embedder.proj.bias"][:features] = 0
+    out *= 0.4
+    out[:, :features] += 0.5 * np.eye(features)
+    deviation, bias = weights[VAE + "encoder.conv_out.weight"], weights[VAE + "encoder.conv_out.bias"]
+    deviation[channels:], bias[channels:] = 0, -30.0  # the posterior's log variance
+    weights[VAE + "decoder.conv_out.weight"] *= 0.7
+    return {key: np.ascontiguousarray(value.astype(np.float16)) for key, value in weights.items()}
+
+
+def _random_sd3(key: str, shape: list[int], salt: int) -> Array:
+    if key.endswith("pos_embed"):
+        return _uniform(key, shape, 0.1, salt)
+    if "embedding" in key or len(shape) == 1:
+        return _random(key, shape, salt)
+    return _uniform(key, shape, 1 / math.sqrt(math.prod(shape[1:])), salt)
 
 
 def _random(key: str, shape: list[int], salt: int) -> Array:

@@ -50,6 +50,7 @@ def chosen() -> list[Case]:
     recorded = [case for case in read_cases(SHARED) if case.id not in {own.id for own in OWN_CASES}]
     more = [case for case in read_cases(SHARED / "more" / "ip2p-depth" / "shared")
             if case.group in FAMILIES and "outputs" in case.data]  # of the others WebUI made no picture
+    more += [case for case in read_cases(SHARED / "more" / "sd3" / "shared") if "outputs" in case.data]
     if os.environ.get("GOLDEN") == "all":
         return [case for case in recorded if case.group in WHOLE + SAMPLED] + more
     sampled = [case for case in recorded if case.group in SAMPLED and case.id not in OTHERWISE]

@@ -148,7 +148,8 @@ class Engine:
             return self._with_wildcards(request, singles, job, extra or {}, first_noise, hooks)
         request, restore, notes = self._restoring(request)
         networks = self.networks.of(request)
-        reads = self.load(request.options, job).inputs
+        model = self.load(request.options, job)
+        request, reads = _fitted(request, model.latent.multiple), model.inputs
         # Name and hash the files before sampling: afterwards they may be gone or replaced.
         files = self._file_keys(request)
         named = networks.keys
@@ -293,6 +294,12 @@ def _recorded(made: Photograph | None, k: int, request: Txt2Img, text: str) -> P
     if made is None or before is None or not isinstance(request, Inpaint):
         return made
     return redo.recorded(made, before, request, text)
+
+
+def _fitted(request: Txt2Img, multiple: int) -> Txt2Img:
+    """`request` with width and height cut to multiples of `multiple` pixels, as WebUI does for SD3."""
+    width, height = (max(side - side % multiple, multiple) for side in (request.width, request.height))
+    return dataclasses.replace(request, width=width, height=height)
 
 
 def _notes_mask(reads: Inputs, request: Txt2Img) -> bool:

@@ -56,12 +56,14 @@ class UNetShape:
 
 @dataclass(frozen=True)
 class VaeShape:
-    """What the autoencoder is made of. `blocks` is the encoder's number a level; the decoder has one more."""
+    """What the autoencoder is made of. `blocks` is the encoder's number a level; the decoder has one more. `quant`:
+    a 1 x 1 convolution is behind the encoder, and one before the decoder."""
 
     channels: tuple[int, ...]
     blocks: int
     norm_groups: int
     latent_channels: int = 4
+    quant: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class TextShape:
     """What a CLIP text encoder is made of.
 
     `quick_gelu`: OpenAI's encoders compute x * sigmoid(1.702 x) where OpenCLIP's compute the GELU. `pooled_channels`
-    has the vector that sums up the text; 0 means that none is wanted.
+    has the vector that sums up the text; 0 means that none is wanted. A matrix makes it, or if `projected` a linear
+    layer.
     """
 
     layers: int
@@ -80,6 +83,7 @@ class TextShape:
     heads: int
     quick_gelu: bool = True
     pooled_channels: int = 0
+    projected: bool = False
 
 
 def unet_shape(header: Header, prefix: str, *, heads: int = 0, head_channels: int = 0) -> UNetShape:
@@ -90,19 +94,19 @@ def unet_shape(header: Header, prefix: str, *, heads: int = 0, head_channels: in
 
     Raises CheckpointError: a tensor is missing or of another rank, or the levels differ in depth.
     """
-    in_channels = _shape(header, prefix + "input_blocks.0.0.weight")[1]
+    in_channels = shape_of(header, prefix + "input_blocks.0.0.weight")[1]
     downsamplers = _numbers(header, re.escape(prefix) + r"input_blocks\.(\d+)\.0\.op\.")
-    last = _count(header, re.escape(prefix) + r"input_blocks\.(\d+)\.")
+    last = count(header, re.escape(prefix) + r"input_blocks\.(\d+)\.")
     levels = len(downsamplers) + 1
     if (last - levels) % levels:
         raise CheckpointError(f"{header.name} has a UNet whose levels differ in depth; this program cannot load it.")
     blocks = (last - levels) // levels
     first = [1 + level * (blocks + 1) for level in range(levels)]
-    channels = tuple(_shape(header, f"{prefix}input_blocks.{i}.0.in_layers.2.weight")[0] for i in first)
+    channels = tuple(shape_of(header, f"{prefix}input_blocks.{i}.0.in_layers.2.weight")[0] for i in first)
     attention = tuple(f"{prefix}input_blocks.{i}.1.norm.weight" in header.shapes for i in first)
     middle = prefix + "middle_block.1."
-    context = _shape(header, middle + "transformer_blocks.0.attn2.to_k.weight", (2,))[1]
-    linear = len(_shape(header, middle + "proj_in.weight", (2, 4))) == 2
+    context = shape_of(header, middle + "transformer_blocks.0.attn2.to_k.weight", (2,))[1]
+    linear = len(shape_of(header, middle + "proj_in.weight", (2, 4))) == 2
     groups = _whole_number(header, "unet_norm_groups", 32)
     _require_divides(header, groups, channels, "unet_norm_groups")
     attended = [width for width, has in zip(channels, attention, strict=True) if has]
@@ -111,7 +115,7 @@ def unet_shape(header: Header, prefix: str, *, heads: int = 0, head_channels: in
     vector = prefix + "label_emb.0.0.weight"
     return UNetShape(in_channels, channels, attention, blocks, depths, context,
                      _unet_heads(header, channels, [*attended, channels[-1]], heads, head_channels), groups, linear,
-                     _shape(header, vector, (2,))[1] if vector in header.shapes else 0)
+                     shape_of(header, vector, (2,))[1] if vector in header.shapes else 0)
 
 
 def _unet_heads(header: Header, channels: Sequence[int], attended: Sequence[int], heads: int,
@@ -127,7 +131,7 @@ def _unet_heads(header: Header, channels: Sequence[int], attended: Sequence[int]
 
 
 def _transformer_layers(header: Header, where: str) -> int:
-    return _count(header, re.escape(where) + r"transformer_blocks\.(\d+)\.")
+    return count(header, re.escape(where) + r"transformer_blocks\.(\d+)\.")
 
 
 def vae_shape(header: Header, prefix: str) -> VaeShape:
@@ -136,25 +140,29 @@ def vae_shape(header: Header, prefix: str) -> VaeShape:
     Raises CheckpointError: there is none, or it does not shrink pictures by 8.
     """
     encoder = prefix + "encoder."
-    levels = _count(header, re.escape(encoder) + r"down\.(\d+)\.")
+    levels = count(header, re.escape(encoder) + r"down\.(\d+)\.")
     if levels == 0 or prefix + "decoder.conv_in.weight" not in header.shapes:
         raise CheckpointError(f"{header.name} holds no autoencoder (VAE) in Stable Diffusion's layout.")
     if levels != VAE_LEVELS:
         raise CheckpointError(
             f"{header.name} has an autoencoder with {levels} levels; Stable Diffusion's has {VAE_LEVELS}.")
-    latent_channels = _shape(header, prefix + "decoder.conv_in.weight")[1]
-    channels = tuple(_shape(header, f"{encoder}down.{i}.block.0.conv1.weight")[0] for i in range(levels))
-    blocks = _count(header, re.escape(encoder) + r"down\.0\.block\.(\d+)\.")
+    latent_channels = shape_of(header, prefix + "decoder.conv_in.weight")[1]
+    channels = tuple(shape_of(header, f"{encoder}down.{i}.block.0.conv1.weight")[0] for i in range(levels))
+    blocks = count(header, re.escape(encoder) + r"down\.0\.block\.(\d+)\.")
     groups = _whole_number(header, "vae_norm_groups", 32)
     _require_divides(header, groups, channels, "vae_norm_groups")
-    return VaeShape(channels, blocks, groups, latent_channels)
+    return VaeShape(channels, blocks, groups, latent_channels, prefix + "quant_conv.weight" in header.shapes)
 
 
-def clip_shape(header: Header, prefix: str) -> TextShape:
-    """The CLIP text encoder under `prefix`, in transformers' layout. Raises CheckpointError."""
-    return TextShape(*_text_numbers(
+def clip_shape(header: Header, prefix: str, *, projection: str = "") -> TextShape:
+    """The CLIP text encoder under `prefix`, in transformers' layout. `projection` is the tensor of the layer that makes
+    its pooled vector; with one it is OpenCLIP's. Raises CheckpointError."""
+    numbers = _text_numbers(
         header, prefix + "embeddings.token_embedding.weight", prefix + "embeddings.position_embedding.weight",
-        prefix + "encoder.layers.0.mlp.fc1.weight", re.escape(prefix) + r"encoder\.layers\.(\d+)\."))
+        prefix + "encoder.layers.0.mlp.fc1.weight", re.escape(prefix) + r"encoder\.layers\.(\d+)\.")
+    if not projection:
+        return TextShape(*numbers)
+    return TextShape(*numbers, quick_gelu=False, pooled_channels=shape_of(header, projection, (2,))[0], projected=True)
 
 
 def openclip_shape(header: Header, prefix: str, *, pooled: bool) -> TextShape:
@@ -164,23 +172,23 @@ def openclip_shape(header: Header, prefix: str, *, pooled: bool) -> TextShape:
         header, prefix + "token_embedding.weight", prefix + "positional_embedding",
         prefix + "transformer.resblocks.0.mlp.c_fc.weight", re.escape(prefix) + r"transformer\.resblocks\.(\d+)\.")
     return TextShape(*numbers, quick_gelu=False,
-                     pooled_channels=_shape(header, prefix + "text_projection", (2,))[1] if pooled else 0)
+                     pooled_channels=shape_of(header, prefix + "text_projection", (2,))[1] if pooled else 0)
 
 
 def _text_numbers(header: Header, tokens: str, places: str, mlp: str,
                   layer: str) -> tuple[int, int, int, int, int, int]:
     """The numbers of a `TextShape`, from the names of three tensors and the pattern of the layers' names."""
-    vocabulary, channels = _shape(header, tokens, (2,))
-    positions = _shape(header, places, (2,))[0]
+    vocabulary, channels = shape_of(header, tokens, (2,))
+    positions = shape_of(header, places, (2,))[0]
     if vocabulary < VOCABULARY or positions < POSITIONS:
         raise CheckpointError(
             f"{header.name} has a text encoder that does not read CLIP's {VOCABULARY} tokens, 77 at a time.")
     heads = _whole_number(header, "text_heads", max(1, channels // TEXT_HEAD_CHANNELS))
     _require_divides(header, heads, [channels], "text_heads")
-    return _count(header, layer), channels, _shape(header, mlp, (2,))[0], vocabulary, positions, heads
+    return count(header, layer), channels, shape_of(header, mlp, (2,))[0], vocabulary, positions, heads
 
 
-def _shape(header: Header, key: str, ranks: tuple[int, ...] = (4,)) -> tuple[int, ...]:
+def shape_of(header: Header, key: str, ranks: tuple[int, ...] = (4,)) -> tuple[int, ...]:
     """The shape of a weight: of rank 4 for a convolution, 2 for a linear layer or a table."""
     if key not in header.shapes:
         raise CheckpointError(f"{header.name} is incomplete: the tensor {key} is missing.")
@@ -195,7 +203,7 @@ def _numbers(header: Header, pattern: str) -> set[int]:
     return {int(match[1]) for key in header.shapes if (match := found(key))}
 
 
-def _count(header: Header, pattern: str) -> int:
+def count(header: Header, pattern: str) -> int:
     """How many blocks the pattern's number counts, 0, 1, 2 ...; gaps would make us build blocks that are not there."""
     numbers = _numbers(header, pattern)
     if numbers != set(range(len(numbers))):

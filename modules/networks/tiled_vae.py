@@ -25,7 +25,8 @@ SMALL = 2**27  # numbers in a layer's output that is kept rather than computed t
 def decode(vae: nn.Module, latent: Tensor) -> Tensor:
     """latent (1, 4, h, w), scaled as the decoder wants it -> image (1, 3, 8h, 8w), as `vae.decode` gives it."""
     net = cast(Any, vae)
-    x = kept([net.decoder.mid_block(net.decoder.conv_in(net.post_quant_conv(latent)))])
+    latent = latent if net.post_quant_conv is None else net.post_quant_conv(latent)
+    x = kept([net.decoder.mid_block(net.decoder.conv_in(latent))])
     for block in net.decoder.up_blocks:
         for layer in block.resnets:
             x = resnet(x, layer)
@@ -45,7 +46,8 @@ def encode(vae: nn.Module, image: Tensor) -> Tensor:
             x = convolved(x, layer.conv)
     h = net.encoder.mid_block(whole(x))
     h = net.encoder.conv_out(F.silu(net.encoder.conv_norm_out(h)))
-    return cast(Tensor, net.quant_conv(h).chunk(2, dim=1)[0])
+    h = h if net.quant_conv is None else net.quant_conv(h)
+    return cast(Tensor, h.chunk(2, dim=1)[0])
 
 
 class Strips:

@@ -40,6 +40,8 @@ def build_vae(shape: VaeShape) -> nn.Module:
         layers_per_block=shape.blocks,
         latent_channels=shape.latent_channels,
         norm_num_groups=shape.norm_groups,
+        use_quant_conv=shape.quant,
+        use_post_quant_conv=shape.quant,
     )
     for layer in vae.modules():
         if isinstance(layer, nn.Conv2d):

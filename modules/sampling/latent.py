@@ -13,12 +13,14 @@ Size = tuple[int, int]
 @dataclass(frozen=True)
 class Latent:
     """A latent is (channels, height / cell, width / cell); sampling works on (value - shift) * scale, of about unit
-    variance. The defaults are Stable Diffusion 1.x's (Rombach et al. 2022, appendix G)."""
+    variance. The sides of pictures are multiples of `multiple` pixels. The defaults are Stable Diffusion 1.x's (Rombach
+    et al. 2022, appendix G)."""
 
     channels: int = 4
     cell: int = 8
     scale: float = 0.18215
     shift: float = 0.0
+    multiple: int = 1
 
     def cells(self, size: Size) -> Size:
         """(width, height) in cells of a picture of `size`, rounded up."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 TRAINED = 1000
 """Timesteps that every family is trained on."""
+LEAST_SIGNAL = 1e-4
+"""Of a flow's first level, which holds none, where a solver takes its logarithm."""
 LEAST_ALPHA_BAR = 4.8973451890853435e-08
 """alpha-bar of the last level where terminal SNR is zero: WebUI's value, small enough, and nothing divides by 0."""
 
@@ -86,6 +89,9 @@ def _from_flow(x: Tensor, out: Tensor, level: Level) -> Prediction:
 EPSILON = PredictionType("epsilon", _from_eps, lambda x, out, level: x - level.sigma * out)
 V_PREDICTION = PredictionType(
     "v_prediction", _from_v, lambda x, out, level: level.signal**2 * x - level.noise * out)
+MISTAKEN_FLOW = PredictionType(
+    "flow", lambda x, out, level: _from_eps(x, x - level.t * out, level), lambda x, out, level: x - level.t * out)
+"""For `MistakenFlow`."""
 FLOW = PredictionType("flow", _from_flow, lambda x, out, level: x - level.t / TRAINED * out)
 
 
@@ -97,6 +103,8 @@ class Levels(ABC):
     """
 
     align_your_steps: tuple[float, ...] = ALIGN_YOUR_STEPS_SD
+    power: ClassVar[int] = 2
+    """signal^power + noise^power = 1."""
 
     def __init__(self, sigmas: Tensor) -> None:
         self.sigmas = sigmas
@@ -127,6 +135,24 @@ class Levels(ABC):
     @abstractmethod
     def noised(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
         """`Level.noised` in the space of samplers over sigmas."""
+
+    @property
+    def signals(self) -> Tensor:
+        """The signal of each trained level, (n,) float64, above 0."""
+        return self.alphas_cumprod.double() ** 0.5
+
+    def told(self, index: float, noise: float) -> float:
+        """What the network is told at the trained level of the fractional `index`, where there is that much noise."""
+        return index
+
+    def as_webui_walks(self) -> Levels:
+        """These levels as WebUI 1.10 gives them to samplers over timesteps; a flow's are others than for those over
+        sigmas."""
+        return self
+
+    def meaning(self, prediction: PredictionType) -> PredictionType:
+        """How a sampler over timesteps reads what a network answers that gives `prediction`."""
+        return prediction
 
     def downcast(self) -> Levels:
         """These levels with alpha-bar rounded to half precision, as WebUI had them before 1.7."""
@@ -216,6 +242,8 @@ class Flow(Levels):
     Stable Diffusion 3.
     """
 
+    power = 1
+
     @classmethod
     def shifted(cls, shift: float) -> Flow:
         """sigma = shift * s / (1 + (shift - 1) * s) for s in (0, 1] (Esser et al. 2024, equation 23)."""
@@ -236,3 +264,26 @@ class Flow(Levels):
 
     def noised(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
         return level.noised(x0, eps)
+
+    @property
+    def signals(self) -> Tensor:
+        return 1 - self.sigmas.double().clamp(max=1 - LEAST_SIGNAL)
+
+    def told(self, index: float, noise: float) -> float:
+        return noise * TRAINED
+
+    def as_webui_walks(self) -> Levels:
+        return MistakenFlow(self.alphas_cumprod)
+
+
+class MistakenFlow(VariancePreserving):
+    """A flow's levels as WebUI 1.10.1 gives them to DDIM, PLMS and UniPC: alpha-bar = 1 / (sigma^2 + 1), the network is
+    told the index of the level as if it were a sigma, and its x0 is taken for eps. That makes no picture of anything,
+    and is here for parity with WebUI."""
+
+    def asked(self, level: Level) -> Level:
+        """`level`, of which a sampler over timesteps asks, as the network is told it."""
+        return replace(level, t=level.t * TRAINED)
+
+    def meaning(self, prediction: PredictionType) -> PredictionType:
+        return MISTAKEN_FLOW

@@ -36,6 +36,7 @@ class Sampler:
     name of the schedule that Automatic stands for. `second_order`: it calls the network twice a step, which prompt
     schedules count. `uses_ensd`: the eta noise seed delta changes its noise, and the parameters text says so.
     `discard_next_to_last`: it leaves the smallest positive sigma out. `scale_divisor`: the CFG scale is divided by it.
+    `flows`: it makes pictures with a flow's levels too.
     `levels` and `denoiser` define which of the model's levels it knows, and what x0 means to it.
     """
 
@@ -48,6 +49,7 @@ class Sampler:
     uses_ensd: bool = False
     discard_next_to_last: bool = False
     scale_divisor: float = 1.0
+    flows: bool = True
     levels: Callable[[Levels], Levels] = lambda levels: levels
     denoiser: type[SigmaDenoiser] = SigmaDenoiser
 
@@ -120,7 +122,7 @@ SAMPLERS = (
     Sampler("DDPM", ddim.sample_ddpm, ("ddpm",), timesteps=True),
     Sampler("PLMS", plms.sample_plms, ("plms",), timesteps=True),
     Sampler("UniPC", unipc.sample_unipc, ("unipc",), timesteps=True),
-    Sampler("LCM", lcm.sample_lcm, ("k_lcm",), levels=lcm.LcmLevels, denoiser=lcm.LcmDenoiser),
+    Sampler("LCM", lcm.sample_lcm, ("k_lcm",), flows=False, levels=lcm.LcmLevels, denoiser=lcm.LcmDenoiser),
 )
 
 

@@ -15,7 +15,7 @@ from modules.request.options import Options
 from modules.sampling import registry
 from modules.sampling.brownian import BrownianTree
 from modules.sampling.guidance import GuidedDenoiser
-from modules.sampling.levels import Level, Levels, Prediction
+from modules.sampling.levels import Flow, Level, Levels, MistakenFlow, Prediction
 from modules.sampling.mask import Blend, Mask, SoftBlend, linear_blend, masked_sigmas, masked_timesteps
 from modules.sampling.noise import ImageNoise
 from modules.sampling.pace import Pace, over_sigmas
@@ -107,6 +107,9 @@ def sample(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Repor
 
     Raises whatever `report` raises.
     """
+    if isinstance(denoise.model.levels, Flow) and not plan.sampler.flows:
+        raise InvalidInput(f"{plan.sampler.name} is made for other checkpoints: {denoise.model.name} is a flow. Choose "
+                           "Euler or DPM++ 2M.", field="sampler_name")
     walk = _walk_timesteps if plan.sampler.timesteps else _walk_sigmas
     latent = walk(denoise, noise, plan, report, source, wraps)
     return source.blend_end(latent) if source else latent
@@ -137,6 +140,8 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     """DDIM and its kin: Predictions over a grid of timesteps, x in the model's own scale."""
     options, wants = plan.options, plan.sampler.wants
     levels = levels_in_force(denoise.model.levels, options)
+    if options.ddim_loop != "classic":
+        levels = levels.as_webui_walks()
     classic = "before_step" in wants and options.ddim_loop == "classic"
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
     grid = timesteps(asked + options.always_discard_next_to_last_sigma)
@@ -152,8 +157,10 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
     fresh = options.mask_noise == "fresh"
     kept_noise = noise.next if fresh else lambda: initial
     answer: Any = _both(denoise, wraps) if "predict_both" in wants else wraps.answer(denoise)
-    told = _told(denoise)
+    told = _told(denoise, levels)
     read: Any = _read_both(told) if "predict_both" in wants else _read(told)
+    if isinstance(levels, MistakenFlow):
+        answer = _as_asked(answer, levels)
     ask, before_step = masked_timesteps(answer, read, mask, kept_noise, classic=classic)
     window: WindowedDenoiser | None = None
     # Only then is the kept part known in advance, and the way from one noise level to a later one too.
@@ -168,9 +175,14 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
             "on_step": lambda i, guess: report(i + 1, len(walked), guess)})
 
 
-def _told(denoise: GuidedDenoiser) -> Told:
+def _as_asked(answer: Callable[[Tensor, Level], Any], levels: MistakenFlow) -> Callable[[Tensor, Level], Any]:
+    """`answer`, told each level as `levels` say."""
+    return lambda x, level: answer(x, levels.asked(level))
+
+
+def _told(denoise: GuidedDenoiser, levels: Levels) -> Told:
     """What a raw answer means. The model is looked up each time, since a refiner may have taken over."""
-    return lambda x, out, level: denoise.model.prediction.both(x, out, level)
+    return lambda x, out, level: levels.meaning(denoise.model.prediction).both(x, out, level)
 
 
 def _read(told: Told) -> Callable[[Answer], Predictor]:

@@ -23,12 +23,13 @@ TINY = {
     "tiny-sdxl-b": ("tiny-sdxl", 0xBEEF, 0, "57d3f6f986f045a8042baa29240978736e869d2154cdce6b8386e06807913379"),
     "tiny-sdxl-v": ("tiny-sdxl", 0x7E, 0, "9cc7936426fed351a5e3c70e420a448b5b19a12e881df4863c55d163490a92ec"),
     "tiny-sdxl-inpainting": ("tiny-sdxl", 0, 9, "8a62d0c87c911d2b6fd28b3a26129905d56a904afeaa767049c99ebaeeaa43a9"),
+    "tiny-sd3": ("tiny-sd3", 0, 0, "7273a3a5b453e9afca97e23ee51c03408faf336c485d1ff255d811caa9dbd658"),
     "tiny-sdxl-refiner": (
         "tiny-sdxl-refiner", 0x4EF, 0, "195164ee03ad3ea3c4b001154bded0c5128a45f864d52009587a689c1c49ec98"),
 }
 """name: (shapes, salt, channels of the UNet's input where they are others, sha256 of the file that WebUI had)."""
 
-KINDS = ("tiny-sd15", "tiny-ip2p", "tiny-sd2", "tiny-sdxl")
+KINDS = ("tiny-sd15", "tiny-ip2p", "tiny-sd2", "tiny-sd3", "tiny-sdxl")
 
 V, HEADS = 'parameterization: "v"', "unet_config: {params: {num_head_channels: 32}}"
 CONFIGS = {

@@ -83,7 +83,7 @@ def test_metadata_has_to_divide_the_widths(shapes: Shapes, key: str) -> None:
         ("cond_stage_model.model.transformer.resblocks.0.ln_1.weight", "no UNet and no autoencoder (VAE)"),
         ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "a Flux checkpoint"),
         ("double_blocks.0.img_attn.qkv.weight", "a Flux checkpoint"),
-        ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "a Stable Diffusion 3 checkpoint"),
+        ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "no autoencoder (VAE) and no first text"),
         ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "a LoRA file"),
         ("unet.down_blocks.0.attentions.0.proj_in.lora_A.weight", "a LoRA file"),
         ("down_blocks.0.attentions.0.norm.weight", "diffusers' own layout"),
@@ -167,10 +167,10 @@ def test_older_names() -> None:
 
 FAMILY_OF = {
     "tiny-sd15": "sd1", "tiny-sd15-inpainting": "sd1", "tiny-sd21-v": "sd2", "tiny-sdxl": "sdxl",
-    "tiny-sdxl-refiner": "sdxl-refiner",
+    "tiny-sdxl-refiner": "sdxl-refiner", "tiny-sd3": "sd3",
     "sd15-inpainting": "sd1", "sd15-pix2pix": "sd1", "sd21": "sd2", "sd2-depth": "sd2",
     "sd2-inpainting": "sd2", "sdxl-base": "sdxl", "sdxl-inpainting": "sdxl",
-    "sdxl-refiner": "sdxl-refiner",
+    "sdxl-refiner": "sdxl-refiner", "sd3-medium-incl-clips": "sd3",
 }
 """The fixtures: the tiny ones lie here, those of real files with the recordings."""
 

@@ -162,7 +162,7 @@ def test_zero_terminal_snr_gives_the_datas_mean_and_spread(name: str) -> None:
     assert float(latent.std()) == pytest.approx(0.5, rel=0.12)
 
 
-@pytest.mark.parametrize("name", ["Euler", "Heun", "DDIM", "PLMS", "DPM2"])
+@pytest.mark.parametrize("name", ["Euler", "Heun", "DDIM", "PLMS", "DPM2", "UniPC"])
 def test_a_flow_gives_the_datas_mean_and_spread(name: str) -> None:
     model = Kind(prediction=FLOW, levels=Flow.shifted(3.0))
     latent = run(name, 250 if name in ("Euler", "DDIM") else 60, model=model, seeds=(1, 2), size=24)

@@ -11,13 +11,14 @@ from modules.networks.families.ldm import VAE
 from modules.networks.families.others import OTHERS
 from modules.networks.families.sd1 import SD1
 from modules.networks.families.sd2 import SD2
+from modules.networks.families.sd3 import SD3
 from modules.networks.families.sdxl import SDXL, SDXL_REFINER
 from modules.networks.shapes import Header
 
-FAMILIES: tuple[Kind, ...] = (*OTHERS, SDXL, SDXL_REFINER, SD2, SD1)
+FAMILIES: tuple[Kind, ...] = (*OTHERS, SD3, SDXL, SDXL_REFINER, SD2, SD1)
 """In the order in which they are asked whether a file is theirs."""
 
-LOADABLE = "this program loads checkpoints of Stable Diffusion 1.x, 2.x and XL in one file"
+LOADABLE = "this program loads checkpoints of Stable Diffusion 1.x, 2.x, XL and 3 in one file"
 
 
 def recognise(header: Header, families: Sequence[Kind] = FAMILIES) -> Family:

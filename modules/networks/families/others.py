@@ -8,7 +8,6 @@ OTHERS = (
     Kind(label="a LoRA file, not a checkpoint",
          signs=(some_name(r"lora_(up|down)\.weight$|\.lora_[AB]\.|\.hada_w1_a$|\.lokr_w[12]"),)),
     Kind(label="a Flux checkpoint", signs=(some_name(r"(^|\.)double_blocks\.\d"),)),
-    Kind(label="a Stable Diffusion 3 checkpoint", signs=(some_name(r"(^|\.)joint_blocks\.\d"),)),
     Kind(label="a ControlNet file, not a checkpoint",
          signs=(some_name(r"^(control_model\.|zero_convs\.|input_hint_block\.|controlnet_)"),)),
     Kind(label="a textual inversion embedding, not a checkpoint",

@@ -29,13 +29,14 @@ class Reading:
 
     `layer`: which layer's answer, 1 the last, 2 the one before it. `normed`: the final norm is applied to it, whatever
     layer it is. `pad` fills a chunk up behind its end token. `name` is the encoder's in embeddings, "" where
-    it is the only one.
+    it is the only one. `pooled`: the pooled vector is wanted as it is, where nothing projects it.
     """
 
     layer: Callable[[TextOptions], int] = lambda how: how.clip_skip
     normed: bool = True
     pad: int = END
     name: str = ""
+    pooled: bool = False
 
 
 class TextEncoder:
@@ -66,7 +67,7 @@ class TextEncoder:
 
     def embeddings_in(self, texts: Sequence[str], how: TextOptions) -> list[Embedding]:
         """The embeddings that the texts name, each once, in the order in which `encode` comes to them."""
-        columns = self._columns(texts, how)
+        columns = self.columns(texts, how)
         return list(dict.fromkeys(one for column in columns for chunk in column for _, one in chunk.embeddings))
 
     @torch.no_grad()
@@ -79,10 +80,12 @@ class TextEncoder:
         Raises:
             InvalidInput: an unknown emphasis, or more layers to skip than there are.
         """
-        encoded = [self._encode_column(column, how) for column in self._columns(texts, how)]
-        return Conditioning(torch.cat([tokens for tokens, _ in encoded], dim=1), encoded[0][1])
+        columns = self.columns(texts, how)
+        answers = [self.answer(column, how) for column in columns]
+        tokens = [emphasised(z, column, how) for (z, _), column in zip(answers, columns, strict=True)]
+        return Conditioning(torch.cat(tokens, dim=1), answers[0][1])
 
-    def _columns(self, texts: Sequence[str], how: TextOptions) -> list[list[Chunk]]:
+    def columns(self, texts: Sequence[str], how: TextOptions) -> list[list[Chunk]]:
         """The chunks of all texts: the first of each, the second of each, and so on."""
         if how.emphasis not in EMPHASIS:
             known = ", ".join(EMPHASIS)
@@ -97,17 +100,13 @@ class TextEncoder:
         parts = [(text, 1.0)] if emphasis == "None" else parse_attention(text)
         return chunk(parts, self._encode, comma_backtrack, self.words)
 
-    def _encode_column(self, column: Sequence[Chunk], how: TextOptions) -> tuple[Tensor, Tensor | None]:
-        """One chunk of each text: (texts, 77, channels), and (texts, pooled channels) or None."""
+    def answer(self, column: Sequence[Chunk], how: TextOptions) -> tuple[Tensor, Tensor | None]:
+        """One chunk of each text: (texts, 77, channels), its weights not yet applied, and (texts, pooled channels) or
+        None."""
         may_go_on()
-        padded = [chunk.padded(self._reading.pad) for chunk in column]
+        tokens = [chunk.padded(self._reading.pad)[0] for chunk in column]
         with self._with_vectors(column):
-            z, pooled = self._run_clip(torch.tensor([tokens for tokens, _ in padded], device=self.device), how)
-        if how.emphasis in ("Ignore", "None"):
-            return z, pooled
-        weights = torch.tensor([weights for _, weights in padded], device=self.device)
-        weighted = z * weights[:, :, None]
-        return weighted if how.emphasis == "No norm" else weighted * (z.mean() / weighted.mean()), pooled
+            return self._run_clip(torch.tensor(tokens, device=self.device), how)
 
     def _with_vectors(self, column: Sequence[Chunk]) -> AbstractContextManager[None]:
         """While this lasts the vectors of embeddings stand in the place of their tokens'."""
@@ -134,11 +133,26 @@ class TextEncoder:
             raise InvalidInput(message, field="CLIP_stop_at_last_layers")
         last = layer <= 1 and reading.normed
         out = clip(input_ids=tokens, output_hidden_states=not last)
-        pooled = out.pooler_output @ clip.text_projection if hasattr(clip, "text_projection") else None
+        pooled = self._pooled(out.pooler_output)
         if last:
             return out.last_hidden_state, pooled
         z = out.hidden_states[-layer]
         return clip.final_layer_norm(z) if reading.normed else z, pooled
+
+    def _pooled(self, vector: Tensor) -> Tensor | None:
+        projection = getattr(self.clip, "text_projection", None)
+        if projection is None:
+            return vector if self._reading.pooled else None
+        return cast(Tensor, projection(vector) if isinstance(projection, nn.Module) else vector @ projection)
+
+
+def emphasised(z: Tensor, column: Sequence[Chunk], how: TextOptions) -> Tensor:
+    """z (texts, 77, channels), the answer to one chunk of each text, with the weights that the prompts give."""
+    if how.emphasis in ("Ignore", "None"):
+        return z
+    weights = torch.tensor([chunk.padded()[1] for chunk in column], device=z.device)
+    weighted = z * weights[:, :, None]
+    return weighted if how.emphasis == "No norm" else weighted * (z.mean() / weighted.mean())
 
 
 class SideBySide:
@@ -185,6 +199,8 @@ def build_clip(shape: TextShape) -> nn.Module:
         eos_token_id=END,  # where it stands first, the pooled vector is read
     )
     clip = cast(nn.Module, CLIPTextModel(config))
-    if shape.pooled_channels:
+    if shape.projected:
+        clip.text_projection = nn.Linear(shape.channels, shape.pooled_channels, bias=False)
+    elif shape.pooled_channels:
         clip.text_projection = nn.Parameter(torch.empty(shape.channels, shape.pooled_channels))
     return clip

@@ -1,7 +1,8 @@
 """UniPC (Zhao et al. 2023, "UniPC: A Unified Predictor-Corrector Framework"), predicting x0, multistep.
 
-lam = log(alpha / sigma) here, with alpha^2 + sigma^2 = 1; a step of length h in lam keeps sigma_next / sigma of x and
-takes alpha_next * (1 - exp(-h)) of the network's x0; corrections come from how x0 has changed over the last steps.
+lam = log(alpha / sigma) here, with alpha^2 + sigma^2 = 1, or alpha + sigma = 1 of a flow; a step of length h in lam
+keeps sigma_next / sigma of x and takes alpha_next * (1 - exp(-h)) of the network's x0; corrections come from how x0 has
+changed over the last steps.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ HUGE = 1000.0
 class ContinuousLevels:
     """The trained levels as functions of a time in (0, 1]: log(alpha) is linear between them."""
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
-        self.log_alphas = 0.5 * alphas_cumprod.double().log().numpy()
+    def __init__(self, levels: Levels) -> None:
+        self._levels, self._power = levels, levels.power
+        self.log_alphas = levels.signals.log().numpy()
         self.times = np.linspace(0, 1, len(self.log_alphas) + 1)[1:]
 
     def log_alpha(self, time: float) -> float:
@@ -35,7 +37,12 @@ class ContinuousLevels:
     def level(self, time: float) -> Level:
         """The level at `time`; the network is told a fractional timestep."""
         alpha, count = math.exp(self.log_alpha(time)), len(self.times)
-        return Level((time - 1 / count) * count, alpha, (1 - alpha**2) ** 0.5)
+        noise = self.noise(alpha)
+        return Level(self._levels.told((time - 1 / count) * count, noise), alpha, noise)
+
+    def noise(self, alpha: float) -> float:
+        """The noise's scale beside a signal of that scale."""
+        return float((1 - alpha**self._power) ** (1 / self._power))
 
     def below(self, level: Level) -> Level:
         """`level` with the signal and noise of the trained level below it."""
@@ -45,11 +52,12 @@ class ContinuousLevels:
     def lam(self, time: float) -> float:
         """log(alpha / sigma) at `time`."""
         log_alpha = self.log_alpha(time)
-        return log_alpha - 0.5 * math.log(1 - math.exp(2 * log_alpha))
+        return log_alpha - math.log(1 - math.exp(self._power * log_alpha)) / self._power
 
     def time_of(self, lam: float) -> float:
         """The inverse of `lam`."""
-        return float(np.interp(-0.5 * np.logaddexp(0, -2 * lam), self.log_alphas[::-1], self.times[::-1]))
+        log_alpha = -np.logaddexp(0, -self._power * lam) / self._power
+        return float(np.interp(log_alpha, self.log_alphas[::-1], self.times[::-1]))
 
     def grid(self, start: float, end: float, steps: int, spacing: str) -> list[float]:
         """`steps` + 1 times from `start` down to `end`: equal in time, in its root, or in lam ("logSNR")."""
@@ -74,7 +82,7 @@ def sample_unipc(predict: Predictor, x: Tensor, grid: Sequence[int], *, model_le
 
     Raises InvalidInput when there are fewer steps than the order.
     """
-    continuous = ContinuousLevels(model_levels.alphas_cumprod)
+    continuous = ContinuousLevels(model_levels)
     count = len(continuous.times)
     steps = len(grid)
     if steps < order:
@@ -84,9 +92,12 @@ def sample_unipc(predict: Predictor, x: Tensor, grid: Sequence[int], *, model_le
 
     # WebUI turns v into eps at the trained level below. Where the last level has no signal that would be far off.
     below = continuous.below if model_levels.sigma_max < HUGE else lambda level: level
+    flow = model_levels.power == 1
 
     def x0_at(x: Tensor, time: float) -> Tensor:
         level = continuous.level(time)
+        if flow:
+            return predict(x, level).x0
         eps = predict(x, below(level)).eps
         return (x - level.noise * eps) / level.signal
 
@@ -112,7 +123,7 @@ class _Update:
         newest = past[0]
         self.x0, self.variant, self.order = newest.x0, variant, len(past)
         self.alpha = math.exp(levels.log_alpha(time))
-        self.sigma_ratio = ((1 - self.alpha**2) / (1 - math.exp(2 * levels.log_alpha(newest.time)))) ** 0.5
+        self.sigma_ratio = levels.noise(self.alpha) / levels.noise(math.exp(levels.log_alpha(newest.time)))
         h = levels.lam(time) - levels.lam(newest.time)
         self.ratios = [(levels.lam(p.time) - levels.lam(newest.time)) / h for p in past[1:]]
         self.changes = [(p.x0 - newest.x0) / r for p, r in zip(past[1:], self.ratios, strict=True)]
