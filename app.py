@@ -178,12 +178,14 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
     import gradio
 
     from modules import ui
+    from modules.api import cards
     from modules.api.history import router
     from modules.gallery.thumbnails import Thumbnails
 
     thumbnails = Thumbnails(settings.cache_dir / "thumbnails")
     threading.Thread(target=thumbnails.forget_old, name="thumbnails", daemon=True).start()
     api.include_router(router(history, thumbnails))
+    api.include_router(cards.router(engine.cards, thumbnails))
     page = ui.build(engine, queue, settings, history)
     app: FastAPI = gradio.mount_gradio_app(
         api, page, path="/", root_path=settings.root_path or None, show_error=False, ssr_mode=False, run_history=False,

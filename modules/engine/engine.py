@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
 from modules.engine import redo, removing
+from modules.engine.cards import Cards
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
@@ -68,6 +69,7 @@ class Engine:
         self.control_files = ControlFiles(settings.control_dirs)
         self.annotators = Annotators()
         self.wildcards = Wildcards(settings.wildcard_dirs)
+        self.cards = Cards(settings, self.catalog, self.networks)
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
         self._in_force = OptionsInForce(settings, self.catalog, self.config)

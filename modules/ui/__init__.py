@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "look"]
 
 HERE = Path(__file__).parent / "page"
-SCRIPTS = ("gradio.js", "windows.js", "page.js", "help.js", "roving.js", "prompts.js")
+SCRIPTS = ("gradio.js", "windows.js", "page.js", "help.js", "roving.js", "prompts.js", "complete.js")
 DELETE_CACHE = (3600, 86400)
 """Gradio checks every hour and deletes uploads and copies older than a day (both in seconds)."""
 
@@ -88,7 +88,8 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
         strips = [tab.examples for tab in built.values()]
         special = [(panel.widgets[name], reads) for panel in panels
                    for name, reads in (("image_cfg_scale", "edit"), ("depth_map", "depth")) if name in panel.widgets]
-        loaded = header.connect(demo, refreshing, strips, sliders, special, checkpoints, started)
+        choosing = [tab.cards for tab in built.values()]
+        loaded = header.connect(demo, refreshing, strips, sliders, special, checkpoints, choosing, started)
         remember(loaded, panels)
         lists = [(name, widget) for tab in built.values() for name, widget in tab.panel.widgets.items()
                  if name in ("sampler", "scheduler", "hr_sampler", "hr_scheduler", "hr_upscaler")]

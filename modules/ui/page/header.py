@@ -10,15 +10,19 @@ import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import gradio as gr
 
+from modules.base.files import FileVersion, file_version
+from modules.engine.completion import Completion
 from modules.engine.engine import Engine
 from modules.engine.wildcards import of_page
 from modules.errors import NotFound, UserError
 from modules.jobs.queue import JobQueue
 from modules.request.options import Options
+from modules.ui.controls.cards import CardsView
 from modules.ui.controls.request_panel import tool_button
 from modules.ui.page import language, queue_panel
 from modules.ui.page.events import AT_ONCE, LIVE
@@ -47,6 +51,7 @@ class Header:
     checkpoint: gr.Dropdown
     vae: gr.Dropdown
     status: gr.HTML
+    completion: Completion
 
     @classmethod
     def build(cls, engine: Engine, queue: JobQueue) -> tuple[Header, gr.Button]:
@@ -67,18 +72,20 @@ class Header:
             queue_panel.build(queue, engine.settings)
             language.switch()
             list_button()
-        return cls(engine, queue, checkpoint, vae, status), refresh
+        completion = Completion(engine.settings, engine.networks, engine.wildcards, lambda: known_words(engine))
+        return cls(engine, queue, checkpoint, vae, status, completion), refresh
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],
                 sliders: list[tuple[str, Any]], special: list[tuple[Any, str]],
-                others: list[tuple[Any, str]], started: Any) -> Any:
+                others: list[tuple[Any, str]],
+                choosing: Sequence[CardsView], started: Any) -> Any:
         """Connect the header's events. Returns the event after which the page may restore its stored values.
 
         The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts. `sliders`
         follow the checkpoint until somebody moves them; each comes with its name in `Hints.starts`. The controls
         `special` are shown while the checkpoint reads what they come with, see `Hints.reads`. `others` are
-        further checkpoint dropdowns, each with its first entry. After the event `started` the controls of the tabs have
-        their default values.
+        further checkpoint dropdowns, each with its first entry. The cards `choosing` choose a checkpoint. After the
+        event `started` the controls of the tabs have their default values.
         """
         both = [self.checkpoint, self.vae]
         all_lists = [*both, *(widget for widget, _ in others)]
@@ -109,7 +116,15 @@ class Header:
         gr.on(refreshing, look_again, None, all_lists, **LIVE)
         for widget in both:
             widget.select(self.swap, both, [*both, self.status], **LIVE).then(*hinted, **AT_ONCE)
+        for cards in choosing:
+            cards.checkpoint.click(told(self.filename), cards.view, self.checkpoint, **LIVE).then(
+                self.swap, both, [*both, self.status], **LIVE).then(*hinted, **AT_ONCE)
         return followed
+
+    def filename(self, card_id: str) -> str:
+        """The checkpoint of a card, as the dropdown calls it. Raises NotFound."""
+        path = self.engine.cards.find(card_id).path
+        return next(file.filename for file in self.engine.catalog.checkpoints() if file.path == path)
 
     def options(self, checkpoint: str | None, vae: str | None) -> Options:
         """The options of a request of the page: those in force, with the values of the dropdowns, so that it uses the
@@ -215,7 +230,22 @@ class Hints:
                 for kind, texts in (("example", known.examples), ("word", known.words)) for text in texts]
 
 
+def known_words(engine: Engine) -> tuple[str, ...]:
+    """The words that the checkpoint in force knows, in all languages."""
+    try:
+        found = hints_of(engine.files_of(engine.options)[0]).prompts.values()
+    except NotFound:
+        return ()
+    return tuple(dict.fromkeys(word for known in found for word in known.words))
+
+
 def hints_of(checkpoint: CheckpointFile | None) -> Hints:
+    """The hints of a checkpoint, read anew when its file has changed; see `_read_hints`."""
+    return _read_hints(checkpoint, file_version(checkpoint.path) if checkpoint else None)
+
+
+@lru_cache(maxsize=32)
+def _read_hints(checkpoint: CheckpointFile | None, version: FileVersion | None) -> Hints:
     """Read the hints from the metadata keys `words`, `native_size` and `guidance`, and from names and shapes. Invalid
     values are ignored. Imports torch.
 

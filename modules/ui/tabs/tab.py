@@ -16,7 +16,8 @@ from modules.request import Txt2Img
 from modules.request.options import Options
 from modules.text import image_metadata
 from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
-from modules.ui.controls import examples, prompts, request_panel, scripts, sections
+from modules.ui.controls import cards, examples, prompts, request_panel, scripts, sections
+from modules.ui.controls.cards import CardsView
 from modules.ui.controls.pasting import is_parameters, paste, send_along
 from modules.ui.controls.prompts import Prompts, styled
 from modules.ui.controls.request_panel import Panel, tool_button
@@ -40,6 +41,7 @@ class Tab:
 
     panel: Panel
     prompts: Prompts
+    cards: CardsView
     results: Results
     examples: gr.HTML
     canvas: MaskCanvas | None
@@ -52,6 +54,9 @@ class Tab:
         """ "txt2img", "img2img" or "inpaint"."""
         return self.panel.tab
 
+
+MOST_PIXELS = 10**9
+"""Of a picture that was made here."""
 
 Source = Callable[..., tuple[MaskData, str]]
 """(inputs of an event) -> a picture and its parameters text. Raises UserError."""
@@ -78,6 +83,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                 canvas = picture(panel)
         with gr.Column(elem_classes="area-prompt", min_width=300):
             prompt_tools = prompts.draw(panel)
+            shown_cards = cards.draw(panel.tab, header.engine, header.completion)
             strip = examples.examples(panel.tab)
             with gr.Row(elem_classes="tight go-row"):
                 buttons = generate_buttons(panel.tab)
@@ -103,7 +109,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:
         sections.connect_soft_view(panel, header.engine, canvas, soft_view)
-    return Tab(panel, prompt_tools, shown, strip, canvas, paste_button, dropped, note)
+    return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note)
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
@@ -119,6 +125,7 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
 
     tab.results.connect(demo, request_of, [*pictures, header.checkpoint, header.vae, *tab.panel.inputs], header)
     engine = header.engine
+    cards.connect(tab.cards, engine, shown_picture, [tab.results.shown, tab.results.selected])
     prompts.connect(tab.prompts, tab.panel, demo,
                     lambda: engine.networks.words(engine.loaded.model if engine.loaded else None))
 
@@ -161,6 +168,14 @@ def selected_picture(shown: list[Shown], index: int) -> tuple[MaskData, str]:
         raise NotFound("There is no picture to send yet.")
     one = shown[min(index, len(shown) - 1)]
     return picture_of(one.image), one.made.infotext
+
+
+def shown_picture(shown: list[Shown], index: int) -> Image.Image:
+    """The selected picture of a gallery. Raises NotFound if there is none."""
+    if not shown:
+        raise NotFound("This tab has no picture yet.")
+    image = shown[min(index, len(shown) - 1)].image
+    return image if isinstance(image, Image.Image) else open_picture(image, MOST_PIXELS)
 
 
 def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: Target, tabs: gr.Tabs,
