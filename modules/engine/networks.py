@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ class Networks:
         self._loras: _Kept[LoraFile] = _Kept(KEPT_BYTES)
         self._hypernetworks: _Kept[Any] = _Kept(KEPT_BYTES)
         self._embeddings: dict[Path, tuple[FileVersion | None, Embedding | str]] = {}
-        self._words: tuple[Hashable, Words] | None = None
+        self._words: tuple[Hashable, Callable[[], SDModel | None], Words] | None = None
 
     def refresh(self) -> None:
         """Look into all folders again."""
@@ -142,15 +143,16 @@ class Networks:
         return EmbeddingsHere([one for one in found if fits[one.name]], [one for one in found if not fits[one.name]])
 
     def words(self, model: SDModel | None) -> Words:
-        """Those embeddings as words of a prompt."""
+        """Those embeddings as words of a prompt, looked at again when a file comes or goes: it is asked for at every
+        key."""
         from modules.networks.text.clip_tokenizer import load_tokenizer
         from modules.networks.text.words import Words
 
-        loaded = self.embeddings_for(model).loaded
-        key = tuple(one.origin for one in loaded)
-        if self._words is None or self._words[0] != key:
-            self._words = key, Words(loaded, load_tokenizer())
-        return self._words[1]
+        version, known = self.embeddings.version(), self._words
+        if known is None or known[0] != version or known[1]() is not model:
+            found = Words(self.embeddings_for(model).loaded, load_tokenizer())
+            known = self._words = version, weakref.ref(model) if model is not None else lambda: None, found
+        return known[2]
 
     def _nothing_named(self, prompt: str) -> Plan:
         from modules.networks.patches.patches import Patches

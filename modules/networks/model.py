@@ -14,8 +14,8 @@ from modules.networks.memo import Memo
 from modules.networks.network import Network
 from modules.networks.packing import weight_bytes
 from modules.networks.patches.layers import LayerNames
-from modules.networks.patches.lora import UNET
-from modules.networks.patches.patched import InForce, put_on, put_on_hypernetworks
+from modules.networks.patches.lora import UNET, Lora
+from modules.networks.patches.patched import InForce, put_on, put_on_hypernetworks, warnings
 from modules.networks.patches.patches import NOTHING, Patches
 from modules.networks.text.words import Embedding
 from modules.networks.tiling import wrapped_round
@@ -49,6 +49,7 @@ class DiffusionModel:
         self._depth = depth or DepthNetwork()
         self.patches = NOTHING
         self._embeddings: tuple[Embedding, ...] = ()
+        self._warned: tuple[tuple[Lora, ...], tuple[str, ...]] = (), ()
         self._contexts: Memo[Conditioning] = Memo()
 
     @property
@@ -86,7 +87,9 @@ class DiffusionModel:
             self.text.take_words(patches.embeddings)
             self._embeddings = patches.embeddings
         put_on_hypernetworks(self.unet, patches.hypernetworks)
-        return put_on(self.parts, self.layers, patches.loras)
+        if put_on(self.parts, self.layers, patches.loras) or self._warned[0] != patches.loras:
+            self._warned = patches.loras, warnings(self.parts, self.layers, patches.loras)
+        return self._warned[1]
 
     def reads(self, embedding: Embedding) -> bool:
         """Whether prompts may name `embedding`: its vectors fit the text encoders."""

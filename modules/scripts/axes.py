@@ -21,6 +21,7 @@ from modules.hooks.choices import Available
 from modules.request import MASKED_CONTENT, RANDOM_SEEDS, Inpaint, Txt2Img
 from modules.request.fields import Declared, declared
 from modules.request.options import Options
+from modules.text.network_tags import LORA, network_tags, weighted_loras
 from modules.text.styles import Style, apply_styles
 
 MOST_VALUES = 1000
@@ -212,6 +213,14 @@ def _masked_content(request: Txt2Img, value: str, values: Sequence[str], styles:
     return _field("masked_content")(request, content, values, styles)
 
 
+def _lora_weight(request: Txt2Img, value: float, values: Sequence[float], styles: Sequence[Style]) -> Txt2Img:
+    """Give all LoRAs of the prompts that weight."""
+    if not any(tag.kind == LORA for tag in network_tags(request.prompt)[0]):
+        raise InvalidInput("There is no LoRA in the prompt whose weight could be varied.", field="script_args")
+    return replace(request, prompt=weighted_loras(request.prompt, value),
+                   hr_prompt=weighted_loras(request.hr_prompt, value))
+
+
 DECLARED = {item.name: item for table in (Options, Inpaint) for item in declared(table) if item.axis}
 """The fields and options that declare an axis, by name."""
 
@@ -288,7 +297,8 @@ _PLACED: tuple[Axis, ...] = (
 )
 
 AXES = (*_PLACED, *(_axis(name) for name, item in DECLARED.items()
-                    if item.axis not in {axis.label for axis in _PLACED}))
+                    if item.axis not in {axis.label for axis in _PLACED}),
+        Axis("Lora weight", "float", _lora_weight))
 
 
 def axes(*, img2img: bool) -> list[Axis]:

@@ -53,6 +53,19 @@ def with_network(prompt: str, kind: str, name: str, multiplier: float) -> str:
     return f"{prompt}<{kind}:{name}:{multiplier}>"
 
 
+def weighted_loras(prompt: str, weight: float) -> str:
+    """`prompt` whose LoRAs have that weight, for the text encoder and for the denoiser. Their other arguments stay."""
+    for text in dict.fromkeys(extra_networks(prompt)[1]):
+        kind, _, arguments = text[1:-1].partition(":")
+        if KINDS.get(kind) == LORA:
+            items = arguments.split(":")
+            named = [item for item in items if item.count("=") == 1 and not item.startswith(("te=", "unet="))]
+            name, *others = [item for item in items if item.count("=") != 1] or [""]
+            rank = [str(weight), others[2]] if len(others) > 2 else []
+            prompt = prompt.replace(text, f"<{':'.join([kind, name, str(weight), *rank, *named])}>")
+    return prompt
+
+
 def without_loras(prompt: str) -> str:
     """`prompt` without the tags of LoRAs."""
     for text in extra_networks(prompt)[1]:

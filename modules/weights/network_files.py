@@ -7,7 +7,7 @@ import io
 import logging
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class NetworkFiles:
         self._metadata: dict[Path, tuple[FileVersion | None, dict[str, str]]] = {}
         self._files: dict[str, NetworkFile] = {}
         self._aliases: dict[str, NetworkFile] | None = None
+        self._places: tuple[Path, ...] = ()
+        self._scans = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -59,11 +61,18 @@ class NetworkFiles:
             if files.setdefault(file.name, file) is not file:
                 log.warning("%s is left out: %s has the same name.", filename, files[file.name].filename)
         self._files = dict(sorted(files.items(), key=lambda item: item[0].lower()))
+        self._places = tuple(dict.fromkeys((*self.folders, *(file.path.parent for file in files.values()))))
+        self._scans += 1
         self._aliases = None
 
     def files(self) -> list[NetworkFile]:
         """All files, sorted by name."""
         return list(self._files.values())
+
+    def version(self) -> Hashable:
+        """Differs after files were added, taken away or renamed, or the folders were scanned again. It does not tell
+        that a file's content has changed in place."""
+        return self._scans, tuple((folder, file_version(folder)) for folder in self._places)
 
     def find(self, name: str) -> NetworkFile | None:
         """The file of that name or alias. None if there is none, also after another look into the folders."""

@@ -25,10 +25,12 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from playwright.sync_api import TimeoutError as OutOfTime
 
 from modules import ui
+from modules.api import cards
 from modules.engine.engine import Engine
 from modules.errors import CheckpointError
 from modules.gallery.history import History
 from modules.gallery.saving import Saver
+from modules.gallery.thumbnails import Thumbnails
 from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
@@ -211,6 +213,10 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
                             run_history=False, show_error=False, allowed_paths=[str(settings.outputs_dir)],
                             footer_links=[], **ui.look(settings))
+    routes = demo.app.router.routes  # those of Gradio answer whatever comes
+    first = len(routes)
+    demo.app.include_router(cards.router(engine.cards, Thumbnails(settings.cache_dir / "thumbnails")))
+    routes[:] = routes[first:] + routes[:first]
     yield PageApp(url, engine, queue, brake, settings.outputs_dir)
     brake.allow(None)
     queue.close()

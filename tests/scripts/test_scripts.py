@@ -343,3 +343,19 @@ def test_grids_have_their_own_folder(queue: JobQueue, tmp_path: Path) -> None:
     day = datetime.date.today().isoformat()
     assert [path.name for path in (tmp_path / "outputs/txt2img-grids" / day).iterdir()] == ["grid-00000-7.png"]
     assert len(list((tmp_path / "outputs/txt2img-images" / day).iterdir())) == 2
+
+
+def test_the_weight_of_loras_is_an_axis(engine: Engine) -> None:
+    request = txt2img(prompt="a boat <lora:ink:1>")
+    result = run(engine, request, "X/Y/Z plot", **PLOT | {"x_type": "Lora weight", "x_values": "0-1 (+0.5)",
+                                                          "lone_images": True})
+    assert [infotext.parse(one.infotext)["Prompt"] for one in result.images if not one.grid] == [
+        f"a boat <lora:ink:{weight}>" for weight in ("0.0", "0.5", "1.0")]
+
+
+def test_prompt_search_and_replace_reaches_into_tags(engine: Engine) -> None:
+    request = txt2img(prompt="a boat <lora:ink:1>")
+    result = run(engine, request, "X/Y/Z plot", **PLOT | {
+        "x_type": "Prompt S/R", "x_values": "<lora:ink:1>, <lora:oil:0.5>, <lora:oil:1:dyn=2>", "lone_images": True})
+    assert [infotext.parse(one.infotext)["Prompt"] for one in result.images if not one.grid] == [
+        f"a boat {tag}" for tag in ("<lora:ink:1>", "<lora:oil:0.5>", "<lora:oil:1:dyn=2>")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modules.text.network_tags import NetworkTag, network_tags, with_network
+from modules.text.network_tags import NetworkTag, network_tags, weighted_loras, with_network
 
 
 @pytest.mark.parametrize(("text", "tag"), [
@@ -38,3 +38,15 @@ def test_an_option_adds_a_network_that_the_prompt_does_not_name() -> None:
     assert with_network("a cat", "lora", "x", 0.7) == "a cat<lora:x:0.7>"
     assert with_network("a cat <lyco:x:0>", "lora", "x", 0.7) == "a cat <lyco:x:0>"
     assert with_network("a cat <hypernet:x>", "lora", "x", 1.0) == "a cat <hypernet:x><lora:x:1.0>"
+
+
+@pytest.mark.parametrize(("text", "weighted"), [
+    ("<lora:a>", "<lora:a:0.5>"),
+    ("x <lyco:a:0.2:0.9:4> y <hypernet:h:1>", "x <lyco:a:0.5:0.5:4> y <hypernet:h:1>"),
+    ("<lora:a:te=0.1:unet=2:dyn=3>", "<lora:a:0.5:dyn=3>"),
+    ("no tag", "no tag")])
+def test_all_loras_get_a_weight_and_keep_the_rest(text: str, weighted: str) -> None:
+    assert weighted_loras(text, 0.5) == weighted
+    before, after = network_tags(text)[0], network_tags(weighted)[0]
+    assert [(tag.kind, tag.name, tag.rank) for tag in before] == [(tag.kind, tag.name, tag.rank) for tag in after]
+    assert all(tag.te == tag.unet == 0.5 for tag in after if tag.kind == "lora")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -77,23 +77,34 @@ def read_hypernetwork(path: Path, name: str) -> HypernetworkFile:
 
 def forwards(unet: nn.Module, hypernetworks: Sequence[Hypernetwork]) -> dict[nn.Module, Forward]:
     """What the projections to keys and values compute with all `hypernetworks`, each after the one before it."""
-    found: dict[nn.Module, Forward] = {}
-    for path, layer in unet.named_modules():
-        for side, projection in enumerate(("to_k", "to_v")):
-            if path.endswith((f"attn1.{projection}", f"attn2.{projection}")):
-                found[layer] = partial(_forward, layer.forward, hypernetworks, side)
-    return found
+    projections = [(layer, side) for path, layer in unet.named_modules() for side, name in enumerate(("to_k", "to_v"))
+                   if path.endswith((f"attn1.{name}", f"attn2.{name}"))]
+    if not projections:
+        return {}
+    like = cast(Tensor, projections[0][0].weight)
+    chains = [[({width: [_placed(step, like) for step in pair[side]] for width, pair in one.file.networks.items()},
+                one.multiplier) for one in hypernetworks] for side in (0, 1)]
+    return {layer: partial(_forward, layer.forward, chains[side]) for layer, side in projections}
 
 
-def _forward(project: Forward, hypernetworks: Sequence[Hypernetwork], side: int, x: Tensor) -> Any:
-    for one in hypernetworks:
-        steps = one.file.networks.get(x.shape[-1])
+Chain = tuple[Mapping[int, Sequence[Step]], float]
+"""By the width of the context the steps for one side, and the multiplier."""
+
+
+def _forward(project: Forward, chains: Sequence[Chain], x: Tensor) -> Any:
+    for networks, multiplier in chains:
+        steps = networks.get(x.shape[-1])
         if steps is not None:
             changed = x
-            for step in steps[side]:
+            for step in steps:
                 changed = step(changed)
-            x = x + changed * one.multiplier
+            x = x + changed * multiplier
     return project(x)
+
+
+def _placed(step: Step, like: Tensor) -> Step:
+    """The step with its tensors where `like` is, in its type."""
+    return partial(step.func, *(tensor.to(like) for tensor in step.args)) if isinstance(step, partial) else step
 
 
 def _steps(tensors: Any, width: int, description: Mapping[Any, Any], file: str) -> list[Step]:
@@ -136,8 +147,8 @@ def _activation(description: Mapping[Any, Any], file: str) -> Step | None:
 
 
 def _linear(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    return F.linear(x, weight.to(x), bias.to(x))
+    return F.linear(x, weight, bias)
 
 
 def _norm(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    return F.layer_norm(x, weight.shape, weight.to(x), bias.to(x))
+    return F.layer_norm(x, weight.shape, weight, bias)

@@ -18,7 +18,8 @@ from modules.base.stopping import may_go_on
 from modules.networks.forwards import replaced as forwards_replaced
 from modules.networks.packing import PackedConv2d, replaced
 from modules.networks.patches.hypernetwork import Hypernetwork, forwards
-from modules.networks.patches.layers import LayerNames
+from modules.networks.patches.kinds import Tensors
+from modules.networks.patches.layers import Layer, LayerNames
 from modules.networks.patches.lora import Lora, by_layer, changed, warning
 
 
@@ -51,22 +52,30 @@ class InForce:
         self._undo.close()
 
 
-def put_on(parts: Mapping[str, nn.Module], names: LayerNames, loras: Sequence[Lora]) -> tuple[str, ...]:
+def put_on(parts: Mapping[str, nn.Module], names: LayerNames, loras: Sequence[Lora]) -> bool:
     """From now on the parts compute with `loras`, in this order, and with no others.
 
-    A part on which the same are in force already is left as it is. Returns a sentence for each file of which not
-    everything is used. Raises what `may_go_on` raises; the parts that were not reached have their own weights then.
+    A part on which the same are in force already is left as it is; returns whether any was not. Raises what
+    `may_go_on` raises; the parts that were not reached have their own weights then.
     """
-    everything: dict[Path, int] = {}
+    wanted = {name: tuple(lora.signature(name) for lora in loras if lora.multiplier(name)) for name in names.prefixes}
+    changing = [name for name, signature in wanted.items() if signature != InForce.on(parts[name]).signature]
+    layers = by_layer(loras, names) if changing else {}
+    for name in changing:
+        misfits: dict[Path, int] = {}
+        of_part = {layer: [(lora, tensors) for lora, tensors in modules if lora.multiplier(name)]
+                   for layer, modules in layers.items() if layer.part == name}
+        InForce.on(parts[name]).replace(wanted[name], _swaps(parts[name], of_part, misfits), misfits)
+    return bool(changing)
+
+
+def warnings(parts: Mapping[str, nn.Module], names: LayerNames, loras: Sequence[Lora]) -> tuple[str, ...]:
+    """A sentence for each file of `loras`, which are in force, of which not everything is used."""
+    misfits: dict[Path, int] = {}
     for name in names.prefixes:
-        used = [lora for lora in loras if lora.multiplier(name)]
-        in_force, signature = InForce.on(parts[name]), tuple(lora.signature(name) for lora in used)
-        if signature != in_force.signature:
-            misfits: dict[Path, int] = {}
-            in_force.replace(signature, _swaps(name, parts[name], names, used, misfits), misfits)
-        for path, count in in_force.misfits.items():
-            everything[path] = everything.get(path, 0) + count
-    found = (warning(file, names, everything.get(file.path, 0)) for file in dict.fromkeys(lora.file for lora in loras))
+        for path, count in InForce.on(parts[name]).misfits.items():
+            misfits[path] = misfits.get(path, 0) + count
+    found = (warning(file, names, misfits.get(file.path, 0)) for file in dict.fromkeys(lora.file for lora in loras))
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -83,19 +92,18 @@ def is_swapped(part: nn.Module) -> bool:
     return bool(InForce.on(part).signature)
 
 
-def _swaps(part: str, module: nn.Module, names: LayerNames, loras: Sequence[Lora],
+def _swaps(part: nn.Module, layers: Mapping[Layer, Sequence[tuple[Lora, Tensors]]],
            misfits: dict[Path, int]) -> Iterator[Any]:
-    for layer, modules in by_layer(loras, names).items():
-        if layer.part == part:
-            may_go_on()
-            target = module.get_submodule(layer.path)
-            weight, bias = plain_weight(target), cast("Tensor | None", getattr(target, "bias", None))
-            before = weight.float(), None if bias is None else bias.float()
-            new = changed(layer, *before, modules, misfits)
-            if new[0] is not before[0]:
-                yield replaced(target, torch.empty_like(weight).copy_(new[0]))
-            if new[1] is not None and new[1] is not before[1]:
-                yield _bias_replaced(target, new[1].to(cast(Tensor, bias).dtype))
+    for layer, modules in layers.items():
+        may_go_on()
+        target = part.get_submodule(layer.path)
+        weight, bias = plain_weight(target), cast("Tensor | None", getattr(target, "bias", None))
+        before = weight.float(), None if bias is None else bias.float()
+        new = changed(layer, *before, modules, misfits)
+        if new[0] is not before[0]:
+            yield replaced(target, torch.empty_like(weight).copy_(new[0]))
+        if new[1] is not None and new[1] is not before[1]:
+            yield _bias_replaced(target, new[1].to(cast(Tensor, bias).dtype))
 
 
 def plain_weight(layer: nn.Module) -> Tensor:
