@@ -181,6 +181,7 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
     from modules.api import cards
     from modules.api.history import router
     from modules.gallery.thumbnails import Thumbnails
+    from modules.ui.page.sessions import limit_sessions
 
     thumbnails = Thumbnails(settings.cache_dir / "thumbnails")
     threading.Thread(target=thumbnails.forget_old, name="thumbnails", daemon=True).start()
@@ -191,6 +192,7 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
         api, page, path="/", root_path=settings.root_path or None, show_error=False, ssr_mode=False, run_history=False,
         footer_links=[], max_file_size=settings.max_body_mb * 2**20, allowed_paths=[str(settings.outputs_dir)],
         **ui.look(settings))
+    limit_sessions(app.routes[-1].app)
     return app
 
 

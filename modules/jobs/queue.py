@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from modules.base.heap import give_back
 from modules.errors import InvalidInput, Stopped, UserError
 from modules.jobs.failures import explained
 from modules.jobs.job import NOBODY, Clock, Job, Origin, Save, State
@@ -254,7 +255,10 @@ class JobQueue:
                 self._current = None
                 job.finish(state, result, error)
                 self._forget_old()
+                idle = not self._waiting
             del job, result, error  # the thread may wait for hours; its variables must not keep the pictures alive
+            if idle:
+                give_back()
 
     def _run(self, job: Job) -> tuple[State, Result | None, UserError | None]:
         def kept() -> Result | None:
