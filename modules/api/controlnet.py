@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, Field, model_validator
@@ -15,6 +15,7 @@ from modules.annotate.hint import shown
 from modules.annotate.preprocessor import Pixels, Preprocessor, Values
 from modules.annotate.source import mask_pixels, picture_of, rgb_pixels
 from modules.api import pictures
+from modules.api.asking import client_of
 from modules.api.body import Body, Number
 from modules.api.generation import Answer, generate
 from modules.api.loose import WHOLE, LooseStr
@@ -100,7 +101,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         return {"control_types": {name: registry.control_type(name, models) for name in registry.TYPES}}
 
     @api.post("/detect", response_model=Detected)
-    async def detect(body: DetectBody) -> dict[str, Any]:
+    async def detect(body: DetectBody, request: Request) -> dict[str, Any]:
         item = _module(body)
         sources = await run_in_threadpool(_sources, body, item, max_pixels)
         resolution, a, b = item.inside(body.controlnet_processor_res, body.controlnet_threshold_a,
@@ -115,18 +116,19 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                 made.append(_encoded(engine.annotators.control_map(item, source, values)))
 
         if item.network:  # in the worker, like all that needs the device
-            await finished(queue.submit_work(compute, nbytes=sum(source.nbytes for source in sources)))
+            await finished(queue.submit_work(compute, nbytes=sum(source.nbytes for source in sources),
+                                             origin=client_of(request, settings).origin))
         else:
             await run_in_threadpool(compute)
         return {"images": made, "info": "Success"}
 
     @api.post("/txt2img", response_model=Answer)
-    async def txt2img(body: OldTxt2ImgBody) -> JSONResponse:
-        return await generate(body, engine, queue, settings)
+    async def txt2img(body: OldTxt2ImgBody, request: Request) -> JSONResponse:
+        return await generate(body, engine, queue, settings, client_of(request, settings).origin)
 
     @api.post("/img2img", response_model=Answer)
-    async def img2img(body: OldImg2ImgBody) -> JSONResponse:
-        return await generate(body, engine, queue, settings)
+    async def img2img(body: OldImg2ImgBody, request: Request) -> JSONResponse:
+        return await generate(body, engine, queue, settings, client_of(request, settings).origin)
 
     return api
 

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
+from modules.api.asking import client_of
 from modules.api.body import Body, Integer, Number
 from modules.api.loose import WHOLE, LooseStr
 from modules.api.waiting import finished
@@ -21,7 +22,7 @@ from modules.engine.engine import Engine
 from modules.engine.postprocessing import POSTPROCESSING, Extras, Tools
 from modules.errors import InvalidInput, UserError
 from modules.gallery.formats import Format
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 
@@ -103,7 +104,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter(prefix="/sdapi/v1")
     limit = settings.max_image_mp * 10**6
 
-    async def processed(request: Extras, texts: Mapping[str, str]) -> tuple[list[str], dict[str, Any]]:
+    async def processed(request: Extras, texts: Mapping[str, str],
+                        origin: Origin) -> tuple[list[str], dict[str, Any]]:
         """Pictures as base64, by the names of their fields, to pictures as base64, one at a time in memory; and what
         was done, as HTML. What is not here is left out or done by something else, with a warning, as in WebUI."""
         request, warnings = await run_in_threadpool(with_what_is_here, request, engine.tools)
@@ -121,7 +123,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                                             Format.of(engine.config.values())))
                 words = made.text
 
-        await finished(queue.submit_work(work, nbytes=sum(map(len, texts.values()))))
+        await finished(queue.submit_work(work, nbytes=sum(map(len, texts.values())), origin=origin))
         if len(done) < len(texts):
             raise WasInterrupted("The pictures were not finished, because somebody interrupted it.")
         for warning in warnings:
@@ -129,14 +131,14 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         return done, {"html_info": f"<p>{html.escape(words)}</p>", "warnings": warnings}
 
     @api.post("/extra-single-image")
-    async def extra_single_image(body: SingleBody) -> dict[str, Any]:
-        (image,), told = await processed(body.extras(), {"image": body.image})
+    async def extra_single_image(body: SingleBody, request: Request) -> dict[str, Any]:
+        (image,), told = await processed(body.extras(), {"image": body.image}, client_of(request, settings).origin)
         return {**told, "image": image}
 
     @api.post("/extra-batch-images")
-    async def extra_batch_images(body: BatchBody) -> dict[str, Any]:
+    async def extra_batch_images(body: BatchBody, request: Request) -> dict[str, Any]:
         texts = {f"imageList.{number}.data": file.data for number, file in enumerate(body.imageList)}
-        images, told = await processed(body.extras(), texts)
+        images, told = await processed(body.extras(), texts, client_of(request, settings).origin)
         return {**told, "images": images}
 
     return api

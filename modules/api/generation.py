@@ -10,12 +10,13 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
+from modules.api.asking import client_of
 from modules.api.gate import refusal
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody, as_webui_means
 from modules.api.scripts import ALWAYS_ON
@@ -27,7 +28,7 @@ from modules.engine.wildcards import EVERYWHERE
 from modules.errors import NotFound, UserError
 from modules.gallery.formats import Format
 from modules.imaging.jpeg import preview_jpeg
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.request import Inpaint, Txt2Img
 from modules.request.result import Result
@@ -61,16 +62,17 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter()
 
     @api.post("/sdapi/v1/txt2img", response_model=Answer)
-    async def txt2img(body: Txt2ImgBody) -> JSONResponse:
-        return await generate(body, engine, queue, settings)
+    async def txt2img(body: Txt2ImgBody, request: Request) -> JSONResponse:
+        return await generate(body, engine, queue, settings, client_of(request, settings).origin)
 
     @api.post("/sdapi/v1/img2img", response_model=Answer)
-    async def img2img(body: Img2ImgBody) -> JSONResponse:
-        return await generate(body, engine, queue, settings)
+    async def img2img(body: Img2ImgBody, request: Request) -> JSONResponse:
+        return await generate(body, engine, queue, settings, client_of(request, settings).origin)
 
     @api.get("/sdapi/v1/progress")
-    def progress(skip_current_image: bool = False, id_task: str = "") -> dict[str, Any]:
-        return describe_progress(_job(queue, id_task), with_picture=not skip_current_image)
+    def progress(request: Request, skip_current_image: bool = False, id_task: str = "") -> dict[str, Any]:
+        job = _job(queue, id_task) if id_task else client_of(request, settings).first(queue)
+        return describe_progress(job, with_picture=not skip_current_image)
 
     @api.get("/internal/ping")
     def ping() -> dict[str, Any]:
@@ -81,20 +83,21 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         return task_progress(queue.get(body.id_task), body)
 
     @api.post("/sdapi/v1/interrupt")
-    async def interrupt() -> dict[str, Any]:
-        queue.interrupt()
+    async def interrupt(request: Request) -> dict[str, Any]:
+        client_of(request, settings).interrupt(queue)
         return {}
 
     @api.post("/sdapi/v1/skip")
-    async def skip() -> None:
-        queue.skip()
+    async def skip(request: Request) -> None:
+        client_of(request, settings).skip(queue)
 
     return api
 
 
-async def generate(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Settings) -> JSONResponse:
+async def generate(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Settings,
+                   origin: Origin) -> JSONResponse:
     """The answer to what `body` asks for, when its job is over. Raises UserError."""
-    job, warnings = await run_in_threadpool(submit, body, engine, queue, settings)
+    job, warnings = await run_in_threadpool(submit, body, engine, queue, settings, origin)
     try:
         await finished(job)
     except UserError as error:
@@ -113,7 +116,8 @@ async def generate(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings:
     return JSONResponse(made)
 
 
-def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Settings) -> tuple[Job, list[str]]:
+def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Settings,
+           origin: Origin) -> tuple[Job, list[str]]:
     """The job of what `body` asks for, and a sentence for each thing that something else stands in for. Raises
     UserError."""
     if isinstance(body, Img2ImgBody):
@@ -128,8 +132,8 @@ def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Setting
     engine.extensions.bound(request)
     engine.files_of(request.options)
     return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
-                        unpack=partial(pictures.unpacked_request, keep_photographs=bool(photograph_format(body)))
-                        ), warnings
+                        unpack=partial(pictures.unpacked_request, keep_photographs=bool(photograph_format(body))),
+                        origin=origin), warnings
 
 
 def with_what_is_here(request: Txt2Img, engine: Engine) -> tuple[Txt2Img, list[str]]:
@@ -228,10 +232,8 @@ def timestamp(job: Job) -> str:
     return job.created.strftime("%Y%m%d%H%M%S")
 
 
-def _job(queue: JobQueue, id_task: str) -> Job | None:
-    """The job of that id, or without one the running one. Raises NotFound."""
-    if not id_task:
-        return queue.current or next(iter(queue.pending()), None)
+def _job(queue: JobQueue, id_task: str) -> Job:
+    """The job of that id. Raises NotFound."""
     job = queue.get(id_task)
     if job is None:
         raise NotFound(f"There is no job called {id_task!r}.", field="id_task")

@@ -9,8 +9,9 @@ import sys
 from typing import Any
 
 import psutil
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from modules.api.asking import client_of
 from modules.engine.engine import Engine
 from modules.jobs.queue import JobQueue
 from modules.settings import Settings
@@ -24,9 +25,9 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter()
 
     @api.get("/internal/pending-tasks")
-    def pending_tasks() -> dict[str, Any]:
-        tasks = [job.id for job in queue.pending()]
-        return {"size": len(tasks), "tasks": tasks}
+    def pending_tasks(request: Request) -> dict[str, Any]:
+        client, waiting = client_of(request, settings), queue.pending()
+        return {"size": len(waiting), "tasks": [job.id for job in waiting if client.may_see(job)]}
 
     @api.get("/internal/sysinfo")
     def sysinfo() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Jobs as events: POST answers an id at once, and a stream tells of each step, previews and the result.
 
-The bodies are WebUI's, so is the result. The queue is the same as for all else.
+The bodies are those of the endpoints, so are the results. The queue is the same as for all else.
 """
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from modules.api import generation, remove
+from modules.api.asking import client_of
 from modules.api.body import Body, first_problem
 from modules.api.gate import refusal
-from modules.api.generation import answer, submit
 from modules.api.loose import TEXT
+from modules.api.remove import RemoveBody
 from modules.api.schema import Img2ImgBody, Txt2ImgBody, in_webui_words
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
 from modules.imaging.jpeg import preview_jpeg
+from modules.jobs.client import Client
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.settings import Settings
@@ -47,28 +51,31 @@ class OtherJob(UserError):
     status = 409
 
 
+BODIES: dict[str, type[Txt2ImgBody | RemoveBody]] = {
+    "txt2img": Txt2ImgBody, "img2img": Img2ImgBody, "remove": RemoveBody}
+
+
 class JobBody(Body):
     """POST /v1/jobs: the endpoint by its name, and the body that it takes."""
 
-    kind: Literal["txt2img", "img2img"] = "txt2img"
+    kind: Literal["txt2img", "img2img", "remove"] = "txt2img"
     request: dict[str, Any] = Field(default_factory=dict)
     idempotency_key: Annotated[str, Field(max_length=200), TEXT] | None = None
 
-    def webui(self) -> Txt2ImgBody:
-        """WebUI's body, checked. Raises InvalidInput naming the field."""
+    def checked(self) -> Txt2ImgBody | RemoveBody:
+        """The endpoint's body. Raises InvalidInput naming the field."""
         try:
-            return (Img2ImgBody if self.kind == "img2img" else Txt2ImgBody).model_validate(self.request)
+            return BODIES[self.kind].model_validate(self.request)
         except ValidationError as error:
             raise first_problem(error) from error
 
 
 @dataclass
 class Entry:
-    """A job that came in here."""
+    """A job that came in here. `answer` makes what the endpoint would have answered."""
 
     job: Job
-    body: Txt2ImgBody
-    warnings: list[str]
+    answer: Callable[[], dict[str, Any]]
     digest: str
     created: float
 
@@ -76,25 +83,27 @@ class Entry:
 class Jobs:
     """The jobs that came in as such, by id and by key. Every method may be called from any thread."""
 
-    def __init__(self, make: Callable[[JobBody], Entry], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, make: Callable[[JobBody, Client], Entry], clock: Callable[[], float] = time.time) -> None:
         self._make, self._clock = make, clock
         self._entries: dict[str, Entry] = {}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, str | None], str] = {}
         self._lock = threading.Lock()
 
-    def add(self, asked: JobBody, key: str | None) -> tuple[Entry, bool]:
-        """The job of `asked`, and whether it is new: with a key that was used before it is that job. Raises OtherJob,
-        and UserErrors of the request."""
+    def add(self, asked: JobBody, key: str | None, client: Client) -> tuple[Entry, bool]:
+        """The job of `asked`, and whether it is new: with a key that was used before it is that job. Clients that do
+        not see each other's jobs do not meet each other's keys either. Raises OtherJob, and UserErrors of the
+        request."""
+        ours = ("" if client.sees_all else client.address, key)
         with self._lock:
             self._forget()
-            if key and (entry := self._entries.get(self._keys.get(key, ""))):
+            if key and (entry := self._entries.get(self._keys.get(ours, ""))):
                 if entry.digest != digest(asked):
                     raise OtherJob("This Idempotency-Key was used for another request.")
                 return entry, False
-            entry = self._make(asked)
+            entry = self._make(asked, client)
             self._entries[entry.job.id] = entry
             if key:
-                self._keys[key] = entry.job.id
+                self._keys[ours] = entry.job.id
             return entry, True
 
     def get(self, job_id: str) -> Entry:
@@ -105,11 +114,11 @@ class Jobs:
                 raise NotFound(f"There is no job called {job_id!r}; results are kept for {KEPT_SECONDS // 60} minutes.")
             return self._entries[job_id]
 
-    def all(self) -> list[Entry]:
-        """All of them, the oldest first."""
+    def seen_by(self, client: Client) -> list[Entry]:
+        """Those that `client` may see, the oldest first."""
         with self._lock:
             self._forget()
-            return list(self._entries.values())
+            return [entry for entry in self._entries.values() if client.may_see(entry.job)]
 
     def _forget(self) -> None:
         over = [entry for entry in self._entries.values() if entry.job.over]
@@ -132,17 +141,22 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     """The endpoints."""
     api = APIRouter(prefix="/v1/jobs")
 
-    def make(asked: JobBody) -> Entry:
-        body = asked.webui()
-        job, warnings = submit(body, engine, queue, settings)
-        return Entry(job, body, warnings, digest(asked), time.time())
+    def make(asked: JobBody, client: Client) -> Entry:
+        body = asked.checked()
+        if isinstance(body, RemoveBody):
+            job = remove.submit(body, engine, queue, settings, client.origin)
+            answer = partial(remove.answer, body, job, engine)
+        else:
+            job, warnings = generation.submit(body, engine, queue, settings, client.origin)
+            answer = partial(generation.answer, body, job, engine, warnings)
+        return Entry(job, answer, digest(asked), time.time())
 
     jobs = Jobs(make)
 
     def result(entry: Entry) -> dict[str, Any] | None:
-        """WebUI's answer, or the error with what was finished before it."""
+        """The endpoint's answer, or the error with what was finished before it."""
         job = entry.job
-        made = answer(entry.body, job, engine, entry.warnings) if job.request and job.result else None
+        made = entry.answer() if job.request and job.result else None
         return {**(refusal(in_webui_words(job.error)) if job.error else {}), **(made or {})} or None
 
     def described(entry: Entry, *, with_result: bool = False) -> dict[str, Any]:
@@ -154,15 +168,17 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         return told | ({"result": result(entry)} if with_result and job.over else {})
 
     @api.post("", status_code=202)
-    async def create(asked: JobBody, response: Response, idempotency_key: Key = None) -> dict[str, Any]:
-        entry, new = await run_in_threadpool(jobs.add, asked, idempotency_key or asked.idempotency_key)
+    async def create(asked: JobBody, request: Request, response: Response,
+                     idempotency_key: Key = None) -> dict[str, Any]:
+        entry, new = await run_in_threadpool(jobs.add, asked, idempotency_key or asked.idempotency_key,
+                                             client_of(request, settings))
         response.status_code = 202 if new else 200
         response.headers["location"] = f"{settings.root_path}/v1/jobs/{entry.job.id}"
         return described(entry)
 
     @api.get("")
-    def listed() -> list[dict[str, Any]]:
-        return [described(entry) for entry in jobs.all()]
+    def listed(request: Request) -> list[dict[str, Any]]:
+        return [described(entry) for entry in jobs.seen_by(client_of(request, settings))]
 
     @api.get("/{job_id}")
     def one(job_id: str) -> dict[str, Any]:

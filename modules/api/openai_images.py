@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from modules.api import pictures
+from modules.api.asking import client_of
 from modules.api.body import Body, Integer, Number, Text, first_problem
 from modules.api.generation import submit
 from modules.api.loose import WHOLE, LooseStr
@@ -27,7 +28,7 @@ from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
 from modules.gallery.formats import Format
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.request import MaskedContent, ResizeMode
 from modules.settings import Settings
@@ -87,10 +88,10 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     api = APIRouter(prefix="/v1")
     max_pixels = settings.max_image_mp * 10**6
 
-    async def answered(asked: GenerationBody, body: Txt2ImgBody) -> dict[str, Any]:
+    async def answered(asked: GenerationBody, body: Txt2ImgBody, origin: Origin) -> dict[str, Any]:
         model = _checkpoint(asked.model, engine)
         body.override_settings = {"sd_model_checkpoint": model} if model else {}
-        job, _ = await run_in_threadpool(submit, body, engine, queue, settings)
+        job, _ = await run_in_threadpool(submit, body, engine, queue, settings, origin)
         return await run_in_threadpool(_answer, asked, await finished(job))
 
     @api.get("/models")
@@ -99,8 +100,8 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                                             "owned_by": "local"} for file in engine.catalog.checkpoints()]}
 
     @api.post("/images/generations")
-    async def generations(asked: GenerationBody) -> dict[str, Any]:
-        return await answered(asked, Txt2ImgBody(**asked.common(DEFAULT_SIZE)))
+    async def generations(asked: GenerationBody, request: Request) -> dict[str, Any]:
+        return await answered(asked, Txt2ImgBody(**asked.common(DEFAULT_SIZE)), client_of(request, settings).origin)
 
     @api.post("/images/edits", openapi_extra={"requestBody": {"required": True, "content": {
         "multipart/form-data": {"schema": {"type": "object", "required": ["image", "prompt"], "properties": {
@@ -116,7 +117,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         if len(images) != 1 or len(masks) > 1:
             raise InvalidInput("One image is edited at a time, with one mask at most.", field="image")
         body = await run_in_threadpool(edit_body, asked, images[0], masks[0] if masks else None, max_pixels)
-        return await answered(asked, body)
+        return await answered(asked, body, client_of(request, settings).origin)
 
     return api
 

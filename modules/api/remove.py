@@ -5,18 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
+from modules.api.asking import client_of
 from modules.api.body import Body, Integer
 from modules.api.extras import WasInterrupted
 from modules.api.loose import TEXT, LooseDict, LooseStr
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.gallery.formats import Format
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.request import Inpaint
 from modules.request.options import Options
@@ -58,25 +59,29 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     """The endpoint."""
     api = APIRouter(prefix="/sdapi/v1")
 
-    def submit(body: RemoveBody) -> Job:
-        request = body.request(engine.options, settings.max_image_mp * 10**6)
-        engine.removers.full_name(request.options.remove_model)
-        return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
-                            unpack=partial(pictures.unpacked_request, keep_photographs=bool(body.photograph_format)),
-                            remove=True)
-
-    def answer(body: RemoveBody, job: Job) -> dict[str, Any]:
-        if job.result is None:
-            raise WasInterrupted("The picture was not finished, because somebody interrupted it.")
-        (made,) = job.result.images
-        form = Format.of(engine.config.values()).named(body.photograph_format, made.photograph)
-        images = [pictures.encode(made.image, made.infotext, form=form, photograph=made.photograph)]
-        return {"images": images if body.send_images else [], "info": made.infotext, "seed": made.seed,
-                "warnings": job.result.warnings}
-
     @api.post("/remove", response_model=Removed)
-    async def remove(body: RemoveBody) -> dict[str, Any]:
-        job = await run_in_threadpool(submit, body)
-        return await run_in_threadpool(answer, body, await finished(job))
+    async def remove(body: RemoveBody, request: Request) -> dict[str, Any]:
+        job = await run_in_threadpool(submit, body, engine, queue, settings, client_of(request, settings).origin)
+        return await run_in_threadpool(answer, body, await finished(job), engine)
 
     return api
+
+
+def submit(body: RemoveBody, engine: Engine, queue: JobQueue, settings: Settings, origin: Origin) -> Job:
+    """The job of what `body` asks for. Raises UserError."""
+    request = body.request(engine.options, settings.max_image_mp * 10**6)
+    engine.removers.full_name(request.options.remove_model)
+    return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
+                        unpack=partial(pictures.unpacked_request, keep_photographs=bool(body.photograph_format)),
+                        remove=True, origin=origin)
+
+
+def answer(body: RemoveBody, job: Job, engine: Engine) -> dict[str, Any]:
+    """The fields of `Removed`. Raises WasInterrupted."""
+    if job.result is None:
+        raise WasInterrupted("The picture was not finished, because somebody interrupted it.")
+    (made,) = job.result.images
+    form = Format.of(engine.config.values()).named(body.photograph_format, made.photograph)
+    images = [pictures.encode(made.image, made.infotext, form=form, photograph=made.photograph)]
+    return {"images": images if body.send_images else [], "info": made.infotext, "seed": made.seed,
+            "warnings": job.result.warnings}

@@ -40,11 +40,12 @@ class Save(Protocol):
 @dataclasses.dataclass(frozen=True)
 class Origin:
     """Who asked for a job: a window of the page by its secret id, the tab there, and a name for jobs without a prompt.
-    Jobs of programs have no window."""
+    Jobs of programs have no window, but the address that they came from."""
 
     window: str = ""
     tab: str = ""
     name: str = ""
+    address: str = ""
 
 
 NOBODY = Origin()

@@ -23,14 +23,15 @@ from modules.settings import Settings
 from modules.ui.canvas.canvas import open_picture
 from modules.ui.page.component import Image as Upload
 from modules.ui.page.messages import told
+from modules.ui.page.queue_panel import client_of
 
 
 def add(engine: Engine, queue: JobQueue, settings: Settings) -> None:
     """Puts them into the page that is being built: /txt2img, /img2img, /inpaint, /progress and /interrupt."""
 
-    def make(request: Txt2Img) -> dict[str, Any]:
+    def make(request: Txt2Img, asking: gr.Request) -> dict[str, Any]:
         check_limits(request, settings)
-        job = queue.submit(request, save=True)
+        job = queue.submit(request, save=True, origin=client_of(asking, settings).origin)
         job.wait()
         if job.error is not None:
             raise job.error
@@ -41,26 +42,28 @@ def add(engine: Engine, queue: JobQueue, settings: Settings) -> None:
     def opened(file: Path) -> Image.Image:
         return open_picture(file, settings.max_image_mp * 10**6)
 
-    def txt2img(prompt: str, negative_prompt: str = "", width: int = 512, height: int = 512, steps: int = 20,
-                cfg_scale: float = 7.0, seed: int = -1, sampler: str = "Euler a") -> dict[str, Any]:
+    def txt2img(asking: gr.Request, prompt: str, negative_prompt: str = "", width: int = 512, height: int = 512,
+                steps: int = 20, cfg_scale: float = 7.0, seed: int = -1, sampler: str = "Euler a") -> dict[str, Any]:
         """A picture, saved among the others: the paths of its files, and the text that makes it again."""
         return make(Txt2Img(
             prompt=prompt, negative_prompt=negative_prompt, width=width, height=height, steps=steps,
-            cfg_scale=cfg_scale, seed=seed, sampler=sampler, options=engine.options))
+            cfg_scale=cfg_scale, seed=seed, sampler=sampler, options=engine.options), asking)
 
-    def img2img(image: Path, prompt: str = "", negative_prompt: str = "", denoising_strength: float = 0.75,
-                width: int = 0, height: int = 0, steps: int = 20, cfg_scale: float = 7.0, seed: int = -1,
-                sampler: str = "Euler a") -> dict[str, Any]:
+    def img2img(asking: gr.Request, image: Path, prompt: str = "", negative_prompt: str = "",
+                denoising_strength: float = 0.75, width: int = 0, height: int = 0, steps: int = 20,
+                cfg_scale: float = 7.0, seed: int = -1, sampler: str = "Euler a") -> dict[str, Any]:
         """A picture from `image`, answered as by /txt2img. Width or height 0 is the picture's own."""
         picture = opened(image)
         return make(Img2Img(
             prompt=prompt, negative_prompt=negative_prompt, **size(picture, width, height), steps=steps,
             cfg_scale=cfg_scale, seed=seed, sampler=sampler, denoising_strength=denoising_strength,
-            init_images=(picture,), resize_mode=ResizeMode.CROP_AND_RESIZE, options=engine.options))
+            init_images=(picture,), resize_mode=ResizeMode.CROP_AND_RESIZE, options=engine.options),
+            asking)
 
-    def inpaint(image: Path, mask: Path, prompt: str = "", negative_prompt: str = "", denoising_strength: float = 0.75,
-                width: int = 0, height: int = 0, steps: int = 20, cfg_scale: float = 7.0, seed: int = -1,
-                sampler: str = "DDIM", mask_blur: int = 4, masked_content: str = "original", only_masked: bool = False,
+    def inpaint(asking: gr.Request, image: Path, mask: Path, prompt: str = "", negative_prompt: str = "",
+                denoising_strength: float = 0.75, width: int = 0, height: int = 0, steps: int = 20,
+                cfg_scale: float = 7.0, seed: int = -1, sampler: str = "DDIM", mask_blur: int = 4,
+                masked_content: str = "original", only_masked: bool = False,
                 only_masked_padding: int = 32) -> dict[str, Any]:
         """`image` with the white part of `mask` made anew, answered as by /txt2img. `masked_content` is fill, original,
         latent noise or latent nothing."""
@@ -73,18 +76,18 @@ def add(engine: Engine, queue: JobQueue, settings: Settings) -> None:
             init_images=(picture,), mask=opened(mask), mask_blur_x=mask_blur,
             mask_blur_y=mask_blur, masked_content=MASKED_CONTENT[masked_content], only_masked=only_masked,
             only_masked_padding=only_masked_padding, resize_mode=ResizeMode.CROP_AND_RESIZE,
-            options=engine.options))
+            options=engine.options), asking)
 
-    def progress() -> dict[str, Any]:
+    def progress(asking: gr.Request) -> dict[str, Any]:
         """How far the running job is, 0 to 1, what it does, and a preview as a JPEG in base64."""
-        job = queue.current
+        job = client_of(asking, settings).first(queue)
         preview = job.preview() if job else None
         return {"progress": job.progress if job else 0.0, "stage": job.stage_text if job else "",
                 "preview": preview_jpeg(preview) if preview else None}
 
-    def interrupt() -> bool:
+    def interrupt(asking: gr.Request) -> bool:
         """Stops the running job; whether there was one."""
-        return queue.interrupt()
+        return client_of(asking, settings).interrupt(queue)
 
     for function in (txt2img, img2img, inpaint):
         endpoint(function)
@@ -99,18 +102,18 @@ def size(picture: Image.Image, width: int, height: int) -> dict[str, Any]:
 
 def endpoint(function: Callable[..., Any], *, queue: bool = True) -> None:
     """Gives the page an endpoint of the function's name. A parameter that is a Path is a file that the client uploads;
-    the others are what JSON knows."""
+    the others are what JSON knows. Gradio itself gives the first one, the request."""
     hints = get_type_hints(function)
-    parameters = inspect.signature(function).parameters.values()
+    _, *parameters = inspect.signature(function).parameters.values()
     inputs = [Upload(label=one.name, visible=False) if hints[one.name] is Path else
               Api(one.default if one.default is not one.empty else None, python_type_to_json_schema(hints[one.name]))
               for one in parameters]
 
     @told
     @functools.wraps(function)
-    def checked(*values: Any) -> Any:
-        return function(*(fitting(value, one.name, hints[one.name])
-                          for value, one in zip(values, parameters, strict=True)))
+    def checked(asking: gr.Request, *values: Any) -> Any:
+        return function(asking, *(fitting(value, one.name, hints[one.name])
+                                  for value, one in zip(values, parameters, strict=True)))
 
     gr.Button(visible=False).click(
         checked, inputs, Api(None, python_type_to_json_schema(hints["return"])), api_name=function.__name__,

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from modules.api import jobs as api_jobs
 from modules.jobs.queue import Job, JobQueue
 
-from .conftest import picture, small
+from .conftest import base64_of, picture, small
 
 JOBS = "/v1/jobs"
 
@@ -78,6 +79,14 @@ def test_a_key_makes_one_job_of_a_retry(client: TestClient, held: threading.Even
     assert client.post(JOBS, json={"request": small(seed=2)}, headers=key).status_code == 409
     assert client.post(JOBS, json=body).json()["id"] != first.json()["id"]
     held.set()
+
+
+def test_what_is_painted_over_is_removed(client: TestClient, photo: Image.Image, mask: Image.Image) -> None:
+    body = {"image": base64_of(photo), "mask": base64_of(mask), "seed": 3}
+    job = client.post(JOBS, json={"kind": "remove", "request": body}).json()
+    name, told = events(client.get(f"{JOBS}/{job['id']}/events").text)[-1]
+    assert (name, told) == ("result", client.post("/sdapi/v1/remove", json=body).json())
+    assert client.post(JOBS, json={"kind": "remove", "request": {"image": "?"}}).status_code == 422
 
 
 def test_a_job_is_cancelled(client: TestClient, held: threading.Event) -> None:

@@ -581,3 +581,12 @@ def test_a_stop_ends_all_tasks_and_progress_is_of_the_whole(queue: JobQueue, scr
     assert scripted.prompts == ["a", "b"]
     assert job.result is not None
     assert [made.seed for made in job.result.images][:1] == [0]
+
+
+def test_freed_memory_is_given_back_when_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = threading.Event()
+    monkeypatch.setattr("modules.jobs.queue.give_back", given_back.set)
+    queue = JobQueue(ScriptedEngine(), lambda made, request: Path())
+    assert queue.submit(Txt2Img(prompt="a")).wait(SECONDS)
+    assert given_back.wait(SECONDS)
+    queue.close()

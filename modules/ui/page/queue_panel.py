@@ -1,7 +1,6 @@
 """The queue panel: all jobs that run or wait, for every window, with their progress. Jobs can be cancelled and moved.
 
-Who may see and manage what: on this machine, or with the password, everybody all jobs. Otherwise (`--listen` without a
-password) a window sees its own jobs, and of the others only their places.
+Who may see and manage what stands in `modules.jobs.client`; of jobs that a window may not see it shows the places.
 
 A script in the page (`queue_view/`) draws the panel and calls the functions of `answers`. Each question names the
 window by its secret id.
@@ -10,7 +9,6 @@ window by its secret id.
 from __future__ import annotations
 
 import io
-import ipaddress
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import gradio as gr
 from PIL import Image
 
 from modules.imaging.jpeg import preview_jpeg
+from modules.jobs.client import Client
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.request import Img2Img
@@ -64,22 +63,17 @@ def answers(queue: JobQueue, settings: Settings) -> list[Callable[..., dict[str,
         return look(question, all_seen=all_seen)
 
     def queue_look(question: Any, request: gr.Request) -> dict[str, Any]:
-        return answered(lambda asked: look(asked, all_seen=sees_all(request, settings)))(question)
+        return answered(lambda asked: look(asked, all_seen=client_of(request, settings).sees_all))(question)
 
     def queue_act(question: Any, request: gr.Request) -> dict[str, Any]:
-        return answered(lambda asked: act(asked, all_seen=sees_all(request, settings)))(question)
+        return answered(lambda asked: act(asked, all_seen=client_of(request, settings).sees_all))(question)
 
     return [queue_look, queue_act]
 
 
-def sees_all(request: gr.Request, settings: Settings) -> bool:
-    """Whether the client may see and manage everybody's jobs: it knows the password, or it is on this machine."""
-    if settings.passwords:
-        return True
-    try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except (AttributeError, ValueError):
-        return False
+def client_of(request: gr.Request, settings: Settings) -> Client:
+    """The client whose browser or program asks."""
+    return Client.of(getattr(request.client, "host", ""), has_password=bool(settings.passwords))
 
 
 def described(job: Job, window: str, thumbnails: Mapping[str, str], *, all_seen: bool) -> dict[str, Any]:
