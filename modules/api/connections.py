@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import json
 import logging
 import sys
+from http import HTTPStatus
 from typing import Any, cast
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,8 @@ HEADER_SECONDS = 20.0
 """From the opening of a connection, or the first byte of a request, to the end of its headers."""
 BODY_SECONDS = 60.0
 """How long a body may stop coming."""
+REST_SECONDS = 2.0
+"""How long what follows a refused request is read."""
 
 
 def connection_limit() -> int:
@@ -65,7 +70,10 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads on, and says by when the next bytes must come."""
-        super().data_received(data)
+        if self._receiving != "rest":
+            super().data_received(data)
+        if self._receiving == "rest":
+            return
         if self.transport.is_closing():
             self._expect("nothing", None)
         elif self.cycle is None or self.cycle.response_complete:
@@ -85,6 +93,22 @@ class Connection(H11Protocol):
         """Hands the connection over, without a deadline."""
         self._expect("nothing", None)
         super().handle_websocket_upgrade(event)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no request, or has too long headers (431), with a sentence. What is still coming is read
+        for a moment: with the connection closed at once, the client would see a reset instead of the answer."""
+        error = sys.exception()
+        status = HTTPStatus(error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400)
+        detail = ("The first line and the headers of this request are too long." if status == 431 else
+                  "This is not an HTTP/1.1 request.")
+        body = json.dumps({"error": status.phrase, "detail": detail}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+                   (b"connection", b"close")]
+        for event in (h11.Response(status_code=status, headers=headers, reason=status.phrase.encode()),
+                      h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.write_eof()
+        self._expect("rest", REST_SECONDS)
 
     def close_at_once(self) -> None:
         """Without an answer: there is no request."""

@@ -77,6 +77,24 @@ def test_silence_ends_a_connection(first: bytes) -> None:
     talk(client, header_seconds=0.2, body_seconds=0.2)
 
 
+@pytest.mark.parametrize(("sent", "status", "said"), [
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"a" * 2**22, b"431 Request Header Fields Too Large",
+     b"too long"),
+    (b"\x16\x03\x01" * 2**20, b"400 Bad Request", b"not an HTTP/1.1 request")])
+def test_what_is_no_request_is_answered_with_a_sentence(sent: bytes, status: bytes, said: bytes) -> None:
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        text = await reader.read()
+        await writer.drain()
+        head, _, body = text.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 " + status)
+        assert said in body
+        writer.close()
+
+    talk(client)
+
+
 def test_an_answer_that_takes_its_time_is_waited_for() -> None:
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.3)
