@@ -30,7 +30,7 @@ def counting() -> FastAPI:
         count = gr.State(0)
         gr.Button().click(lambda before: before + 1, count, count, api_name="count")
     app = gr.mount_gradio_app(FastAPI(), page, path="/")
-    limit_sessions(app.routes[-1].app)
+    limit_sessions(app.routes[-1])
     return app
 
 

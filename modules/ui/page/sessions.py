@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 
@@ -34,7 +36,9 @@ class Sessions(StateHolder):
                 self.time_last_used.pop(one, None)
 
 
-def limit_sessions(page: App) -> None:
-    """Make Gradio's application of the page, before it answers anything, keep its sessions in `Sessions`."""
-    page.state_holder = Sessions()
+def limit_sessions(mounted: Any) -> None:
+    """Make the page that was mounted as the route `mounted`, before it answers anything, keep its sessions in
+    `Sessions`."""
+    page: App = mounted.app
+    page.state_holder = Sessions()  # type: ignore[no-untyped-call]
     page.state_holder.set_blocks(page.get_blocks())
