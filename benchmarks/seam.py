@@ -162,7 +162,7 @@ def diffusers_way(model: DiffusionModel) -> Paint:
             height=SIZE, width=SIZE, num_inference_steps=STEPS, strength=case.strength, guidance_scale=GUIDANCE,
             generator=torch.Generator().manual_seed(case.seed)).images[0]
         overlay = make_overlay(case.original, mask.point(lambda value: min(value * 2, 255)))
-        return apply_overlay(decoded, overlay, None).convert("RGB")
+        return apply_overlay(decoded, overlay).convert("RGB")
 
     return paint
 

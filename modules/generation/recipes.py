@@ -25,6 +25,7 @@ from modules.imaging.colour import match_colours
 from modules.imaging.faces import Restore
 from modules.imaging.fill import fill
 from modules.imaging.framing import blur_warning, used_mask, working_region
+from modules.imaging.grain import fitted
 from modules.imaging.mask import CropRegion, of_size, to_luminance
 from modules.imaging.overlay import apply_overlay, make_overlay, uncrop
 from modules.imaging.photograph import painted, with_pixels
@@ -142,7 +143,7 @@ def inpaint(model: SDModel, request: Inpaint, job: JobContext, removers: Remover
         warnings += ("As in WebUI 1.10, a latent upscale lays the unresized picture's corner over the result; "
                      "the classic loop keeps everything in its place.",)
     warnings += _photograph_warnings(request, overlays[0].size)
-    paste_back = _paste_back(request, overlays if options.overlay_inpaint else None, overlay_mask, region)
+    paste_back = _paste_back(request, originals, overlays if options.overlay_inpaint else None, overlay_mask, region)
     if request.soft and prepared.source:
         paste_back = _paste_back_softly(request, prepared.source, originals, region)
 
@@ -235,8 +236,8 @@ def _latent_content(model: SDModel, request: Img2Img, latent: Tensor, paint: Ten
     return latent
 
 
-def _paste_back(request: Inpaint, overlays: Sequence[Image.Image] | None, mask: Image.Image,
-                region: CropRegion | None) -> Finish:
+def _paste_back(request: Inpaint, originals: Sequence[Image.Image], overlays: Sequence[Image.Image] | None,
+                mask: Image.Image, region: CropRegion | None) -> Finish:
     """The finish of inpainting: the original over the result, and the extras that the options ask for. Without
     `overlays` the result stays as it is, with a `region` in the size of the request."""
     options = request.options
@@ -244,7 +245,9 @@ def _paste_back(request: Inpaint, overlays: Sequence[Image.Image] | None, mask: 
     def finish(image: Image.Image, k: int, latent: Tensor) -> Finished:
         overlay = overlays[k % len(overlays)] if overlays else None
         whole = uncrop(image, region, overlay.size) if region and overlay else image.convert("RGBA")
-        result = apply_overlay(image, overlay, region) if overlay else image
+        if region and overlay and request.patch_fit:
+            whole = fitted(whole, originals[k % len(originals)], of_size(mask, whole.size), request.patch_fit)
+        result = apply_overlay(whole, overlay) if overlay else image
         extras = [mask.convert("RGB")] if options.return_mask else []
         if options.return_mask_composite:
             clear = Image.new("RGBa", whole.size)
@@ -297,7 +300,7 @@ def _paste_back_softly(request: Inpaint, source: InitLatent, originals: Sequence
         original = originals[k % len(originals)]
         if region:
             mask = uncrop(mask, region, original.size).convert("RGB").convert("L")
-        return _paste_back(request, [make_overlay(original, mask)], mask, region)(image, k, latent)
+        return _paste_back(request, originals, [make_overlay(original, mask)], mask, region)(image, k, latent)
 
     return finish
 

@@ -23,12 +23,9 @@ def uncrop(result: Image.Image, region: CropRegion, size: tuple[int, int]) -> Im
     return canvas
 
 
-def apply_overlay(result: Image.Image, overlay: Image.Image, region: CropRegion | None) -> Image.Image:
-    """Composite `overlay` over `result` and return RGB. With a `region`, `result` is uncropped first.
-
-    The returned picture has the overlay's size with a region, and the size of `result` without; in that case the upper
-    left corners are aligned.
+def apply_overlay(result: Image.Image, overlay: Image.Image) -> Image.Image:
+    """Composite `overlay` over `result`, upper left corner on upper left corner, and return RGB of the result's size.
     """
-    below = uncrop(result, region, overlay.size) if region else result.convert("RGBA")
+    below = result.convert("RGBA")
     below.alpha_composite(overlay)
     return below.convert("RGB")

@@ -308,6 +308,7 @@ class Inpaint(Img2Img):
     the prompt that begins with "spot 2:" is only for the second from the top.
     `only_masked_frame` names the surroundings by hand: "612x512+40+20" is a box of 612 x 512 pixels whose upper left
     corner is at (40, 20). It is extended where the mask lies outside it.
+    `patch_fit` is how far the painted part gets the look of its surroundings (`modules.imaging.grain`).
     `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
     `latent_mask` is what is sampled anew where that differs from what is pasted back; it is never blurred.
     `photographs` are the files of the init images, whose depth, profile and metadata the results keep.
@@ -352,6 +353,11 @@ class Inpaint(Img2Img):
         False, "Each spot by itself",
         "Works on the parts of the mask that do not touch one after another, each with its own surroundings. Choose it "
         "for small spots far apart.", text="Each spot", api="inpaint_each_spot", cli="--each-spot")
+    patch_fit: float = field(
+        0.0, "Fit to the photograph",
+        "How far grain, sharpness and colour of the painted part are brought to those around it, with Only masked. 1 "
+        "hides a patch in a photograph; use 0 for drawings.", low=0.0, high=1.0, shown=(0, 1), step=0.05,
+        text="Patch fit", api="inpaint_patch_fit", cli="--patch-fit")
     soft: SoftInpainting | None = None
     latent_mask: Image.Image | None = None
     photographs: tuple[Photograph, ...] = ()

@@ -70,10 +70,11 @@ def until(page: Page, holds: Callable[[], bool]) -> None:
 def generate(page: Page, name: str) -> str:
     """Presses Generate and waits until there is a new picture; its parameters text."""
     picture = page.locator(f"#{name}_gallery img").first
-    before = picture.get_attribute("src") if picture.count() else None
+    address = "data-picture" if name == "inpaint" else "src"
+    before = picture.get_attribute(address) if picture.count() else None
     page.locator(f"#{name}_generate").click()
     if before:
-        expect(picture).not_to_have_attribute("src", before)  # every picture has a file of its own
+        expect(picture).not_to_have_attribute(address, before)  # every picture has a file of its own
     return wait_result(page, name)
 
 
@@ -85,7 +86,8 @@ def wait_result(page: Page, name: str) -> str:
 
 def shown_picture(page: Page, name: str) -> Image.Image:
     """What the gallery shows, as the server sends it."""
-    source = page.locator(f"#{name}_gallery img").first.get_attribute("src")
+    shown = page.locator(f"#{name}_gallery img").first
+    source = shown.get_attribute("data-picture") or shown.get_attribute("src")
     assert source is not None
     return Image.open(io.BytesIO(page.request.get(source).body()))
 

@@ -134,7 +134,7 @@ def test_overlay_mixes_by_the_mask_and_keeps_bytes_where_it_is_black() -> None:
     """out = original * (1 - m) + result * m, within rounding; equal bytes where m is 0 and where it is 1."""
     original, result = noise(256, 4, 1), noise(256, 4, 2)
     mask = Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8)[None], 4, 0))
-    out = np.asarray(apply_overlay(result, make_overlay(original, mask), None)).astype(float)
+    out = np.asarray(apply_overlay(result, make_overlay(original, mask))).astype(float)
     m = np.asarray(mask)[..., None] / 255
     expected = np.asarray(original) * (1 - m) + np.asarray(result) * m
     assert np.abs(out - expected).max() < 3
@@ -156,7 +156,7 @@ def test_only_masked_pastes_on_the_original_file() -> None:
     original, result = noise(40, 30, 1), noise(32, 32, 2)
     mask = Image.new("L", (40, 30))
     mask.paste(255, (12, 6, 20, 14))
-    out = apply_overlay(result, make_overlay(original, mask), CropRegion((10, 4, 26, 20)))
+    out = apply_overlay(uncrop(result, CropRegion((10, 4, 26, 20)), (40, 30)), make_overlay(original, mask))
     small = np.asarray(result.resize((16, 16), Image.Resampling.LANCZOS))
     expected = np.asarray(original).copy()
     expected[6:14, 12:20] = small[2:10, 2:10]

@@ -25,8 +25,8 @@ from modules.ui.page.component import WithoutStub
 from modules.ui.page.messages import answered
 
 ASSETS = Path(__file__).parent
-SCRIPTS = ("layer", "painting", "pixels", "selections", "words", "elements", "view", "crops", "screen", "colours",
-           "selecting", "strokes", "commands", "pictures", "files", "value", "memory", "start")
+SCRIPTS = ("layer", "painting", "history", "pixels", "selections", "words", "elements", "view", "crops", "screen",
+           "colours", "selecting", "strokes", "results", "commands", "pictures", "files", "value", "memory", "start")
 """The parts of the canvas' script. Gradio runs them together as the body of one function with the parameters `element`,
 `props`, `upload` and `watch`, so they share one scope."""
 PNG_PREFIX = "data:image/png;base64,"

@@ -22,7 +22,7 @@ function edit(change) {
 
 function travel(direction) {
 	cancelGesture();
-	const {history} = state.painting;
+	const {history} = state;
 	if (direction < 0 ? history.undo() : history.redo()) paintingChanged();
 }
 
@@ -53,15 +53,18 @@ const COMMANDS = {
 	uploadMask: () => chooseFile("uploadMask"), downloadMask: () => downloadMask(),
 	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
 	actual: () => zoomTo(1 / devicePixelRatio), fit: () => fit(), fullscreen: () => toggleFullscreen(),
-	choose: () => chooseFile("choose"), remove: () => removePicture(),
+	choose: () => chooseFile("choose"), remove: () => removePicture(), compare: () => compare(!state.comparing),
+	useResult, discard: discardResult,
 };
 
 const MASK_COMMANDS = ["invert", "inColour"]; // those of KEYS that have no effect where only colours can be painted
 
 const KEYS = {
 	b: "brush", e: "eraser", d: "freehand", r: "rectangle", l: "lasso", h: "pan", i: "invert", delete: "clear",
-	backspace: "clear", s: "fullscreen", c: "inColour", k: "eyedropper", 0: "fit", 1: "actual", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut",
+	backspace: "clear", f: "fullscreen", s: "fullscreen", c: "inColour", k: "eyedropper", 0: "fit", a: "actual",
+	"+": "zoomIn", "=": "zoomIn", "-": "zoomOut",
 };
+const RESULT_KEYS = {x: "compare", u: "useResult", delete: "discard", backspace: "discard"};
 
 const allowed = (name) => !sketch || !MASK_COMMANDS.includes(name);
 const isHere = () => view.matches(":hover") || root.contains(document.activeElement) || document.fullscreenElement === root;
@@ -70,12 +73,15 @@ const isTyping = (target) => target.isContentEditable || target.tagName === "TEX
 
 function onKey(event) {
 	if (event.key === "Enter" || event.ctrlKey || event.metaKey) syncNow();
-	if (!state.painting || !isHere() || isTyping(event.target) || event.isComposing) return;
+	if (isTyping(event.target) || event.isComposing) return;
 	const key = event.key.toLowerCase();
+	if (!event.ctrlKey && !event.metaKey && !event.altKey && isForResults(key, event)) return event.preventDefault();
+	if (!isHere() || !(state.painting || state.history.done.length)) return;
 	if (event.ctrlKey || event.metaKey) {
 		if (key !== "z" && key !== "y") return;
 		travel(key === "y" || event.shiftKey ? 1 : -1);
-	} else if (key === "[" || key === "q") stepBrush(-1);
+	} else if (!state.painting) return;
+	else if (key === "[" || key === "q") stepBrush(-1);
 	else if (key === "]" || key === "w") stepBrush(1);
 	else if (key === " " && !event.target.closest("button")) holdSpace(true);
 	else if (key === "escape" && gesture) cancelGesture();
@@ -84,6 +90,17 @@ function onKey(event) {
 	else if (KEYS[key] && !event.altKey && !(event.target.type === "range") && allowed(KEYS[key])) COMMANDS[KEYS[key]]();
 	else return;
 	event.preventDefault();
+}
+
+// The keys for results work wherever the focus is, as long as the canvas is in sight and nothing is being typed.
+function isForResults(key, event) {
+	if (!results.length || !root.offsetParent || event.target.closest("dialog, [popover]")) return false;
+	const one = results.find((result) => String(result.number) === key);
+	if (one) chooseResult(one);
+	else if (key === "o") holdPicture(true);
+	else if (state.result && RESULT_KEYS[key]) COMMANDS[RESULT_KEYS[key]]();
+	else return false;
+	return true;
 }
 
 function holdSpace(held) {

@@ -4,7 +4,8 @@ const find = (selector) => element.querySelector(selector);
 const root = find(".mc");
 const view = find(".mc-view");
 const stage = find(".mc-stage");
-const picture = find(".mc-stage img");
+const picture = find(".mc-picture");
+const resultPicture = find(".mc-result");
 const coloursPaper = find(".mc-colours");
 const maskPaper = find(".mc-mask");
 const ring = find(".mc-ring");
@@ -18,6 +19,7 @@ const sketch = root.dataset.sketch === "true"; // only colours can be painted; t
 
 const state = {
 	painting: null, // a Painting if there is a picture
+	history: new History(),
 	file: null, // the picture's File
 	image: null, // its FileData of Gradio once it is uploaded
 	bitmap: null, // its image element
@@ -36,6 +38,10 @@ const state = {
 	pointer: null, // the place of mouse or pen, in the view
 	keyPoint: null, // the place of the keyboard's brush, in the picture
 	space: false,
+	result: null, // the result that is shown instead of the picture
+	comparing: false, // whether a slider shows a part of both
+	split: 0, // its place in the view
+	held: false, // whether the picture is shown for a moment
 };
 
 function setWords() {

@@ -81,9 +81,10 @@ async function restore() {
 
 async function restorePicture(file, mask, paint, look) {
 	const loaded = await loadPicture(file);
-	if (!loaded) return forgetPicture();
-	replacePicture(loaded, file, null);
-	state.painting.load(...(await readLayers(mask, paint)));
+	if (!loaded) return savePicture();
+	const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight);
+	painting.load(...(await readLayers(mask, paint)));
+	show({file, image: null, bitmap: loaded, painting});
 	if (look) state.brush = look.brush;
 	await sendPicture(file);
 }

@@ -1,56 +1,12 @@
 // The painting over one picture: a mask (a byte for each pixel, 255 = paint), colours (a 32-bit word for each pixel, RGBA
-// in memory order), and the history of their steps for undoing. Independent of the page.
-
-const HISTORY_BYTES = 96 * 2 ** 20;
-
-// A step has `swap()`, which undoes it and then redoes it, and `bytes`, the memory that it uses.
-class History {
-	constructor() {
-		this.done = [];
-		this.undone = [];
-	}
-
-	push(step) {
-		this.done.push(step);
-		this.undone.length = 0;
-		this.forgetOldest();
-	}
-
-	undo() {
-		return this.travel(this.done, this.undone);
-	}
-
-	redo() {
-		return this.travel(this.undone, this.done);
-	}
-
-	travel(from, to) {
-		const step = from.pop();
-		if (!step) return false;
-		step.swap();
-		to.push(step);
-		return true;
-	}
-
-	forgetOldest() {
-		let bytes = 0;
-		for (let i = this.done.length - 1; i >= 0; i--) {
-			bytes += this.done[i].bytes;
-			if (bytes > HISTORY_BYTES && i < this.done.length - 1) {
-				this.done.splice(0, i + 1);
-				return;
-			}
-		}
-	}
-}
+// in memory order). Independent of the page.
 
 class Painting {
-	constructor(width, height, history = new History()) {
+	constructor(width, height) {
 		this.width = width;
 		this.height = height;
 		this.mask = new Layer(width, height, Uint8Array);
 		this.colours = null; // created when first needed: it takes four bytes for each pixel
-		this.history = history;
 	}
 
 	get size() {
@@ -80,13 +36,12 @@ class Painting {
 		else draw(inColour ? this.needColours() : this.mask, value);
 	}
 
-	// Ends the step. Returns whether it changed anything.
+	// Ends the step and returns it for the history; null if it changed nothing.
 	commit() {
 		const changes = this.layers.map((layer) => ({layer, tiles: layer.takeChanges()})).filter((one) => one.tiles.length);
-		if (!changes.length) return false;
+		if (!changes.length) return null;
 		const bytes = changes.flatMap((one) => one.tiles).reduce((sum, tile) => sum + tile.values.byteLength, 0);
-		this.history.push({bytes, swap: () => changes.forEach(({layer, tiles}) => layer.swap(tiles))});
-		return true;
+		return {bytes, swap: () => changes.forEach(({layer, tiles}) => layer.swap(tiles))};
 	}
 
 	cancel() {

@@ -1,6 +1,5 @@
-// Choosing, dropping, pasting, replacing and removing pictures, and undoing that.
+// Choosing, dropping, pasting, replacing and removing pictures. Each is a step of the history.
 
-let before = null; // the state that "Undo" restores after a change of picture
 const present = () => ({file: state.file, image: state.image, bitmap: state.bitmap, painting: state.painting});
 
 // Loads the picture in a file or at a URL. Reports an error and returns null if there is none.
@@ -37,9 +36,7 @@ async function choosePicture(file) {
 	const change = replacePicture(loaded, file, null);
 	showChange(change);
 	if (change !== "kept") tellCrop("");
-	savePicture();
 	if (!sketch && change !== "kept" && file.type !== "image/jpeg") offerAlpha(loaded);
-	await sendPicture(file);
 }
 
 async function sendPicture(file) {
@@ -58,101 +55,98 @@ async function sendPicture(file) {
 	publish();
 }
 
-// Puts a picture under the mask. The mask is kept if the size is the same; colours belong to the picture that they were
-// painted on. Returns what happened to the mask: "none", "kept" or "cleared".
+// Puts a picture under the mask. Returns what happened to the mask: "none", "kept" or "cleared".
 function replacePicture(loaded, file, image) {
-	before = present();
-	const {naturalWidth: width, naturalHeight: height} = loaded;
-	const old = state.painting;
-	const same = old && old.size.join() === [width, height].join();
-	const {fitted} = state;
+	const {painting: old} = state;
 	const painted = Boolean(old?.painted);
-	show({file, image, bitmap: loaded, painting: same ? old : new Painting(width, height)});
-	if (same && old.colours?.painted) edit((painting) => (sketch ? painting.colours.fill(0) : painting.coloursToMask()));
-	if (!same || fitted) fit();
+	changePicture({file, image, bitmap: loaded});
 	if (!painted) return "none";
-	return same ? "kept" : "cleared";
+	return state.painting === old ? "kept" : "cleared";
 }
 
-// Shows a picture (its File, Gradio's FileData if there is one, and the image element) with its painting.
+// Shows another picture (its File, Gradio's FileData if there is one, and the image element), as a step of the history.
+// The painting is kept if the size is the same; colours belong to the picture that they were painted on.
+function changePicture({file, image, bitmap}) {
+	const {naturalWidth: width, naturalHeight: height} = bitmap;
+	const {painting: old} = state;
+	const same = old?.size.join() === [width, height].join();
+	new PictureStep().arrive({file, image, bitmap, painting: same ? old : new Painting(width, height)});
+	if (same && old.colours?.painted) edit((painting) => (sketch ? painting.colours.fill(0) : painting.coloursToMask()));
+}
+
+// Shows a picture with its painting, or none if `painting` is null.
 function show({file, image, bitmap, painting}) {
 	cancelGesture();
-	picture.src = bitmap.src;
-	if (state.painting?.size.join() !== painting.size.join()) {
-		setCrops({});
+	if (bitmap) picture.src = bitmap.src;
+	else picture.removeAttribute("src");
+	const resized = state.painting?.size.join() !== painting?.size.join();
+	if (resized) setCrops({});
+	if (resized && painting) {
 		stage.style.width = `${painting.width}px`;
 		stage.style.height = `${painting.height}px`;
 		state.brush = Math.max(8, Math.round(Math.min(...painting.size) / 16));
 	}
 	Object.assign(state, {file, image, bitmap, painting, uploading: null, keyPoint: null, selection: null});
+	if (resized) fit();
+	chooseResult(null);
 	redrawAll();
 	showState();
 }
 
-// A step to another picture, which Undo reverts. Controls beside the canvas, such as the size of the request, change with
+// A step to another picture. If `size` is given, controls beside the canvas, such as the size of the request, change with
 // it: listeners store their state in `beside`. The event is sent first, since the picture may take long to load.
 class PictureStep {
-	constructor(size) {
-		Object.assign(this, {bytes: 0, other: null, beside: null});
+	constructor(size = null) {
+		Object.assign(this, {bytes: 0, other: null, beside: null, isSized: Boolean(size)});
 		this.tell(size);
 	}
 
 	tell(size) {
+		if (!this.isSized) return;
 		root.dispatchEvent(new CustomEvent("step", {bubbles: true, detail: {canvas: props.canvas_id, size, step: this}}));
 	}
 
-	// The picture is loaded: `next` continues the history of what is shown now.
+	// The picture is loaded: `next` continues the history of what is shown now. The first picture is no step.
 	arrive(next) {
-		this.bytes = state.painting.bytes;
+		const {painting} = state;
+		if (painting && painting !== next.painting) this.bytes = painting.bytes;
 		this.exchange(next);
-		state.painting.history.push(this);
+		if (painting || state.history.done.length) state.history.push(this);
 	}
 
 	swap() {
 		this.exchange(this.other);
-		this.tell(state.painting.size);
+		this.tell(state.painting?.size);
 	}
 
 	exchange(next) {
 		this.other = present();
 		show(next);
-		fit();
 		savePicture();
-		if (!state.image) sendPicture(state.file);
+		if (state.file && !state.image) sendPicture(state.file);
 	}
 }
 
 function showChange(change) {
 	if (change === "none") return hush();
-	if (change === "cleared") return say(TEXT.maskCleared, [TEXT.bringBack, bringBack]);
+	const step = state.history.done.findLast((one) => one instanceof PictureStep);
+	if (change === "cleared") return say(TEXT.maskCleared, [TEXT.bringBack, () => bringBack(step)]);
 	const other = sketch ? [TEXT.bringBack, () => (hush(), travel(-1))] : [TEXT.clearIt, () => (hush(), clear())];
 	say(TEXT.maskKept, other, [TEXT.ok, hush]);
 }
 
 function removePicture() {
-	cancelGesture();
-	before = present();
-	forgetPicture();
-	say(TEXT.removed, [TEXT.bringBack, bringBack], [TEXT.ok, hush]);
-}
-
-function forgetPicture() {
-	state.painting = state.file = state.image = state.bitmap = state.uploading = null;
-	picture.removeAttribute("src");
-	setCrops({});
+	const step = new PictureStep();
+	step.arrive({file: null, image: null, bitmap: null, painting: null});
 	tellCrop("");
 	publish();
-	savePicture();
+	say(TEXT.removed, [TEXT.bringBack, () => bringBack(step)], [TEXT.ok, hush]);
 }
 
-async function bringBack() {
+// Undoes all steps back to before `step`.
+function bringBack(step) {
 	hush();
-	if (!before?.painting) return;
-	show(before);
-	fit();
-	savePicture();
-	if (state.image) publish();
-	else await sendPicture(state.file);
+	while (state.history.done.includes(step)) travel(-1);
 }
 
 function offerAlpha(loaded) {

@@ -44,7 +44,8 @@ function setLook() {
 
 function showState() {
 	const {painting} = state;
-	const {mask, colours, history} = painting || {};
+	const {history} = state;
+	const {mask, colours} = painting || {};
 	root.dataset.empty = !painting;
 	root.dataset.masked = Boolean(mask?.painted);
 	root.dataset.tool = state.tool;
@@ -60,8 +61,8 @@ function showState() {
 	press("inColour", state.inColour);
 	press("select", !panel("select").hidden);
 	panel("colours").hidden = !painting || !state.inColour;
-	button("undo").disabled = !history?.done.length;
-	button("redo").disabled = !history?.undone.length;
+	button("undo").disabled = !history.done.length;
+	button("redo").disabled = !history.undone.length;
 	button("clear").disabled = !painting?.painted;
 	button("downloadMask").disabled = !mask?.painted;
 	find(".mc-size-text").textContent = `${state.brush} px`;

@@ -8,7 +8,7 @@ function picturePixels() {
 	return seen.pixels;
 }
 
-const lastStep = () => state.painting.history.done.at(-1);
+const lastStep = () => state.history.done.at(-1);
 
 // `find(tolerance)` returns the selected bytes.
 function select(find) {
@@ -50,6 +50,6 @@ function setTolerance(tolerance) {
 	showState();
 	const {selection, painting} = state;
 	if (!selection || !painting || selection.last !== lastStep()) return;
-	if (selection.changed) painting.history.undo();
+	if (selection.changed) state.history.undo();
 	select(selection.find);
 }

@@ -79,8 +79,11 @@ function listenToDocument() {
 		act(event);
 	}, {signal: life.signal, ...options});
 	on("keydown", onKey, {capture: true});
-	on("keyup", (event) => event.key === " " && state.space && holdSpace(false));
-	on("pointerdown", (event) => !view.contains(event.target) && syncNow(), {capture: true});
+	on("keyup", (event) => {
+		if (event.key === " " && state.space) holdSpace(false);
+		if (event.key.toLowerCase() === "o" && state.held) holdPicture(false);
+	});
+	on("pointerdown", (event) => !root.contains(event.target) && syncNow(), {capture: true});
 	on("visibilitychange", () => document.hidden && syncNow());
 	on("paste", (event) => {
 		const file = inpaintPage.pictureIn(event.clipboardData?.files);
@@ -89,6 +92,7 @@ function listenToDocument() {
 		choosePicture(file);
 	});
 	window.addEventListener("pagehide", syncNow, {signal: life.signal});
+	window.addEventListener("blur", () => state.held && holdPicture(false), {signal: life.signal});
 }
 
 setWords();
@@ -98,6 +102,7 @@ listenToTools();
 listenToPointer();
 listenToDrops();
 listenToCrops();
+listenToResults();
 listenToDocument();
 new ResizeObserver(() => (state.fitted ? fit() : state.painting && place())).observe(view);
 watch("value", receive);

@@ -39,6 +39,7 @@ function startPinch(event) {
 
 // The right button and the eraser end of a pen erase with every tool.
 function startPaint(event, at) {
+	chooseResult(null); // the mask is painted on the picture
 	const erase = state.erase || event.button === 2 || event.button === 5 || (event.altKey && !state.inColour);
 	gesture = {kind: state.tool, id: event.pointerId, value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]};
 	root.dataset.erasing = erase;
@@ -132,11 +133,14 @@ function endGesture() {
 
 // Ends a step: updates history, screen and value. Returns whether anything changed.
 function finishStep() {
-	const changed = state.painting.commit();
-	if (changed) paintingChanged();
+	const step = state.painting.commit();
+	if (step) {
+		state.history.push(step);
+		paintingChanged();
+	}
 	redraw();
 	showState();
-	return changed;
+	return Boolean(step);
 }
 
 function paintingChanged() {

@@ -45,7 +45,7 @@ async function receive() {
 	const loaded = await loadPicture(file);
 	if (!loaded || props.value.image?.path !== value.image.path) return step?.tell(); // listeners restore what they changed
 	if (step) {
-		const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight, state.painting.history);
+		const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight);
 		painting.load(...(await readLayers(value.mask, value.paint)));
 		step.arrive({file, image: value.image, bitmap: loaded, painting});
 	} else {
@@ -53,7 +53,6 @@ async function receive() {
 		if (value.mask || value.paint) await receivePainting(value);
 		else showChange(change);
 		if (change !== "kept") tellCrop("");
-		savePicture();
 	}
 	publish();
 }
@@ -63,8 +62,7 @@ async function receivePainting(value) {
 	const {painting} = state;
 	if (bytes?.length === painting.mask.data.length) painting.mask.replace(bytes);
 	if (words?.length === painting.mask.data.length) painting.needColours().replace(words);
-	painting.commit();
-	redraw();
+	finishStep();
 	hush();
 }
 

@@ -9,6 +9,7 @@ function place() {
 	button("actual").textContent = `${Math.round(state.scale * 100)}%`;
 	showFrame();
 	placeCrops();
+	placeSlider();
 	showRing();
 }
 

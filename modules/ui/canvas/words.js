@@ -10,7 +10,7 @@ const TEXT = {
 	sizeTitle: "Brush size in picture pixels ( [ and ] )",
 	undo: "Undo (Ctrl+Z)", redo: "Redo (Ctrl+Shift+Z)", invert: "Invert mask (I)", clear: "Clear mask (Delete)",
 	uploadMask: "Upload mask", downloadMask: "Download the mask", zoomOut: "Zoom out (-)", zoomIn: "Zoom in (+)",
-	actual: "Actual size (1)", fit: "Fit (0)", fullscreen: "Full screen (S)", choose: "Choose a picture",
+	actual: "Actual size (A)", fit: "Fit (0)", fullscreen: "Full screen (F)", choose: "Choose a picture",
 	remove: "Remove the picture", dropTitle: "Drop a picture here", dropHint: "or paste one, or click to choose",
 	noMask: "Nothing painted yet", masked: (percent) => `Mask covers ${percent}`,
 	coloured: (percent) => `Colours cover ${percent}`,
@@ -33,6 +33,8 @@ const TEXT = {
 	differenceTitle: "Where the picture differs from another one: choose that one", other: "The other picture",
 	otherSize: (width, height) => `The other picture has ${width}x${height} pixels; it must have the size of this one.`,
 	nothingFound: "There is nothing of that kind in the picture.",
+	original: "Original", resultOf: (number, all) => (all > 1 ? `Result ${number} of ${all}` : "Result"),
+	slider: "Original on the left, result on the right", discarded: "The result was discarded.",
 };
 
 const SKETCH_TEXT = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import gradio as gr
@@ -147,7 +147,8 @@ def to_inpaint(values: Mapping[str, Any], picture: MaskData, options: Options) -
         "mask": mask, "mask_blur_x": blur, "mask_blur_y": blur, "mask_invert": MASK_MODES[values["mask_invert"]],
         "masked_content": MASKED_CONTENT[values["masked_content"]], "only_masked": only_masked, "each_spot": each_spot,
         "soft": soft_inpainting(values), "photographs": (photograph,) if photograph else ()})
-    return _in_size(framing.with_suitable_area(request) if area == AUTOMATIC_AREA else request, values)
+    request = framing.with_suitable_area(request) if area == AUTOMATIC_AREA else request
+    return _in_size(request if request.only_masked else replace(request, patch_fit=0.0), values)
 
 
 def to_removal(picture: MaskData, mask_mode: str, seed: float | None, options: Options) -> Inpaint:
@@ -341,6 +342,7 @@ def masking(panel: Panel) -> None:
     with gr.Row(elem_classes="tight"):
         field_of(panel, "mask_blur_x", widget="mask_blur", min_width=180)
         field_of(panel, "only_masked_padding", min_width=220)
+    field_of(panel, "patch_fit", value=1)
     # The canvas writes it: the frame that was dragged there.
     item = find(panel.request, "only_masked_frame")
     panel.add(item.name, explain(gr.Textbox(item.default, label=item.label, visible="hidden",

@@ -8,7 +8,7 @@ page that was reloaded continues to watch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -23,6 +23,7 @@ from modules.ui.page.header import Header
 from modules.ui.page.help import explain
 from modules.ui.page.messages import tell, told
 from modules.ui.tabs import download, steps
+from modules.ui.tabs.candidates import Candidates, Found
 from modules.ui.tabs.download import Download, Shown
 from modules.ui.tabs.progress_view import frames, summary_html
 
@@ -35,7 +36,8 @@ OWN_WINDOW_FIRST = "(_, ...values) => [inpaintPage.windowId, ...values]"
 @dataclass
 class Results:
     """The widgets of a tab's results, and its buttons Generate, Interrupt and Skip. `window` carries the window's id.
-    A script of the page presses the hidden button `follow` when it finds a job that nobody watches."""
+    A script of the page presses the hidden button `follow` when it finds a job that nobody watches. The inpaint tab
+    has a strip of candidates as its `gallery`."""
 
     queue: JobQueue
     tab: str
@@ -48,7 +50,7 @@ class Results:
     interrupt: gr.Button
     skip: gr.Button
     stage: gr.HTML
-    gallery: gr.Gallery
+    gallery: gr.Gallery | Candidates
     infotext: gr.Textbox
     send_buttons: dict[str, gr.Button]
     download: Download
@@ -135,28 +137,46 @@ class Results:
         changes: dict[Any, Any] = self._buttons(running=another) | {self.stage: summary_html(job, sentences)}
         if job.result is None or not job.result.images:
             return changes
-        shown = [Shown(made, job.result.request) for made in job.result.images]
-        extras = [extra for made in job.result.images for extra in made.extras]
+        images = job.result.images
+        extras = [replace(made, image=extra, path=None, photograph=None) for made in images for extra in made.extras]
+        shown = [Shown(made, job.result.request) for made in (*images, *extras)]
         more: dict[Any, Any] = {
-            self.gallery: gr.update(value=[(one, None) for one in (*(one.for_gallery for one in shown), *extras)],
-                                    selected_index=0, preview=True),
-            self.shown: shown, self.selected: 0, self.infotext: shown[0].made.infotext,
-            self.last_seed: shown[0].made.seed, self.inside: steps.value(job, self.root_path),
+            self.gallery: self._for_gallery(shown, is_news=is_news), self.shown: shown, self.selected: 0,
+            self.infotext: shown[0].made.infotext, self.last_seed: shown[0].made.seed,
+            self.inside: steps.value(job, self.root_path),
         }
         more |= {button: gr.update(interactive=True) for button in self._on_pictures}
         return changes | more
+
+    def _for_gallery(self, shown: list[Shown], *, is_news: bool) -> Any:
+        if isinstance(self.gallery, Candidates):
+            return Found(shown, is_news)
+        return gr.update(value=[(one.for_gallery, None) for one in shown], selected_index=0, preview=True)
 
     def _buttons(self, *, running: bool) -> dict[Any, Any]:
         return {self.interrupt: gr.update(visible=running), self.skip: gr.update(visible=running)}
 
     @staticmethod
-    def select(shown: list[Shown], event: gr.SelectData) -> tuple[Any, Any, Any]:
-        """Show the parameters of the picture selected in the gallery. Masks and composites belong to the first
-        picture."""
+    def select(shown: list[Shown], event: gr.EventData) -> tuple[Any, Any, Any]:
+        """Show the parameters of the picture selected in the gallery."""
         index = event.index if isinstance(event.index, int) and event.index < len(shown) else 0
         if not shown:
             return 0, gr.skip(), gr.skip()
         return index, shown[index].made.infotext, shown[index].made.seed
+
+
+PREVIEW_ON_LOAD = """const tell = () => {
+    const canvas = document.querySelector('.mc[data-canvas="%s"]');
+    canvas?.dispatchEvent(new CustomEvent("preview", {detail: element.querySelector(".live img")?.src ?? ""}));
+};
+new MutationObserver(tell).observe(element, {childList: true, subtree: true, attributes: true});"""
+"""Sends the previews of the job to the canvas."""
+
+
+def draw_stage(tab: str, *, on_canvas: bool = False) -> gr.HTML:
+    """Draw the place for a job's progress and its summary. With `on_canvas` the tab's canvas shows the previews."""
+    return gr.HTML("", elem_id=f"{tab}_stage", elem_classes="stage", apply_default_css=False,
+                   js_on_load=PREVIEW_ON_LOAD % tab if on_canvas else None)
 
 
 def generate_buttons(tab: str) -> tuple[gr.Button, gr.Button, gr.Button]:
@@ -177,23 +197,29 @@ def window_id() -> gr.Textbox:
 
 
 def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.Button], last_seed: gr.State,
-            window: gr.Textbox, root_path: str) -> Results:
-    """Draw the widgets of the results here. `root_path` is where the server's addresses begin."""
-    with gr.Column(elem_classes="show"):
-        gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
-                             height="auto", preview=True, buttons=["download", "fullscreen"], interactive=False,
-                             elem_id=f"{tab}_gallery", elem_classes="gallery")
-        stage = gr.HTML("", elem_id=f"{tab}_stage", elem_classes="stage", js_on_load=None, apply_default_css=False)
-    with gr.Row(elem_classes="tight send-row"):
-        send_buttons = {target: gr.Button(f"Send to {target}", size="sm", interactive=False, min_width=90,
-                                          elem_id=f"{tab}_send_to_{target}") for target in TARGETS}
-    with gr.Row(elem_classes="tight save-row"):
-        save = download.draw(tab)
-    infotext = explain(
-        gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
-                   elem_id=f"{tab}_infotext", elem_classes="infotext"),
-        "How the picture was made. Copy it to make the picture again.")
-    inside = steps.build(tab)
+            window: gr.Textbox, root_path: str, stage: gr.HTML | None = None) -> Results:
+    """Draw the widgets of the results here. `root_path` is where the server's addresses begin. The inpaint tab has
+    drawn the `stage`, the job's progress, below its canvas."""
+    gallery: gr.Gallery | Candidates
+    if stage:
+        gallery = Candidates(tab, elem_id=f"{tab}_gallery", elem_classes="candidates")
+    else:
+        with gr.Column(elem_classes="show"):
+            gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
+                                 height="auto", preview=True, buttons=["download", "fullscreen"], interactive=False,
+                                 elem_id=f"{tab}_gallery", elem_classes="gallery")
+            stage = draw_stage(tab)
+    with gr.Column(elem_classes="area-more", min_width=260):
+        with gr.Row(elem_classes="tight send-row"):
+            send_buttons = {target: gr.Button(f"Send to {target}", size="sm", interactive=False, min_width=80,
+                                              elem_id=f"{tab}_send_to_{target}") for target in TARGETS}
+        with gr.Row(elem_classes="tight save-row"):
+            save = download.draw(tab)
+        infotext = explain(
+            gr.Textbox(label="Parameters", lines=2, max_lines=12, interactive=False, buttons=["copy"],
+                       elem_id=f"{tab}_infotext", elem_classes="infotext"),
+            "How the picture was made. Copy it to make the picture again.")
+        inside = steps.build(tab)
     follow = gr.Button("", visible="hidden", elem_id=f"{tab}_follow")
     return Results(queue, tab, window, follow, gr.State([]), gr.State(0), last_seed, *buttons, stage, gallery, infotext,
                    send_buttons, save, inside, root_path)

@@ -25,7 +25,7 @@ from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
 from modules.ui.page.messages import told
 from modules.ui.tabs.download import Shown
-from modules.ui.tabs.results import Results, generate_buttons, results
+from modules.ui.tabs.results import Results, draw_stage, generate_buttons, results
 
 MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Txt2Img]
 """(the panel's values by name, the canvas's value, the options in force) -> the request. Raises InvalidInput."""
@@ -76,12 +76,15 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
          picture: Callable[[Panel], MaskCanvas] | None = None) -> Tab:
     """Draw a tab here. `picture` draws the canvas and the widgets below it."""
     last_seed = gr.State(None)
-    canvas = None
+    canvas = stage = None
     with gr.Row(elem_classes="bench" if picture else "bench two"):
+        rail = gr.Column(elem_classes="rail", min_width=260)
+        bench_stage = gr.Column(elem_classes="area-stage", min_width=260)
         if picture:
-            with gr.Column(elem_classes="area-canvas", min_width=300):
+            with bench_stage:
                 canvas = picture(panel)
-        with gr.Column(elem_classes="area-prompt", min_width=300):
+                stage = draw_stage(panel.tab, on_canvas=True) if panel.masked else None
+        with rail, gr.Column(elem_classes="area-prompt", min_width=260):
             prompt_tools = prompts.draw(panel)
             shown_cards = cards.draw(panel.tab, header.engine, header.completion)
             strip = examples.examples(panel.tab)
@@ -94,9 +97,10 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                            apply_default_css=False)
             dropped = gr.File(label="Picture with parameters", type="filepath", visible="hidden",
                               elem_id=panel.elem_id("dropped"))
-        with gr.Column(elem_classes="area-results", min_width=300):
-            shown = results(header.queue, panel.tab, buttons, last_seed, window, header.engine.settings.root_path)
-        with gr.Column(elem_classes="area-settings", min_width=300):
+        with bench_stage, gr.Column(elem_classes="area-results", min_width=260):
+            shown = results(header.queue, panel.tab, buttons, last_seed, window, header.engine.settings.root_path,
+                            stage)
+        with rail, gr.Column(elem_classes="area-settings", min_width=260):
             request_panel.sampling(panel)
             request_panel.size_and_batch(panel, canvas=canvas)
             request_panel.seeds(panel, last_seed)
