@@ -3,8 +3,7 @@
     python -m modules.cli inpaint --image photo.png --mask mask.png --prompt "a dog" --seed 1 --out out.png
     python -m modules.cli remove --image photo.png --mask mask.png --out out.png
     python -m modules.cli merge mine yours --multiplier 0.5 --name ours
-    python -m modules.cli merge mine --method "No interpolation" --lora "<lora:style:0.8>"
-    python -m modules.cli extract mine original --rank 64 --name my-style
+                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract|doctor")
     python -m modules.cli txt2img|img2img|models ...
 
 Every flag of app.py that concerns models, folders and limits may be given too. The exit status is 0, 1 after an error,
@@ -110,6 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = Settings.from_argv(rest)
         except InvalidInput as error:
             raise WrongFlag(error.message) from error
+        if flags.command == "doctor":
+            return examine_files(flags.files, settings)
         engine = Engine(settings)
         if flags.command == "models":
             return list_models(engine)
@@ -125,6 +126,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, WrongFlag) else 1
     except KeyboardInterrupt:
         return STOPPED
+
+
+def examine_files(files: Sequence[Path], settings: Settings) -> int:
+    """Print what each of the files is. Raises CheckpointError."""
+    from modules.networks import doctor
+
+    for file in files:
+        print("\n".join(doctor.examine(doctor.header_of_file(file), doctor.spare_files(settings))))
+    return 0
 
 
 def list_models(engine: Engine) -> int:
@@ -288,8 +298,10 @@ def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, description="Stable Diffusion on the command line.",
                      epilog="Flags of app.py (--models-dir, --ckpt-dir, --device, ...) may follow.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract")
+                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract|doctor")
     commands.add_parser("models", help="list checkpoints and VAEs", allow_abbrev=False)
+    doctor = commands.add_parser("doctor", help="what files of weights are, told by their headers", allow_abbrev=False)
+    doctor.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of weights")
     _add_merge(commands.add_parser("merge", help="a new checkpoint from up to three", allow_abbrev=False))
     _add_extract(commands.add_parser("extract", help="a LoRA from the difference of two checkpoints",
                                      allow_abbrev=False))

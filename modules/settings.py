@@ -43,7 +43,8 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",)),
     "control networks": (("ControlNet",), ("models/ControlNet", "extensions/sd-webui-controlnet/models"),
                          ("models/controlnet", "models/t2i_adapter")),
-    "depth networks": (("depth",), ("models/depth",), ("models/depth",))}
+    "depth networks": (("depth",), ("models/depth",), ("models/depth",)),
+    "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip"))}
 """Each kind of files: our folders in `models_dir`, WebUI's in its own, and ComfyUI's. docs/models.md shows the same."""
 
 Passwords = tuple[tuple[str, str], ...]

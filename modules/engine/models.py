@@ -37,6 +37,7 @@ class FileLoader:
         import torch
 
         from modules.networks.depth import DepthNetwork
+        from modules.networks.doctor import spare_files
         from modules.networks.loader import load_model
         from modules.networks.parts import Parts
 
@@ -47,7 +48,8 @@ class FileLoader:
         dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
         return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
                           compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress,
-                          parts=self._parts, depth=self._depth)
+                          parts=self._parts, depth=self._depth,
+                          spare=spare_files(settings))
 
 
 def compute_device(settings: Settings) -> str:

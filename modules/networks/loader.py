@@ -13,9 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from modules.errors import CheckpointError
+from modules.networks.combining import NO_SPARE, SpareFiles
 from modules.networks.compiled import CompiledUNet
 from modules.networks.depth import DepthOf
-from modules.networks.families import FAMILIES, recognise, refuse_other_vaes
+from modules.networks.families import (
+    FAMILIES,
+    missing_parts,
+    recognise,
+    refuse_missing,
+    refuse_other_vaes,
+    whole_names,
+)
 from modules.networks.families.family import Family, Kind, Part
 from modules.networks.model import DiffusionModel
 from modules.networks.network import Network
@@ -51,6 +59,7 @@ def load_model(
     on_progress: OnProgress | None = None,
     parts: Parts | None = None,
     depth: DepthOf | None = None,
+    spare: SpareFiles = NO_SPARE,
     families: Sequence[Kind] = FAMILIES,
 ) -> DiffusionModel:
     """Loads a checkpoint of any of `families`, with another autoencoder if one is given.
@@ -62,12 +71,13 @@ def load_model(
         on_progress: called with the share of the bytes that are in place, 0 to 1.
         parts: the parts that are in memory already; those of unchanged files are shared, not read again.
         depth: see `DiffusionModel`.
+        spare: files that may have the parts that the checkpoint lacks.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, of no family, or incomplete.
     """
     parts = Parts() if parts is None else parts
-    with _opened(checkpoint, vae, families) as (family, header, sources):
+    with _opened(checkpoint, vae, families, spare) as (family, header, sources):
         keys = {name: PartKey.of(source.path, name, source.shape, source.part.dtype(dtype), device)
                 for name, source in sources.items()}
         found = {name: module for name, key in keys.items() if (module := parts.find(key)) is not None}
@@ -103,7 +113,7 @@ def about(checkpoint: CheckpointFile) -> About | None:
     if checkpoint.path.suffix.lower() != ".safetensors":
         return None
     try:
-        with _opened(checkpoint, None, FAMILIES) as (family, header, sources):
+        with _opened(checkpoint, None, FAMILIES, NO_SPARE) as (family, header, sources):
             return About(family.size(family.prediction(header)), family.inputs(sources["unet"].shape).name)
     except CheckpointError:
         return None
@@ -155,17 +165,27 @@ def stored_layers(checkpoint: CheckpointFile) -> Iterator[StoredLayers]:
 
 @contextmanager
 def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
-            families: Sequence[Kind]) -> Iterator[tuple[Family, Header, dict[str, _Source]]]:
+            families: Sequence[Kind], spare: SpareFiles) -> Iterator[tuple[Family, Header, dict[str, _Source]]]:
     """The checkpoint's family and header, and for each part its file and shape, while the files are open."""
     with ExitStack() as stack:
         file = stack.enter_context(read_tensors(checkpoint.path))
         file = replace(file, metadata={**file.metadata, **read_config(checkpoint.path)})
+        file = _renamed(file, whole_names(file.shapes))
         family = recognise(_header(file), families)
         file = _renamed(file, family.rename)
         header = _header(file)
         files = {part.name: (checkpoint.path, file) for part in family.parts}
         if vae is not None:
             files["vae"] = vae.path, _as_vae(stack.enter_context(read_tensors(vae.path)), family.part("vae"))
+        missing = [part for part in missing_parts(family, header) if files[part.name][1] is file]
+        known = {part.name: part.shape(header) for part in family.parts if part not in missing and
+                 files[part.name][1] is file}
+        for part in missing:
+            if path := spare.fitting(family, part, known, header):
+                alone = _renamed(stack.enter_context(read_tensors(path)), part.in_checkpoint)
+                files[part.name] = path, alone
+                known[part.name] = part.shape(_header(alone))
+        refuse_missing(header, [part for part in missing if files[part.name][1] is file])
         sources = {part.name: _Source(*files[part.name], part, part.shape(_header(files[part.name][1])))
                    for part in family.parts}
         family.check({name: source.shape for name, source in sources.items()}, header)
@@ -174,8 +194,7 @@ def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
 
 def _as_vae(file: TensorFile, part: Part) -> TensorFile:
     """A file that holds only an autoencoder, with the names that these have inside a checkpoint."""
-    own = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
-    file = _renamed(file, lambda key: part.prefix + key if key.startswith(own) else key)
+    file = _renamed(file, part.in_checkpoint)
     refuse_other_vaes(_header(file))
     return file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modules.errors import CheckpointError
 
@@ -27,6 +27,10 @@ class Header:
     shapes: Shapes
     metadata: Mapping[str, str]
     values: Callable[[str], Sequence[float]] = lambda key: ()
+
+    def renamed(self, rename: Callable[[str], str]) -> Header:
+        """The same with the tensors under other names."""
+        return replace(self, shapes={rename(key): shape for key, shape in self.shapes.items()})
 
     def has(self, prefix: str) -> bool:
         """Whether some tensor's name begins so."""

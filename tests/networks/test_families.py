@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from make_tiny import SHAPES
 
 from modules.errors import CheckpointError
-from modules.networks.families import FAMILIES, recognise
+from modules.networks.families import FAMILIES, missing_parts, recognise, refuse_missing
 from modules.networks.families.sd1 import SD1
 from modules.networks.families.sdxl import SDXL, SDXL_REFINER, waves
 from modules.networks.shapes import Header, TextShape, UNetShape, VaeShape
@@ -32,6 +32,7 @@ def detect(shapes: Shapes, metadata: dict[str, str], name: str) -> SimpleNamespa
     """The shapes of a checkpoint's parts, by name, as the loader reads them."""
     header = Header(name, shapes, metadata)
     family = recognise(header)
+    refuse_missing(header, missing_parts(family, header.renamed(family.rename)))
     found = {part.name: part.shape(header) for part in family.parts}
     family.check(found, header)
     return SimpleNamespace(**found)

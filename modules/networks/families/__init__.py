@@ -3,12 +3,11 @@ into `FAMILIES`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from modules.errors import CheckpointError
-from modules.networks.families.family import Family, Kind
-from modules.networks.families.ldm import VAE
-from modules.networks.families.others import OTHERS
+from modules.networks.families.family import Family, Kind, Part
+from modules.networks.families.others import OTHERS, VAE_FILE
 from modules.networks.families.sd1 import SD1
 from modules.networks.families.sd2 import SD2
 from modules.networks.families.sd3 import SD3
@@ -18,23 +17,48 @@ from modules.networks.shapes import Header
 FAMILIES: tuple[Kind, ...] = (*OTHERS, SD3, SDXL, SDXL_REFINER, SD2, SD1)
 """In the order in which they are asked whether a file is theirs."""
 
+APART = ("lora", "zero_convs", "input_hint_block", "control_model", "controlnet")
+"""Words in names of files that have a denoiser's names and are none."""
+
 LOADABLE = "this program loads checkpoints of Stable Diffusion 1.x, 2.x, XL and 3 in one file"
+
+
+def kind_of(header: Header, families: Sequence[Kind] = FAMILIES) -> Kind | None:
+    """The kind of a file, whole or not; None if it is of none that is known."""
+    return next((kind for kind in (*families, VAE_FILE) if kind.recognises(header)), None)
+
+
+def whole_names(shapes: Mapping[str, object]) -> Callable[[str], str]:
+    """How the tensors of a file that holds a denoiser alone are called in a checkpoint; the same names for others."""
+    for family in (kind for kind in FAMILIES if isinstance(kind, Family)):
+        own = family.part("unet").alone
+        if any(key.startswith(tuple(own)) for key in shapes) and not any(one in key for key in shapes for one in APART):
+            return family.part("unet").in_checkpoint
+    return lambda key: key
+
+
+def missing_parts(family: Family, header: Header) -> list[Part]:
+    """The parts of which a file, its names being those that the family has today, holds nothing."""
+    return [part for part in family.parts if not header.has(part.prefix)]
 
 
 def recognise(header: Header, families: Sequence[Kind] = FAMILIES) -> Family:
     """The family of a checkpoint. Raises CheckpointError with a sentence where it cannot be loaded."""
-    kind = next((kind for kind in families if kind.recognises(header)), None)
+    kind = kind_of(header, families)
+    if kind is VAE_FILE:
+        raise CheckpointError(f"{header.name} is a VAE file; choose it in the VAE dropdown, not as a checkpoint.")
     if kind is None:
-        if header.has(VAE) or header.has("encoder.down.") or header.has("decoder.up."):
-            raise CheckpointError(f"{header.name} is a VAE file; choose it in the VAE dropdown, not as a checkpoint.")
         raise CheckpointError(f"{header.name} does not look like a Stable Diffusion checkpoint; {LOADABLE}.")
     if not isinstance(kind, Family):
         raise CheckpointError(f"{header.name} is {kind.label}; {LOADABLE}.")
-    names = [kind.rename(key) for key in header.shapes]
-    missing = [part.words for part in kind.parts if not any(name.startswith(part.prefix) for name in names)]
-    if missing:
-        raise CheckpointError(f"{header.name} has no {' and no '.join(missing)} in it; {LOADABLE}.")
     return kind
+
+
+def refuse_missing(header: Header, missing: Sequence[Part]) -> None:
+    """Raises CheckpointError for a checkpoint that lacks parts."""
+    if missing:
+        words = " and no ".join(part.words for part in missing)
+        raise CheckpointError(f"{header.name} has no {words} in it; {LOADABLE}.")
 
 
 def refuse_other_vaes(header: Header) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -55,7 +55,8 @@ class Part:
     prefix, the parameters whose values lie one below the other in it, or None for a tensor that is not needed. `words`
     name it in a sentence. `dtype` gives the type in which it computes where the model is to compute in another.
     `network_names` begin the names of its layers in files of LoRAs, with "_" for "."; a part without them is not
-    changed by any.
+    changed by any. `alone` has the beginnings of names in files of this part alone, each with what stands there in a
+    checkpoint.
     """
 
     name: str
@@ -66,6 +67,14 @@ class Part:
     key: Callable[[str, Any], str | tuple[str, ...] | None]
     dtype: Callable[[torch.dtype], torch.dtype] = lambda dtype: dtype
     network_names: tuple[str, ...] = ()
+    alone: Mapping[str, str] = field(default_factory=dict)
+
+    def in_checkpoint(self, key: str) -> str:
+        """The name in a checkpoint of the tensor that is called `key` in a file of this part alone, or there too."""
+        for own, whole in self.alone.items():
+            if key.startswith(own):
+                return whole + key.removeprefix(own)
+        return key
 
 
 def float32(dtype: torch.dtype) -> torch.dtype:
@@ -85,10 +94,12 @@ Told = Callable[[Conditioning, Sequence[str], TextOptions], Conditioning]
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of file. A file is of the first kind in the list whose `signs` all hold. `label` stands in sentences
-    ("an SDXL checkpoint"). One that is no Family is known and cannot be loaded as a checkpoint."""
+    ("an SDXL checkpoint"). One that is no Family is known and cannot be loaded as a checkpoint; `use` says what it is
+    good for."""
 
     label: str
     signs: tuple[Sign, ...]
+    use: str = ""
 
     def recognises(self, header: Header) -> bool:
         """Whether all signs hold."""
@@ -130,6 +141,12 @@ def no_name(pattern: str) -> Sign:
     """The sign that the regular expression `pattern` is found in no tensor's name."""
     found = some_name(pattern)
     return lambda header: not found(header)
+
+
+def all_names(pattern: str) -> Sign:
+    """The sign that the regular expression `pattern` is found in every tensor's name."""
+    search = re.compile(pattern).search
+    return lambda header: bool(header.shapes) and all(search(key) for key in header.shapes)
 
 
 def some_name(pattern: str) -> Sign:

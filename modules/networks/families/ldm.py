@@ -34,6 +34,23 @@ NETWORKS = ("lora_unet", "oft_unet", "lycoris_unet", "unet", "diffusion_model", 
 """How names of the UNet's layers begin in LoRAs: kohya's, LyCORIS', diffusers', ComfyUI's, PEFT's."""
 
 
+UNET_ALONE = {name: UNET + name for name in ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.",
+                                             "label_emb.", "out.")}
+OPENCLIP_NAMES = ("transformer.resblocks.", "positional_embedding", "token_embedding.", "ln_final.", "text_projection",
+                  "logit_scale")
+
+
+def openclip_alone(prefix: str) -> dict[str, str]:
+    """`Part.alone` of an OpenCLIP text encoder with that prefix."""
+    return {name: prefix + name for name in OPENCLIP_NAMES}
+
+
+def linear_projections(header: Header) -> bool:
+    """The sign that the outer projections of the UNet's transformers are linear layers: later than 1.x."""
+    return any(key.endswith("middle_block.1.proj_in.weight") and len(shape) == 2
+               for key, shape in header.shapes.items())
+
+
 def unet_part(inputs: Mapping[int, Inputs], *, heads: int = 0, head_channels: int = 0) -> Part:
     """The UNet of a family that reads so many channels; its heads as in `unet_shape`."""
     def shape(header: Header) -> UNetShape:
@@ -44,7 +61,7 @@ def unet_part(inputs: Mapping[int, Inputs], *, heads: int = 0, head_channels: in
                                   f"knows {known}.")
         return found
 
-    return Part("unet", "UNet", UNET, shape, build_unet, ldm_keys.unet_key, network_names=NETWORKS)
+    return Part("unet", "UNet", UNET, shape, build_unet, ldm_keys.unet_key, network_names=NETWORKS, alone=UNET_ALONE)
 
 
 def vae_part(latent: Latent, dtype: Callable[[torch.dtype], torch.dtype] = lambda dtype: dtype) -> Part:
@@ -56,7 +73,8 @@ def vae_part(latent: Latent, dtype: Callable[[torch.dtype], torch.dtype] = lambd
                                   f"channels instead of {latent.channels}.")
         return found
 
-    return Part("vae", "autoencoder (VAE)", VAE, shape, build_vae, ldm_keys.vae_key, dtype)
+    return Part("vae", "autoencoder (VAE)", VAE, shape, build_vae, ldm_keys.vae_key, dtype,
+                alone={name: VAE + name for name in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")})
 
 
 def inputs_of(inputs: Mapping[int, Inputs]) -> Callable[[UNetShape], Inputs]:

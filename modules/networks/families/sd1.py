@@ -9,7 +9,7 @@ from torch import nn
 
 from modules.networks import ldm_keys
 from modules.networks.families.family import Family, Part, float32, no_name, some_name
-from modules.networks.families.ldm import fits, inputs_of, predicts, unet_part, vae_part
+from modules.networks.families.ldm import fits, inputs_of, linear_projections, predicts, unet_part, vae_part
 from modules.networks.inputs import EDIT, INPAINT, PLAIN
 from modules.networks.shapes import clip_shape
 from modules.networks.text.clip import TextEncoder, build_clip
@@ -19,6 +19,7 @@ from modules.sampling.latent import Latent
 from modules.sampling.levels import stable_diffusion
 from modules.sampling.types import Inputs
 
+TEXT_ROOT = "cond_stage_model.transformer."
 TEXT = "cond_stage_model.transformer.text_model."
 TEXT_NETWORKS = ("lora_te_text_model", "lora_te1_text_model", "lycoris_te_text_model", "text_encoder_text_model",
                  "base_model_model_text_model")
@@ -41,12 +42,13 @@ SD1 = Family(
     name="sd1",
     label="a Stable Diffusion 1.x checkpoint",
     signs=(some_name(r"^model\.diffusion_model\.(input|middle|output)_block"),
-           no_name(r"^model\.diffusion_model\.label_emb\.|^cond_stage_model\.model\.|^conditioner\.")),
+           no_name(r"^model\.diffusion_model\.label_emb\.|^cond_stage_model\.model\.|^conditioner\."),
+           lambda header: header.has(TEXT_ROOT) or not linear_projections(header)),
     parts=(
         unet_part(INPUTS, heads=8),
         vae_part(LATENT),
         Part("text", "text encoder", TEXT, lambda header: clip_shape(header, TEXT), build_clip, ldm_keys.clip_key,
-             float32, TEXT_NETWORKS),  # float32: it is small, and its rounding reaches each step
+             float32, TEXT_NETWORKS, {"text_model.": TEXT}),  # float32: it is small, and its rounding reaches each step
     ),
     rename=_with_text_model,
     check=fits("text"),

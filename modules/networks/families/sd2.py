@@ -8,8 +8,18 @@ import torch
 from torch import nn
 
 from modules.networks import ldm_keys
-from modules.networks.families.family import Family, Part, float32, some_name
-from modules.networks.families.ldm import UNET, fits, inputs_of, predicts, spread, unet_part, vae_part
+from modules.networks.families.family import Family, Part, float32, no_name, some_name
+from modules.networks.families.ldm import (
+    UNET,
+    fits,
+    inputs_of,
+    linear_projections,
+    openclip_alone,
+    predicts,
+    spread,
+    unet_part,
+    vae_part,
+)
 from modules.networks.inputs import DEPTH, INPAINT, PLAIN
 from modules.networks.shapes import Header, openclip_shape
 from modules.networks.text.clip import Reading, TextEncoder, build_clip
@@ -42,12 +52,14 @@ def _text(parts: Mapping[str, nn.Module], device: torch.device) -> TextEncoder:
 SD2 = Family(
     name="sd2",
     label="a Stable Diffusion 2.x checkpoint",
-    signs=(some_name(r"^cond_stage_model\.model\."),),
+    signs=(some_name(r"^(cond_stage_model\.model|model\.diffusion_model)\."),
+           no_name(r"^model\.diffusion_model\.(label_emb|joint_blocks)\.|^cond_stage_model\.transformer\.|^conditioner\."),
+           lambda header: header.has(TEXT) or linear_projections(header)),
     parts=(
         unet_part(INPUTS, head_channels=64),
         vae_part(LATENT),
         Part("text", "text encoder", TEXT, lambda header: openclip_shape(header, TEXT, pooled=False), build_clip,
-             ldm_keys.openclip_key, float32, TEXT_NETWORKS),
+             ldm_keys.openclip_key, float32, TEXT_NETWORKS, openclip_alone(TEXT)),
     ),
     check=fits("text"),
     text=_text,

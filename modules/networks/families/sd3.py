@@ -48,7 +48,8 @@ def _clip(name: str, words: str, prefix: str, *, pooled: bool) -> Part:
             return name if shape.pooled_channels else None
         return ldm_keys.clip_key(name.removeprefix("text_model."), shape)
 
-    return Part(name, words, prefix, shape, build_clip, key, float32, NETWORKS[name])
+    return Part(name, words, prefix, shape, build_clip, key, float32, NETWORKS[name],
+                {own: prefix + own for own in ("text_model.", "text_projection.")})
 
 
 NETWORKS = {
@@ -127,7 +128,9 @@ SD3 = Family(
     signs=(some_name(r"^model\.diffusion_model\.joint_blocks\.\d"),),
     parts=(
         Part("unet", "transformer", UNET, _unet, build_mmdit, mmdit_key,
-             network_names=("lora_unet", "lora_transformer", "lycoris_unet", "transformer", "diffusion_model")),
+             network_names=("lora_unet", "lora_transformer", "lycoris_unet", "transformer", "diffusion_model"),
+             alone={name: UNET + name for name in ("joint_blocks.", "x_embedder.", "t_embedder.", "y_embedder.",
+                                                   "context_embedder.", "final_layer.", "pos_embed")}),
         vae_part(LATENT),
         _clip("clip_l", "first text encoder (CLIP ViT-L)", CLIP_L, pooled=False),
         _clip("clip_g", "second text encoder (OpenCLIP ViT-bigG)", CLIP_G, pooled=True),

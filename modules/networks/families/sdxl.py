@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modules.networks import ldm_keys
 from modules.networks.families.family import Family, Part, Told, float32, no_float16, no_name, some_name
-from modules.networks.families.ldm import fits, inputs_of, predicts, unet_part, vae_part
+from modules.networks.families.ldm import fits, inputs_of, openclip_alone, predicts, unet_part, vae_part
 from modules.networks.inputs import EDIT, PLAIN, Inpaint
 from modules.networks.shapes import Header, clip_shape, openclip_shape
 from modules.networks.text.clip import Reading, SideBySide, TextEncoder, build_clip
@@ -38,7 +38,7 @@ def _levels(header: Header) -> Levels:
 def _openclip(name: str, words: str, prefix: str) -> Part:
     return Part(name, words, prefix, lambda header: openclip_shape(header, prefix, pooled=True), build_clip,
                 ldm_keys.openclip_key, float32,
-                ("lora_te2_text_model", "lycoris_te2_text_model", "text_encoder_2_text_model"))
+                ("lora_te2_text_model", "lycoris_te2_text_model", "text_encoder_2_text_model"), openclip_alone(prefix))
 
 
 def _reads_g(clip: nn.Module, device: torch.device) -> TextEncoder:
@@ -91,7 +91,8 @@ SDXL = Family(
         vae_part(LATENT, no_float16),
         Part("clip_l", "first text encoder (CLIP ViT-L)", CLIP_L, lambda header: clip_shape(header, CLIP_L), build_clip,
              ldm_keys.clip_key, float32,
-             ("lora_te1_text_model", "lora_te_text_model", "lycoris_te1_text_model", "text_encoder_text_model")),
+             ("lora_te1_text_model", "lora_te_text_model", "lycoris_te1_text_model", "text_encoder_text_model"),
+             {"text_model.": CLIP_L}),
         _openclip("clip_g", "second text encoder (OpenCLIP ViT-bigG)", CLIP_G),
     ),
     check=fits("clip_l", "clip_g", told=6 * WAVES),

@@ -21,7 +21,7 @@ from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
 from modules.ui.page.help import explain
 from modules.ui.page.messages import tell
-from modules.ui.tabs import redo
+from modules.ui.tabs import doctor, redo
 from modules.ui.tabs.redo import Redo
 from modules.ui.tabs.tab import Tab, Target, connect_send
 from modules.ui.tabs.tab import show as show_tab
@@ -61,6 +61,7 @@ def build(settings: Settings, history: History) -> PngInfo:
                            elem_id="pnginfo_text", elem_classes="infotext"),
                 "How the picture was made. Copy it to make the picture again.")
             edits = redo.draw(history, settings.max_image_mp * 10**6)
+            doctor.draw(settings)
     return PngInfo(settings, picture, details, text, buttons, edits)
 
 
