@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modules.base.free_memory import free_memory
 from modules.errors import CheckpointError
 from modules.networks.combining import NO_SPARE, SpareFiles
 from modules.networks.compiled import CompiledUNet
@@ -31,9 +32,13 @@ from modules.networks.packing import pack
 from modules.networks.parts import PartKey, Parts
 from modules.networks.patches.layers import Layer, LayerNames
 from modules.networks.shapes import Header
+from modules.networks.widening import HALVES, stored, widen
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.model_config import read_config
 from modules.weights.tensors import TensorFile, check_room, read_tensors
+
+FITS = 0.85
+"""The share of the free memory that a model's weights may take."""
 
 OnProgress = Callable[[float], None]
 
@@ -60,6 +65,7 @@ def load_model(
     parts: Parts | None = None,
     depth: DepthOf | None = None,
     spare: SpareFiles = NO_SPARE,
+    keep_half: bool | None = None,
     families: Sequence[Kind] = FAMILIES,
 ) -> DiffusionModel:
     """Loads a checkpoint of any of `families`, with another autoencoder if one is given.
@@ -72,6 +78,8 @@ def load_model(
         parts: the parts that are in memory already; those of unchanged files are shared, not read again.
         depth: see `DiffusionModel`.
         spare: files that may have the parts that the checkpoint lacks.
+        keep_half: large weights that are in half precision in the file stay so where the model computes in float32 on
+            the CPU, and are widened a layer at a time; None does so where they would not fit otherwise.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, of no family, or incomplete.
@@ -83,9 +91,11 @@ def load_model(
         found = {name: module for name, key in keys.items() if (module := parts.find(key)) is not None}
         missing = {name: source for name, source in sources.items() if name not in found}
         built = _build(missing)
+        needed = _bytes(built, missing, dtype)
+        half = device.type == "cpu" and (needed > FITS * free_memory("cpu") if keep_half is None else keep_half)
         for name, module in built.items():
             _check(missing[name], module)
-        _fill(built, missing, device, dtype, on_progress or (lambda share: None))
+        _fill(built, missing, device, dtype, on_progress or (lambda share: None), keep_half=half)
         shapes = {name: source.shape for name, source in sources.items()}
         names = layer_names(family, sources)
     compiled = CompiledUNet((found | built)["unet"], device, compile_in) if compile_in else None
@@ -271,20 +281,28 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return shape == wanted or (shape == (*wanted, 1, 1) and len(wanted) == 2)
 
 
+def _bytes(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], dtype: torch.dtype) -> int:
+    """What the weights take in the types that the parts compute in."""
+    return sum(p.numel() * sources[name].part.dtype(dtype).itemsize
+               for name, module in modules.items() for p in module.parameters())
+
+
 def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], device: torch.device, dtype: torch.dtype,
-          on_progress: OnProgress) -> None:
-    """Reads each tensor once, into its type and place."""
+          on_progress: OnProgress, *, keep_half: bool) -> None:
+    """Reads each tensor once, into its type and place. With `keep_half` large weights stay in half precision."""
     total = sum(p.numel() for module in modules.values() for p in module.parameters())
-    needed = sum(p.numel() * sources[name].part.dtype(dtype).itemsize
-                 for name, module in modules.items() for p in module.parameters())
     if sources:
-        check_room(next(iter(sources.values())).file.name, str(device), needed)
+        needed = _bytes(modules, sources, dtype)
+        check_room(next(iter(sources.values())).file.name, str(device), needed // 2 if keep_half else needed)
     done = 0
     for name, module in modules.items():
         source, expected, state = sources[name], module.state_dict(), dict[str, Tensor]()
+        narrow = stored(module) if keep_half else set()
         for key, parameters in _tensors(source).items():
             shapes = [tuple(expected[parameter].shape) for parameter in parameters]
-            values = torch.empty(_stacked(shapes), dtype=source.part.dtype(dtype), device=device)
+            stays = source.file.dtypes[key] in HALVES and narrow.issuperset(parameters)
+            as_type = source.file.dtypes[key] if stays else source.part.dtype(dtype)
+            values = torch.empty(_stacked(shapes), dtype=as_type, device=device)
             source.file.read(key, values)
             rows = torch.split(values, [shape[0] for shape in shapes]) if len(shapes) > 1 else (values,)
             state |= zip(parameters, rows, strict=True)
@@ -292,5 +310,7 @@ def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], devi
             on_progress(done / total)
         module.load_state_dict(state, assign=True)
         module.eval().requires_grad_(False)
+        if keep_half:
+            widen(module)
         if device.type == "cuda":
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # cuDNN's own order
