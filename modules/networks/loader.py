@@ -158,7 +158,7 @@ class StoredLayers:
 @contextmanager
 def stored_layers(checkpoint: CheckpointFile) -> Iterator[StoredLayers]:
     """Where the layers of a checkpoint lie, while the file is open. Raises CheckpointError as `load_model`."""
-    with _opened(checkpoint, None, FAMILIES) as (family, _, sources):
+    with _opened(checkpoint, None, FAMILIES, NO_SPARE) as (family, _, sources):
         names = layer_names(family, sources)
         stored: dict[Layer, StoredLayer] = {}
         kohya: dict[Layer, str] = {}

@@ -29,7 +29,7 @@ class WideningConv2d(nn.Conv2d):
     """The same of a Conv2d."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight.to(x.device, x.dtype), _like(self.bias, x))
+        return cast(Tensor, self._conv_forward(x, self.weight.to(x.device, x.dtype), _like(self.bias, x)))
 
 
 class WideningEmbedding(nn.Embedding):
