@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from modules.text import infotext
 from tests.browser.conftest import PageApp, Visitors, open_page
-from tests.browser.page_driver import generate, set_number, tab, until
+from tests.browser.page_driver import generate, set_number, settle, tab, until
 
 MANY = 3000
 SCREENS: dict[str, dict[str, Any]] = {
@@ -62,6 +62,12 @@ def screen(request: pytest.FixtureRequest, visitors: Visitors, files: PageApp) -
         yield page, request.param
 
 
+def show(page: Page) -> None:
+    """Opens txt2img in any language."""
+    page.locator("#tab_txt2img-button").click()
+    settle(page)
+
+
 def keep(page: Page, name: str) -> None:
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}.png")
@@ -73,7 +79,7 @@ def value(page: Page, name: str) -> str:
 
 def test_cards_are_found_used_and_weighed(screen: tuple[Page, str]) -> None:
     page, name = screen
-    tab(page, "txt2img")
+    show(page)
     view = page.locator("#txt2img_cards")
     view.locator("[data-kind=loras]").click()
     card = view.locator(".card", has_text="paint 0000")
@@ -143,7 +149,7 @@ def test_this_tabs_picture_becomes_a_preview(files: PageApp, web: Page) -> None:
 
 def test_the_prompt_is_completed_by_keyboard(screen: tuple[Page, str]) -> None:
     page, name = screen
-    tab(page, "txt2img")
+    show(page)
     box, entries = page.locator("#txt2img_prompt textarea"), page.locator("#completions")
     box.click()
     page.keyboard.type("a zebra")
@@ -201,7 +207,7 @@ def test_an_input_method_is_left_alone(files: PageApp, web: Page) -> None:
 
 def test_wildcards_are_drawn_for_the_page(screen: tuple[Page, str]) -> None:
     page, name = screen
-    tab(page, "txt2img")
+    show(page)
     page.locator("#txt2img_prompt textarea").fill("a __cats__ in {red|blue}")
     page.keyboard.press("Escape")
     set_number(page, "txt2img_steps", 2)
