@@ -101,6 +101,7 @@
 	document.addEventListener("compositionstart", close);
 	document.addEventListener("focusout", ({target}) => target === box && close());
 	document.addEventListener("click", ({target}) => target === box && close());
-	window.addEventListener("resize", close);
-	window.addEventListener("scroll", ({target}) => target !== list && close(), {capture: true, passive: true});
+	const follow = ({target}) => { if (list && !list.hidden && target !== list) place(); };
+	window.addEventListener("resize", follow);
+	window.addEventListener("scroll", follow, {capture: true, passive: true});
 })();
