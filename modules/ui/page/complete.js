@@ -63,6 +63,7 @@
 		asked++;
 		if (!list || list.hidden) return;
 		list.hidden = true;
+		list.replaceChildren();
 		for (const name of ["aria-activedescendant", "aria-controls"]) box.removeAttribute(name);
 	}
 
