@@ -78,14 +78,14 @@ def test_the_steps_of_an_inpainting_are_looked_into(page: Page, tmp_path: Path) 
     frame.scroll_into_view_if_needed()
     box = frame.bounding_box()
     assert box is not None
-    at = (box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
+    cell = (width * 3 // 4, height // 4)
+    at = (box["x"] + box["width"] * (cell[0] + 0.5) / width, box["y"] + box["height"] * (cell[1] + 0.5) / height)
     page.mouse.move(*at)
     page.mouse.wheel(0, -100)
     transforms = panel.locator(".st-frame img").evaluate_all("(all) => all.map((one) => one.style.transform)")
     assert len(set(transforms)) == 1
     assert "scale(1.2)" in transforms[0]
     page.mouse.click(*at)  # the point under the pointer stays where it was
-    cell = (int(0.75 * width), int(0.25 * height))
     caption = panel.locator(".st-plot figcaption")
     expect(caption).to_contain_text(f"cell {cell[0]}, {cell[1]}:")
     values = kept["x0"][:, 0, :, cell[1], cell[0]]

@@ -16,8 +16,7 @@ ASSETS = Path(__file__).parent / "steps_view"
 def build(tab: str) -> gr.HTML:
     """Draw the panel here. It is hidden until a job with recordings is shown."""
     return gr.HTML(value=None, html_template=_asset("view.html"), css_template=_asset("style.css"),
-                   js_on_load=_asset("view.js"), apply_default_css=False, elem_id=f"{tab}_look_inside",
-                   elem_classes="steps")
+                   js_on_load=_asset("view.js"), apply_default_css=False, elem_id=f"{tab}_look_inside")
 
 
 def value(job: Job, root_path: str) -> dict[str, Any]:
