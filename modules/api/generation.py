@@ -130,6 +130,7 @@ def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Setting
     if request.script:
         engine.bound_script(request, request.script)
     engine.extensions.bound(request)
+    engine.control.check(request)
     engine.files_of(request.options)
     return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
                         unpack=partial(pictures.unpacked_request, keep_photographs=bool(photograph_format(body))),
@@ -164,6 +165,7 @@ def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -
             asked = form.named(photograph_format(body), made.photograph)
             images += [pictures.encode(made.image, made.infotext, form=asked, photograph=made.photograph),
                        *(pictures.encode(picture, made.infotext, form=form) for picture in made.extras)]
+        images += [pictures.encode(picture) for picture in result.maps]
     known = (*ALWAYS_ON, *(one.title.lower() for one in engine.extensions.controls(request.tab).values()))
     warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,

@@ -19,7 +19,7 @@ def router(engine: Engine, queue: JobQueue) -> APIRouter:
 
     @api.post("/unload-checkpoint")
     async def unload_checkpoint() -> dict[str, Any]:
-        await finished(queue.submit_work(lambda job: engine.models.unload()))
+        await finished(queue.submit_work(lambda job: engine.unload()))
         return {}
 
     @api.post("/reload-checkpoint")

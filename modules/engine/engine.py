@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
-from modules.engine import redo, removing
+from modules.engine import control, redo, removing
 from modules.engine.cards import Cards
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import check_limits
@@ -68,6 +68,7 @@ class Engine:
         self.networks = Networks(settings)
         self.control_files = ControlFiles(settings.control_dirs)
         self.annotators = Annotators()
+        self.control = control.ControlNetworks(settings, self.control_files, self.annotators)
         self.wildcards = Wildcards(settings.wildcard_dirs)
         self.cards = Cards(settings, self.catalog, self.networks)
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
@@ -109,6 +110,11 @@ class Engine:
             raise NotFound(f"There is no checkpoint yet: put one into {self.settings.checkpoint_dirs[0]}.")
         return self.models.load(checkpoint, vae, job)
 
+    def unload(self) -> None:
+        """Drop every model and every control network. What is needed again is read again."""
+        self.models.unload()
+        self.control.clear()
+
     # carrying out requests
 
     def generate(self, request: Txt2Img, job: JobContext) -> Result:
@@ -149,6 +155,10 @@ class Engine:
         if (singles := self.wildcards.singles(request)) is not None:
             return self._with_wildcards(request, singles, job, extra or {}, first_noise, hooks)
         request, restore, notes = self._restoring(request)
+        self.control.check(request)
+        if any("upscale" in key and "Hires" not in key for key in extra or {}):  # as the ControlNet extension
+            request = dataclasses.replace(request, control_units=tuple(
+                dataclasses.replace(unit, crop_input_image=True) for unit in request.control_units))
         networks = self.networks.of(request)
         model = self.load(request.options, job)
         request, reads = _fitted(request, model.latent.multiple), model.inputs
@@ -181,9 +191,9 @@ class Engine:
 
         with _tiling(load) as models:
             outcome = spots.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
-                                     restore, self.removers)
+                                     restore, self.removers, self.control.tools(job))
         warnings = (*notes, *networks.warnings, *unfit, *outcome.warnings)
-        return Result(tuple(made), request, warnings, outcome.interrupted, outcome.work)
+        return Result(tuple(made), request, warnings, outcome.interrupted, outcome.work, outcome.maps)
 
     def _with_wildcards(self, request: Txt2Img, singles: Sequence[Txt2Img], job: JobContext, extra: Mapping[str, Any],
                         first_noise: FirstNoise | None, hooks: Hooks) -> Result:
@@ -227,6 +237,7 @@ class Engine:
         """Raise the UserError with which `generate` would refuse `request` before it starts."""
         check_limits(request, self.settings)
         self.files_of(self.resolve(request).options)
+        self.control.check(request)
         for name in (request.refiner_checkpoint, request.hr_checkpoint):
             if name:
                 self.catalog.find(name)
@@ -244,7 +255,11 @@ class Engine:
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """Like the function `resolve`, with the full names of the models that restore faces and remove. Raises
         InvalidInput."""
+        twice = request.subseed == -1  # as in the ControlNet extension, the variation seed is the seed then
         request = resolve(request, self.samplers)
+        if request.control_units:
+            seed = request.seed + (request.seed if twice else request.subseed)
+            request = dataclasses.replace(request, control_units=control.resolved(request, seed))
         options = request.options
         if options.face_restoration:
             with contextlib.suppress(InvalidInput):  # `generate_one` reports a missing model

@@ -19,6 +19,7 @@ from torch import Tensor
 from modules.base.stopping import asking
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
 from modules.generation import conditioning, hires
+from modules.generation.control import Control
 from modules.generation.watching import WatchedDenoiser, watched, watching
 from modules.hooks.in_job import Hooks
 from modules.hooks.steps import Run
@@ -72,8 +73,8 @@ class Prepared:
 
     `source` is None for txt2img. `beside` (B, c, h, w) are the channels that the network reads beside x.
     `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
-    are, `hooks` the extensions, and `restore` restores faces. `keys` are for the parameters text; None leaves a key
-    out.
+    are, `hooks` the extensions, and `restore` restores faces. `control` are the control units. `keys` are for the
+    parameters text; None leaves a key out.
     """
 
     source: InitLatent | None
@@ -85,6 +86,7 @@ class Prepared:
     samplers: Sequence[registry.Sampler] = registry.SAMPLERS
     hooks: Hooks = field(default_factory=Hooks)
     restore: Restore | None = None
+    control: Control | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -104,13 +106,14 @@ class Picture:
 class Outcome:
     """All results of one request, and what the person should be told about them.
 
-    `work` is the network's work as a share of what it would be without savings.
+    `work` is the network's work as a share of what it would be without savings. `maps` are what control units followed.
     """
 
     pictures: tuple[Picture, ...]
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
     work: float = 1.0
+    maps: tuple[Image.Image, ...] = ()
 
 
 def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_batch: OnBatch) -> Outcome:
@@ -145,15 +148,17 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
             rough = (ROUGH,)
         if interrupted:
             break
-    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *rough, *notes)
-    return Outcome(tuple(pictures), warnings, interrupted, work)
+    control = start.control
+    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *(control.warnings if control else ()),
+                *rough, *notes)
+    return Outcome(tuple(pictures), warnings, interrupted, work, control.maps if control else ())
 
 
 class _Batch:
     """One batch on its way: the model and plan change with the pass, `newest` is the latest guess of the latent."""
 
     def __init__(self, models: Models, request: Txt2Img, start: Prepared, number: int, job: JobContext) -> None:
-        self.models, self.request, self.start, self.job = models, request, start, job
+        self.models, self.request, self.start, self.job, self.number = models, request, start, job, number
         self.seeds, self.subseeds = batch_seeds(request, number)
         self.model = models(request.options, request.prompt)
         self.embeddings: tuple[str, ...] = ()
@@ -187,7 +192,7 @@ class _Batch:
         Raises BadResult on NaN or infinity."""
         pictures = []
         self.rough = rough
-        for k, image in enumerate(self._like_previews(latent) if rough else self._decode(latent)):
+        for k, image in enumerate(self._like_previews(latent) if rough else self._decode(latent, finished=True)):
             if self.start.restore:
                 self.job.stage("Restoring faces")
                 image = self.start.restore(image)
@@ -271,6 +276,7 @@ class _Batch:
             self.embeddings = new + self.embeddings if self.embeddings else made.embeddings
             return made
 
+        control = self.start.control
         if options.refiner_switch_by_sample_steps:
             self.happened["Refiner switch by sampling steps"] = True
         hooks, total = self.start.hooks, pace(plan, self.model.levels, source)
@@ -281,7 +287,9 @@ class _Batch:
             denoise = make(
                 self.model, guidance(self.model), self._refiner(guidance, prompt) if refine else None,
                 options.step_cache, total,
-                SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened)
+                SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened,
+                control.wrapper(self.size, self.seeds, self.number) if control else None,
+                source.steps(plan.steps)[1] + 1 if source else plan.steps)
             if self.start.first_noise and source and not second:
                 noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
             if watcher and source:
@@ -291,6 +299,7 @@ class _Batch:
 
             def report(step: int, steps: int, x0: Tensor) -> None:
                 self.model = denoise.model
+                denoise.step = step - 1
                 self.newest = source.blend_end(x0) if source else x0
                 if watcher:
                     watcher.stepped(step - 1, x0)
@@ -327,13 +336,17 @@ class _Batch:
         small = [tensors.to_image(self.model.preview(one) * 2 - 1) for one in latent]
         return [one.resize((width, height), Image.Resampling.BICUBIC).crop((0, 0, *self.size)) for one in small]
 
-    def _decode(self, latent: Tensor) -> list[Image.Image]:
-        """Latents to RGB pictures of the present size. Raises BadResult on NaN or infinity."""
+    def _decode(self, latent: Tensor, *, finished: bool = False) -> list[Image.Image]:
+        """Latents to RGB pictures of the present size, which control units may change when they are `finished`. Raises
+        BadResult on NaN or infinity."""
         pixels = torch.cat([self.model.decode_latent(one[None]).cpu() for one in latent])
         if not bool(torch.isfinite(pixels).all()):
             raise BadResult("The model gave a picture that is not a number (NaN), so nothing was saved; "
                             "another VAE may help, or --no-half on a GPU.")
-        return [tensors.to_image(one).crop((0, 0, *self.size)) for one in pixels]
+        pixels = pixels[:, :, : self.size[1], : self.size[0]]
+        if finished and self.start.control:
+            return [tensors.shown(one) for one in self.start.control.finish(tensors.unit_range(pixels))]
+        return [tensors.to_image(one) for one in pixels]
 
 
 def _fitting(model: SDModel, beside: Tensor | None) -> Tensor | None:

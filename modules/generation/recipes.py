@@ -17,7 +17,7 @@ from torch import Tensor
 
 from modules.base.stopping import asking
 from modules.errors import InvalidInput
-from modules.generation import batch
+from modules.generation import batch, control
 from modules.generation.batch import Finish, Finished, Prepared
 from modules.hooks.in_job import Hooks
 from modules.imaging import tensors
@@ -51,10 +51,10 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
              first_noise: FirstNoise | None = None,
              upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
              hooks: Hooks | None = None, restore: Restore | None = None,
-             removers: Removers = NO_FILES) -> batch.Outcome:
+             removers: Removers = NO_FILES, tools: control.ControlTools = control.NO_NETWORKS) -> batch.Outcome:
     """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
     `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions, `restore` restores faces,
-    `removers` fill for masked content "surroundings".
+    `removers` fill for masked content "surroundings", `tools` carry control units out.
 
     Raises InvalidInput, NotFound, CheckpointError, BadResult.
     """
@@ -63,8 +63,9 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
         model = models(request.options, request.prompt)
         with asking(job.check):
             prepared = _prepare(model, request, job, removers)
-        prepared = replace(prepared, first_noise=first_noise, upscalers=upscalers, samplers=samplers, hooks=hooks,
-                           restore=restore)
+            units = control.prepare(model, request, tools)
+        prepared = replace(prepared, control=units, first_noise=first_noise, upscalers=upscalers, samplers=samplers,
+                           hooks=hooks, restore=restore)
         return batch.run(models, request, prepared, job, on_batch)
 
 

@@ -16,10 +16,19 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))) * 2 - 1
 
 
+def unit_range(tensor: Tensor) -> Tensor:
+    """Values of about [-1, 1] as values in [0, 1]."""
+    return ((tensor + 1) / 2).clamp(0, 1)
+
+
+def shown(tensor: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] -> RGB. Values are truncated, not rounded, as in WebUI."""
+    return Image.fromarray(tensor.mul(255).permute(1, 2, 0).to(torch.uint8).cpu().numpy())
+
+
 def to_image(tensor: Tensor) -> Image.Image:
     """(3, H, W) in about [-1, 1] -> RGB. Values are clamped and then truncated, not rounded, as in WebUI."""
-    levels = ((tensor + 1) / 2).clamp(0, 1).mul(255).permute(1, 2, 0).to(torch.uint8)
-    return Image.fromarray(levels.cpu().numpy())
+    return shown(unit_range(tensor))
 
 
 def latent_mask(mask: Image.Image, size: tuple[int, int], *, hard: bool) -> Tensor:

@@ -109,6 +109,18 @@ def load_model(
         tiled_vae=tiled_vae, layers=names, depth=depth)
 
 
+def load_part(file: TensorFile, part: Part, shape: Any, *, device: torch.device, dtype: torch.dtype,
+              on_progress: OnProgress = lambda share: None) -> nn.Module:
+    """One network that is no part of a checkpoint, of a file of its own. Raises CheckpointError."""
+    source = {part.name: _Source(Path(file.name), file, part, shape)}
+    built = _build(source)
+    _check(source[part.name], built[part.name])
+    _fill(built, source, device, dtype, on_progress, keep_half=False)
+    if device.type == "cpu":
+        pack(built[part.name])
+    return built[part.name]
+
+
 @dataclass(frozen=True)
 class About:
     """What a checkpoint's names and shapes tell: the size in pixels that it is trained on, and what it reads beside the
@@ -180,10 +192,10 @@ def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
     with ExitStack() as stack:
         file = stack.enter_context(read_tensors(checkpoint.path))
         file = replace(file, metadata={**file.metadata, **read_config(checkpoint.path)})
-        file = _renamed(file, whole_names(file.shapes))
-        family = recognise(_header(file), families)
-        file = _renamed(file, family.rename)
-        header = _header(file)
+        file = renamed(file, whole_names(file.shapes))
+        family = recognise(header_of(file), families)
+        file = renamed(file, family.rename)
+        header = header_of(file)
         files = {part.name: (checkpoint.path, file) for part in family.parts}
         if vae is not None:
             files["vae"] = vae.path, _as_vae(stack.enter_context(read_tensors(vae.path)), family.part("vae"))
@@ -192,11 +204,11 @@ def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
                  files[part.name][1] is file}
         for part in missing:
             if path := spare.fitting(family, part, known, header):
-                alone = _renamed(stack.enter_context(read_tensors(path)), part.in_checkpoint)
+                alone = renamed(stack.enter_context(read_tensors(path)), part.in_checkpoint)
                 files[part.name] = path, alone
-                known[part.name] = part.shape(_header(alone))
+                known[part.name] = part.shape(header_of(alone))
         refuse_missing(header, [part for part in missing if files[part.name][1] is file])
-        sources = {part.name: _Source(*files[part.name], part, part.shape(_header(files[part.name][1])))
+        sources = {part.name: _Source(*files[part.name], part, part.shape(header_of(files[part.name][1])))
                    for part in family.parts}
         family.check({name: source.shape for name, source in sources.items()}, header)
         yield family, header, sources
@@ -204,12 +216,13 @@ def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
 
 def _as_vae(file: TensorFile, part: Part) -> TensorFile:
     """A file that holds only an autoencoder, with the names that these have inside a checkpoint."""
-    file = _renamed(file, part.in_checkpoint)
-    refuse_other_vaes(_header(file))
+    file = renamed(file, part.in_checkpoint)
+    refuse_other_vaes(header_of(file))
     return file
 
 
-def _header(file: TensorFile) -> Header:
+def header_of(file: TensorFile) -> Header:
+    """What is known of an open file before its tensors are read."""
     def values(key: str) -> list[float]:
         if key not in file.shapes:
             return []
@@ -220,7 +233,7 @@ def _header(file: TensorFile) -> Header:
     return Header(file.name, file.shapes, file.metadata, values)
 
 
-def _renamed(file: TensorFile, rename: Callable[[str], str]) -> TensorFile:
+def renamed(file: TensorFile, rename: Callable[[str], str]) -> TensorFile:
     """`file` whose keys are seen under other names."""
     originals = {rename(key): key for key in file.shapes}
     shapes = {new: file.shapes[old] for new, old in originals.items()}

@@ -34,11 +34,12 @@ class Network:
         """x (B, C, h, w) at `level`, cond of B rows -> the answer (B, latent channels, h, w).
 
         Compiled programs hold the layers' own computation and weights. While a layer is patched, by a window, a deep
-        cache, a network or an extension, the UNet itself is run.
+        cache, a network or an extension, the UNet itself is run; so it is with residuals.
         """
         x = x.to(self.device, self.dtype)
         t = torch.full((len(x),), level.t, dtype=torch.float32, device=self.device)
-        return self._ask(self._program() or self.unet, x, t, cond.to(self.device, self.dtype)).float()
+        program = None if cond.residuals else self._program()
+        return self._ask(program or self.unet, x, t, cond.to(self.device, self.dtype)).float()
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if the first call for a latent of `size` (width, height) compiles a program, which takes minutes."""

@@ -42,8 +42,8 @@ class UNetShape:
     """What the UNet is made of. Tuples run from the finest level to the coarsest.
 
     The middle block has the `heads` and `transformer_layers` of the coarsest level. `linear`: the transformers' outer
-    projections are linear layers, not convolutions. `vector_channels` of a pooled vector are added to the time's
-    embedding; 0 means that there is none.
+    projections are linear layers, not convolutions. `context_channels` are 0 where nothing attends to the words.
+    `vector_channels` of a pooled vector are added to the time's embedding; 0 means that there is none.
     """
 
     in_channels: int
@@ -109,7 +109,8 @@ def unet_shape(header: Header, prefix: str, *, heads: int = 0, head_channels: in
     channels = tuple(shape_of(header, f"{prefix}input_blocks.{i}.0.in_layers.2.weight")[0] for i in first)
     attention = tuple(f"{prefix}input_blocks.{i}.1.norm.weight" in header.shapes for i in first)
     middle = prefix + "middle_block.1."
-    context = shape_of(header, middle + "transformer_blocks.0.attn2.to_k.weight", (2,))[1]
+    reads_words = header.has(middle + "transformer_blocks.")  # the smallest control networks do not
+    context = shape_of(header, middle + "transformer_blocks.0.attn2.to_k.weight", (2,))[1] if reads_words else 0
     linear = len(shape_of(header, middle + "proj_in.weight", (2, 4))) == 2
     groups = _whole_number(header, "unet_norm_groups", 32)
     _require_divides(header, groups, channels, "unet_norm_groups")

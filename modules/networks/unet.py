@@ -122,7 +122,12 @@ def ask_unet(unet: Callable[..., Any], x: Tensor, t: Tensor, cond: Conditioning)
 
     A pooled vector is added to the time's embedding, as by ldm's `label_emb`.
     """
-    more = {} if cond.vector is None else {"class_labels": cond.vector}
+    more: dict[str, Any] = {} if cond.vector is None else {"class_labels": cond.vector}
+    residuals = cond.residuals
+    if residuals and residuals.middle is not None:
+        more |= {"down_block_additional_residuals": residuals.skips, "mid_block_additional_residual": residuals.middle}
+    if residuals and residuals.features:
+        more["down_intrablock_additional_residuals"] = [one.expand(len(x), -1, -1, -1) for one in residuals.features]
     return cast(Tensor, unet(x, t, cond.tokens, return_dict=False, **more)[0])
 
 

@@ -33,7 +33,8 @@ class GeneratedImage:
 class Result:
     """All pictures of a request. `request` is as it was carried out: seeds drawn, names spelt out.
 
-    `work` is the network's work as a share of what it would be without savings (small masks).
+    `work` is the network's work as a share of what it would be without savings (small masks). `maps` are the pictures
+    that control units followed, unless a script made the request out of others.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -41,3 +42,4 @@ class Result:
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
     work: float = 1.0
+    maps: tuple[Image.Image, ...] = ()

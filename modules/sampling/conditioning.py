@@ -48,15 +48,37 @@ class TextOptions:
 
 
 @dataclass(frozen=True)
+class Residuals:
+    """What control networks add inside a UNet, for the rows of one call, or for one row that stands for all.
+
+    `skips` are added to the skip connections, in the order in which they are made, and `middle` to the middle block's
+    answer; both are there or neither; they may be (rows, C, 1, 1). `features` are added to the answers of the blocks on
+    the way down, one for each, and a further one to the middle block's. Otherwise each is (rows, C, h, w) in the size
+    of what it is added to.
+    """
+
+    skips: tuple[Tensor, ...] = ()
+    middle: Tensor | None = None
+    features: tuple[Tensor, ...] = ()
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Residuals:
+        """The same on `device` in `dtype`."""
+        return Residuals(tuple(one.to(device, dtype) for one in self.skips),
+                         None if self.middle is None else self.middle.to(device, dtype),
+                         tuple(one.to(device, dtype) for one in self.features))
+
+
+@dataclass(frozen=True)
 class Conditioning:
     """One encoded prompt, or with a further first dimension those of several rows of a batch.
 
     `tokens` (n, C): what cross-attention reads, n a multiple of 77. `vector` (V,): the pooled text, and what else is
-    told beside the words, of families that have it, else None. float32.
+    told beside the words, of families that have it, else None. float32. `residuals` are put in for one call.
     """
 
     tokens: Tensor
     vector: Tensor | None = None
+    residuals: Residuals | None = None
 
     @property
     def nbytes(self) -> int:
@@ -66,7 +88,8 @@ class Conditioning:
     def to(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
         """The same on `device` in `dtype`."""
         vector = None if self.vector is None else self.vector.to(device, dtype)
-        return Conditioning(self.tokens.to(device, dtype), vector)
+        residuals = None if self.residuals is None else self.residuals.to(device, dtype)
+        return Conditioning(self.tokens.to(device, dtype), vector, residuals)
 
     def rows(self) -> list[Conditioning]:
         """Each row of a batch by itself."""

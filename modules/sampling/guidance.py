@@ -16,7 +16,7 @@ from torch import Tensor
 from modules.sampling.conditioning import Conditioning, Pad, join, stack
 from modules.sampling.levels import Level, Levels, PredictionType
 from modules.sampling.pace import Pace
-from modules.sampling.types import Answer, Box, DeepCache, Predict, SDModel
+from modules.sampling.types import Answer, Box, Call, DeepCache, Predict, RowPredict, SDModel
 
 Told = tuple[Conditioning, Conditioning, Conditioning | None]
 """(rows of cond, rows of uncond, both as one batch)."""
@@ -94,6 +94,19 @@ class SkipUncond:
         return {}
 
 
+Row = tuple[int, bool]
+"""(the image of the batch that a row is for, whether it is told the prompt)."""
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """What is put around each call of the network. `wrap(predict, model)` returns `predict` wrapped, once for each
+    model that is used. `both`: the network is asked for the negative prompt too where that changes nothing."""
+
+    wrap: Callable[[RowPredict, SDModel], RowPredict]
+    both: bool = False
+
+
 class GuidedDenoiser:
     """The answer for x at a level under guidance; counts its calls, which is what prompt schedules go by.
 
@@ -102,17 +115,23 @@ class GuidedDenoiser:
 
     def __init__(self, model: SDModel, guidance: Guidance, refiner: Refiner | None = None, reuse: int = 1,
                  pace: Pace | None = None, skip: SkipUncond | None = None,
-                 keys: MutableMapping[str, Any] | None = None) -> None:
+                 keys: MutableMapping[str, Any] | None = None, wrapper: Wrapper | None = None, steps: int = 1) -> None:
         """Of `reuse` calls one is computed whole, the others with its deep features. `keys` takes what the parameters
-        text has to say of the calls, in the order in which it came about."""
+        text has to say of the calls, in the order in which it came about. `wrapper` is put around each call of the
+        network, which is told of so many `steps`; deep features are not used again then."""
         self.model = model
         self.guidance = guidance
         self.calls = 0
         self.work = 1.0  # of the whole picture at each call, as a share; less when something else spares some of it
         self.window: Box | None = None  # the part of the latent that is asked for where it is not the whole
         self.padded = False
+        self.step = 0
+        """The last step that was reported."""
         self._refiner = refiner
-        self._reuse = reuse
+        self._reuse = 1 if wrapper else reuse
+        self._wrapper, self._steps = wrapper, steps
+        self._wrapped: tuple[SDModel, RowPredict] | None = None
+        self._network: Predict = model.predict
         self._pace = pace or Pace()
         self._skip = skip or SkipUncond()
         self._keys = {} if keys is None else keys
@@ -139,10 +158,16 @@ class GuidedDenoiser:
     def answers(self, x: Tensor, level: Level, call: int, predict: Predict) -> tuple[Tensor, Tensor | None]:
         """`guided`, and the unconditional answer; None where guidance needs none."""
         alone = all(len(parts) == 1 and parts[0][1] == 1 for parts in self.guidance.prompts)
-        if alone and self.guidance.scale == 1 and self.guidance.beside_scale is None:
+        both = self._wrapper is not None and self._wrapper.both
+        if alone and self.guidance.scale == 1 and self.guidance.beside_scale is None and not both:
             conds = stack([parts[0][0].at(call) for parts in self.guidance.prompts])
-            return self._ask(predict, x, level, conds, list(range(len(x)))), None
+            return self._ask(predict, x, level, conds, [(k, True) for k in range(len(x))]), None
         return self._both(x, level, call, predict)
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether something is put around each call of the network."""
+        return self._wrapper is not None
 
     @property
     def refining(self) -> bool:
@@ -172,14 +197,15 @@ class GuidedDenoiser:
         prompts, scale = self.guidance.prompts, self.guidance.scale
         owners = [k for k, parts in enumerate(prompts) for _ in parts]  # the image that each conditional row is for
         images = list(range(len(prompts)))
+        told, untold = [(k, True) for k in owners], [(k, False) for k in images]
         cond, uncond, joined = self._conditionings(call)
         if self._skipping:  # what the first part of each prompt gives stands in for uncond
-            out = self._ask(predict, x, level, cond, owners)
+            out = self._ask(predict, x, level, cond, told)
             out, scale = torch.cat([out, out[[owners.index(k) for k in images]]]), 1.0
         elif joined:
-            out = self._ask(predict, x, level, joined, owners + images)
+            out = self._ask(predict, x, level, joined, told + untold)
         else:
-            out = torch.cat([self._ask(predict, x, level, cond, owners), self._ask(predict, x, level, uncond, images)])
+            out = torch.cat([self._ask(predict, x, level, cond, told), self._ask(predict, x, level, uncond, untold)])
         given, withheld = out[: len(owners)], out[len(owners) :]  # (rows, C, h, w), (B, C, h, w)
         base = withheld if self._skipping else self._over_beside(predict, x, level, uncond, withheld)
         weights = [weight for parts in prompts for _, weight in parts]
@@ -199,7 +225,8 @@ class GuidedDenoiser:
         scale, beside = self.guidance.beside_scale, self.guidance.beside
         if scale is None or beside is None:
             return out
-        blind = predict(torch.cat([x, torch.zeros_like(beside)], dim=1), level, uncond)
+        blind = self._call(predict, torch.cat([x, torch.zeros_like(beside)], dim=1), level, uncond,
+                           [(k, False) for k in range(len(x))])
         return blind + scale * (out - blind)
 
     def _conditionings(self, call: int) -> Told:
@@ -218,12 +245,22 @@ class GuidedDenoiser:
             self._told = found, told
         return told
 
-    def _ask(self, predict: Predict, x: Tensor, level: Level, cond: Conditioning, rows: list[int]) -> Tensor:
+    def _ask(self, predict: Predict, x: Tensor, level: Level, cond: Conditioning, rows: list[Row]) -> Tensor:
         beside = self.guidance.beside
         full = x if beside is None else torch.cat([x, beside], dim=1)
         if len(x) == 1:  # no copies: they took a third of what a step spends outside the network
-            return predict(full.expand(len(rows), -1, -1, -1), level, cond)
-        return predict(full[rows], level, cond)
+            return self._call(predict, full.expand(len(rows), -1, -1, -1), level, cond, rows)
+        return self._call(predict, full[[k for k, _ in rows]], level, cond, rows)
+
+    def _call(self, predict: Predict, x: Tensor, level: Level, cond: Conditioning, rows: list[Row]) -> Tensor:
+        """One call of the network, with what is put around it."""
+        if self._wrapper is None:
+            return predict(x, level, cond)
+        self._network = predict
+        if self._wrapped is None or self._wrapped[0] is not self.model:
+            self._wrapped = self.model, self._wrapper.wrap(
+                lambda x, level, cond, call: self._network(x, level, cond), self.model)
+        return self._wrapped[1](x, level, cond, Call(self.step, self._steps, tuple(rows)))
 
 
 def rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:

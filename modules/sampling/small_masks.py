@@ -160,7 +160,7 @@ def windowed_denoiser(denoise: GuidedDenoiser, mode: str, mask: Mask, steps: Seq
                       before_step: BeforeStep, noise: Tensor) -> WindowedDenoiser | None:
     """A denoiser for `steps` that saves work, or None where it would not pay. noise (B, C, h, w) is the original's."""
     paint = mask.paint
-    if mode == "off" or denoise.refining:
+    if mode == "off" or denoise.refining or denoise.is_wrapped:
         return None
     box, size = painted_box(paint), (paint.shape[3], paint.shape[2])
     how = budget_for(mode, paint)

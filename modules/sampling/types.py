@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,31 @@ Box = tuple[int, int, int, int]
 
 Predict = Callable[[Tensor, Level, Conditioning], Tensor]
 """What `SDModel.predict` does."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call of the network is for: `rows` says of each row of x which image of the batch it belongs to, and
+    whether it is told the prompt (else the negative prompt). `step` of `steps` is the last step that was reported, 0
+    before the first."""
+
+    step: int
+    steps: int
+    rows: tuple[tuple[int, bool], ...]
+
+    @property
+    def share(self) -> float:
+        """The share of the steps that are done."""
+        return self.step / self.steps
+
+    @property
+    def unguided(self) -> list[int]:
+        """The rows that are told the negative prompt."""
+        return [number for number, (_, guided) in enumerate(self.rows) if not guided]
+
+
+RowPredict = Callable[[Tensor, Level, Conditioning, Call], Tensor]
+"""`Predict`, told what the call is for."""
 
 
 class DeepCache(Protocol):
@@ -103,6 +129,14 @@ class SDModel(Protocol):
         """What `predict` answers with."""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the denoiser computes."""
+
+    @property
+    def unet(self) -> Any:
+        """The denoiser's module."""
+
+    @property
     def part_bytes(self) -> Mapping[int, int]:
         """Bytes that the weights of each part take. Models that share a part have its number too."""
 
@@ -178,4 +212,5 @@ BrownianNoise = Callable[[float, float], Tensor]
 """(sigma, sigma_next) -> the normalised Brownian increment between two noise levels, of x's shape."""
 
 OnStep = Callable[[int, Tensor], None]
-"""(step, x0): step is 0-based; x0 is the present guess of the clean latent. May raise `errors.Stopped`."""
+"""(step, x0): step is 0-based; x0 is the present guess of the clean latent, the first of the step. Samplers that ask
+twice a step call this in between, as WebUI's. May raise `errors.Stopped`."""

@@ -282,9 +282,9 @@ def test_a_parameters_text_fills_mask_fields_too(client: TestClient, photo: Imag
 
 def test_always_on_scripts_that_are_not_here_are_left_out_and_named(
         client: TestClient, photo: Image.Image, mask: Image.Image) -> None:
-    scripts = {"ControlNet": {"args": []}, "Soft Inpainting": {"args": [True]}}
+    scripts = {"Dynamic Prompts": {"args": []}, "Soft Inpainting": {"args": [True]}}
     answer = client.post(IMG2IMG, json=inpaint_body(photo, mask, alwayson_scripts=scripts)).json()
-    assert answer["warnings"] == ["There is no always-on script called 'ControlNet': it was left out."]
+    assert answer["warnings"] == ["There is no always-on script called 'Dynamic Prompts': it was left out."]
     assert "Soft inpainting enabled: True" in json.loads(answer["info"])["infotexts"][0]
 
 

@@ -133,9 +133,9 @@ class Recording:
 class Bench:
     """An engine over a folder of checkpoints that keeps each of them loaded and records what its models do."""
 
-    def __init__(self, checkpoints: Path, scratch: Path, load: LoadModel | None = None) -> None:
+    def __init__(self, checkpoints: Path, scratch: Path, load: LoadModel | None = None, **flags: Any) -> None:
         self._models: dict[str, Recording] = {}
-        settings = Settings(data_dir=scratch, ckpt_dir=checkpoints, device="cpu")
+        settings = Settings(data_dir=scratch, ckpt_dir=checkpoints, device="cpu", **flags)
         self.engine = Engine(settings, self._loader(load or FileLoader()))
 
     def make(self, request: Txt2Img, job: JobContext | None = None) -> tuple[Result, list[tuple[float, int]], Tensor]:

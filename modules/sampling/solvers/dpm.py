@@ -26,8 +26,8 @@ def sample_dpm2(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNois
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x, sigma_hat = churn(x, sigma, len(sigmas) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
         x0 = denoise(x, sigma_hat)
-        x = midpoint_step(denoise, x, x0, sigma_hat, sigma_next)
         on_step(i, x0)
+        x = midpoint_step(denoise, x, x0, sigma_hat, sigma_next)
     return x
 
 
@@ -36,11 +36,11 @@ def sample_dpm2_ancestral(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise
     """Midpoint steps down to a lower level than asked, then fresh noise back up."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x0 = denoise(x, sigma)
+        on_step(i, x0)
         down, up = ancestral_step(sigma, sigma_next, eta)
         x = midpoint_step(denoise, x, x0, sigma, down)
         if down > 0:
             x = x + noise() * s_noise * up
-        on_step(i, x0)
     return x
 
 

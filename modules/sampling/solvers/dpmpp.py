@@ -37,6 +37,7 @@ def sample_dpmpp_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, brownian: 
     """DPM-Solver++ (SDE): two network calls a step, the second at the middle in lam."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x0 = denoise(x, sigma)
+        on_step(i, x0)
         if sigma_next == 0:
             x = x + slope(x, sigma, x0) * (sigma_next - sigma)
         else:
@@ -46,7 +47,6 @@ def sample_dpmpp_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, brownian: 
             x0_middle = denoise(x_middle, middle)
             down, up = ancestral_step(start, end, eta)
             x = fade(x, x0_middle, lam(down) - lam(sigma)) + brownian(start, end) * s_noise * up
-        on_step(i, x0)
     return x
 
 
@@ -55,6 +55,7 @@ def sample_dpmpp_2s_ancestral(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, n
     """DPM-Solver++(2S) down to a lower level than asked, then fresh noise back up."""
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x0 = denoise(x, sigma)
+        on_step(i, x0)
         down, up = ancestral_step(sigma, sigma_next, eta)
         if down == 0:
             x = x + slope(x, sigma, x0) * (down - sigma)
@@ -64,7 +65,6 @@ def sample_dpmpp_2s_ancestral(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, n
             x = fade(x, denoise(x_middle, math.exp(-(lam(sigma) + h / 2))), h)
         if sigma_next > 0:
             x = x + noise() * s_noise * up
-        on_step(i, x0)
     return x
 
 

@@ -43,8 +43,8 @@ def sample_heun(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawNois
     for i, (sigma, sigma_next) in enumerate(pairs(sigmas)):
         x, sigma_hat = churn(x, sigma, len(sigmas) - 1, noise, s_churn, s_tmin, s_tmax, s_noise)
         x0 = denoise(x, sigma_hat)
-        x = heun_step(denoise, x, x0, sigma_hat, sigma_next)
         on_step(i, x0)
+        x = heun_step(denoise, x, x0, sigma_hat, sigma_next)
     return x
 
 

@@ -19,9 +19,9 @@ def sample_restart(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: DrawN
         if last is not None and last < sigma:
             x = x + noise() * (sigma**2 - last**2) ** 0.5
         x0 = denoise(x, sigma)
+        on_step(i, x0)
         x = heun_step(denoise, x, x0, sigma, sigma_next)
         last = sigma_next
-        on_step(i, x0)
     return x
 
 

@@ -1,0 +1,456 @@
+"""Control units at work: their pictures become hints, and at each call of the network what their networks answer is
+added to it. The arithmetic is that of sd-webui-controlnet 1.1.455."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from modules.annotate import registry
+from modules.annotate.hint import Fit, Map, fitted, shown
+from modules.annotate.preprocessor import Pixels, Preprocessor, Values
+from modules.annotate.scale import pixel_perfect
+from modules.annotate.source import mask_pixels, picture_of, rgb_pixels
+from modules.errors import InvalidInput
+from modules.generation import hires
+from modules.imaging.mask import blur, crop_region, of_size
+from modules.imaging.resize import resize
+from modules.networks.control.network import ControlNetwork, added
+from modules.networks.control.reference import ATTENTION, STATISTICS, Reference
+from modules.request import ControlMode, ControlUnit, HiresControl, Img2Img, Inpaint, ResizeMode, Txt2Img
+from modules.request.control import ControlResize
+from modules.sampling.conditioning import Conditioning
+from modules.sampling.guidance import Wrapper
+from modules.sampling.levels import Level, stable_diffusion
+from modules.sampling.types import Call, RowPredict, SDModel
+
+Size = tuple[int, int]
+
+LoadControl = Callable[[ControlUnit, SDModel], ControlNetwork]
+"""(unit, the model that it steers) -> the unit's network. Raises InvalidInput, NotFound, CheckpointError."""
+
+FITS = {ControlResize.JUST_RESIZE: Fit.JUST_RESIZE, ControlResize.CROP_AND_RESIZE: Fit.CROP_AND_RESIZE,
+        ControlResize.RESIZE_AND_FILL: Fit.RESIZE_AND_FILL}
+RESIZE_MODES = {Fit.JUST_RESIZE: ResizeMode.JUST_RESIZE, Fit.CROP_AND_RESIZE: ResizeMode.CROP_AND_RESIZE,
+                Fit.RESIZE_AND_FILL: ResizeMode.RESIZE_AND_FILL}
+
+FADE = 0.825
+"""With a mode that is not Balanced, the factor from one of a ControlNet's answers to the next finer one."""
+ADAPTER_FADE = (0.25, 0.62, 0.825, 1.0)
+"""The factors of an adapter's features then."""
+
+WRITES = {"reference_only": (ATTENTION,), "reference_adain": (STATISTICS,),
+          "reference_adain+attn": (ATTENTION, STATISTICS)}
+
+WITHOUT_SAVINGS = "With ControlNet, small masks and the step cache are off."
+
+
+Annotate = Callable[[Preprocessor, Pixels, Values], Pixels]
+"""(preprocessor, picture (H, W, 3 or 4), its numbers) -> the map."""
+
+
+def _no_networks(unit: ControlUnit, model: SDModel) -> ControlNetwork:
+    raise InvalidInput(f"There is no control network called {unit.model!r}.", field="model")
+
+
+def _plainly(preprocessor: Preprocessor, picture: Pixels, values: Values) -> Pixels:
+    assert preprocessor.compute is not None
+    return preprocessor.compute(picture, values)
+
+
+@dataclass(frozen=True)
+class ControlTools:
+    """What carries units out: the loader of their networks, and the preprocessors."""
+
+    load: LoadControl = _no_networks
+    annotate: Annotate = _plainly
+
+
+NO_NETWORKS = ControlTools()
+"""Without control networks and without preprocessors that are networks."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedUnit:
+    """A unit with its map, before that is brought to the size of a pass. `module` is the preprocessor's name; inside
+    img2img's mask it is another one than the unit asks for."""
+
+    unit: ControlUnit
+    module: str
+    control_map: Map
+    fit: Fit
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the map has a fourth channel, the mask."""
+        return bool(self.control_map.shape[2] == 4)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """What a reference unit writes down; empty for others."""
+        return WRITES.get(self.module, ())
+
+    def hint(self, size: Size) -> Map:
+        """The map at `size` (width, height), values 0 to 255."""
+        return fitted(self.control_map, size, self.fit)
+
+
+class Control:
+    """The units of one request."""
+
+    def __init__(self, units: Sequence[PreparedUnit], request: Txt2Img, load: LoadControl, cell: int) -> None:
+        """`cell`: the width of a latent's cell in pixels."""
+        self._units, self._request, self._load, self._cell = units, request, load, cell
+        self.low = self.whole((request.width, request.height))
+        self.high = self.whole(hires.hires_size(request).cut) if request.enable_hr else None
+
+    def whole(self, size: Size) -> Size:
+        """`size` rounded up to whole cells, as the latent."""
+        return -(-size[0] // self._cell) * self._cell, -(-size[1] // self._cell) * self._cell
+
+    @property
+    def maps(self) -> tuple[Image.Image, ...]:
+        """What the units follow, as pictures: of each unit that of the second pass, then that of the first."""
+        if self._request.options.control_net_no_detectmap:
+            return ()
+        sizes = [size for size in (self.high, self.low) if size]
+        return tuple(Image.fromarray(shown(unit.hint(size))) for unit in self._units if unit.unit.save_detected_map
+                     for size in sizes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the person should be told."""
+        options = self._request.options
+        saves = options.step_cache > 1 or (isinstance(self._request, Inpaint) and options.small_mask != "off")
+        return (WITHOUT_SAVINGS,) if saves else ()
+
+    def wrapper(self, size: Size, seeds: Sequence[int], number: int) -> Wrapper:
+        """What is put around the network in a pass of `size` (width, height) of batch `number`, for images with these
+        `seeds`."""
+        low, high = self.low, self.high
+        size = self.whole(size)
+        second = high is not None and abs(size[1] - low[1]) >= abs(size[1] - high[1])
+        units = [_Unit(unit, size, second) for unit in self._units]
+        a_pass = _Pass(units, self._load, torch.Generator().manual_seed(seeds[-1]))
+        # In WebUI the autoencoder draws from the generator of the references' noise: for what an inpainting checkpoint
+        # is shown in txt2img, and for the units' latents, which are kept for the next batch.
+        a_pass.draws = (0 if isinstance(self._request, Img2Img) or (high and size == high) else len(seeds),
+                        number == 0 or bool(high or self._request.refiner_checkpoint))
+        return Wrapper(a_pass.wrap, both=any(unit.writes for unit in self._units))
+
+    def finish(self, pixels: Tensor) -> Tensor:
+        """Decoded pictures (B, 3, H, W) in [0, 1] after what the units change in them at the end."""
+        size = pixels.shape[3], pixels.shape[2]
+        for unit in self._units:
+            if unit.module == "inpaint_only":
+                sigma = self._request.options.control_net_inpaint_blur_sigma
+                pixels = _original_put_back(pixels, unit.hint(size), sigma)
+            elif unit.module.startswith("recolor_"):
+                pixels = torch.stack([_recoloured(one, unit.hint(size), unit.module) for one in pixels])
+        return pixels
+
+
+def prepare(model: SDModel, request: Txt2Img, tools: ControlTools) -> Control | None:
+    """The control of a resolved `request`; None without units. Raises InvalidInput."""
+    if not request.control_units:
+        return None
+    cell = model.latent.cell
+    target = -(-request.width // cell) * cell, -(-request.height // cell) * cell
+    units = [_prepared(unit, request, target, tools.annotate) for unit in request.control_units]
+    return Control(units, request, tools.load, cell)
+
+
+# from a unit's picture to its map
+
+def _prepared(unit: ControlUnit, request: Txt2Img, target: Size, annotate: Annotate) -> PreparedUnit:
+    preprocessor = registry.find(unit.module)
+    picture, fit = _source(unit, preprocessor, request)
+    if isinstance(request, Inpaint) and request.only_masked and unit.crop_input_image and \
+            not preprocessor.name.startswith("reference"):
+        picture = _cropped(picture, request, fit)
+    resolution = unit.processor_res
+    if unit.pixel_perfect:
+        resolution = pixel_perfect((picture.shape[1], picture.shape[0]), target, fill=fit == Fit.RESIZE_AND_FILL)
+    values = Values(int(resolution), unit.threshold_a, unit.threshold_b, _seed(unit, request))
+    control_map: Map = annotate(preprocessor, picture, values)
+    if preprocessor.takes_mask:
+        control_map = control_map.astype(np.float32)
+    module = preprocessor.name
+    if module == "inpaint_only" and isinstance(request, Inpaint):
+        module = "inpaint"
+    return PreparedUnit(unit, module, control_map, fit)
+
+
+def _seed(unit: ControlUnit, request: Txt2Img) -> int:
+    return (2 * request.seed if unit.annotator_seed is None else unit.annotator_seed) & 0xFFFFFFFF
+
+
+def _source(unit: ControlUnit, preprocessor: Preprocessor, request: Txt2Img) -> tuple[Pixels, Fit]:
+    """The picture that the preprocessor works on, with its mask where it takes one, and how its map is fitted.
+
+    Raises InvalidInput."""
+    if unit.image is not None:
+        mask = None if unit.mask is None else mask_pixels(unit.mask)
+        if request.options.controlnet_ignore_noninpaint_mask and not preprocessor.takes_mask:
+            mask = None
+        return picture_of(rgb_pixels(unit.image), mask, takes_mask=preprocessor.takes_mask), FITS[unit.resize_mode]
+    if not isinstance(request, Img2Img):
+        raise InvalidInput("A ControlNet unit has no picture to follow.", field="image")
+    image = request.init_images[0]
+    mask = None
+    if isinstance(request, Inpaint) and preprocessor.takes_mask:
+        mask = np.asarray(of_size(_mask(request), image.size))[:, :, None]
+    fit = Fit.JUST_RESIZE if request.resize_mode == ResizeMode.LATENT_UPSCALE else Fit(int(request.resize_mode))
+    return picture_of(rgb_pixels(image), mask, takes_mask=preprocessor.takes_mask), fit
+
+
+def _mask(request: Inpaint) -> Image.Image:
+    """The request's mask as L, turned round if it is inverted, and blurred."""
+    mask = request.mask.convert("L")
+    return blur(ImageOps.invert(mask) if request.mask_invert else mask, request.mask_blur_x, request.mask_blur_y)
+
+
+def _cropped(picture: Pixels, request: Inpaint, fit: Fit) -> Pixels:
+    """The part of the picture that Only masked works on, each channel by itself, as the picture that is painted."""
+    mask, size = _mask(request), (request.width, request.height)
+    region = crop_region(mask, request.only_masked_padding, size, request.frame)
+    if region is None:
+        return picture
+    channels = []
+    for channel in range(picture.shape[2]):
+        whole = resize(RESIZE_MODES[fit], Image.fromarray(np.ascontiguousarray(picture[:, :, channel])), mask.size)
+        part = resize(ResizeMode.RESIZE_AND_FILL, whole.convert("L").crop(region.box), size)
+        channels.append(np.asarray(part.convert("L")))
+    return np.stack(channels, axis=2)
+
+
+# at each call of the network
+
+class _Unit:
+    """A unit in one pass."""
+
+    def __init__(self, unit: PreparedUnit, size: Size, second: bool) -> None:
+        self.prepared, self.unit, self.second = unit, unit.unit, second
+        hint = torch.from_numpy(np.ascontiguousarray(unit.hint(size).transpose(2, 0, 1)))[None].float() / 255
+        self.colours, self.mask = hint[:, :3], (hint[:, 3:] > 0.5).float() if unit.has_mask else None
+        self._region = _region(unit.unit)
+        self._wrong_pass = (self.unit.hr_option == HiresControl.LOW and second) or (
+            self.unit.hr_option == HiresControl.HIGH and not second)
+
+    @property
+    def module(self) -> str:
+        return self.prepared.module
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it changes what the network answers."""
+        return self.module in ("inpaint_only", "tile_colorfix", "tile_colorfix+sharp")
+
+    @property
+    def needs_latent(self) -> bool:
+        """Whether it needs the unit's picture as a latent."""
+        return self.corrects or bool(self.prepared.writes)
+
+    @property
+    def control_hint(self) -> Tensor:
+        """What a control network reads, (1, 3, H, W): values 0 to 1, and -1 in the hole of a mask."""
+        return self.colours if self.mask is None else self.colours * (1 - self.mask) - self.mask
+
+    @property
+    def soft(self) -> bool:
+        """Whether the coarse answers count more than the fine ones."""
+        sharp_lines = self.second and ("canny" in self.module or "mlsd" in self.module)
+        return self.unit.control_mode != ControlMode.BALANCED or sharp_lines
+
+    @property
+    def fidelity(self) -> float:
+        """How far the rows of the negative prompt are kept from the reference."""
+        if self.unit.control_mode == ControlMode.CONTROL:
+            return 1.0
+        return 0.0 if self.soft or self.second else min(max(self.unit.threshold_a, 0.0), 1.0)
+
+    def works(self, call: Call) -> bool:
+        """Whether it takes part in this call."""
+        return not self._wrong_pass and self.unit.guidance_start <= call.share <= self.unit.guidance_end
+
+    def weighed(self, network: ControlNetwork, answer: list[Tensor], unguided: Sequence[int],
+                rows: int) -> list[Tensor]:
+        """A network's answer multiplied by the unit's weights."""
+        pooled = "shuffle" in network.name.lower() and not network.is_adapter
+        found = []
+        for one, weight in zip(answer, self._weights(network), strict=True):
+            one = one * weight
+            if pooled:
+                one = one.mean(dim=(2, 3), keepdim=True)
+            if self._region is not None:
+                one = one * F.interpolate(self._region.to(one), size=one.shape[2:], mode="bilinear")
+            if unguided and (pooled or self.unit.control_mode == ControlMode.CONTROL):
+                counts = one.new_ones(rows, 1, 1, 1)
+                counts[list(unguided)] = 0
+                one = one * counts
+            found.append(one)
+        return found
+
+    def _weights(self, network: ControlNetwork) -> Sequence[float]:
+        count, given = network.answers, self.unit.advanced_weighting
+        if given is not None:
+            if len(given) != count:
+                raise InvalidInput(f"advanced_weighting has {len(given)} numbers; {network.name} takes {count}.",
+                                   field="advanced_weighting")
+            return given
+        if not self.soft:
+            return [self.unit.weight] * count
+        factors = ADAPTER_FADE if network.is_adapter else [FADE ** (12 - i) for i in range(count)]
+        return [self.unit.weight * factor for factor in factors]
+
+
+def _region(unit: ControlUnit) -> Tensor | None:
+    """The region mask, (1, 1, H, W) in [0, 1]."""
+    mask = unit.effective_region_mask
+    return None if mask is None else torch.from_numpy(mask_pixels(mask)[None, None, :, :, 0]).float() / 255
+
+
+class _Pass:
+    """The units around the network in one run of a sampler."""
+
+    def __init__(self, units: Sequence[_Unit], load: LoadControl, noise: torch.Generator) -> None:
+        """`noise` draws the noise of references."""
+        self._units, self._load, self._noise = units, load, noise
+        self.draws = 0, True
+        """How often the autoencoder has drawn before for what an inpainting checkpoint is shown, and whether it draws
+        for the units' latents."""
+        self._models = 0
+        self._alphas = stable_diffusion().alphas_cumprod
+
+    def wrap(self, predict: RowPredict, model: SDModel) -> RowPredict:
+        """`predict`, which asks `model`, with the units around it."""
+        self._models += 1
+        marked = self._models == 1  # as in the extension, a refiner does not know which rows are the negative prompt's
+        networks = {unit: self._load(unit.unit, model) for unit in self._units if _needs_network(unit)}
+        references = [unit for unit in self._units if unit.prepared.writes]
+        latents = {unit: _latent(model, unit) for unit in self._units if unit.needs_latent}
+        masked = [unit for unit in self._units if unit.mask is not None]
+        shown = _shown(model, masked[-1]) if masked and model.inputs.name == "inpaint" else None
+        reference = Reference(model.unet) if references else None
+        channels = model.latent.channels
+        if reference and marked:
+            shown_draws = self.draws[0] if model.inputs.name == "inpaint" else 0
+            for latent in [latents[references[0]]] * shown_draws + (list(latents.values()) if self.draws[1] else []):
+                torch.randn(latent.shape, generator=self._noise)
+
+        def ask(x: Tensor, level: Level, cond: Conditioning, call: Call) -> Tensor:
+            unguided = call.unguided if marked else []
+            working = [unit for unit in self._units if unit.works(call)]
+            residuals = added([
+                (networks[unit], unit.weighed(networks[unit], networks[unit].ask(x, level, cond, unit.control_hint),
+                                              unguided, len(x)))
+                for unit in working if unit in networks and _has_weight(unit.unit)])
+            told = cond if residuals is None else replace(cond, residuals=residuals)
+            if shown is not None:
+                x = torch.cat([x[:, :channels], shown.to(x).expand(len(x), -1, -1, -1)], dim=1)
+            writing = [unit for unit in working if unit.prepared.writes]
+            if reference is None or not writing:
+                out = predict(x, level, told, call)
+            else:
+                for unit in writing:
+                    ref = self._noised(latents[unit], level, len(x), channels)
+                    if x.shape[1] > channels:
+                        ref = torch.cat([ref, torch.zeros_like(x[:, channels : -channels]),
+                                         latents[unit].to(x).expand(len(x), -1, -1, -1)], dim=1)
+                    fidelity = unit.fidelity**3 if model.unet.config.projection_class_embeddings_input_dim else \
+                        unit.fidelity
+                    with reference.writing(unit.prepared.writes, unit.unit.weight, fidelity, unguided):
+                        predict(ref.to(x), level, cond, call)
+                with reference.reading(unguided):
+                    out = predict(x, level, told, call)
+            for unit in self._units:
+                if unit.corrects:
+                    out = self._corrected(unit, latents[unit], x[:, :channels], out, level, unguided)
+            return out
+
+        return ask
+
+    def _alpha(self, level: Level) -> float:
+        """alpha-bar of the nearest trained timestep."""
+        return float(self._alphas[min(max(round(level.t), 0), len(self._alphas) - 1)])
+
+    def _noised(self, latent: Tensor, level: Level, rows: int, channels: int) -> Tensor:
+        """A reference's latent (1, C, h, w) noised to `level`, in so many rows with noise of their own."""
+        noise = torch.randn((rows, channels, *latent.shape[2:]), generator=self._noise).to(latent)
+        alpha = self._alpha(level)
+        return torch.add(alpha**0.5 * latent, (1 - alpha) ** 0.5 * noise)
+
+    def _corrected(self, unit: _Unit, latent: Tensor, x: Tensor, out: Tensor, level: Level,
+                   unguided: Sequence[int]) -> Tensor:
+        """The network's answer, taken as eps, after its x0 was brought towards the unit's picture."""
+        alpha = self._alpha(level)
+        per_x, per_out = (1 / alpha) ** 0.5, (1 / alpha - 1) ** 0.5
+        x0 = per_x * x - per_out * out
+        if unit.mask is not None:
+            hole = F.max_pool2d(unit.mask, 10, stride=8, padding=1).to(x0)
+            x0 = x0 * hole + latent.to(x0) * (1 - hole)
+        else:
+            reach = int(unit.unit.threshold_a) * (2 if unit.second else 1)
+            x0 = x0 - _smooth(x0, reach) + _smooth(latent.to(x0), reach)
+            if unit.module.endswith("+sharp") and unguided:
+                share, rows = unit.unit.threshold_b * 0.01, list(unguided)
+                x0[rows] = share * _smooth(x0[rows], reach) + (1 - share) * x0[rows]
+        weight = min(max(unit.unit.weight, 0.0), 1.0)
+        return torch.add(weight * ((per_x * x - x0) / per_out), (1 - weight) * out)
+
+
+def _needs_network(unit: _Unit) -> bool:
+    return not registry.find(unit.unit.module).model_free
+
+
+def _has_weight(unit: ControlUnit) -> bool:
+    return bool(unit.weight) or unit.advanced_weighting is not None
+
+
+def _latent(model: SDModel, unit: _Unit) -> Tensor:
+    """The unit's picture as a latent, (1, C, h, w)."""
+    return model.encode_image((2 * unit.colours - 1).to(model.device))
+
+
+def _shown(model: SDModel, unit: _Unit) -> Tensor:
+    """What an inpainting checkpoint is shown of a unit's masked picture: its mask and its latent, (1, 5, h, w)."""
+    assert unit.mask is not None
+    latent = model.encode_image(((2 * unit.colours - 1) * (1 - unit.mask)).to(model.device))
+    return torch.cat([F.max_pool2d(unit.mask, 8).to(latent), latent], dim=1)
+
+
+def _smooth(x: Tensor, reach: int) -> Tensor:
+    """The mean of x (B, C, h, w) over squares of `reach` cells to each side."""
+    return F.avg_pool2d(F.pad(x, (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
+
+
+# after decoding
+
+def _original_put_back(pixels: Tensor, hint: Map, sigma: int) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] with the hint's colours outside of its mask, whose edge is softened."""
+    values = hint.astype(np.float32) / 255
+    mask = np.where(values[:, :, 3] > 0.5, 1.0, 0.0).astype(np.float32)
+    if sigma > 0:
+        mask = np.asarray(cv2.blur(cv2.dilate(mask, np.ones((sigma, sigma), np.uint8)), (sigma, sigma)))
+    paint = torch.from_numpy(mask)[None, None].to(pixels)
+    raw = torch.from_numpy(np.ascontiguousarray(values[:, :, :3].transpose(2, 0, 1)))[None].to(pixels)
+    shown: Tensor = paint * pixels.clamp(0, 1) + (1 - paint) * raw.clamp(0, 1)  # enlarging overshoots
+    return shown
+
+
+def _recoloured(picture: Tensor, hint: Map, module: str) -> Tensor:
+    """A picture (3, H, W) in [0, 1] with the lightness, or the value, of the hint."""
+    to, back, channel = (cv2.COLOR_RGB2LAB, cv2.COLOR_LAB2RGB, 0) if module == "recolor_luminance" else (
+        cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB, 2)
+    levels = np.ascontiguousarray(picture.clamp(0, 1).mul(255).permute(1, 2, 0).to(torch.uint8).cpu().numpy())
+    converted = np.asarray(cv2.cvtColor(levels, to)).copy()
+    converted[:, :, channel] = hint[:, :, 0]
+    made = np.asarray(cv2.cvtColor(converted, back), dtype=np.float32) / 255
+    return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1))).to(picture)
