@@ -441,8 +441,8 @@ def _original_put_back(pixels: Tensor, hint: Map, sigma: int) -> Tensor:
         mask = np.asarray(cv2.blur(cv2.dilate(mask, np.ones((sigma, sigma), np.uint8)), (sigma, sigma)))
     paint = torch.from_numpy(mask)[None, None].to(pixels)
     raw = torch.from_numpy(np.ascontiguousarray(values[:, :, :3].transpose(2, 0, 1)))[None].to(pixels)
-    shown: Tensor = paint * pixels.clamp(0, 1) + (1 - paint) * raw.clamp(0, 1)  # enlarging overshoots
-    return shown
+    both: Tensor = paint * pixels.clamp(0, 1) + (1 - paint) * raw
+    return both.clamp(0, 1)  # enlarging the hint overshoots
 
 
 def _recoloured(picture: Tensor, hint: Map, module: str) -> Tensor:
