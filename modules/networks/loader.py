@@ -224,11 +224,7 @@ def _as_vae(file: TensorFile, part: Part) -> TensorFile:
 def header_of(file: TensorFile) -> Header:
     """What is known of an open file before its tensors are read."""
     def values(key: str) -> list[float]:
-        if key not in file.shapes:
-            return []
-        numbers = torch.empty(file.shapes[key])
-        file.read(key, numbers)
-        return numbers.flatten().tolist()
+        return file.tensor(key, torch.float32).flatten().tolist() if key in file.shapes else []
 
     return Header(file.name, file.shapes, file.metadata, values)
 

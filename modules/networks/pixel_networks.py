@@ -113,8 +113,4 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of the file in float32, out of the wrappings that trainers put around them."""
     with read_tensors(path) as file:
         check_room(path.name, "cpu", sum(4 * math.prod(shape) for shape in file.shapes.values()))
-        state = {}
-        for key, shape in file.shapes.items():
-            state[key] = torch.empty(shape, dtype=torch.float32)
-            file.read(key, state[key])
-    return state
+        return {key: file.tensor(key, torch.float32) for key in file.shapes}

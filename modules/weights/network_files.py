@@ -103,12 +103,13 @@ class NetworkFiles:
 
     def _by_alias(self) -> dict[str, NetworkFile]:
         """The files by alias. One that two files have is no name, as in WebUI."""
-        if self._aliases is None:
+        aliases = self._aliases  # another thread may set it to None meanwhile
+        if aliases is None:
             found: dict[str, list[NetworkFile]] = {}
             for file in self.files():
                 found.setdefault(self.alias(file), []).append(file)
-            self._aliases = {alias: files[0] for alias, files in found.items() if len(files) == 1}
-        return self._aliases
+            aliases = self._aliases = {alias: files[0] for alias, files in found.items() if len(files) == 1}
+        return aliases
 
 
 def tensors_digest(file: io.BufferedReader) -> str:

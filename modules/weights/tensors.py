@@ -52,6 +52,12 @@ class TensorFile:
     metadata: Mapping[str, str]
     read: Callable[[str, Tensor], None]
 
+    def tensor(self, key: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor, read whole on the CPU, in its own dtype or in `dtype`. Raises as `read`."""
+        whole = torch.empty(self.shapes[key], dtype=dtype or self.dtypes[key])
+        self.read(key, whole)
+        return whole
+
 
 @contextmanager
 def read_tensors(path: Path) -> Iterator[TensorFile]:
@@ -137,7 +143,10 @@ def read_pickle(path: Path) -> Any:
     Raises CheckpointError: it is missing, damaged, asks for code to be run, or claims more numbers than it stores.
     """
     content = _unpickled(path, _first_bytes(path))
-    _refuse_claims(path.name, {str(number): tensor for number, tensor in enumerate(_tensors_in(content))})
+    tensors = list(_tensors_in(content))
+    _refuse_claims(path.name, {str(number): tensor for number, tensor in enumerate(tensors)})
+    for tensor in tensors:
+        tensor.data = tensor.clone()  # what is mapped into memory changes with the file
     return content
 
 

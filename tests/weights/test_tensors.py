@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from modules.errors import CheckpointError
 from modules.weights import tensors
-from modules.weights.tensors import TensorFile, check_room, read_tensors
+from modules.weights.tensors import TensorFile, check_room, read_pickle, read_tensors
 
 ran: list[str] = []
 
@@ -174,3 +174,13 @@ def test_weights_larger_than_the_free_memory_are_refused(monkeypatch: pytest.Mon
     check_room("model", "cpu", 2**20)
     with pytest.raises(CheckpointError, match=r"model needs 1000000\.0 GB"):
         check_room("model", "cpu", 10**15)
+
+
+def test_a_pickle_that_was_read_does_not_change_with_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    torch.save({"inside": [torch.zeros(1000)]}, file)
+    content = read_pickle(file)
+    before = file.read_bytes()
+    with file.open("r+b") as there:  # the same file, not a new one of its name
+        there.write(b"\xff" * len(before))
+    assert not content["inside"][0].any()

@@ -41,10 +41,7 @@ def read_embedding(path: Path, shown: str | None) -> Embedding:
     name, details = path.stem, dict[str, object]()
     if path.suffix.lower() == ".safetensors":
         with read_tensors(path) as file:
-            content: dict[str, Any] = {key: torch.empty(shape, dtype=file.dtypes[key])
-                                       for key, shape in file.shapes.items()}
-            for key, tensor in content.items():
-                file.read(key, tensor)
+            content: dict[str, Any] = {key: file.tensor(key) for key in file.shapes}
     else:
         found = _in_picture(path) if path.suffix.lower() in PICTURES else read_pickle(path)
         content = found if isinstance(found, dict) else {}

@@ -98,6 +98,4 @@ def _shape(layers: StoredLayers, stored: StoredLayer) -> tuple[int, ...]:
 
 
 def _read(layers: StoredLayers, stored: StoredLayer) -> Tensor:
-    tensor = torch.empty(layers.file.shapes[stored.weight])
-    layers.file.read(stored.weight, tensor)
-    return stored.rows(tensor)
+    return stored.rows(layers.file.tensor(stored.weight, torch.float32))

@@ -291,10 +291,10 @@ KINDS = (
 )
 """In the order in which WebUI asks."""
 
-PARTS = tuple(sorted({
-    "lora_up.weight", "lora_down.weight", "lora_mid.weight", "lora_A.weight", "lora_B.weight", "alpha", "scale", "bias",
-    "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "weight", "on_input", "lokr_w1",
-    "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2", "diff", "diff_b", "w_norm",
-    "b_norm", "a1.weight", "a2.weight", "b1.weight", "b2.weight", "oft_blocks", "oft_diag", "rescale", "dora_scale"},
-    key=len, reverse=True))
+FURTHER = ("lora_mid.weight", "hada_t1", "hada_t2", "lokr_t1", "lokr_t2", "diff_b", "bias", "alpha", "scale", "rescale",
+           "dora_scale")
+"""What may be there besides the signs of a kind."""
+
+PARTS = tuple(sorted({*FURTHER, *(part for kind in KINDS for group in kind.signs for part in group)},
+                     key=len, reverse=True))
 """All that can follow a module's name, the longest first."""

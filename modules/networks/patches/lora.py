@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from modules.base.files import FileVersion, file_version
@@ -85,11 +84,11 @@ def read_lora(path: Path, name: str) -> LoraFile:
         for key in file.shapes:
             if key.startswith(BUNDLE):
                 word, _, part = key.removeprefix(BUNDLE).partition(".")
-                embeddings.setdefault(word, {})[part] = _tensor(file, key)
+                embeddings.setdefault(word, {})[part] = file.tensor(key)
             elif (found := _PART.fullmatch(_plain(key))) is None:
                 unknown += 1
             else:
-                modules.setdefault(found["name"], {})[found["part"]] = _tensor(file, key)
+                modules.setdefault(found["name"], {})[found["part"]] = file.tensor(key)
     return LoraFile(name, path, version, modules, embeddings, unknown)
 
 
@@ -141,9 +140,3 @@ def _nbytes(file: TensorFile, key: str) -> int:
     for side in file.shapes[key]:
         size *= side
     return size
-
-
-def _tensor(file: TensorFile, key: str) -> Tensor:
-    tensor = torch.empty(file.shapes[key], dtype=file.dtypes[key])
-    file.read(key, tensor)
-    return tensor
