@@ -13,7 +13,7 @@ from modules.request.fields import find, own
 from modules.request.options import Options
 from modules.text import infotext
 from modules.text.styles import load_styles
-from modules.ui.controls import scripts
+from modules.ui.controls import control_units, scripts
 from modules.ui.controls.numbers import Number, Slider, limits
 from modules.ui.controls.request_panel import Panel
 
@@ -63,8 +63,10 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
                            if name not in panel.widgets and getattr(options, name) != getattr(engine.options, name)]
     values = fields | {name: getattr(options, name) for name in changes.options}
     values |= scripts.choices_of(changes.fields["script"], changes.fields["always_on"], panel, engine)
+    values |= control_units.pasted(changes.control_units, panel, engine, problems)
     _check_ranges(values, panel, problems)
-    return panel.updates(values, locked=locked), _note(parameters, problems, fields["overrides"], engine)
+    note = _note(parameters, problems, fields["overrides"], engine, units=len(changes.control_units))
+    return panel.updates(values, locked=locked), note
 
 
 def _is_of(panel: Panel, pairs: Mapping[str, str]) -> bool:
@@ -155,13 +157,16 @@ def _written(number: float) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
-def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[str], engine: Engine) -> str:
+def _note(parameters: Mapping[str, Any], problems: list[str], overrides: list[str], engine: Engine, *,
+          units: int) -> str:
     """The note in HTML. Empty if everything was taken over."""
     sentences = [_checkpoint_hint(parameters, engine)]
     if problems:
         sentences.append("Not taken over: " + " · ".join(problems))
     if overrides:
         sentences.append("Under Advanced, Override settings: " + "; ".join(overrides) + ".")
+    if units:
+        sentences.append("A parameters text has no pictures: choose those that ControlNet is to follow again.")
     paragraphs = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences if sentence)
     return f'<div class="pasted" role="status">{paragraphs}</div>' if paragraphs else ""
 

@@ -52,7 +52,8 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
 
         super().__init__(
             value=value or Choice(), html_template='<div class="script-form"></div>',
-            css_template=(ASSETS / "form.css").read_text("utf-8"), js_on_load=(ASSETS / "form.js").read_text("utf-8"),
+            css_template=(ASSETS / "form.css").read_text("utf-8"),
+            js_on_load="".join((ASSETS / name).read_text("utf-8") for name in ("inputs.js", "form.js")),
             apply_default_css=False, server_functions=[axis_values],
             lead=lead, scripts=[_declaration(form, engine) for form in forms if engine], **kwargs)
 

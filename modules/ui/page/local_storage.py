@@ -20,7 +20,7 @@ def remember(loaded: Any, panels: Sequence[Panel]) -> None:
     loading time.
     """
     controls = {f"{panel.tab}/{name}": widget for panel in panels for name, widget in panel.widgets.items()
-                if name != "depth_map"}
+                if name != "depth_map" and not name.endswith("_enabled")}
     widgets = list(controls.values())
     call = f"{json.dumps(list(controls))}, values"
     keep = gr.Button("", visible="hidden", elem_id="keep_controls")

@@ -58,18 +58,22 @@ class Batch:
         files, folder = self.widgets["files"], self.widgets["folder"]
         folder.upload(lambda old, new: [*(old or []), *pictures_of(new)], [files, folder], files, **QUIET)
         masks = [self.widgets["masks"]] if "masks" in self.widgets else []
-        inputs = [files, *masks, tab.canvas, header.checkpoint, header.vae, *self.panel.inputs]
+        control = tab.control
+        inputs = [files, *masks, tab.canvas, *control.canvases, header.checkpoint, header.vae, *self.panel.inputs]
 
         def submit(origin: Origin, *arguments: Any) -> Job:
             chosen, *rest = arguments
             mask_files, rest = (rest[0], rest[1:]) if masks else (None, rest)
-            canvas, checkpoint, vae, *values = rest
+            canvas, *rest = rest
+            followed, (checkpoint, vae, *values) = rest[:len(control.canvases)], rest[len(control.canvases):]
             if canvas.problem and masks and not mask_files:
                 raise InvalidInput(canvas.problem)
             named, options = styled(self.panel.values(values), self.panel), header.options(checkpoint, vae)
+            units = control.units(named, followed)
 
             def request_of(picture: MaskData) -> Txt2Img:
-                return scripts.with_script(make_request(named, picture, options), named, self.panel, header.engine)
+                request = replace(make_request(named, picture, options), control_units=units)
+                return scripts.with_script(request, named, self.panel, header.engine)
 
             return header.queue.submit_tasks(self.tasks(
                 chosen or [], mask_files or [], canvas.mask, request_of, needs_mask=bool(masks)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from modules.text import image_metadata
 from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
 from modules.ui.controls import cards, examples, prompts, request_panel, scripts, sections
 from modules.ui.controls.cards import CardsView
+from modules.ui.controls.control_units import ControlUnits
 from modules.ui.controls.pasting import is_parameters, paste, send_along
 from modules.ui.controls.prompts import Prompts, styled
 from modules.ui.controls.request_panel import Panel, tool_button
@@ -48,6 +49,7 @@ class Tab:
     paste: gr.Button
     dropped: gr.File
     note: gr.HTML
+    control: ControlUnits
 
     @property
     def name(self) -> str:
@@ -107,27 +109,33 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
             if canvas is None:
                 sections.hires_fix(panel)
             sections.refiner(panel)
+            control = ControlUnits(panel, header.engine, header.queue)
             soft_view = sections.soft_inpainting(panel) if panel.masked else None
+            control.draw()
             request_panel.advanced(panel, header.engine.options)
             scripts.draw(panel, header.engine)
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:
         sections.connect_soft_view(panel, header.engine, canvas, soft_view)
-    return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note)
+    control.connect(canvas)
+    return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note, control)
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
     """Connect Generate: it submits the request that `make_request` makes of the tab's widgets."""
-    pictures = [tab.canvas] if tab.canvas else []
+    pictures, control = [tab.canvas] if tab.canvas else [], tab.control
 
     def request_of(*arguments: Any) -> Txt2Img:
         picture = arguments[0] if pictures else MaskData()
-        checkpoint, vae, *values = arguments[len(pictures):]
+        arguments, followed = arguments[len(pictures):], len(control.canvases)
+        checkpoint, vae, *values = arguments[followed:]
         named = styled(tab.panel.values(values), tab.panel)
         request = make_request(named, picture, header.options(checkpoint, vae))
+        request = replace(request, control_units=control.units(named, arguments[:followed]))
         return scripts.with_script(request, named, tab.panel, header.engine)
 
-    tab.results.connect(demo, request_of, [*pictures, header.checkpoint, header.vae, *tab.panel.inputs], header)
+    tab.results.connect(demo, request_of, [*pictures, *control.canvases, header.checkpoint, header.vae,
+                                                *tab.panel.inputs], header)
     engine = header.engine
     cards.connect(tab.cards, engine, shown_picture, [tab.results.shown, tab.results.selected])
     prompts.connect(tab.prompts, tab.panel, demo,
@@ -153,9 +161,10 @@ def connect_paste(tab: Tab, header: Header) -> None:
         return [None, *read(text, locked)]
 
     locked, outputs = tab.panel.widgets["seed_locked"], [*tab.panel.inputs, tab.note]
-    tab.paste.click(read, [tab.panel.widgets["prompt"], locked, tab.results.infotext], outputs, **QUIET,
+    pasted = tab.paste.click(read, [tab.panel.widgets["prompt"], locked, tab.results.infotext], outputs, **QUIET,
                     js="async (prompt, locked, last) => [await inpaintPage.parameters(prompt, last), locked, last]")
-    tab.dropped.upload(read_dropped, [tab.dropped, locked], [tab.dropped, *outputs], **QUIET)
+    tab.control.follow(pasted)
+    tab.control.follow(tab.dropped.upload(read_dropped, [tab.dropped, locked], [tab.dropped, *outputs], **QUIET))
 
 
 def connect_sending(sender: Tab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, header: Header) -> None:
@@ -205,8 +214,9 @@ def connect_send(button: gr.Button, source: Source, inputs: list[Any], target: T
         return [*([picture] if canvas else []), *updates, note]
 
     # Show the tab first: a widget that gets an update before its tab was ever open keeps only the value of the update.
-    show(target.name, button.click, tabs).then(
+    sent = show(target.name, button.click, tabs).then(
         send, [target.panel.widgets["seed_locked"], *inputs], [*canvas, *target.panel.inputs, target.note], **QUIET)
+    target.control.follow(sent)
 
 
 def show(name: str, event: Any, tabs: gr.Tabs) -> Any:
