@@ -44,7 +44,8 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "control networks": (("ControlNet",), ("models/ControlNet", "extensions/sd-webui-controlnet/models"),
                          ("models/controlnet", "models/t2i_adapter")),
     "depth networks": (("depth",), ("models/depth",), ("models/depth",)),
-    "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip"))}
+    "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip")),
+    "annotators": (("annotators",), ("extensions/sd-webui-controlnet/annotator/downloads",), ())}
 """Each kind of files: our folders in `models_dir`, WebUI's in its own, and ComfyUI's. docs/models.md shows the same."""
 
 Passwords = tuple[tuple[str, str], ...]

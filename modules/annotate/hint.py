@@ -104,22 +104,23 @@ def _is_thin(colours: Map) -> bool:
 
 def _black_and_white(colours: Map, thin: bool, larger: bool) -> npt.NDArray[np.uint8]:
     grey = colours.astype(np.float32).mean(axis=2).clip(0, 255).astype(np.uint8)
-    _, white = cv2.threshold(_ridges(grey) if thin else grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    peaks = np.where(is_ridge(grey), grey, 0).astype(np.uint8) if thin else grey
+    _, white = cv2.threshold(peaks, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     lines = np.asarray(white, dtype=np.uint8)
     if thin:
         lines = _thinned(lines, spurs=larger)
     return np.repeat(lines[:, :, None], 3, axis=2)
 
 
-def _ridges(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The values that are the largest of three along a row, a column or a diagonal; 0 elsewhere."""
+def is_ridge(grey: Map) -> npt.NDArray[np.bool_]:
+    """Where the values of (H, W) are the largest of three along a row, a column or a diagonal."""
     diagonal = np.eye(3, dtype=np.uint8)
     row, column = np.zeros((3, 3), np.uint8), np.zeros((3, 3), np.uint8)
     row[1], column[:, 1] = 1, 1
     highest = np.zeros(grey.shape, bool)
     for line in (row, column, diagonal, np.fliplr(diagonal).copy()):
         highest |= np.asarray(cv2.dilate(grey, line)) == grey
-    return np.where(highest, grey, 0).astype(np.uint8)
+    return highest
 
 
 def _thinned(lines: npt.NDArray[np.uint8], *, spurs: bool) -> npt.NDArray[np.uint8]:

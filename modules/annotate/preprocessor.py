@@ -63,7 +63,8 @@ class Preprocessor:
         model_free: whether no control network is used with it.
         takes_mask: whether it works on a picture with a mask.
         resolution, a, b: its sliders.
-        network: the folder below `models/annotators` with its weights.
+        network, file: the folder below `models/annotators` with its network, and the name of the file of weights in it
+            without suffix. Without a `file` the folder has transformers' layout.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Preprocessor:
     a: Slider = UNUSED
     b: Slider = UNUSED
     network: str = ""
+    file: str = ""
 
     @property
     def title(self) -> str:

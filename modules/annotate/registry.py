@@ -65,6 +65,17 @@ PREPROCESSORS: tuple[Preprocessor, ...] = (
     Preprocessor("reference_only", unchanged, ("Reference",), priority=FIRST, model_free=True, a=_FIDELITY),
     Preprocessor("reference_adain", unchanged, ("Reference",), model_free=True, a=_FIDELITY),
     Preprocessor("reference_adain+attn", unchanged, ("Reference",), model_free=True, a=_FIDELITY),
+    Preprocessor("depth", None, ("Depth",), "depth_midas", FIRST, network="depth"),
+    Preprocessor("depth_anything", None, ("Depth",), network="depth_anything"),
+    Preprocessor("depth_anything_v2", None, ("Depth",), network="depth_anything_v2"),
+    Preprocessor("normal_map", None, ("NormalMap",), "normal_midas", network="depth",
+                 a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01, "What is farther than this counts as a "
+                          "flat wall. Raise it to leave the background free.")),
+    Preprocessor("hed", None, ("SoftEdge",), "softedge_hed", network="hed", file="ControlNetHED"),
+    Preprocessor("hed_safe", None, ("SoftEdge",), "softedge_hedsafe", network="hed", file="ControlNetHED"),
+    Preprocessor("scribble_hed", None, ("Scribble",), network="hed", file="ControlNetHED"),
+    Preprocessor("lineart", None, ("Lineart",), "lineart_realistic", network="lineart", file="sk_model"),
+    Preprocessor("lineart_coarse", None, ("Lineart",), network="lineart", file="sk_model2"),
 )
 
 

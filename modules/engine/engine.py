@@ -18,7 +18,7 @@ from modules.engine.cards import Cards
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import check_limits
 from modules.engine.model_cache import Loaded
-from modules.engine.models import FileLoader, LoadModel, ModelSlot
+from modules.engine.models import FileLoader, LoadModel, ModelSlot, compute_device
 from modules.engine.networks import Networks, with_default_networks
 from modules.engine.options_in_force import OptionsInForce
 from modules.engine.postprocessing import Tools, load_tools
@@ -67,7 +67,7 @@ class Engine:
         self.upscalers, self.restorers, self.removers = tools.upscalers, tools.restorers, tools.removers
         self.networks = Networks(settings)
         self.control_files = ControlFiles(settings.control_dirs)
-        self.annotators = Annotators()
+        self.annotators = Annotators(settings.folders("annotators"), lambda: compute_device(settings))
         self.control = control.ControlNetworks(settings, self.control_files, self.annotators)
         self.wildcards = Wildcards(settings.wildcard_dirs)
         self.cards = Cards(settings, self.catalog, self.networks)

@@ -76,7 +76,7 @@ def _built(path: Path) -> Any:
                               f"could not be imported: {error}. {install_line()} installs them.") from error
     with contextlib.suppress(ImportError):  # it knows MAT, whose licence keeps it out of spandrel
         importlib.import_module("spandrel_extra_arches").install(ignore_duplicates=True)
-    weights = _tensors(path)
+    weights = tensors_of(path)
     try:
         model = spandrel.ModelLoader().load_from_state_dict(weights)
     except spandrel.UnsupportedModelError as error:
@@ -109,7 +109,7 @@ def _filled(model: Any, image: Image.Image) -> Image.Image:
         return tensors.to_image(filled[0].float().cpu().clamp(0, 1) * 2 - 1)
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def tensors_of(path: Path) -> dict[str, Tensor]:
     """All tensors of the file in float32, out of the wrappings that trainers put around them."""
     with read_tensors(path) as file:
         check_room(path.name, "cpu", sum(4 * math.prod(shape) for shape in file.shapes.values()))
