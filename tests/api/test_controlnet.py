@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -9,14 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import webuiapi
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.annotate.preprocessor import Values
 from modules.annotate.registry import control_type, find
 from modules.api.controlnet import with_units
+from modules.api.schema import Txt2ImgBody
 from modules.engine.engine import Engine
 from modules.jobs.queue import JobQueue
+from modules.request import ControlMode, ControlResize, ControlUnit, HiresControl
+from modules.request.options import Options
 from modules.settings import Settings
 
 from .conftest import base64_of, picture
@@ -171,3 +176,40 @@ def test_old_routes_make_the_picture_of_the_new_ones(client: TestClient, queue: 
     refused = client.post("/controlnet/txt2img", json=common | {"controlnet_units": [{"weight": 9}]})
     assert refused.status_code == 422
     assert "weight" in refused.json()["detail"]
+
+
+def test_webuiapis_lists_and_detect(address: str, control_files: list[str], photo: Image.Image) -> None:
+    api = webuiapi.WebUIApi(port=int(address.rpartition(":")[2]))
+    assert api.controlnet_version() == 3
+    assert api.controlnet_model_list() == control_files
+    assert "canny" in api.controlnet_module_list()
+    found = api.controlnet_detect([photo], module="invert")
+    np.testing.assert_array_equal(np.asarray(found.image), 255 - np.asarray(photo))
+
+
+def test_webuiapis_units(photo: Image.Image, mask: Image.Image) -> None:
+    unit = webuiapi.ControlNetUnit(image=photo, mask=mask, module="canny", model="control_canny", weight=0.5,
+                                   control_mode=2, pixel_perfect=True, hr_option="Low res only")
+    asked = {"alwayson_scripts": {"ControlNet": {"args": [unit.to_dict(), webuiapi.ControlNetUnit().to_dict()]}}}
+    one, two = Txt2ImgBody.model_validate(asked).request(Options(), max_pixels=10**6).control_units
+    assert dataclasses.replace(one, image=None, mask=None) == ControlUnit(
+        module="canny", model="control_canny", weight=0.5, resize_mode=ControlResize.RESIZE_AND_FILL, processor_res=512,
+        threshold_a=64, threshold_b=64, control_mode=ControlMode.CONTROL, pixel_perfect=True,
+        hr_option=HiresControl.LOW)
+    assert one.image is not None
+    assert one.mask is not None
+    assert (two.image, two.mask) == (None, None)
+
+
+def test_ai_renders_calls(client: TestClient, control_files: list[str], photo: Image.Image) -> None:
+    """It chooses the first model and module with a word in it, and sends them without `enabled`."""
+    models, modules = (client.get(f"/controlnet/{name}_list").json()[f"{name}_list"] for name in ("model", "module"))
+    model, module = (next(name for name in names if "depth" in name) for names in (models, modules))
+    unit = {"module": module, "model": model}
+    body = {"prompt": "a", "steps": 2, "width": 64, "height": 64, "seed": 3, "sampler_index": "Euler",
+            "init_images": [f"data:image/png;base64,{base64_of(photo)}"], "image_similarity": 0.4}
+    scripts = {"alwayson_scripts": {"controlnet": {"args": [unit]}}}
+    plain, sent = (client.post("/sdapi/v1/img2img", json=body | more).json() for more in ({}, scripts))
+    assert sent["images"] == plain["images"]
+    (old,) = with_units({"controlnet_units": [unit]})["alwayson_scripts"]["controlnet"]["args"]
+    assert old["enabled"] is True

@@ -29,10 +29,11 @@ def test_the_examples_run(address: str, tmp_path: Path) -> None:
     made = {path.name for path in tmp_path.iterdir()}
     assert {"dog.png"} <= made
     if "bash" in ran:
-        assert {"answer.json", "job.json", "openai.json", "edit.json"} <= made
+        assert {"answer.json", "map.json", "job.json", "openai.json", "edit.json"} <= made
 
 
-@pytest.mark.parametrize("path", ["/sdapi/v1/txt2img", "/sdapi/v1/remove", "/v1/jobs", "/v1/images/generations",
-                                  "/v1/images/edits", "/internal/pending-tasks", "/internal/sysinfo"])
+@pytest.mark.parametrize("path", ["/sdapi/v1/txt2img", "/controlnet/detect", "/sdapi/v1/remove", "/v1/jobs",
+                                  "/v1/images/generations", "/v1/images/edits",
+                                  "/internal/pending-tasks", "/internal/sysinfo"])
 def test_each_way_in_is_on_the_page(path: str) -> None:
     assert path in PAGE
