@@ -139,7 +139,7 @@ def test_what_cannot_be_carried_out_is_refused_in_a_sentence(bench: Bench, chang
     assert raised.value.field == field  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("text", ["edges", "EDGES", "edges [e3b0c442]", "dge"])
+@pytest.mark.parametrize("text", ["edges", "EDGES", "dge"])
 def test_a_model_is_found_by_its_name_or_a_part_of_it(bench: Bench, text: str) -> None:
     assert bench.engine.control.find(text).name == "edges"
-    assert bench.engine.control_files.titles() == ["edges [e3b0c442]"]
+    assert bench.engine.control.find(bench.engine.control_files.titles()[0]).name == "edges"
