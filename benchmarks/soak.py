@@ -179,6 +179,9 @@ def pictures(load: Load) -> Callable[[int], None]:
         load.ask(f"/v1/jobs/{job}/events")
         load.ask(f"/v1/jobs/{job}")
         load.ask(f"/v1/jobs/{job}", method="DELETE")
+        recorded = load.read("/sdapi/v1/txt2img", SMALL | {"record_steps": True})["step_recordings"][0]
+        for part in ("", "/file", "/cell?x=1&y=1", "/0/x0.png", "/animation.webp", "/strip.png"):
+            load.ask(f"/v1/steps/{recorded}{part}")
         program.predict(prompt="a dog", width=64, height=64, steps=2, api_name="/txt2img")
         load.done["gradio_client"] += 1
         load.done["checkpoint changes"] += number % 3 == 0
@@ -203,6 +206,7 @@ def asked_pictures(number: int, checkpoint: str, photo: str, mask: str) -> Itera
     yield "/sdapi/v1/extra-single-image", {"image": photo, "upscaler_1": "Lanczos"}
     yield "/sdapi/v1/extra-batch-images", {"imageList": [{"data": photo, "name": "a.png"}], "upscaler_1": "Nearest"}
     yield "/sdapi/v1/remove", {"image": photo, "mask": mask, "save_images": bool(number % 2)}
+    yield "/controlnet/detect", {"controlnet_module": "canny", "controlnet_input_images": [photo]}
     yield "/v1/images/generations", {"prompt": "a dog", "size": "64x64", "steps": 2}
     yield "/v1/images/edits", form({"prompt": "a cat", "size": "64x64", "steps": "2"}, base64.b64decode(photo))
 
@@ -213,12 +217,14 @@ LISTS = [f"/sdapi/v1/{name}" for name in (
     "options", "samplers", "schedulers", "upscalers", "face-restorers", "latent-upscale-modes", "prompt-styles",
     "sd-models", "sd-vae", "cmd-flags", "memory", "progress", "hypernetworks", "realesrgan-models", "embeddings",
     "loras", "scripts", "script-info", "extensions")] + [
+    *(f"/controlnet/{name}" for name in ("version", "model_list", "module_list", "control_types", "settings")),
     "/internal/ping", "/internal/pending-tasks", "/internal/sysinfo", "/v1/models", "/v1/jobs", "/docs",
     "/openapi.json", "/", "/config", "/theme.css"]
 ORDERS = [f"/sdapi/v1/{name}" for name in ("refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embeddings",
                                            "skip", "interrupt")]
-ELSEWHERE = ("/sdapi/v1/interrogate",)
-"""Refused here with a sentence: there is no model that describes pictures."""
+ELSEWHERE = ("/sdapi/v1/interrogate", "/controlnet/txt2img", "/controlnet/img2img")
+"""Refused here with a sentence, since there is no model that describes pictures, or old names of paths that are asked.
+"""
 
 
 def questions(load: Load) -> Callable[[int], None]:
@@ -257,7 +263,7 @@ def unasked(load: Load) -> set[str]:
     asked = {*LISTS, *ORDERS, *ELSEWHERE, *(path for path, _ in asked_pictures(0, "", "", "")),
              *(path for path, _ in asked_pictures(19, "", "", "")), "/internal/progress", "/sdapi/v1/png-info",
              "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events"}
-    return set(load.read("/openapi.json")["paths"]) - asked
+    return {path for path in set(load.read("/openapi.json")["paths"]) - asked if not path.startswith("/v1/steps/")}
 
 
 # --- pages
