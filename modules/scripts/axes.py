@@ -294,11 +294,11 @@ _PLACED: tuple[Axis, ...] = (
     _axis("ddim_loop"),
     _axis("mask_noise"),
     _axis("cfg_rescale"),
+    Axis("Lora weight", "float", _lora_weight),
 )
 
 AXES = (*_PLACED, *(_axis(name) for name, item in DECLARED.items()
-                    if item.axis not in {axis.label for axis in _PLACED}),
-        Axis("Lora weight", "float", _lora_weight))
+                    if item.axis not in {axis.label for axis in _PLACED}))
 
 
 def axes(*, img2img: bool) -> list[Axis]:
