@@ -5,13 +5,14 @@
 	const LABELS = {lora: "LoRA", embedding: "Embedding", hypernetwork: "Hypernetwork", style: "Style", wildcard: "Wildcard", word: "Word", tag: "Tag"};
 	const FOLLOWED = ["tag", "word", "style"]; // a comma is put behind these
 	let list = null, box = null, entries = [], chosen = 0, moved = false, asked = 0;
+	let listed = ""; // the text before the cursor that the entries belong to: more may have been typed since
 
 	async function look(target) {
 		const number = ++asked, before = target.value.slice(0, target.selectionStart);
 		if (!worthAsking(before) || !inpaintPage.completions) return close();
 		const answer = await inpaintPage.completions(before);
 		if (number !== asked || document.activeElement !== target || target.value.slice(0, target.selectionStart) !== before) return;
-		show(target, answer.entries ?? []);
+		show(target, answer.entries ?? [], before);
 	}
 
 	// At least two letters behind the last sign that ends a word, or the beginning of a tag or a wildcard.
@@ -19,9 +20,10 @@
 		return /(?:<[^<>\n]*|__[\w./*-]*|[^\s,()[\]{}<>|:]{2,})$/.test(before);
 	}
 
-	function show(target, found) {
+	function show(target, found, before) {
 		if (!found.length) return close();
-		[box, entries, chosen, moved] = [target, found, 0, false];
+		const kept = moved && list && !list.hidden ? found.findIndex((entry) => entry.text === entries[chosen].text) : -1;
+		[box, entries, chosen, moved, listed] = [target, found, Math.max(kept, 0), kept >= 0, before];
 		list ??= build();
 		list.replaceChildren(...entries.map((entry, number) => inpaintPage.make("li",
 			{role: "option", id: `completion-${number}`, ariaSelected: number === chosen},
@@ -71,7 +73,7 @@
 		const end = box.selectionStart, after = box.value.slice(end);
 		close();
 		box.focus();
-		box.setSelectionRange(end - entry.replaces, end);
+		box.setSelectionRange(Math.min(listed.length - entry.replaces, end), end);
 		const comma = FOLLOWED.includes(entry.kind) && !/^\s*,/.test(after) ? ", " : "";
 		document.execCommand("insertText", false, entry.text + comma); // works with the browser's undo
 		close();
