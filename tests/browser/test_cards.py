@@ -185,6 +185,7 @@ def test_escape_closes_the_list_and_stops_no_job(files: PageApp, web: Page) -> N
         web.keyboard.press("Escape")
         expect(web.locator("#completions")).to_be_hidden()
         assert not job.interrupted
+        expect(web.locator("#txt2img_interrupt")).to_be_visible()
         web.keyboard.press("Escape")
         until(web, lambda: job.interrupted)
     finally:
