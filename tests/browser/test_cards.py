@@ -147,6 +147,7 @@ def test_this_tabs_picture_becomes_a_preview(files: PageApp, web: Page) -> None:
     expect(view.locator(".card img")).to_have_js_property("complete", True)
 
 
+@pytest.mark.parametrize("screen", ["dark-chinese"], indirect=True)
 def test_the_prompt_is_completed_by_keyboard(screen: tuple[Page, str]) -> None:
     page, name = screen
     show(page)
@@ -206,6 +207,7 @@ def test_an_input_method_is_left_alone(files: PageApp, web: Page) -> None:
     expect(web.locator("#completions")).to_be_hidden()
 
 
+@pytest.mark.parametrize("screen", ["phone-chinese"], indirect=True)
 def test_wildcards_are_drawn_for_the_page(screen: tuple[Page, str]) -> None:
     page, name = screen
     show(page)
