@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules import ui
+from modules.annotate.registry import TYPES as CONTROL_TYPES
+from modules.annotate.registry import preprocessors
 from modules.text.styles import load_styles
 from modules.ui.page.language import HERE
 from tests.browser.canvas_driver import Canvas, photo
@@ -127,7 +129,9 @@ def test_no_english_is_left(chinese: Page, page_app: PageApp, tmp_path: Path) ->
     choices = ui.list_choices(engine)
     own = [*(name for file in engine.catalog.checkpoints() for name in (file.name, file.title)),
            *(extension.name for extension in engine.extensions.extensions),
-           *(style.name for style in load_styles(engine.settings.styles_file))]
+           *(style.name for style in load_styles(engine.settings.styles_file)),
+           *(name for item in preprocessors() for name in (item.name, item.title) if name != "none"),
+           *(name for name in CONTROL_TYPES if name not in ("All", "Inpaint"))]
     names = sorted({*NAMES.split(), *choices["sampler"], *choices["scheduler"], *own} - {"Automatic"},
                    key=len, reverse=True)
     foreign = re.compile(r"#[0-9a-f]{6}|An extension of the tests.|RuntimeError: the moon is full|"
