@@ -193,20 +193,6 @@ def test_escape_closes_the_list_and_stops_no_job(files: PageApp, web: Page) -> N
         files.brake.allow(None)
 
 
-def test_an_input_method_is_left_alone(files: PageApp, web: Page) -> None:
-    """While letters are composed into characters, arrow keys and Tab belong to the input method."""
-    tab(web, "txt2img")
-    web.locator("#txt2img_prompt textarea").click()
-    web.keyboard.type("zebr")
-    expect(web.locator("#completions li")).to_have_count(1)
-    session = web.context.new_cdp_session(web)
-    session.send("Input.imeSetComposition", {"text": "ma", "selectionStart": 2, "selectionEnd": 2})
-    expect(web.locator("#completions")).to_be_hidden()
-    session.send("Input.insertText", {"text": "马"})
-    assert value(web, "prompt") == "zebr马"
-    expect(web.locator("#completions")).to_be_hidden()
-
-
 @pytest.mark.parametrize("screen", ["phone-chinese"], indirect=True)
 def test_wildcards_are_drawn_for_the_page(screen: tuple[Page, str]) -> None:
     page, name = screen
