@@ -20,6 +20,7 @@ from tests.browser.canvas_driver import Canvas, ideal_stroke, iou, photo
 from tests.browser.conftest import PageApp
 from tests.browser.page_driver import set_number, tab, until
 
+
 class Unit:
     """One unit of a tab."""
 

@@ -149,9 +149,6 @@ SAID = {
     "steps must be at least 1, not 0.": "steps 必须不小于 1，不能是 0。",
     "Not taken over: There is no sampler called 'x'. · CFG Scale: 40 (here 30)":
         "未采用：没有名为 'x' 的采样方法。 · 提示词相关性 (CFG)：40（此处为 30）",
-    "a.pt is a Flux checkpoint; this program loads checkpoints of Stable Diffusion 1.x, 2.x, XL and 3 in one "
-    "file.":
-        "a.pt 是 Flux 模型；本程序加载单个文件的 Stable Diffusion 1.x、2.x、XL 和 3 模型。",
     "a.pt is a VAE file; choose it in the VAE dropdown, not as a checkpoint.":
         "a.pt 是 VAE 文件；请在 VAE 下拉列表中选择它，而不是作为模型。",
     "a. b. c": "a. b. c",

@@ -70,7 +70,7 @@ def test_a_declared_field_has_its_flag(found: dict[str, Any]) -> None:
 
 def test_a_declared_field_is_an_axis_behind_all_others(found: dict[str, Any]) -> None:
     assert found["plot"]["request"] == [0.25, False, "soft"]
-    assert found["plot"]["last"] == [["CFG rescale", "Loudness", "Wobble"], ["Loudness", "Wobble", "Mirrored"]]
+    assert found["plot"]["last"] == [["Lora weight", "Loudness", "Wobble"], ["Loudness", "Wobble", "Mirrored"]]
 
 
 def test_a_declared_field_is_on_the_page(found: dict[str, Any]) -> None:
