@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from modules.base.files import file_version
@@ -37,19 +36,14 @@ class Entry:
 
 
 class Completion:
-    """`words` are those that the checkpoint knows. For any thread."""
+    """`words` are those that the checkpoint knows. Files of styles and tags are looked for at each question. For any
+    thread."""
 
     def __init__(self, settings: Settings, networks: Networks, wildcards: Wildcards,
                  words: Callable[[], Sequence[str]] = lambda: ()) -> None:
         self._settings, self._networks, self._wildcards, self._words = settings, networks, wildcards, words
         self._styles: _Known[tuple[Style, ...]] = _Known()
         self._tags: _Known[TagList] = _Known()
-        self._tag_files: list[Path] | None = None
-
-    def refresh(self) -> None:
-        """Look for new lists of tags and of wildcards."""
-        self._tag_files = None
-        self._wildcards.refresh()
 
     def of(self, before: str) -> list[Entry]:
         """What may stand at the end of the text `before` the cursor. It begins behind the last comma, bracket or line
@@ -104,9 +98,7 @@ class Completion:
         return self._styles.get(file_version(file), lambda: load_styles(file))
 
     def _known_tags(self) -> TagList:
-        files = self._tag_files
-        if files is None:
-            files = self._tag_files = [path for path, _ in files_below(self._settings.tag_dirs, (".csv",))]
+        files = [path for path, _ in files_below(self._settings.tag_dirs, (".csv",))]
         return self._tags.get(tuple((path, file_version(path)) for path in files), lambda: TagList(files))
 
 

@@ -132,11 +132,10 @@ def test_completion_knows_each_kind(completion: Completion) -> None:
         assert completion.of(before) == []
 
 
-def test_new_lists_are_seen_after_a_refresh_and_changed_ones_at_once(completion: Completion, here: Settings) -> None:
+def test_new_and_changed_lists_of_tags_are_seen_at_once(completion: Completion, here: Settings) -> None:
     assert completion.of("green") == []
     file = here.data_dir / "tags" / "danbooru.csv"
     file.write_text("green_hat,0,1\n")
     assert texts(completion.of("gree")) == [("tag", "green hat", 4)]
     (here.data_dir / "tags" / "more.csv").write_text("green_tea,0,5\n")
-    completion.refresh()
     assert [entry.text for entry in completion.of("gree")] == ["green tea", "green hat"]

@@ -19,10 +19,11 @@ from modules.engine.cards import KINDS, Card
 from modules.engine.completion import Completion
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput, NotFound
+from modules.ui.page.component import assets
 from modules.ui.page.events import QUIET
 from modules.ui.page.messages import answered, told
 
-ASSETS = Path(__file__).parent / "cards_view"
+_asset = assets(Path(__file__).parent / "cards_view")
 
 Answer = dict[str, Any]
 Source = Callable[..., Image.Image]
@@ -69,7 +70,7 @@ def answers(engine: Engine, completion: Completion) -> list[Callable[[Any], Answ
             raise InvalidInput("There are no cards of this kind.")
         if question.get("refresh"):
             engine.cards.refresh(kind)
-            completion.refresh()
+            engine.wildcards.refresh()
         loaded = engine.loaded.checkpoint.path if engine.loaded else None
         cards = engine.cards.of(kind)
         return {"cards": [_shown(card, root) for card in cards],
@@ -97,7 +98,3 @@ def _id(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise NotFound("No card is chosen.")
     return value
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
