@@ -30,9 +30,9 @@ class Watcher:
 
     def __init__(self, watches: Sequence[Watch]) -> None:
         self._watches = watches
-        self._calls: list[Call] = []  # of the step under way
+        self._calls: list[Call] = []  # not told yet
         self._pending: Blended | None = None  # a blend whose call is still to come
-        self._step = 0
+        self._step = 0  # the last one reported
 
     def blended(self, mask: Mask, original: Tensor, current: Tensor, result: Tensor) -> None:
         """The mask was used, between or after two calls."""
@@ -62,18 +62,19 @@ class Watcher:
                                 at.eps if at else x, blend, window))
 
     def stepped(self, step: int, x0: Tensor) -> None:
-        """Step `step` (from 0) is done, with the guess x0 (B, C, h, w)."""
+        """Step `step` (from 0) has begun with the guess x0 (B, C, h, w). A sampler of second order reports it before
+        its second call, which is still of this step."""
+        calls, self._calls = self._calls, []
+        begin = _nearest(calls, x0)
+        self._tell(calls[:begin], None)
         self._step = step
-        self._tell(x0)
-        self._step = step + 1
+        self._tell(calls[begin:], x0)
 
     def close(self) -> None:
-        """The run is over, or broken off: what was called since the last step is told too."""
-        self._calls = [call for call in self._calls if call.window is None]
-        self._tell(None)
+        """The run is over, or broken off: what was called since the last report is told too."""
+        self._tell([call for call in self._calls if call.window is None], None)
 
-    def _tell(self, x0: Tensor | None) -> None:
-        calls, self._calls = self._calls, []
+    def _tell(self, calls: Sequence[Call], x0: Tensor | None) -> None:
         for call in calls:
             call = dataclasses.replace(call, step=self._step)
             if call.window is not None and x0 is not None:  # what is known outside of the window is in the guess
@@ -82,6 +83,16 @@ class Watcher:
                                            eps=(call.x - call.level.signal * whole) / call.level.noise)
             for watch in self._watches:
                 watch(call)
+
+
+def _nearest(calls: Sequence[Call], x0: Tensor) -> int:
+    """Which of `calls` guessed x0, with the mask or without it. The last one if several did."""
+    def distance(number: int) -> float:
+        call = calls[number]
+        guesses = [call.x0, call.blend.result] if call.blend and call.blend.where == "x0" else [call.x0]
+        return min(float((guess - x0).abs().amax()) for guess in guesses)
+
+    return min(range(len(calls) - 1, -1, -1), key=distance, default=0)
 
 
 class WatchedDenoiser(GuidedDenoiser):

@@ -120,6 +120,14 @@ def test_every_call_of_every_sampler_is_x_of_its_level(sampler: str, tmp_path: P
     assert about["sampler"] == sampler
 
 
+@pytest.mark.parametrize("sampler", ["Heun", "DPM2", "DPM2 a", "DPM++ SDE", "DPM++ 2S a"])
+def test_the_second_call_of_a_step_is_of_that_step(sampler: str, tmp_path: Path) -> None:
+    [(about, _)] = recorded(inpaint(sampler=sampler, scheduler="Karras", steps=5, denoising_strength=1.0), tmp_path)
+    steps = [call["step"] for call in about["calls"]]
+    assert steps == sorted(steps)
+    assert [steps.count(step) for step in range(5)] == [2, 2, 2, 2, 1]  # the last one ends at sigma 0
+
+
 @pytest.mark.parametrize("prediction", [V_PREDICTION, FLOW])
 def test_other_predictions_obey_the_same_line(prediction: PredictionType, tmp_path: Path) -> None:
     model = FakeModel(prediction=prediction, **({"levels": Flow.shifted(3.0)} if prediction is FLOW else {}))
