@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,13 @@ def asked(page_app: PageApp, monkeypatch: pytest.MonkeyPatch) -> list[Txt2Img]:
 
 
 @pytest.fixture
-def control_file(page_app: PageApp) -> str:
-    folder = page_app.engine.settings.control_dirs[0]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "control_canny.safetensors").write_bytes(b"")
-    return "control_canny [e3b0c442]"
+def control_file(page_app: PageApp) -> Iterator[str]:
+    file = page_app.engine.settings.control_dirs[0] / "control_canny.safetensors"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"")
+    yield "control_canny [e3b0c442]"
+    file.unlink()
+    page_app.engine.control_files.titles(refresh=True)
 
 
 def made(name: str, picture: np.ndarray, *values: float) -> np.ndarray:
