@@ -21,10 +21,10 @@ from modules.errors import InvalidInput
 from modules.imaging import photograph as photographs
 from modules.imaging.modes import to_rgb
 from modules.request.photograph import Photograph
-from modules.ui.page.component import WithoutStub
+from modules.ui.page.component import WithoutStub, assets
 from modules.ui.page.messages import answered
 
-ASSETS = Path(__file__).parent
+_asset = assets(Path(__file__).parent)
 SCRIPTS = ("layer", "painting", "history", "pixels", "selections", "words", "elements", "view", "crops", "screen",
            "colours", "selecting", "strokes", "results", "commands", "pictures", "files", "value", "memory", "start")
 """The parts of the canvas' script. Gradio runs them together as the body of one function with the parameters `element`,
@@ -227,7 +227,3 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 def _save_picture(image: Image.Image | None, folder: str) -> Path:
     assert image is not None
     return Path(processing_utils.save_pil_to_cache(image, cache_dir=folder, format="png"))
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")

@@ -32,12 +32,12 @@ from modules.request import ControlMode, ControlResize, ControlUnit, HiresContro
 from modules.request.fields import declared
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
 from modules.ui.controls.request_panel import MASK_MODES, Panel
-from modules.ui.page.component import WithoutStub
+from modules.ui.page.component import WithoutStub, assets
 from modules.ui.page.events import AT_ONCE, QUIET
 from modules.ui.page.help import explain
 from modules.ui.page.messages import told
 
-ASSETS = Path(__file__).parent / "script"
+_asset = assets(Path(__file__).parent / "script")
 TITLE = "ControlNet"
 MAP_SIDE = 768
 """The longer side, in pixels, of the map on the page."""
@@ -91,8 +91,8 @@ class UnitForm(gr.HTML, metaclass=WithoutStub):
 
         super().__init__(
             value=value or {}, html_template='<div class="script-form"></div>',
-            css_template=(ASSETS / "form.css").read_text("utf-8"),
-            js_on_load="".join((ASSETS / name).read_text("utf-8") for name in ("inputs.js", "unit.js")),
+            css_template=_asset("form.css"),
+            js_on_load="".join(_asset(name) for name in ("inputs.js", "unit.js")),
             apply_default_css=False, server_functions=[control_types], types=control_types(),
             modules={item.title: _module(item) for item in registry.preprocessors()},
             fields=[_described(one) for one in fields], **kwargs)

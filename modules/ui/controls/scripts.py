@@ -22,9 +22,9 @@ from modules.hooks.forms import Controls, Form, Input
 from modules.request import ScriptCall, Txt2Img
 from modules.scripts.axes import axes
 from modules.ui.controls.request_panel import Panel
-from modules.ui.page.component import WithoutStub
+from modules.ui.page.component import WithoutStub, assets
 
-ASSETS = Path(__file__).parent / "script"
+_asset = assets(Path(__file__).parent / "script")
 NONE = "None"
 
 
@@ -52,8 +52,8 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
 
         super().__init__(
             value=value or Choice(), html_template='<div class="script-form"></div>',
-            css_template=(ASSETS / "form.css").read_text("utf-8"),
-            js_on_load="".join((ASSETS / name).read_text("utf-8") for name in ("inputs.js", "form.js")),
+            css_template=_asset("form.css"),
+            js_on_load="".join(_asset(name) for name in ("inputs.js", "form.js")),
             apply_default_css=False, server_functions=[axis_values],
             lead=lead, scripts=[_declaration(form, engine) for form in forms if engine], **kwargs)
 

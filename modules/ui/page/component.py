@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.component_meta import ComponentMeta, updateable
 from gradio.data_classes import ImageData
+
+
+def assets(folder: Path) -> Callable[[str], str]:
+    """What reads a component's templates, styles and scripts, by file name, from `folder`."""
+    return lambda name: (folder / name).read_text(encoding="utf-8")
 
 
 class WithoutStub(ComponentMeta):

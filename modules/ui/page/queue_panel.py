@@ -22,9 +22,10 @@ from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.request import Img2Img
 from modules.settings import Settings
+from modules.ui.page.component import assets
 from modules.ui.page.messages import answered
 
-ASSETS = Path(__file__).parent / "queue_view"
+_asset = assets(Path(__file__).parent / "queue_view")
 TABS = ("txt2img", "img2img", "inpaint")
 THUMBNAIL = 96
 """The longest side of a thumbnail, in pixels."""
@@ -132,7 +133,3 @@ def _is_own(job: Job, window: str) -> bool:
 
 def _window(question: Mapping[str, Any]) -> str:
     return str(question.get("window", ""))[:64]
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")

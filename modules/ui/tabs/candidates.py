@@ -20,10 +20,10 @@ from modules.imaging.framing import placed_mask
 from modules.imaging.jpeg import preview_jpeg
 from modules.imaging.modes import to_rgb
 from modules.request import Inpaint, Txt2Img
-from modules.ui.page.component import WithoutStub
+from modules.ui.page.component import WithoutStub, assets
 from modules.ui.tabs.download import Shown
 
-ASSETS = Path(__file__).parent / "candidates_view"
+_asset = assets(Path(__file__).parent / "candidates_view")
 LOSSLESS = (".png", ".tif")
 """The endings of files that have every value of a result."""
 THUMBNAIL = 192
@@ -117,7 +117,3 @@ def _painted_part(image: Image.Image, request: Inpaint) -> Image.Image:
             min(box[3] + around, image.height))
     pixels = (part[2] - part[0]) * (part[3] - part[1])
     return image.crop(part) if pixels < image.width * image.height / 2 else image
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")

@@ -20,12 +20,13 @@ from modules.gallery.history import History
 from modules.gallery.index import Filter, Picture
 from modules.text import infotext
 from modules.ui.canvas.canvas import MaskData
+from modules.ui.page.component import assets
 from modules.ui.page.header import Header
 from modules.ui.page.messages import answered
 from modules.ui.tabs.pnginfo import TARGETS, details_html
 from modules.ui.tabs.tab import Target, connect_send, picture_of
 
-ASSETS = Path(__file__).parent / "history_view"
+_asset = assets(Path(__file__).parent / "history_view")
 SCRIPTS = ("words", "icons", "elements", "grid", "choosing", "big", "versus", "start")
 """The parts of the tab's script. They share one scope, as those of the canvas do."""
 
@@ -169,7 +170,3 @@ def _numbers(question: Question) -> list[int]:
     if not isinstance(numbers, list) or not numbers:
         raise NotFound("No picture is chosen.")
     return [_number(number) for number in numbers]
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")

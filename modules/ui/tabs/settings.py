@@ -22,10 +22,11 @@ from modules.settings import Settings
 from modules.text.infotext import VERSION
 from modules.ui.controls.defaults import KEY, LARGEST, Defaults, entries, remembered, starts
 from modules.ui.controls.request_panel import Panel
+from modules.ui.page.component import assets
 from modules.ui.page.events import AT_ONCE, QUIET
 from modules.ui.page.messages import answered
 
-ASSETS = Path(__file__).parent / "settings_view"
+_asset = assets(Path(__file__).parent / "settings_view")
 
 SECTIONS = {"Defaults of the controls": "tab", "Saving": "samples_save", "Prompts": "CLIP_stop_at_last_layers",
             "Sampling": "eta_ddim", "Noise": "randn_source", "img2img and inpainting": "overlay_inpaint",
@@ -136,7 +137,3 @@ def _check_choices(changes: Mapping[str, Any], lists: Mapping[str, Sequence[str]
 
 def _names(table: type[Table]) -> frozenset[str]:
     return frozenset(item.name for item in dataclasses.fields(table))
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
