@@ -20,7 +20,6 @@ from modules.api.asking import client_of
 from modules.api.gate import refusal
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody, as_webui_means
 from modules.api.scripts import ALWAYS_ON
-from modules.api.steps import names
 from modules.api.waiting import finished
 from modules.engine.engine import Engine
 from modules.engine.limits import check_count, check_limits
@@ -170,7 +169,7 @@ def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -
     warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result, engine) | {"styles": body.styles}),
-            **({"step_recordings": names(job)} if request.record_steps else {})}
+            **({"step_recordings": job.recorded} if request.record_steps else {})}
 
 
 def photograph_format(body: Txt2ImgBody) -> str:

@@ -13,15 +13,9 @@ from starlette.responses import FileResponse, Response
 
 from modules.errors import NotFound
 from modules.gallery.steps import SHOWN, Steps
-from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 
 KEEP = {"cache-control": "private, max-age=3600"}
-
-
-def names(job: Job) -> list[str]:
-    """The names of the recordings that a job has."""
-    return [file.stem for file in job.recordings if file.is_file()]
 
 
 def router(queue: JobQueue) -> APIRouter:

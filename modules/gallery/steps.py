@@ -28,14 +28,14 @@ class Steps:
     """A recording. Raises NotFound if the file cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     @cached_property
     def about(self) -> dict[str, Any]:
         """The run, its `calls`, the pictures that there are (`shown`), how many `images` a call has and the size of a
         picture (`width`, `height`) in cells."""
         try:
-            with safe_open(self._path, "np") as file:
+            with safe_open(self.path, "np") as file:
                 about = json.loads(file.metadata()["steps"])
                 names = file.keys()
                 shape = file.get_slice("x").get_shape()
@@ -50,7 +50,7 @@ class Steps:
         about = self.about
         if shown not in about["shown"] or not 0 <= call < len(about["calls"]) or not 0 <= image < about["images"]:
             raise NotFound("The recording has no such picture.")
-        with safe_open(self._path, "np") as file:
+        with safe_open(self.path, "np") as file:
             return Image.fromarray(cast(NDArray[np.uint8], file.get_slice(f"picture.{shown}")[call, image]))
 
     def cell(self, x: int, y: int, image: int = 0) -> dict[str, list[list[float]]]:
@@ -59,7 +59,7 @@ class Steps:
         about = self.about
         if not (0 <= x < about["width"] and 0 <= y < about["height"] and 0 <= image < about["images"]):
             raise NotFound("The recording has no such cell.")
-        with safe_open(self._path, "np") as file:
+        with safe_open(self.path, "np") as file:
             return {name: file.get_slice(name)[:, image, :, y, x].astype(float).round(5).tolist()
                     for name in ("current", "x", "x0", "guided") if name in file.keys()}  # noqa: SIM118
 
@@ -85,11 +85,6 @@ class Steps:
             for across, picture in enumerate(row):
                 strip.paste(picture, (across * width, down * height))
         return strip
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._path
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:

@@ -34,7 +34,7 @@ from modules.request.photograph import Photograph
 from modules.sampling import registry
 from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner, SkipUncond
 from modules.sampling.noise import ImageNoise
-from modules.sampling.sample import InitLatent, Plan, Wraps, pace, sample, total_calls
+from modules.sampling.sample import InitLatent, Plan, Wraps, pace, sample, steps_walked, total_calls
 from modules.sampling.types import FirstNoise, SDModel
 from modules.text.network_tags import without_loras
 
@@ -289,7 +289,7 @@ class _Batch:
                 options.step_cache, total,
                 SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened,
                 control.wrapper(self.size, self.seeds, self.number) if control else None,
-                source.steps(plan.steps)[1] + 1 if source else plan.steps)
+                steps_walked(plan, source))
             if self.start.first_noise and source and not second:
                 noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
             if watcher and source:

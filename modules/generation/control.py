@@ -28,6 +28,7 @@ from modules.request import ControlMode, ControlUnit, HiresControl, Img2Img, Inp
 from modules.request.control import ControlResize
 from modules.sampling.conditioning import Conditioning
 from modules.sampling.guidance import Wrapper
+from modules.sampling.latent import Latent
 from modules.sampling.levels import Level, stable_diffusion
 from modules.sampling.types import Call, RowPredict, SDModel
 
@@ -105,15 +106,10 @@ class PreparedUnit:
 class Control:
     """The units of one request."""
 
-    def __init__(self, units: Sequence[PreparedUnit], request: Txt2Img, load: LoadControl, cell: int) -> None:
-        """`cell`: the width of a latent's cell in pixels."""
-        self._units, self._request, self._load, self._cell = units, request, load, cell
-        self.low = self.whole((request.width, request.height))
-        self.high = self.whole(hires.hires_size(request).cut) if request.enable_hr else None
-
-    def whole(self, size: Size) -> Size:
-        """`size` rounded up to whole cells, as the latent."""
-        return -(-size[0] // self._cell) * self._cell, -(-size[1] // self._cell) * self._cell
+    def __init__(self, units: Sequence[PreparedUnit], request: Txt2Img, load: LoadControl, latent: Latent) -> None:
+        self._units, self._request, self._load, self._latent = units, request, load, latent
+        self.low = latent.whole((request.width, request.height))
+        self.high = latent.whole(hires.hires_size(request).cut) if request.enable_hr else None
 
     @property
     def maps(self) -> tuple[Image.Image, ...]:
@@ -135,7 +131,7 @@ class Control:
         """What is put around the network in a pass of `size` (width, height) of batch `number`, for images with these
         `seeds`."""
         low, high = self.low, self.high
-        size = self.whole(size)
+        size = self._latent.whole(size)
         second = high is not None and abs(size[1] - low[1]) >= abs(size[1] - high[1])
         units = [_Unit(unit, size, second) for unit in self._units]
         a_pass = _Pass(units, self._load, torch.Generator().manual_seed(seeds[-1]))
@@ -161,10 +157,9 @@ def prepare(model: SDModel, request: Txt2Img, tools: ControlTools) -> Control | 
     """The control of a resolved `request`; None without units. Raises InvalidInput."""
     if not request.control_units:
         return None
-    cell = model.latent.cell
-    target = -(-request.width // cell) * cell, -(-request.height // cell) * cell
+    target = model.latent.whole((request.width, request.height))
     units = [_prepared(unit, request, target, tools.annotate) for unit in request.control_units]
-    return Control(units, request, tools.load, cell)
+    return Control(units, request, tools.load, model.latent)
 
 
 # from a unit's picture to its map

@@ -85,7 +85,7 @@ def txt2img(model: SDModel, request: Txt2Img) -> Prepared:
         raise InvalidInput(f"{model.name} starts from a picture: use it in img2img or inpaint.",
                            field="sd_model_checkpoint")
     if model.inputs.channels:
-        width, height = working_size(model, request)
+        width, height = model.latent.whole((request.width, request.height))
         grey = torch.zeros(request.batch_size, 3, height, width)
         beside = model.inputs.beside(model, grey, torch.ones(1, 1, height, width), 1.0)
     return Prepared(None, beside, lambda image, k, latent: Finished(image))
@@ -159,7 +159,7 @@ def _prepare_whole(model: SDModel, request: Img2Img, images: Sequence[Image.Imag
                    depth: Image.Image | None = None) -> Prepared:
     """Encodes `images` into what sampling starts from. Both masks have the request's size: what an inpainting
     checkpoint is shown, and what is sampled anew. `depth`, L, is what a depth checkpoint is shown."""
-    width, height = working_size(model, request)
+    width, height = model.latent.whole((request.width, request.height))
     latent_size = model.latent.cells((width, height))
     hard = request.mask_round and not request.soft if isinstance(request, Inpaint) else True
     # One by one: before a latent upscale the pictures have their own sizes.
@@ -311,12 +311,6 @@ def _soft(request: Img2Img, paint: Tensor | None) -> SoftBlend | None:
     if soft is None or paint is None:
         return None
     return soft_blend(paint, power=soft.power, scale=soft.scale, detail=soft.detail)
-
-
-def working_size(model: SDModel, request: Txt2Img) -> Size:
-    """(width, height) rounded up to whole cells of the latent."""
-    width, height = model.latent.cells((request.width, request.height))
-    return width * model.latent.cell, height * model.latent.cell
 
 
 def _pixel_mode(request: Inpaint) -> ResizeMode:

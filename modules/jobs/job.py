@@ -143,6 +143,11 @@ class Job:
         self.recordings.append(self._record())
         return self.recordings[-1]
 
+    @property
+    def recorded(self) -> list[str]:
+        """The names of the recordings that were written."""
+        return [file.stem for file in self.recordings if file.is_file()]
+
     # what watchers call
 
     @property

@@ -23,7 +23,7 @@ class Recordings:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files: list[Path] = []
+        self._files: dict[str, Path] = {}  # by name, the oldest first
         for file in folder.glob("*.safetensors") if folder.is_dir() else ():
             with contextlib.suppress(OSError):
                 if time.time() - file.stat().st_mtime > LEFT_BEHIND:
@@ -31,27 +31,27 @@ class Recordings:
 
     def new(self) -> Path:
         """A name for the next recording. What has become too much is removed."""
-        written = [file for file in self._files if file.is_file()]
+        written = [file for file in self._files.values() if file.is_file()]
         sizes = [file.stat().st_size for file in written]
         while sum(sizes) > MOST_BYTES and len(sizes) > 1:
             self.forget([written.pop(0)])
             sizes.pop(0)
-        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
-        self._files.append(path)
-        return path
+        name = uuid.uuid4().hex
+        self._files[name] = self.folder / f"{name}.safetensors"
+        return self._files[name]
 
     def find(self, name: str) -> Path | None:
         """The file of that name, without its suffix; None if there is none, or not any more."""
-        return next((file for file in self._files if file.stem == name and file.is_file()), None)
+        file = self._files.get(name)
+        return file if file and file.is_file() else None
 
     def forget(self, files: Iterable[Path]) -> None:
         """Remove `files`."""
         for file in files:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
-            with contextlib.suppress(ValueError):
-                self._files.remove(file)
+            self._files.pop(file.stem, None)
 
     def close(self) -> None:
         """Remove all."""
-        self.forget(list(self._files))
+        self.forget([*self._files.values()])

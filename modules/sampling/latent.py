@@ -26,6 +26,11 @@ class Latent:
         """(width, height) in cells of a picture of `size`, rounded up."""
         return -(-size[0] // self.cell), -(-size[1] // self.cell)
 
+    def whole(self, size: Size) -> Size:
+        """`size` (width, height) in pixels, rounded up to whole cells."""
+        width, height = self.cells(size)
+        return width * self.cell, height * self.cell
+
     def shape(self, size: Size) -> tuple[int, int, int]:
         """(channels, h, w) for a picture of `size`, rounded up to whole cells."""
         width, height = self.cells(size)

@@ -115,6 +115,11 @@ def sample(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report: Repor
     return source.blend_end(latent) if source else latent
 
 
+def steps_walked(plan: Plan, source: InitLatent | None) -> int:
+    """How many steps a run of `plan` takes: with a picture to start from, only those below its noise level."""
+    return source.steps(plan.steps)[1] + 1 if source else plan.steps
+
+
 def total_calls(plan: Plan) -> int:
     """The number of network calls that prompt schedules count on: WebUI's `total_steps`."""
     return plan.steps * 2 if plan.sampler.second_order else plan.steps
@@ -130,7 +135,7 @@ def levels_in_force(levels: Levels, options: Options) -> Levels:
 def pace(plan: Plan, trained: Levels, source: InitLatent | None) -> Pace:
     """How far a run of `plan` has come at each call, on a model that was `trained` on these levels."""
     levels = levels_in_force(trained, plan.options)
-    steps = source.steps(plan.steps)[1] + 1 if source else plan.steps
+    steps = steps_walked(plan, source)
     calls = steps * 2 if plan.sampler.second_order else steps
     return Pace(calls) if plan.sampler.timesteps else over_sigmas(plan.sampler.levels(levels), calls)
 

@@ -143,7 +143,7 @@ class Results:
         more: dict[Any, Any] = {
             self.gallery: self._for_gallery(shown, is_news=is_news), self.shown: shown, self.selected: 0,
             self.infotext: shown[0].made.infotext, self.last_seed: shown[0].made.seed,
-            self.inside: steps.value(job, self.root_path),
+            self.inside: {"root": self.root_path, "names": job.recorded},
         }
         more |= {button: gr.update(interactive=True) for button in self._on_pictures}
         return changes | more

@@ -90,7 +90,6 @@ function move() {
 }
 
 function keepInside() {
-	view.zoom = Math.min(16, Math.max(1, view.zoom));
 	for (const axis of ["x", "y"]) view[axis] = Math.min(0, Math.max(1 - view.zoom, view[axis]));
 }
 
