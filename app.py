@@ -191,7 +191,7 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
     app: FastAPI = gradio.mount_gradio_app(
         api, page, path="/", root_path=settings.root_path or None, show_error=False, ssr_mode=False, run_history=False,
         footer_links=[], max_file_size=settings.max_body_mb * 2**20, allowed_paths=[str(settings.outputs_dir)],
-        **ui.look(settings))
+        **ui.look(page, settings))
     limit_sessions(app.routes[-1])
     return app
 

@@ -24,7 +24,7 @@ DELETE_CACHE = (3600, 86400)
 
 
 def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
-    """Build the whole page: header and tabs. Mount it with the arguments that `look(settings)` returns."""
+    """Build the whole page: header and tabs. Mount it with the arguments that `look` returns."""
     from modules.gallery.formats import Format
     from modules.gallery.saving import Saver
     from modules.ui import endpoints
@@ -122,16 +122,17 @@ def list_choices(engine: Engine) -> dict[str, list[str]]:
                                                           engine.options.face_restoration_model)))}
 
 
-def look(settings: Settings) -> dict[str, Any]:
-    """Theme, style sheet and scripts, as arguments for `gr.mount_gradio_app` and `Blocks.launch`."""
+def look(page: gr.Blocks, settings: Settings) -> dict[str, Any]:
+    """Theme, style sheet and scripts of `page`, as arguments for `gr.mount_gradio_app` and `Blocks.launch`."""
     from starlette.middleware import Middleware
 
     from modules.ui.page import language
     from modules.ui.page.head_script import EarlyScript
+    from modules.ui.page.shared_scripts import share
     from modules.ui.page.theme import theme
 
     chosen = f"inpaintPage.useTheme({settings.theme!r});" if settings.theme else ""
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    early = Middleware(EarlyScript, script=f"{language.script()}{script}{chosen}")
+    early = Middleware(EarlyScript, script=f"{language.script()}{script}{share(page)}{chosen}")
     return {"theme": theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"),
             "app_kwargs": {"middleware": [early]}}

@@ -212,7 +212,7 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
     demo = ui.build(engine, queue, settings, history)
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
                             run_history=False, show_error=False, allowed_paths=[str(settings.outputs_dir)],
-                            footer_links=[], **ui.look(settings))
+                            footer_links=[], **ui.look(demo, settings))
     routes = demo.app.router.routes  # those of Gradio answer whatever comes
     first = len(routes)
     demo.app.include_router(cards.router(engine.cards, Thumbnails(settings.cache_dir / "thumbnails")))
