@@ -20,6 +20,7 @@ from modules.imaging import photograph as photographs
 from modules.jobs.job import Job, Origin
 from modules.jobs.tasks import Step as MakeRequest
 from modules.request import Txt2Img
+from modules.request.photograph import Photograph
 from modules.request.result import GeneratedImage
 from modules.text import infotext
 from modules.text.edits import Edits, Step, from_json
@@ -92,12 +93,19 @@ class Redo:
 
     def _steps(self, edits: Edits, file: Path) -> list[MakeRequest]:
         """The steps to carry out. Those whose text is empty are left out. Raises InvalidInput."""
-        source = photographs.read(file.read_bytes(), edits.source.name, self.max_pixels)
-        redo.check_source(edits, source)
+        def source() -> Photograph:
+            try:
+                photograph = photographs.read(file.read_bytes(), edits.source.name, self.max_pixels)
+            except FileNotFoundError as error:
+                raise InvalidInput("The photograph that the edits began with is no longer there.") from error
+            redo.check_source(edits, photograph)
+            return photograph
+
+        source()  # read once more when the job begins: a job that waits holds no pixels
 
         def make(step: Step) -> MakeRequest:
             def request_of(made: GeneratedImage | None) -> Txt2Img:
-                before = made.photograph if made else source
+                before = made.photograph if made else source()
                 if before is None:
                     raise InvalidInput("A step has changed the picture's size, so the next one cannot go on with it.")
                 return redo.request_of(step, before)
