@@ -41,7 +41,8 @@ class Input:
     `step` belong to sliders. Programs must respect `low`, but may go beyond `high`. A `hidden` input is for programs
     only; the page does not show it. Programs may choose by index: labels in `absent` keep their index but cannot be
     chosen, and an index past the last label means the label `beyond`, if there is one. `for_programs` are the labels
-    that programs choose from, where those are more than the page shows.
+    that programs choose from, where those are more than the page shows. The key of a `sign` is in the parameters text
+    with the default too, and says there that the script was in use.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Input:
     choices: Choices = ()
     for_programs: Choices = ()
     key: str = ""
+    sign: bool = False
     hidden: bool = False
     absent: tuple[str, ...] = ()
     beyond: str = ""
@@ -144,7 +146,7 @@ class Form:
         keys = self.mark
         for one in self.inputs:
             value = arguments[one.name]
-            if one.key and value != one.default:
+            if one.key and (one.sign or value != one.default):
                 keys[one.key] = ",".join(value) if isinstance(value, tuple) else value
         return keys
 
@@ -155,7 +157,11 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Script(Form):
-    """One script, for txt2img, for img2img and inpaint, or for both."""
+    """One script, for txt2img, for img2img and inpaint, or for both.
+
+    A parameters text names it in the key `Script`. If it has inputs that are a `sign`, their keys together say that it was
+    in use instead.
+    """
 
     run: Run
     txt2img: bool = False
@@ -163,7 +169,17 @@ class Script(Form):
 
     @property
     def mark(self) -> dict[str, Any]:
-        return {"Script": self.title}
+        return {} if self._signs else {"Script": self.title}
+
+    def is_in(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether a parsed parameters text says that this script was in use."""
+        if "Script" in parameters:
+            return str(parameters["Script"]).lower() == self.title.lower()
+        return bool(self._signs) and all(key in parameters for key in self._signs)
+
+    @property
+    def _signs(self) -> list[str]:
+        return [one.key for one in self.inputs if one.sign]
 
 
 @dataclass(frozen=True, kw_only=True)

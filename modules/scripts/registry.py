@@ -49,8 +49,7 @@ class Registry:
 
     def recall(self, parameters: Mapping[str, Any]) -> ScriptCall | None:
         """The script that a parsed parameters text names, with its arguments. None if it names no known script."""
-        title = str(parameters.get("Script", "")).lower()
-        return next((script.recall(parameters) for script in self.scripts if script.title.lower() == title), None)
+        return next((script.recall(parameters) for script in self.scripts if script.is_in(parameters)), None)
 
     def recall_always_on(self, parameters: Mapping[str, Any]) -> tuple[ScriptCall, ...]:
         """The extension controls that a parsed parameters text says were on, with their arguments."""

@@ -34,8 +34,7 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
     work = tiles.cut(enlarged)
     batches = math.ceil(len(work) / request.batch_size)
     context.plan(batches * request.n_iter)
-    extra = SD_UPSCALE.describe(arguments) | {"SD upscale overlap": arguments["overlap"],
-                                              "SD upscale upscaler": arguments["upscaler"]}
+    extra = SD_UPSCALE.describe(arguments)
     results: list[GeneratedImage] = []
     for number in range(request.n_iter):
         if context.interrupted:
@@ -69,10 +68,11 @@ SD_UPSCALE = Script(title="SD upscale", run=run, inputs=(
                              "tile size", kind="note", default=""),
     Input(name="overlap", label="Tile overlap",
           help="By how many pixels neighbouring tiles overlap. Raise it where seams show.", kind="slider", default=64,
-          low=0, high=256, step=16, key="SD upscale overlap"),
+          low=0, high=256, step=16, key="SD upscale overlap", sign=True),
     Input(name="upscaler", label="Upscaler",
           help="What enlarges the picture before its tiles are refined. Lanczos is plain; a model file adds detail.",
           kind="radio", default="None", choices=lambda here: here.upscalers(),
-          for_programs=lambda here: here.upscalers_for_programs(), beyond="Lanczos", key="SD upscale upscaler"),
+          for_programs=lambda here: here.upscalers_for_programs(), beyond="Lanczos", key="SD upscale upscaler",
+          sign=True),
     Input(name="scale", label="Scale Factor", help="By how much the picture is enlarged. 2 doubles width and height.",
           kind="slider", default=2.0, low=1, high=4, step=0.05, key="SD upscale scale factor")))

@@ -221,7 +221,14 @@ def test_sd_upscale_saves_only_the_whole(engine: Engine) -> None:
     result = run(engine, img2img(denoising_strength=0.0, steps=1), "SD upscale", job, overlap=16, upscaler="Nearest")
     assert [image.image.size for image in job.kept] == [(192, 128)]
     assert job.told[-1] == (11, 12)
-    assert result.images[0].infotext.count("SD upscale overlap: 16, SD upscale upscaler: Nearest") == 1
+    text = result.images[0].infotext
+    assert text.count("SD upscale overlap: 16, SD upscale upscaler: Nearest") == 1
+    assert "Script: " not in text  # as in WebUI
+    for told in (text, text.replace("SD upscale overlap", "Script: SD upscale, SD upscale overlap")):
+        call = engine.scripts.recall(infotext.parse(told))
+        assert call
+        assert (call.title, call.arguments[1:]) == ("SD upscale", ("16", "Nearest", 2.0))
+    assert engine.scripts.recall(infotext.parse(text.replace("SD upscale overlap: 16, ", ""))) is None
 
 
 @pytest.mark.parametrize("name", ["ESRGAN_4x", "swinir_4x", 3])
