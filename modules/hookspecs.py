@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from modules.request.result import GeneratedImage
     from modules.sampling.mask import Blend
     from modules.sampling.registry import Sampler
-    from modules.sampling.types import Answer, SDModel
+    from modules.sampling.types import Answer, RowPredict, SDModel
 
 PROJECT = "inpaint_webui"
 
@@ -127,6 +127,29 @@ def wrap_denoiser(denoise: Answer, request: Txt2Img, arguments: Values, settings
     Diffusion 1.x; `model.prediction` says what it is for other families. The interface is the same for every sampler.
     The mask blend is applied outside of it, so the kept part stays unchanged. Called once for each run of a sampler. A
     second call of `denoise` in one step counts as another step for prompts with a schedule.
+    """
+
+
+@hookspec
+def wrap_predict(predict: RowPredict, model: SDModel, request: Txt2Img, arguments: Values,
+                 settings: Values) -> RowPredict | None:
+    """Return a wrapper around each call of the network, inside guidance: (x, level, cond, call) -> its answer.
+
+    x (B, C, h, w) has the rows of one call: those told the prompt, those told the negative prompt, or both. `call`, a
+    `sampling.types.Call`, says which image each row is for, which rows are told the negative prompt, and how many steps
+    are done. C counts the channels that an inpainting checkpoint reads beside the latent; the answer has the latent's
+    channels alone. `level` is a `sampling.levels.Level`. `cond` is a `sampling.conditioning.Conditioning` of B rows. A
+    changed one is made with `dataclasses.replace`; its `residuals` are added inside a UNet, and those of ControlNet's
+    units are there already. `predict` may be asked several times, or not at all.
+
+    Called once for each run of a sampler, and once more for a refiner. `model` is the model that `predict` asks. With
+    this hook small masks and the step cache are off. Prompts that are followed more from step to step:
+
+        def wrap_predict(predict):
+            def ask(x, level, cond, call):
+                louder = replace(cond, tokens=cond.tokens * (0.5 + 0.5 * call.share))
+                return predict(x, level, louder, call)
+            return ask
     """
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from modules.base.stopping import asking
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
-from modules.generation import conditioning, hires
+from modules.generation import conditioning, hires, wrapping
 from modules.generation.control import Control
 from modules.generation.watching import WatchedDenoiser, watched, watching
 from modules.hooks.in_job import Hooks
@@ -149,7 +149,7 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
         if interrupted:
             break
     control = start.control
-    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *(control.warnings if control else ()),
+    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *wrapping.warnings(request, start.hooks),
                 *rough, *notes)
     return Outcome(tuple(pictures), warnings, interrupted, work, control.maps if control else ())
 
@@ -288,7 +288,8 @@ class _Batch:
                 self.model, guidance(self.model), self._refiner(guidance, prompt) if refine else None,
                 options.step_cache, total,
                 SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened,
-                control.wrapper(self.size, self.seeds, self.number) if control else None,
+                wrapping.wrapper(control.wrapper(self.size, self.seeds, self.number) if control else None, hooks,
+                                 request),
                 steps_walked(plan, source))
             if self.start.first_noise and source and not second:
                 noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))

@@ -50,8 +50,6 @@ ADAPTER_FADE = (0.25, 0.62, 0.825, 1.0)
 WRITES = {"reference_only": (ATTENTION,), "reference_adain": (STATISTICS,),
           "reference_adain+attn": (ATTENTION, STATISTICS)}
 
-WITHOUT_SAVINGS = "With ControlNet, small masks and the step cache are off."
-
 
 Annotate = Callable[[Preprocessor, Pixels, Values], Pixels]
 """(preprocessor, picture (H, W, 3 or 4), its numbers) -> the map."""
@@ -119,13 +117,6 @@ class Control:
         sizes = [size for size in (self.high, self.low) if size]
         return tuple(Image.fromarray(shown(unit.hint(size))) for unit in self._units if unit.unit.save_detected_map
                      for size in sizes)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the person should be told."""
-        options = self._request.options
-        saves = options.step_cache > 1 or (isinstance(self._request, Inpaint) and options.small_mask != "off")
-        return (WITHOUT_SAVINGS,) if saves else ()
 
     def wrapper(self, size: Size, seeds: Sequence[int], number: int) -> Wrapper:
         """What is put around the network in a pass of `size` (width, height) of batch `number`, for images with these

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modules.hooks.types import GenerationContext
     from modules.request.options import Options
     from modules.sampling.mask import Blend
-    from modules.sampling.types import Answer, SDModel
+    from modules.sampling.types import Answer, RowPredict, SDModel
 
     Models = Callable[[Options, str], SDModel]
 
@@ -94,6 +94,19 @@ class Hooks:
         for hook in self._hooks("wrap_denoiser"):
             denoise = self._wrap(hook, "denoise", denoise, _same_shape, request=request)
         return denoise
+
+    @property
+    def wraps_predict(self) -> bool:
+        """Whether an extension wants to be put around each call of the network."""
+        return next(self._hooks("wrap_predict"), None) is not None
+
+    def predict(self, predict: RowPredict, model: SDModel, request: Txt2Img) -> RowPredict:
+        """`predict`, which asks `model`, wrapped by the extensions."""
+        channels = model.latent.channels
+        for hook in self._hooks("wrap_predict"):
+            predict = self._wrap(hook, "predict", predict, lambda answer, x: _same_shape(answer, x[:, :channels]),
+                                 model=model, request=request)
+        return predict
 
     def blend(self, blend: Blend, paint: Tensor, request: Txt2Img) -> Blend:
         """`blend` wrapped or replaced by the extensions; the same object if none does."""

@@ -209,6 +209,12 @@ FAILING = {
                 calls.append(t)
                 return denoise(x, t) if len(calls) < 3 else 1 / 0
             return wrapped""",
+    "wrap_predict": "def wrap_predict(predict): 1 / 0",
+    "wrap_predict later": """
+        def wrap_predict(predict):
+            def wrapped(x, level, cond, call):
+                return predict(x, level, cond, call) if call.step < 1 else 1 / 0
+            return wrapped""",
     "blend_mask": "def blend_mask(blend): 1 / 0",
     "blend_mask later": "def blend_mask(blend): return lambda original, current, level: 1 / 0",
     "filter_image": "def filter_image(image): 1 / 0",
@@ -219,6 +225,8 @@ UNFIT = {
     "wrap_model": "def wrap_model(model): return model",
     "wrap_denoiser": "def wrap_denoiser(denoise): return 3",
     "wrap_denoiser later": "def wrap_denoiser(denoise): return lambda x, t: x[:, :1]",
+    "wrap_predict": "def wrap_predict(predict): return 3",
+    "wrap_predict later": "def wrap_predict(predict): return lambda x, level, cond, call: x[:, :1]",
     "blend_mask": "def blend_mask(blend): return lambda original, current, level: None",
     "filter_image": "def filter_image(image): return image.resize((1, 1))",
 }
@@ -326,6 +334,44 @@ def test_a_wrapped_denoiser_is_as_good_as_another_network(settings: Settings, sa
     assert abs(difference).max() <= 1
 
 
+@pytest.mark.parametrize("changes", [{}, {"batch_size": 2}, {"prompt": "a hill AND a tree :0.5"}],
+                         ids=str)
+def test_a_wrapped_network_knows_its_rows(settings: Settings, changes: dict[str, Any]) -> None:
+    """The extension doubles what the prompt adds, which is what twice the scale does."""
+    expected = pixels(made(fake_engine(settings), request(cfg_scale=6, **changes)))
+    write(settings, "doubled", """
+        STEPS = []
+
+        @hookimpl
+        def wrap_predict(predict, model):
+            def ask(x, level, cond, call):
+                out = predict(x, level, cond, call).clone()
+                STEPS.append((model.name, call.step, call.steps))
+                rows = {image: row for row, (image, told) in enumerate(call.rows) if not told}
+                for row, (image, told) in enumerate(call.rows):
+                    if told:
+                        out[row] += out[row] - out[rows[image]]
+                return out
+            return ask
+    """)
+    engine = fake_engine(settings)
+    result = made(engine, request(cfg_scale=3, **changes))
+    assert np.abs(np.frombuffer(b"".join(pixels(result)), np.uint8).astype(int)
+                  - np.frombuffer(b"".join(expected), np.uint8)).max() <= 1
+    assert result.warnings == ()
+    told = sys.modules["extensions.doubled"].STEPS
+    assert [*dict.fromkeys(told)] == [("first", 0, 3), ("first", 1, 3)]  # a step is reported after its call
+
+
+def test_savings_that_a_wrapped_network_has_not_are_told(settings: Settings) -> None:
+    write(settings, "around", "@hookimpl\ndef wrap_predict(predict): return lambda *asked: predict(*asked)")
+    engine = fake_engine(settings)
+    assert made(engine, painting(options=Options(small_mask="off"))).warnings == ()
+    for options in (Options(small_mask="strong"), Options(step_cache=3)):
+        assert made(engine, painting(options=options)).warnings == (
+            "With an extension that wraps each call of the network, small masks and the step cache are off.",)
+
+
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM", "DDIM CFG++", "UniPC"])
 @pytest.mark.parametrize("loop", ["classic", "webui-1.10"])
 def test_identity_hooks_change_nothing(settings: Settings, sampler: str, loop: str) -> None:
@@ -336,6 +382,9 @@ def test_identity_hooks_change_nothing(settings: Settings, sampler: str, loop: s
 
         @hookimpl
         def wrap_denoiser(denoise): return lambda x, t: denoise(x, t)
+
+        @hookimpl
+        def wrap_predict(predict): return lambda x, level, cond, call: predict(x, level, cond, call)
 
         @hookimpl
         def blend_mask(blend, paint):
