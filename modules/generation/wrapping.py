@@ -8,7 +8,8 @@ from modules.sampling.guidance import Wrapper
 from modules.sampling.types import RowPredict, SDModel
 
 WITHOUT_SAVINGS = "With ControlNet, small masks and the step cache are off."
-WITHOUT_SAVINGS_BY_HOOK = "With an extension that wraps each call of the network, small masks and the step cache are off."
+WITHOUT_SAVINGS_BY_HOOK = ("With an extension that wraps each call of the network, small masks and the step cache are "
+                           "off.")
 
 
 def wrapper(control: Wrapper | None, hooks: Hooks, request: Txt2Img) -> Wrapper | None:

@@ -159,8 +159,8 @@ class Form:
 class Script(Form):
     """One script, for txt2img, for img2img and inpaint, or for both.
 
-    A parameters text names it in the key `Script`. If it has inputs that are a `sign`, their keys together say that it was
-    in use instead.
+    A parameters text names it in the key `Script`. If it has inputs that are a `sign`, their keys together say instead
+    that it was in use.
     """
 
     run: Run
