@@ -133,7 +133,7 @@ def examine_files(files: Sequence[Path], settings: Settings) -> int:
     from modules.networks import doctor
 
     for file in files:
-        print("\n".join(doctor.examine(doctor.header_of_file(file), doctor.spare_files(settings))))
+        print("\n".join(doctor.examine(doctor.header_of_file(file), doctor.spare_files(settings), path=file)))
     return 0
 
 

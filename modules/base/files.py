@@ -37,6 +37,20 @@ def file_version(path: Path) -> FileVersion | None:
     return status.st_size, status.st_mtime_ns
 
 
+def tree_version(path: Path) -> FileVersion | None:
+    """The version of a file, or of a folder: the sizes of all files in it together, and the newest time of anything in
+    it. Hidden files and folders do not count. None if `path` cannot be found."""
+    if not path.is_dir():
+        return file_version(path)
+    size, newest = 0, 0
+    for here, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = [file_version(Path(here, name)) for name in names if not name.startswith(".")]
+        size += sum(one[0] for one in inside if one)
+        newest = max([newest, (file_version(Path(here)) or (0, 0))[1], *(one[1] for one in inside if one)])
+    return size, newest
+
+
 def temporary_name(path: Path) -> Path:
     """A hidden name beside `path` that nobody else has: with this host's name, for folders that hosts share."""
     return path.with_name(f".{path.name[:100]}.{_HOST}.{os.getpid()}-{next(_numbers)}.part")

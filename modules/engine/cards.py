@@ -20,14 +20,14 @@ from typing import Any
 
 from PIL import Image
 
-from modules.base.files import FileVersion, file_version, write_whole
+from modules.base.files import FileVersion, file_version, tree_version, write_whole
 from modules.base.unicode import without_surrogates
 from modules.engine.networks import Networks
 from modules.errors import NotFound
 from modules.gallery.saving import CannotSave
 from modules.imaging.modes import to_rgb
 from modules.settings import Settings
-from modules.weights.catalog import Catalog, metadata
+from modules.weights.catalog import Catalog, bare_name, metadata
 
 KINDS = ("loras", "embeddings", "hypernetworks", "checkpoints")
 
@@ -105,7 +105,7 @@ class Cards:
     def find(self, card_id: str) -> Card:
         """The card of that id. Raises NotFound."""
         card = self._cards.get(card_id)
-        if card is None or not card.path.is_file():
+        if card is None or not card.path.exists():
             raise NotFound("This file is no longer there.")
         return card
 
@@ -126,7 +126,7 @@ class Cards:
         small.save(content, "PNG")
         target = self._ours / f"{card.id}.png"
         if self._is_ours(card.path):
-            target = card.path.with_name(f"{card.path.stem}.preview.png")
+            target = card.path.with_name(f"{card.name}.preview.png")
         try:
             write_whole(target, content.getvalue())
         except OSError as error:
@@ -138,7 +138,7 @@ class Cards:
         card = self.find(card_id)
         found = metadata(card.path)
         pairs = [(label, without_surrogates(found[key])[:200]) for label, key in FACTS if found.get(key)]
-        return {"pairs": [("File", card.path.name), ("Size", _size(card.path.stat().st_size)), *pairs],
+        return {"pairs": [("File", card.path.name), ("Size", _size((tree_version(card.path) or (0, 0))[0])), *pairs],
                 "tags": _captions(found.get("ss_tag_frequency", ""))}
 
     def _files(self, kind: str) -> Any:
@@ -150,7 +150,7 @@ class Cards:
               own: Mapping[str, os.stat_result]) -> tuple[Card, Path | None]:
         """The card of a file, and its preview."""
         card_id = hashlib.blake2b(f"{kind} {path}".encode(), digest_size=16).hexdigest()
-        there, stem = beside.folder(path.parent), path.stem
+        there, stem = beside.folder(path.parent), bare_name(path) if kind == "checkpoints" else path.stem
         picture, status = None, own.get(f"{card_id}.png")
         if status:
             picture = self._ours / f"{card_id}.png"
@@ -160,10 +160,10 @@ class Cards:
                     picture = path.with_name(name)
                     break
         notes = self._read(path.with_name(f"{stem}.json")) if f"{stem}.json" in there else {}
-        modified = there[path.name].st_mtime if path.name in there else 0.0
+        modified = there[path.name].st_mtime if path.name in there else (tree_version(path) or (0, 0))[1] / 1e9
         weight = notes.get("preferred weight")
         usable = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
-        return Card(card_id, kind, path, path.stem, filename.rpartition("/")[0], int(modified),
+        return Card(card_id, kind, path, stem, filename.rpartition("/")[0], int(modified),
                     f"{status.st_mtime_ns:x}{status.st_size:x}" if status and picture else None,
                     _text(notes, "description") or _text(notes, "notes"), _text(notes, "activation text"),
                     _text(notes, "negative text"), float(weight) if usable and weight else None), picture

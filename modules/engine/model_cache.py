@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.base.files import FileVersion, file_version
+from modules.base.files import FileVersion, tree_version
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.model_config import config_path
 
@@ -29,14 +29,14 @@ class Loaded:
         """Call `read` and keep its model. The file versions are taken before, so that a file that changes while it is
         read counts as changed. The checkpoint's YAML file is among them, also where there is none yet."""
         paths = [file.path for file in (checkpoint, vae) if file]
-        versions = {path: file_version(path) for path in (*paths, config_path(checkpoint.path))}
+        versions = {path: tree_version(path) for path in (*paths, config_path(checkpoint.path))}
         return cls(read(), checkpoint, vae, versions)
 
     @property
     def current(self) -> bool:
         """Whether the files are unchanged. A deleted file of weights counts as unchanged."""
         config = config_path(self.checkpoint.path)
-        return all((now := file_version(path)) == then or (now is None and path != config)
+        return all((now := tree_version(path)) == then or (now is None and path != config)
                    for path, then in self.versions.items())
 
 

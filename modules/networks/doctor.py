@@ -13,7 +13,7 @@ from modules.networks.families.family import Family, Kind
 from modules.networks.families.others import OTHERS
 from modules.networks.shapes import Header
 from modules.settings import Settings
-from modules.weights.tensors import read_tensors
+from modules.weights.diffusers_folder import read_checkpoint
 
 PREDICTIONS = {"epsilon": "noise (eps)", "v_prediction": "velocity (v)", "flow": "a flow's velocity"}
 READS = {"inpaint": "It is an inpainting checkpoint.", "depth": "It keeps the depth of a picture.",
@@ -23,8 +23,10 @@ WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stab
 """Families by the width of what their UNets' cross-attention reads."""
 
 
-def examine(header: Header, spare: SpareFiles, families: Sequence[Kind] = FAMILIES) -> list[str]:
-    """Sentences on the file of `header`. `spare` are local files that may have the parts that it lacks."""
+def examine(header: Header, spare: SpareFiles, families: Sequence[Kind] = FAMILIES,
+            path: Path | None = None) -> list[str]:
+    """Sentences on the file of `header`. `spare` are local files that may have the parts that it lacks. `path` is where
+    it lies, if it lies here."""
     header = header.renamed(whole_names(header.shapes))
     kind = kind_of(header, families)
     if kind is None:
@@ -33,16 +35,16 @@ def examine(header: Header, spare: SpareFiles, families: Sequence[Kind] = FAMILI
         told = f"{header.name} is {kind.label.removesuffix(', not a checkpoint')}"
         fits = _made_for(header) if kind in OTHERS else _latents(header)
         return [f"{told}{fits}.", kind.use.format(stem=Path(header.name).stem)]
-    return [f"{header.name} is {kind.label}.", *_of_checkpoint(kind, header, spare)]
+    return [f"{header.name} is {kind.label}.", *_of_checkpoint(kind, header, spare, path or Path(header.name))]
 
 
-def _of_checkpoint(family: Family, header: Header, spare: SpareFiles) -> Iterator[str]:
+def _of_checkpoint(family: Family, header: Header, spare: SpareFiles, path: Path) -> Iterator[str]:
     header = header.renamed(family.rename)
-    missing = missing_parts(family, header)
+    missing = missing_parts(family, header, path, spare.folders)
     try:
         shapes = {part.name: part.shape(header) for part in family.parts if part not in missing}
         found = {part.name: spare.fitting(family, part, shapes, header) for part in missing}
-        if not missing:
+        if all(part.optional for part in missing):
             family.check(shapes, header)
     except CheckpointError as error:
         yield error.message
@@ -55,8 +57,9 @@ def _of_checkpoint(family: Family, header: Header, spare: SpareFiles) -> Iterato
             yield READS[reads.name]
     for part in missing:
         there = found[part.name]
-        yield f"It has no {part.words}" + (f"; {there.name} fits and is used." if there else ", and no file here fits.")
-    if all(found.values()) and "unet" in shapes:
+        other = ", and does without." if part.optional else ", and no file here fits."
+        yield f"It has no {part.words}" + (f"; {there.name} fits and is used." if there else other)
+    if all(found[part.name] or part.optional for part in missing) and "unet" in shapes:
         yield "It loads. Its place is models/Stable-diffusion."
     else:
         yield "It cannot be loaded as it is."
@@ -86,8 +89,8 @@ def spare_files(settings: Settings) -> SpareFiles:
 
 
 def header_of_file(path: Path) -> Header:
-    """The header of a file of tensors. Raises CheckpointError."""
-    with read_tensors(path) as file:
+    """The header of a file of tensors, or of a folder in diffusers' layout. Raises CheckpointError."""
+    with read_checkpoint(path) as file:
         return Header(file.name, file.shapes, file.metadata)
 
 

@@ -6,38 +6,16 @@ Names are those behind the prefix of their network.
 from __future__ import annotations
 
 from modules.networks.shapes import TextShape, UNetShape, VaeShape
+from modules.weights.diffusers_names import (
+    OPENCLIP_ENDS,
+    OPENCLIP_LAYER,
+    RESNET,
+    UNET_ENDS,
+    VAE_ATTENTION,
+    VECTOR_ENDS,
+)
 
-_RESNET = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-_UNET_ENDS = {
-    "time_embed.0": "time_embedding.linear_1",
-    "time_embed.2": "time_embedding.linear_2",
-    "label_emb.0.0": "class_embedding.linear_1",
-    "label_emb.0.2": "class_embedding.linear_2",
-    "input_blocks.0.0": "conv_in",
-    "out.0": "conv_norm_out",
-    "out.2": "conv_out",
-}
-_OPENCLIP_ENDS = {
-    "token_embedding.weight": "embeddings.token_embedding.weight",
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "ln_final.weight": "final_layer_norm.weight",
-    "ln_final.bias": "final_layer_norm.bias",
-}
-_OPENCLIP_LAYER = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
-_VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+_UNET_ENDS = UNET_ENDS | {ours: f"class_embedding.{theirs}" for ours, theirs in VECTOR_ENDS.items()}
 
 
 def unet_key(key: str, shape: UNetShape) -> str:
@@ -63,8 +41,8 @@ def openclip_key(key: str, shape: TextShape) -> str | tuple[str, ...] | None:
         return None
     if key == "text_projection":
         return key if shape.pooled_channels else None
-    if key in _OPENCLIP_ENDS:
-        return _OPENCLIP_ENDS[key]
+    if key in OPENCLIP_ENDS:
+        return OPENCLIP_ENDS[key]
     _, _, rest = key.partition("transformer.resblocks.")
     number, _, rest = rest.partition(".")
     where = f"encoder.layers.{number}"
@@ -72,7 +50,7 @@ def openclip_key(key: str, shape: TextShape) -> str | tuple[str, ...] | None:
         leaf = rest.removeprefix("attn.in_proj_")
         return tuple(f"{where}.self_attn.{name}_proj.{leaf}" for name in "qkv")
     owner, _, leaf = rest.rpartition(".")
-    return f"{where}.{_OPENCLIP_LAYER[owner]}.{leaf}" if owner in _OPENCLIP_LAYER else key
+    return f"{where}.{OPENCLIP_LAYER[owner]}.{leaf}" if owner in OPENCLIP_LAYER else key
 
 
 def _unet_key(key: str, shape: UNetShape) -> str | None:
@@ -142,8 +120,8 @@ def _output_block(block: int, index: int, rest: list[str], shape: UNetShape) -> 
 def _vae_middle(half: str, rest: list[str]) -> str | None:
     if rest[0] in ("block_1", "block_2"):
         return _vae_resnet(f"{half}.mid_block.resnets.{int(rest[0][-1]) - 1}", rest[1:])
-    if rest[0] == "attn_1" and len(rest) > 1 and rest[1] in _VAE_ATTENTION:
-        return _join(f"{half}.mid_block.attentions.0.{_VAE_ATTENTION[rest[1]]}", rest[2:])
+    if rest[0] == "attn_1" and len(rest) > 1 and rest[1] in VAE_ATTENTION:
+        return _join(f"{half}.mid_block.attentions.0.{VAE_ATTENTION[rest[1]]}", rest[2:])
     return None
 
 
@@ -152,7 +130,7 @@ def _vae_resnet(where: str, rest: list[str]) -> str:
 
 
 def _resnet(where: str, rest: list[str]) -> str | None:
-    name = _RESNET.get(".".join(rest[:-1]))
+    name = RESNET.get(".".join(rest[:-1]))
     return f"{where}.{name}.{rest[-1]}" if name else None
 
 

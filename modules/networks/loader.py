@@ -34,6 +34,7 @@ from modules.networks.patches.layers import Layer, LayerNames
 from modules.networks.shapes import Header
 from modules.networks.widening import HALVES, stored, widen
 from modules.weights.catalog import CheckpointFile, VaeFile
+from modules.weights.diffusers_folder import read_checkpoint, read_weights
 from modules.weights.model_config import read_config
 from modules.weights.tensors import TensorFile, check_room, read_tensors
 
@@ -98,6 +99,8 @@ def load_model(
         _fill(built, missing, device, dtype, on_progress or (lambda share: None), keep_half=half)
         shapes = {name: source.shape for name, source in sources.items()}
         names = layer_names(family, sources)
+        for name, module in built.items():
+            missing[name].part.settle(module, missing[name].path, spare.folders)
     compiled = CompiledUNet((found | built)["unet"], device, compile_in) if compile_in else None
     if "unet" in built and compiled is None:
         pack(built["unet"])
@@ -132,7 +135,7 @@ class About:
 
 def about(checkpoint: CheckpointFile) -> About | None:
     """What the header of a checkpoint tells. None where it cannot be loaded, and for pickles, which have no header."""
-    if checkpoint.path.suffix.lower() != ".safetensors":
+    if checkpoint.path.suffix.lower() != ".safetensors" and not checkpoint.path.is_dir():
         return None
     try:
         with _opened(checkpoint, None, FAMILIES, NO_SPARE) as (family, header, sources):
@@ -190,7 +193,7 @@ def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
             families: Sequence[Kind], spare: SpareFiles) -> Iterator[tuple[Family, Header, dict[str, _Source]]]:
     """The checkpoint's family and header, and for each part its file and shape, while the files are open."""
     with ExitStack() as stack:
-        file = stack.enter_context(read_tensors(checkpoint.path))
+        file = stack.enter_context(read_checkpoint(checkpoint.path))
         file = replace(file, metadata={**file.metadata, **read_config(checkpoint.path)})
         file = renamed(file, whole_names(file.shapes))
         family = recognise(header_of(file), families)
@@ -199,17 +202,19 @@ def _opened(checkpoint: CheckpointFile, vae: VaeFile | None,
         files = {part.name: (checkpoint.path, file) for part in family.parts}
         if vae is not None:
             files["vae"] = vae.path, _as_vae(stack.enter_context(read_tensors(vae.path)), family.part("vae"))
-        missing = [part for part in missing_parts(family, header) if files[part.name][1] is file]
+        missing = [part for part in missing_parts(family, header, checkpoint.path, spare.folders)
+                   if files[part.name][1] is file]
         known = {part.name: part.shape(header) for part in family.parts if part not in missing and
                  files[part.name][1] is file}
         for part in missing:
             if path := spare.fitting(family, part, known, header):
-                alone = renamed(stack.enter_context(read_tensors(path)), part.in_checkpoint)
+                alone = renamed(stack.enter_context(read_weights(path)), part.in_checkpoint)
                 files[part.name] = path, alone
                 known[part.name] = part.shape(header_of(alone))
-        refuse_missing(header, [part for part in missing if files[part.name][1] is file])
+        lacking = [part for part in missing if files[part.name][1] is file]
+        refuse_missing(header, [part for part in lacking if not part.optional])
         sources = {part.name: _Source(*files[part.name], part, part.shape(header_of(files[part.name][1])))
-                   for part in family.parts}
+                   for part in family.parts if part not in lacking}
         family.check({name: source.shape for name, source in sources.items()}, header)
         yield family, header, sources
 

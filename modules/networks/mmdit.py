@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from modules.errors import CheckpointError, InvalidInput
 from modules.networks.shapes import Header, count, shape_of
 from modules.sampling.conditioning import Conditioning
+from modules.weights.diffusers_names import MMDIT_ENDS, MMDIT_PICTURE, MMDIT_WORDS
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
@@ -82,32 +83,6 @@ def build_mmdit(shape: MMDiTShape) -> SD3Transformer2DModel:
     return cast("SD3Transformer2DModel", network)
 
 
-_ENDS = {
-    "x_embedder.proj": "pos_embed.proj",
-    "context_embedder": "context_embedder",
-    "t_embedder.mlp.0": "time_text_embed.timestep_embedder.linear_1",
-    "t_embedder.mlp.2": "time_text_embed.timestep_embedder.linear_2",
-    "y_embedder.mlp.0": "time_text_embed.text_embedder.linear_1",
-    "y_embedder.mlp.2": "time_text_embed.text_embedder.linear_2",
-    "final_layer.linear": "proj_out",
-    "final_layer.adaLN_modulation.1": "norm_out.linear",
-}
-_PICTURE = {
-    "adaLN_modulation.1": ("norm1.linear",),
-    "attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"), "attn.proj": ("attn.to_out.0",),
-    "attn.ln_q": ("attn.norm_q",), "attn.ln_k": ("attn.norm_k",),
-    "attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"), "attn2.proj": ("attn2.to_out.0",),
-    "attn2.ln_q": ("attn2.norm_q",), "attn2.ln_k": ("attn2.norm_k",),
-    "mlp.fc1": ("ff.net.0.proj",), "mlp.fc2": ("ff.net.2",),
-}
-_WORDS = {
-    "adaLN_modulation.1": ("norm1_context.linear",),
-    "attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"), "attn.proj": ("attn.to_add_out",),
-    "attn.ln_q": ("attn.norm_added_q",), "attn.ln_k": ("attn.norm_added_k",),
-    "mlp.fc1": ("ff_context.net.0.proj",), "mlp.fc2": ("ff_context.net.2",),
-}
-"""Layers of a block in Stability's files, and diffusers' for them; several lie one below the other in a tensor."""
-
 _BLOCK = re.compile(r"joint_blocks\.(\d+)\.(x|context)_block\.(.+)\.(weight|bias)")
 
 
@@ -118,10 +93,10 @@ def mmdit_key(key: str, shape: MMDiTShape) -> str | tuple[str, ...]:
         return "pos_embed.pos_embed"
     if found := _BLOCK.fullmatch(key):
         number, part, layer, leaf = found.groups()
-        names = (_PICTURE if part == "x" else _WORDS).get(layer, ())
+        names = (MMDIT_PICTURE if part == "x" else MMDIT_WORDS).get(layer, ())
         return tuple(f"transformer_blocks.{number}.{name}.{leaf}" for name in names) or key
     owner, _, leaf = key.rpartition(".")
-    return f"{_ENDS[owner]}.{leaf}" if owner in _ENDS else key
+    return f"{MMDIT_ENDS[owner]}.{leaf}" if owner in MMDIT_ENDS else key
 
 
 def ask_mmdit(network: Callable[..., Any], x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:

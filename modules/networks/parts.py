@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import nn
 
-from modules.base.files import FileVersion, file_version
+from modules.base.files import FileVersion, tree_version
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PartKey:
     @classmethod
     def of(cls, path: Path, name: str, shape: Hashable, dtype: torch.dtype, device: torch.device) -> PartKey:
         """The key of a part of the file as it is now."""
-        return cls(path, file_version(path), name, shape, dtype, device)
+        return cls(path, tree_version(path), name, shape, dtype, device)
 
 
 class Parts:

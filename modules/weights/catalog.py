@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
 VAE_SUFFIXES = tuple(".vae" + suffix for suffix in SUFFIXES)
+PARTS_FILE = "model_index.json"
+"""The file by which a folder in diffusers' layout is known."""
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format
 
 _TITLE = re.compile(r"(?P<name>.*?)\s*\[(?P<digits>[0-9a-f]*)\]?")
@@ -37,7 +39,7 @@ class VaeFile:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint file.
+    """A checkpoint: a file, or a folder in diffusers' layout.
 
     Attributes:
         path: the absolute path.
@@ -52,12 +54,12 @@ class CheckpointFile:
     @property
     def name(self) -> str:
         """The file name without suffix, which follows "Model:" in the parameters text."""
-        return self.path.stem
+        return bare_name(self.path)
 
     @property
     def model_name(self) -> str:
         """`filename` without suffix, with "_" for "/": `model_name` of WebUI's API."""
-        return self.filename.removesuffix(self.path.suffix).replace("/", "_")
+        return self._stem.replace("/", "_")
 
     @property
     def shorthash(self) -> str | None:
@@ -69,10 +71,13 @@ class CheckpointFile:
         """The text in the dropdown: "sub/model.safetensors [0123456789]", without the hash while that is unknown."""
         return f"{self.filename} [{self.shorthash}]" if self.sha256 else self.filename
 
+    @property
+    def _stem(self) -> str:
+        return self.filename.removesuffix(self.path.name) + self.name
+
     def aliases(self) -> set[str]:
         """All names of exactly this file, in lower case."""
-        stem = self.filename.removesuffix(self.path.suffix)
-        names = {self.title, self.filename, stem, self.model_name, self.path.name, self.name, str(self.path)}
+        names = {self.title, self.filename, self._stem, self.model_name, self.path.name, self.name, str(self.path)}
         if self.sha256:
             names |= {self.sha256, self.sha256[:10], f"{self.name} [{self.sha256[:10]}]"}
         return {name.lower() for name in names}
@@ -96,7 +101,7 @@ class Catalog:
         """Scan the folders again."""
         checkpoints: dict[Path, CheckpointFile] = {}
         vaes: dict[Path, VaeFile] = {}
-        for path, filename in files_below(self._checkpoint_dirs):
+        for path, filename in files_below(self._checkpoint_dirs, folders=True):
             if filename.lower().endswith(VAE_SUFFIXES):
                 vaes.setdefault(path, VaeFile(path, filename))
             else:
@@ -173,7 +178,7 @@ class Catalog:
     def automatic_vae(self, checkpoint: CheckpointFile) -> VaeFile | None:
         """The file `<checkpoint name>.vae.*` beside the checkpoint, otherwise in a VAE folder. None means the VAE
         inside the checkpoint."""
-        names = {(checkpoint.path.stem + suffix).lower() for suffix in VAE_SUFFIXES}
+        names = {(checkpoint.name + suffix).lower() for suffix in VAE_SUFFIXES}
         fitting = [file for file in self._vaes if file.path.name.lower() in names]
         return min(fitting, key=lambda file: file.path.parent != checkpoint.path.parent, default=None)
 
@@ -198,10 +203,16 @@ def metadata(path: Path) -> dict[str, str]:
     return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 
 
-def files_below(folders: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[tuple[Path, str]]:
-    """Yield each file with one of `suffixes` below the folders, with its path inside its folder. Links are followed,
-    hidden files and folders are skipped."""
-    for folder in folders:
+def bare_name(path: Path) -> str:
+    """The name of a checkpoint's file without suffix, or of its folder, which may have any dots in it."""
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+def files_below(places: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES, *,
+                folders: bool = False) -> Iterator[tuple[Path, str]]:
+    """Yield each file with one of `suffixes` below the folders `places`, with its path inside its folder. Links are
+    followed, hidden files and folders are skipped. With `folders` a folder in diffusers' layout is one file."""
+    for folder in places:
         seen: set[str] = set()
         for here, subfolders, names in os.walk(folder, followlinks=True):
             real = os.path.realpath(here)
@@ -209,10 +220,14 @@ def files_below(folders: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES) -
                 subfolders.clear()
                 continue
             seen.add(real)
+            if folders and PARTS_FILE in names and Path(here) != folder:
+                subfolders.clear()
+                names = [here]
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             for name in names:
                 path = Path(here, name)
-                if name.startswith(".") or not name.lower().endswith(suffixes) or not path.is_file():
+                wanted = name == here or (name.lower().endswith(suffixes) and path.is_file())
+                if name.startswith(".") or not wanted:
                     continue
                 if without_surrogates(str(path)) == str(path):
                     yield path.absolute(), path.relative_to(folder).as_posix()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modules.base.files import file_version, write_whole
+from modules.base.files import tree_version, write_whole
 
 
 def whole_digest(file: io.BufferedReader) -> str:
@@ -19,10 +19,26 @@ def whole_digest(file: io.BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class HashCache:
-    """Hashes by path. An entry is valid as long as the file's size and modification time stay the same."""
+Digest = Callable[[io.BufferedReader], str]
 
-    def __init__(self, cache_file: Path | None, digest: Callable[[io.BufferedReader], str] = whole_digest) -> None:
+
+def _of_file(path: Path, digest: Digest) -> str:
+    with path.open("rb") as file:
+        return digest(file)
+
+
+def _of_folder(folder: Path, digest: Digest) -> str:
+    """The SHA-256 of the names and hashes of all files of weights in a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".safetensors", ".bin"))
+    lines = [f"{path.relative_to(folder).as_posix()} {_of_file(path, digest)}\n" for path in paths]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class HashCache:
+    """Hashes by path, of files and of folders. An entry is valid as long as sizes and modification times stay the same.
+    """
+
+    def __init__(self, cache_file: Path | None, digest: Digest = whole_digest) -> None:
         """A missing or damaged `cache_file` counts as empty. With None, hashes are kept in memory only. `digest`
         computes the hash of an open file."""
         self._cache_file, self._digest = cache_file, digest
@@ -33,7 +49,7 @@ class HashCache:
         """The hash, 64 hex digits, if it is cached and valid, otherwise None."""
         try:
             entry = self._entries.get(str(path))
-            now = file_version(path)
+            now = tree_version(path)
             return str(entry["sha256"]) if entry and now and tuple(entry["file_version"]) == now else None
         except (KeyError, TypeError):
             return None
@@ -46,9 +62,8 @@ class HashCache:
         """
         if known := self.known(path):
             return known
-        now = file_version(path)
-        with path.open("rb") as file:
-            digest = self._digest(file)
+        now = tree_version(path)
+        digest = _of_folder(path, self._digest) if path.is_dir() else _of_file(path, self._digest)
         with self._lock:
             self._entries[str(path)] = {"file_version": now, "sha256": digest}
             self._write()

@@ -23,6 +23,7 @@ from modules.base.files import temporary_name
 from modules.errors import CheckpointError, InvalidInput, StorageFull
 from modules.text.network_tags import NetworkTag
 from modules.weights.catalog import CheckpointFile, VaeFile
+from modules.weights.diffusers_folder import read_checkpoint
 from modules.weights.tensors import SAFETENSORS_NAMES, TensorFile, read_tensors
 
 METHODS = ("Weighted sum", "Add difference", "Multiply", "No interpolation")
@@ -122,7 +123,7 @@ def merge(recipe: Recipe, folder: Path, sha256: Callable[[CheckpointFile], str],
     CheckpointError, StorageFull, and InvalidInput if the checkpoints don't fit together or the name is taken.
     """
     with ExitStack() as stack:
-        files = [stack.enter_context(read_tensors(file.path)) for file in recipe.files]
+        files = [stack.enter_context(read_checkpoint(file.path)) for file in recipe.files]
         vae = stack.enter_context(read_tensors(recipe.bake_vae.path)) if recipe.bake_vae else None
         keys = _changed(list(_plan(recipe, files, vae)), changes)
         nine = [_channels(file) for file in files[:2]] == [9, 4]

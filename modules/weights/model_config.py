@@ -9,6 +9,7 @@ from typing import Any, cast
 import yaml
 
 from modules.errors import CheckpointError
+from modules.weights.catalog import bare_name
 
 LARGEST = 100_000
 """Bytes. Those of real models have three thousand."""
@@ -28,7 +29,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
 def config_path(checkpoint: Path) -> Path:
     """Where a checkpoint's YAML file lies if it has one."""
-    return checkpoint.with_suffix(".yaml")
+    return checkpoint.with_name(f"{bare_name(checkpoint)}.yaml")
 
 
 def read_config(checkpoint: Path) -> dict[str, str]:

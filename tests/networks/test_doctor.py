@@ -75,11 +75,13 @@ SAID = {
                   "It predicts noise (eps), and is made for pictures of 512 x 512.",
                   "It keeps the depth of a picture.", CHECKPOINT],
     "sd3-medium-incl-clips": ["it.safetensors is a Stable Diffusion 3 checkpoint.",
-                              "It predicts a flow's velocity, and is made for pictures of 1024 x 1024.", CHECKPOINT],
+                              "It predicts a flow's velocity, and is made for pictures of 1024 x 1024.",
+                              "It has no third text encoder (T5), and does without.", CHECKPOINT],
     "sd3-medium": ["it.safetensors is a Stable Diffusion 3 checkpoint.",
                    "It predicts a flow's velocity, and is made for pictures of 1024 x 1024.",
                    "It has no first text encoder (CLIP ViT-L), and no file here fits.",
                    "It has no second text encoder (OpenCLIP ViT-bigG), and no file here fits.",
+                   "It has no third text encoder (T5), and does without.",
                    "It cannot be loaded as it is."],
 }
 

@@ -32,8 +32,9 @@ def detect(shapes: Shapes, metadata: dict[str, str], name: str) -> SimpleNamespa
     """The shapes of a checkpoint's parts, by name, as the loader reads them."""
     header = Header(name, shapes, metadata)
     family = recognise(header)
-    refuse_missing(header, missing_parts(family, header.renamed(family.rename)))
-    found = {part.name: part.shape(header) for part in family.parts}
+    missing = missing_parts(family, header.renamed(family.rename), Path(name), ())
+    refuse_missing(header, [part for part in missing if not part.optional])
+    found = {part.name: part.shape(header) for part in family.parts if part not in missing}
     family.check(found, header)
     return SimpleNamespace(**found)
 
@@ -193,9 +194,10 @@ def test_each_fixture_is_of_one_family_and_every_tensor_finds_its_place(fixture:
     family = recognise(header)
     assert family.name == FAMILY_OF[fixture.stem]
     assert [kind for kind in FAMILIES if kind.recognises(header)] == [family]
-    family.check({part.name: part.shape(header) for part in family.parts}, header)
+    parts = [part for part in family.parts if header.has(part.prefix) or not part.optional]
+    family.check({part.name: part.shape(header) for part in parts}, header)
     placed = set()
-    for part in family.parts:
+    for part in parts:
         shape = part.shape(header)
         with torch.device("meta"):
             wanted = {name: tuple(tensor.shape) for name, tensor in part.build(shape).state_dict().items()}

@@ -6,9 +6,8 @@ from typing import Any
 
 import diffusers
 import pytest
-from diffusers.loaders import single_file_utils as converters
-from golden.tiny import checkpoint, kind_of, tiny_bench
-from safetensors.torch import load_file
+from golden.tiny import kind_of, tiny_bench
+from networks.theirs import transformer_of, unet_of, vae_of
 from torch import Tensor
 
 from modules.request import Txt2Img
@@ -38,22 +37,6 @@ def words(model: Any, text: str, aesthetic: float = 6.0) -> Conditioning:
 
 def noise(model: Any) -> Tensor:
     return ImageNoise(model.latent.shape(SIZE), [7], source="CPU").first()
-
-
-def unet_of(name: str, model: Any, *, told: int = 0) -> diffusers.UNet2DConditionModel:
-    """diffusers' UNet with the file's weights; `told` numbers beside the pooled vector."""
-    config = {key: value for key, value in model.unet.config.items() if not key.startswith("_")}
-    if told:
-        config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": 256}
-    unet = diffusers.UNet2DConditionModel.from_config(config)
-    unet.load_state_dict(converters.convert_ldm_unet_checkpoint(load_file(checkpoint(name)), config))
-    return unet.eval()
-
-
-def vae_of(name: str, model: Any) -> diffusers.AutoencoderKL:
-    vae = diffusers.AutoencoderKL.from_config(model.vae.config)
-    vae.load_state_dict(converters.convert_ldm_vae_checkpoint(load_file(checkpoint(name)), dict(vae.config)))
-    return vae.eval()
 
 
 def spoken(model: Any, pooled: int = 0, aesthetics: tuple[float, float] = (6.0, 6.0)) -> dict[str, Tensor]:
@@ -115,10 +98,8 @@ def test_stable_diffusion_xl_with_its_refiner() -> None:
 def test_stable_diffusion_3() -> None:
     name = "tiny-sd3"
     model = tiny_bench(kind_of(name)).model(name)
-    transformer = diffusers.SD3Transformer2DModel.from_config(model.unet.config)
-    transformer.load_state_dict(converters.convert_sd3_transformer_checkpoint_to_diffusers(load_file(checkpoint(name))))
     pipeline = diffusers.StableDiffusion3Pipeline(
-        transformer=transformer.eval(), scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        transformer=transformer_of(name, model), scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=vae_of(name, model), text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None,
         text_encoder_3=None, tokenizer_3=None)
     pipeline.set_progress_bar_config(disable=True)

@@ -4,6 +4,7 @@ into `FAMILIES`."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from modules.errors import CheckpointError
 from modules.networks.families.family import Family, Kind, Part
@@ -37,9 +38,10 @@ def whole_names(shapes: Mapping[str, object]) -> Callable[[str], str]:
     return lambda key: key
 
 
-def missing_parts(family: Family, header: Header) -> list[Part]:
-    """The parts of which a file, its names being those that the family has today, holds nothing."""
-    return [part for part in family.parts if not header.has(part.prefix)]
+def missing_parts(family: Family, header: Header, path: Path, folders: Sequence[Path]) -> list[Part]:
+    """The parts of which a file, its names being those that the family has today, holds nothing, and those that want
+    something which is neither beside its `path` nor in `folders`."""
+    return [part for part in family.parts if not header.has(part.prefix) or not part.complete(path, folders)]
 
 
 def recognise(header: Header, families: Sequence[Kind] = FAMILIES) -> Family:

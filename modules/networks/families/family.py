@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -56,7 +57,8 @@ class Part:
     name it in a sentence. `dtype` gives the type in which it computes where the model is to compute in another.
     `network_names` begin the names of its layers in files of LoRAs, with "_" for "."; a part without them is not
     changed by any. `alone` has the beginnings of names in files of this part alone, each with what stands there in a
-    checkpoint.
+    checkpoint. A model does without an `optional` part. `complete` says whether what a part needs beside its weights at
+    a path is there, or in the folders that spare files are looked for in, and `settle` gives it to the filled network.
     """
 
     name: str
@@ -68,6 +70,9 @@ class Part:
     dtype: Callable[[torch.dtype], torch.dtype] = lambda dtype: dtype
     network_names: tuple[str, ...] = ()
     alone: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
+    complete: Callable[[Path, Sequence[Path]], bool] = lambda path, folders: True
+    settle: Callable[[nn.Module, Path, Sequence[Path]], None] = lambda network, path, folders: None
 
     def in_checkpoint(self, key: str) -> str:
         """The name in a checkpoint of the tensor that is called `key` in a file of this part alone, or there too."""

@@ -40,7 +40,7 @@ OTHERS = (
          use="Put it into models/text_encoder; checkpoints that lack theirs use it."),
     Kind(label="a text encoder (T5), not a checkpoint",
          signs=(some_name(r"^encoder\.block\.0\.layer\.0\.SelfAttention\."),),
-         use=NOT_LOADED),
+         use="Put it into models/text_encoder with T5's tokenizer.json beside it; Stable Diffusion 3 uses it."),
     Kind(label="a part of a model in diffusers' own layout",
          signs=(some_name(DIFFUSERS), no_name(NETWORK), no_name(CONTROL)), use=NOT_LOADED),
 )

@@ -1,5 +1,5 @@
 """Stable Diffusion 3 and 3.5 (Esser et al. 2024): a flow, a transformer instead of a UNet, latents of 16 channels, and
-up to three text encoders. The third, T5, is large; without it its tokens are zeros, as in WebUI."""
+up to three text encoders. The third, T5, is large; without it and its tokenizer its tokens are zeros, as in WebUI."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from modules.networks.mmdit import MMDiTShape, ask_mmdit, build_mmdit, mmdit_key
 from modules.networks.shapes import Header, TextShape, clip_shape
 from modules.networks.text.clip import Reading, TextEncoder, build_clip, emphasised
 from modules.networks.text.clip_tokenizer import load_tokenizer
+from modules.networks.text.t5 import T5Encoder, build_t5, in_bfloat16, t5_key, t5_shape, take_tokenizer, tokenizer_of
 from modules.networks.text.words import Embedding
 from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.sampling.latent import Latent
@@ -28,6 +29,7 @@ from modules.sampling.levels import FLOW, Flow
 LATENT = Latent(channels=16, cell=8, scale=1.5305, shift=0.0609, multiple=16)
 SHIFT = 3.0
 CLIP_L, CLIP_G = "text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."
+T5 = "text_encoders.t5xxl.transformer."
 
 
 def _unet(header: Header) -> MMDiTShape:
@@ -62,9 +64,9 @@ class ThreeEncoders:
     """CLIP's two encoders, whose channels lie side by side and are filled up with zeros to those of T5, and T5, whose
     tokens follow theirs. The pooled vectors of the two lie side by side."""
 
-    def __init__(self, clips: Sequence[TextEncoder], channels: int) -> None:
-        """`channels` is what the transformer reads."""
-        self._clips, self._channels = tuple(clips), channels
+    def __init__(self, clips: Sequence[TextEncoder], channels: int, third: T5Encoder | None = None) -> None:
+        """`channels` is what the transformer reads, and `third` T5 if it is there."""
+        self._clips, self._channels, self._third = tuple(clips), channels, third
 
     @property
     def widths(self) -> dict[str, int]:
@@ -83,8 +85,8 @@ class ThreeEncoders:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
-        """Tokens (texts, 2 * 77 * chunks, channels), and the pooled vectors (texts, V) of the first chunk. Raises
-        InvalidInput."""
+        """Tokens (texts, 77 * chunks of CLIP and of T5, channels), the pooled vectors (texts, V) of the first chunk.
+        Raises InvalidInput."""
         how = _cut_anywhere(how)
         chunks: list[Tensor] = []
         pooled: list[Tensor] = []
@@ -94,7 +96,8 @@ class ThreeEncoders:
             pooled = pooled or [vector for _, vector in answers if vector is not None]
         words = torch.cat(chunks, dim=1)
         words = F.pad(words, (0, self._channels - words.shape[-1]))
-        return Conditioning(torch.cat([words, torch.zeros_like(words)], dim=1), torch.cat(pooled, dim=-1))
+        more = torch.zeros_like(words) if self._third is None else self._third.encode(texts, how)
+        return Conditioning(torch.cat([words, more.to(words)], dim=1), torch.cat(pooled, dim=-1))
 
 
 def _cut_anywhere(how: TextOptions) -> TextOptions:
@@ -108,7 +111,7 @@ def _text(parts: Mapping[str, nn.Module], device: torch.device) -> ThreeEncoders
     return ThreeEncoders([
         TextEncoder(parts["clip_l"], encode, device, Reading(lambda how: 2, normed=False, pooled=True, name="clip_l")),
         TextEncoder(parts["clip_g"], encode, device, Reading(lambda how: 2, normed=False, pad=0, name="clip_g"))],
-        unet.config.joint_attention_dim)
+        unet.config.joint_attention_dim, T5Encoder(parts["t5"], device) if "t5" in parts else None)
 
 
 def _check(shapes: Mapping[str, Any], header: Header) -> None:
@@ -117,6 +120,9 @@ def _check(shapes: Mapping[str, Any], header: Header) -> None:
     if vector != unet.vector_channels:
         raise CheckpointError(f"{header.name} does not fit together: its text encoders give {vector} pooled channels "
                               f"and its transformer reads {unet.vector_channels}.")
+    if "t5" in shapes and shapes["t5"].channels != unet.context_channels:
+        raise CheckpointError(f"{header.name} does not fit together: its T5 gives {shapes['t5'].channels} channels and "
+                              f"its transformer reads {unet.context_channels}.")
     if channels > unet.context_channels:
         raise CheckpointError(f"{header.name} does not fit together: its text encoders give {channels} channels and "
                               f"its transformer reads at most {unet.context_channels}.")
@@ -134,6 +140,9 @@ SD3 = Family(
         vae_part(LATENT),
         _clip("clip_l", "first text encoder (CLIP ViT-L)", CLIP_L, pooled=False),
         _clip("clip_g", "second text encoder (OpenCLIP ViT-bigG)", CLIP_G, pooled=True),
+        Part("t5", "third text encoder (T5)", T5, lambda header: t5_shape(header, T5), build_t5, t5_key, in_bfloat16,
+             alone={name: T5 + name for name in ("encoder.", "shared.", "decoder.", "lm_head.")}, optional=True,
+             complete=lambda path, folders: tokenizer_of(path, folders) is not None, settle=take_tokenizer),
     ),
     check=_check,
     text=_text,

@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from modules.base.files import FileVersion, file_version
+from modules.base.files import FileVersion, tree_version
 from modules.engine.completion import Completion
 from modules.engine.engine import Engine
 from modules.engine.wildcards import of_page
@@ -241,7 +241,7 @@ def known_words(engine: Engine) -> tuple[str, ...]:
 
 def hints_of(checkpoint: CheckpointFile | None) -> Hints:
     """The hints of a checkpoint, read anew when its file has changed; see `_read_hints`."""
-    return _read_hints(checkpoint, file_version(checkpoint.path) if checkpoint else None)
+    return _read_hints(checkpoint, tree_version(checkpoint.path) if checkpoint else None)
 
 
 @lru_cache(maxsize=32)
