@@ -50,6 +50,8 @@ def unpacked_request(request: Txt2Img, *, keep_photographs: bool = False) -> Txt
                                                                for unit in request.control_units))
     if isinstance(request, Img2Img) and request.depth_map:
         request = dataclasses.replace(request, depth_map=unpacked(request.depth_map, "depth_map"))
+    if isinstance(request, Inpaint) and request.then_mask:
+        request = dataclasses.replace(request, then_mask=unpacked(request.then_mask, "then_mask"))
     if keep_photographs and isinstance(request, Inpaint):
         files = tuple(photographs.read(bytes(_bytes_of(image))) for image in request.init_images)
         return dataclasses.replace(request, init_images=tuple(one.image for one in files), photographs=files,
@@ -68,6 +70,7 @@ def check_pixels(request: Txt2Img, max_pixels: int) -> None:
     """Raises InvalidInput for pictures that have more than twice `max_pixels` together."""
     images = [] if not isinstance(request, Img2Img) else list(request.init_images)
     images += [request.mask] if isinstance(request, Inpaint) else []
+    images += [request.then_mask] if isinstance(request, Inpaint) and request.then_mask else []
     images += [request.first_pass] if request.first_pass else []
     images += [picture for unit in request.control_units for picture in unit.pictures]
     images += [request.depth_map] if isinstance(request, Img2Img) and request.depth_map else []

@@ -97,6 +97,8 @@ class Txt2ImgBody(Txt2ImgFields):
     comments: LooseDict | None = None
     force_task_id: Annotated[str, Field(max_length=200), TEXT] | None = None
     infotext: Text | None = None
+    # ours
+    go_on_from: Annotated[str, Field(max_length=200), TEXT] = ""
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
                 samplers: Sequence[Sampler] | None = None) -> Txt2Img:
@@ -190,6 +192,7 @@ class Img2ImgBody(Img2ImgFields):
     include_init_images: bool = False
     # ours
     depth_map: str | None = None
+    then_mask: str | None = None
     photograph_format: Annotated[str, Field(pattern="^(png|tiff|webp|jpeg|original)?$")] = ""
 
     def request(self, options: Options, *, max_pixels: int, styles: Sequence[Style] = (),
@@ -211,6 +214,8 @@ class Img2ImgBody(Img2ImgFields):
             "mask": pictures.open_picture(mask, "mask" if self.mask else "latent_mask", max_pixels),
             "mask_invert": bool(self.inpainting_mask_invert), "masked_content": MaskedContent(self.inpainting_fill),
             "soft": soft_inpainting(self.alwayson_scripts)}
+        if mask and self.then_mask:
+            values["then_mask"] = pictures.open_picture(self.then_mask, "then_mask", max_pixels)
         if mask and self.mask_blur is not None:
             values |= {"mask_blur_x": self.mask_blur, "mask_blur_y": self.mask_blur}
         if self.infotext:
@@ -229,7 +234,7 @@ class Img2ImgBody(Img2ImgFields):
     def echo(self) -> dict[str, Any]:
         if self.include_init_images:
             return self.model_dump()
-        return self.model_dump() | {"init_images": None, "mask": None, "depth_map": None}
+        return self.model_dump() | {"init_images": None, "mask": None, "depth_map": None, "then_mask": None}
 
 
 def soft_inpainting(scripts: Mapping[str, Any]) -> SoftInpainting | None:

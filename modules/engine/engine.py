@@ -30,7 +30,7 @@ from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extensions
 from modules.imaging.faces import Restore
 from modules.networks.annotators.annotators import Annotators
-from modules.request import RANDOM_SEEDS, Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
+from modules.request import RANDOM_SEEDS, Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img, going_on
 from modules.request.job_context import JobContext
 from modules.request.options import Options
 from modules.request.photograph import Photograph
@@ -39,6 +39,7 @@ from modules.scripts.context import Context, NestedJob
 from modules.scripts.registry import BUILT_IN, Registry
 from modules.settings import Settings
 from modules.text import infotext
+from modules.text.network_tags import network_tags
 from modules.text.prompt import strip_comments
 from modules.text.styles import load_styles
 from modules.weights.catalog import Catalog, CheckpointFile, VaeFile
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from modules.sampling.registry import Sampler
     from modules.sampling.types import FirstNoise, Inputs, SDModel
 
-PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
+PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "then_prompt", "then_negative_prompt")
 
 
 class Engine:
@@ -155,6 +156,7 @@ class Engine:
         if (singles := self.wildcards.singles(request)) is not None:
             return self._with_wildcards(request, singles, job, extra or {}, first_noise, hooks)
         request, restore, notes = self._restoring(request)
+        check_going_on(request)
         self.control.check(request)
         if any("upscale" in key and "Hires" not in key for key in extra or {}):  # as the ControlNet extension
             request = dataclasses.replace(request, control_units=tuple(
@@ -236,6 +238,7 @@ class Engine:
     def check(self, request: Txt2Img) -> None:
         """Raise the UserError with which `generate` would refuse `request` before it starts."""
         check_limits(request, self.settings)
+        check_going_on(request)
         self.files_of(self.resolve(request).options)
         self.control.check(request)
         for name in (request.refiner_checkpoint, request.hr_checkpoint):
@@ -319,6 +322,15 @@ def _fitted(request: Txt2Img, multiple: int) -> Txt2Img:
     return dataclasses.replace(request, width=width, height=height)
 
 
+def check_going_on(request: Txt2Img) -> None:
+    """Raise InvalidInput for a request that cannot change on its way as it asks."""
+    going_on.check(request)
+    then = request.then_prompt if request.go_on_after else ""
+    if then and network_tags(then) != network_tags(request.prompt):
+        raise InvalidInput("On the way the prompt cannot name other LoRAs or hypernetworks: repeat the tags of the "
+                           "first prompt.", field="then_prompt")
+
+
 def _notes_mask(reads: Inputs, request: Txt2Img) -> bool:
     """Whether the parameters text has the mask weight of an inpainting checkpoint."""
     return reads.name == "inpaint" and (isinstance(request, Img2Img) or reads.noted_in_txt2img)
@@ -353,8 +365,12 @@ def resolve(request: Txt2Img, samplers: Sequence[Sampler] | None = None) -> Txt2
     """
     from modules.sampling import registry
 
+    request = going_on.settled(request)
     sampler, schedule = registry.resolve(request.sampler, request.scheduler, samplers or registry.SAMPLERS)
     changes: dict[str, Any] = {"sampler": sampler.name, "scheduler": schedule}
+    if request.then_sampler:
+        then, its_schedule = registry.resolve(request.then_sampler, "", samplers or registry.SAMPLERS)
+        changes["then_sampler"] = then.name if its_schedule == "Automatic" else f"{then.name} {its_schedule}"
     changes |= {name: random.randrange(RANDOM_SEEDS) for name in ("seed", "subseed") if getattr(request, name) == -1}
     if isinstance(request, Img2Img) and len(request.init_images) > 1:
         changes["batch_size"] = len(request.init_images)

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,19 +19,31 @@ from modules.base.stopping import asking
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
 from modules.generation import conditioning, hires, wrapping
 from modules.generation.control import Control
-from modules.generation.watching import WatchedDenoiser, watched, watching
+from modules.generation.going_on import (
+    Change,
+    ChangingDenoiser,
+    Reached,
+    begun_again,
+    changed_blend,
+    changed_source,
+    denoiser,
+)
+from modules.generation.replay import Replay, fingerprint
+from modules.generation.watching import watched, watching
 from modules.hooks.in_job import Hooks
 from modules.hooks.steps import Run
 from modules.imaging import tensors
 from modules.imaging.faces import Restore
 from modules.imaging.resize import pad_to_multiple
 from modules.imaging.upscale import LATENT_UPSCALERS, Upscalers
-from modules.request import Img2Img, Txt2Img, seed_after
+from modules.request import Img2Img, Txt2Img, going_on, seed_after
 from modules.request.job_context import JobContext
 from modules.request.options import Options
 from modules.request.photograph import Photograph
 from modules.sampling import registry
-from modules.sampling.guidance import Guidance, GuidedDenoiser, Refiner, SkipUncond
+from modules.sampling.guidance import Guidance, Refiner, SkipUncond
+from modules.sampling.levels import Level
+from modules.sampling.mask import Blend
 from modules.sampling.noise import ImageNoise
 from modules.sampling.sample import InitLatent, Plan, Wraps, pace, sample, steps_walked, total_calls
 from modules.sampling.types import FirstNoise, SDModel
@@ -74,7 +85,7 @@ class Prepared:
     `source` is None for txt2img. `beside` (B, c, h, w) are the channels that the network reads beside x.
     `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
     are, `hooks` the extensions, and `restore` restores faces. `control` are the control units. `keys` are for the
-    parameters text; None leaves a key out.
+    parameters text; None leaves a key out. `later` is what the mask is on the way where it changes.
     """
 
     source: InitLatent | None
@@ -88,6 +99,7 @@ class Prepared:
     restore: Restore | None = None
     control: Control | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
+    later: Prepared | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,7 @@ class _Batch:
         self.embeddings: tuple[str, ...] = ()
         self.size: hires.Size = (request.width, request.height)
         self.newest: Tensor | None = None
+        self.guess: Tensor | None = None
         self.happened: dict[str, Any] = dict(start.keys)
         self.work = 1.0
         self.rough = False
@@ -218,9 +231,9 @@ class _Batch:
         shown = self.embeddings and self.request.options.textual_inversion_add_hashes_to_infotext
         return {"TI hashes": ", ".join(self.embeddings)} if shown else {}
 
-    def _prompts(self, second: bool) -> tuple[str, str]:
+    @staticmethod
+    def _prompts(request: Txt2Img, second: bool) -> tuple[str, str]:
         """(prompt, negative prompt) of a pass."""
-        request = self.request
         if second:
             return request.hr_prompt or request.prompt, request.hr_negative_prompt or request.negative_prompt
         return request.prompt, request.negative_prompt
@@ -230,7 +243,7 @@ class _Batch:
         request = self.request
         self.job.stage("Enlarging")
         checkpoint: dict[str, Any] = {"sd_model_checkpoint": request.hr_checkpoint} if request.hr_checkpoint else {}
-        self.model = self.models(dataclasses.replace(request.options, **checkpoint), self._prompts(True)[0])
+        self.model = self.models(dataclasses.replace(request.options, **checkpoint), self._prompts(request, True)[0])
         latent = hires.enlarge(self.model, start, request, self.start.upscalers, self.job)
         self.size = hires.hires_size(request).cut
         self.newest = latent
@@ -250,42 +263,47 @@ class _Batch:
         return Plan(sampler, schedule, steps, self.request.eta, self.request.options)
 
     def _pass(self, first: Plan, plan: Plan, source: InitLatent | None, beside: Tensor | None, *, refine: bool,
-              second: bool = False) -> Tensor:
-        """One run of the sampler of `plan`; `first` is the first pass's, by which prompt schedules count."""
-        request, options = self.request, self.request.options
-        latent, cell = self.model.latent, self.model.latent.cell
-        # Rounded down, as WebUI: less than a cell is no size to resize from.
-        resize_from = (latent.channels, *(int(side / cell) for side in (request.seed_resize_from_h,
-                                                                        request.seed_resize_from_w)))
-        noise = ImageNoise(latent.shape(self.size), self.seeds, subseeds=self.subseeds,
-                           subseed_strength=request.subseed_strength,
-                           resize_from=resize_from if all(resize_from) else None,
-                           seed_delta=options.eta_noise_seed_delta, source=options.randn_source,
-                           device=self.model.device)
+              second: bool = False, request: Txt2Img | None = None, noise: ImageNoise | None = None) -> Tensor:
+        """One run of the sampler of `plan`; `first` is the first pass's, by which prompt schedules count. `request` and
+        `noise` are those of the batch where nothing else is given."""
+        request = request or self.request
+        options = plan.options
+        noise = noise or self._noise(self.seeds)
         self.job.stage("Reading the prompt")
-        prompt, negative = self._prompts(second)
         size = hires.hires_size(request).asked if second else self.size
 
-        def guidance(model: SDModel) -> Guidance:
-            made = conditioning.encode(
-                model, prompt, negative, size=size, images=len(self.seeds), calls=total_calls(first),
-                hires_calls=total_calls(plan) if second else None, options=options,
-                scale=request.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside),
-                beside_scale=_beside_scale(model, request))
-            new = tuple(one for one in made.embeddings if one not in self.embeddings)
-            self.embeddings = new + self.embeddings if self.embeddings else made.embeddings
-            return made
+        def guided_by(asked: Txt2Img, beside: Tensor | None) -> Callable[[SDModel], Guidance]:
+            prompt, negative = self._prompts(asked, second)
 
+            def guidance(model: SDModel) -> Guidance:
+                made = conditioning.encode(
+                    model, prompt, negative, size=size, images=len(self.seeds), calls=total_calls(first),
+                    hires_calls=total_calls(plan) if second else None, options=options,
+                    scale=asked.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside),
+                    beside_scale=_beside_scale(model, asked))
+                new = tuple(one for one in made.embeddings if one not in self.embeddings)
+                self.embeddings = new + self.embeddings if self.embeddings else made.embeddings
+                return made
+
+            return guidance
+
+        later = self.start.later or self.start
+        change = self._change(guided_by(going_on.rest_of(request), later.beside)) if request.go_on_after else None
+        before = source
+        if change and not change.ends and source and later.source and later is not self.start:
+            source = changed_source(source, later.source)
+        guidance = guided_by(request, beside)
         control = self.start.control
         if options.refiner_switch_by_sample_steps:
             self.happened["Refiner switch by sampling steps"] = True
         hooks, total = self.start.hooks, pace(plan, self.model.levels, source)
         run = Run(plan.sampler.name, request.cfg_scale, total.calls, source.paint if source else None,
                   bool(source and source.soft), second)
-        with watching(hooks, run, request, self.job, self.warnings) as watcher:
-            make = partial(WatchedDenoiser, watcher) if watcher else GuidedDenoiser
-            denoise = make(
-                self.model, guidance(self.model), self._refiner(guidance, prompt) if refine else None,
+        with watching(hooks, run, request, self.job, self.warnings,
+                      lambda: "" if self.request.go_on_after else self._fingerprint()) as watcher:
+            denoise = denoiser(watcher, change)(
+                self.model, guidance(self.model),
+                self._refiner(guidance, self._prompts(request, second)[0]) if refine else None,
                 options.step_cache, total,
                 SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened,
                 wrapping.wrapper(control.wrapper(self.size, self.seeds, self.number) if control else None, hooks,
@@ -293,26 +311,85 @@ class _Batch:
                 steps_walked(plan, source))
             if self.start.first_noise and source and not second:
                 noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))
+            unwatched = source
             if watcher and source:
                 source = watched(source, watcher)
-            compiles = self.model.compiles(latent.cells(self.size))
+            compiles = self.model.compiles(self.model.latent.cells(self.size))
             self.job.stage("Compiling the network for this size" if compiles else "Sampling")
 
             def report(step: int, steps: int, x0: Tensor) -> None:
                 self.model = denoise.model
                 denoise.step = step - 1
+                self.guess = x0
                 self.newest = source.blend_end(x0) if source else x0
                 if watcher:
                     watcher.stepped(step - 1, x0)
                 self.job.step(step, steps, lambda: tensors.to_image(denoise.model.preview(x0[0]) * 2 - 1))
 
-            wraps = Wraps(lambda inner: hooks.denoiser(inner, request),
-                          lambda blend, paint: hooks.blend(blend, paint, request))
-            sampled = sample(denoise, noise, plan, report, source, wraps)
+            def blended(blend: Blend, paint: Tensor) -> Blend:
+                blend = hooks.blend(blend, paint, request)
+                return changed_blend(blend, before, denoise, change.after) if change and before and \
+                    before is not unwatched else blend
+
+            wraps = Wraps(lambda inner: hooks.denoiser(inner, request), blended)
+            sampled: Tensor | None = None
+            level: Level | None = None
+            initial = noise.first() if change and change.ends else None
+            try:
+                sampled = sample(denoise, noise, plan, report, source, wraps)
+            except Reached as reached:
+                level = reached.level
         self.model, self.work = denoise.model, denoise.work
+        if sampled is None:
+            assert isinstance(denoise, ChangingDenoiser)
+            assert level is not None
+            assert initial is not None
+            return self._begin_again(denoise, level, noise, initial)
+        if change and denoise.calls <= change.after:
+            self.warnings.append(f"The run has {denoise.calls} calls of the network only, so nothing changed on the "
+                                 "way.")
         if denoise.padded:
             self.happened["Pad conds v0" if options.pad_cond_uncond_v0 else "Pad conds"] = True
         return sampled
+
+    def _noise(self, seeds: Sequence[int]) -> ImageNoise:
+        """The noise of a pass in the present size."""
+        request, latent = self.request, self.model.latent
+        # Rounded down, as WebUI: less than a cell is no size to resize from.
+        resize_from = (latent.channels, *(int(side / latent.cell) for side in (request.seed_resize_from_h,
+                                                                               request.seed_resize_from_w)))
+        return ImageNoise(latent.shape(self.size), seeds, subseeds=self.subseeds,
+                          subseed_strength=request.subseed_strength,
+                          resize_from=resize_from if all(resize_from) else None,
+                          seed_delta=request.options.eta_noise_seed_delta, source=request.options.randn_source,
+                          device=self.model.device)
+
+    def _fingerprint(self) -> str:
+        """Of the run without a change on its way."""
+        subseeds = self.subseeds if self.request.subseed_strength else []
+        return fingerprint(self.request, tuple(self.seeds), tuple(subseeds), self.model.name)
+
+    def _change(self, guidance: Callable[[SDModel], Guidance]) -> Change:
+        """What happens to the run on its way, and the recording of the calls before, if there is one."""
+        request, replay = self.request, None
+        if request.replayed and request.replayed.is_file() and not self.number:
+            replay = Replay(request.replayed, self._fingerprint())
+        return Change(request.go_on_after, guidance, replay, going_on.begins_again(request))
+
+    def _begin_again(self, denoise: ChangingDenoiser, level: Level, noise: ImageNoise, initial: Tensor) -> Tensor:
+        """The rest of a run that `denoise` has brought to `level`, as another walk. `initial` is the block that `noise`
+        began with."""
+        request, later = going_on.rest_of(self.request), self.start.later or self.start
+        plan = self._plan(request.sampler, request.scheduler, request.steps)
+        plan = dataclasses.replace(plan, options=plan.options.replaced({"img2img_extra_noise": 0.0}))
+        if self.request.then_seed >= 0:
+            changed = dataclasses.replace(self.request, seed=self.request.then_seed)
+            noise = self._noise(batch_seeds(changed, self.number)[0])
+            initial = noise.first()
+        assert self.guess is not None
+        start, block = begun_again(denoise.guess(self.guess), initial, level, plan, self.model, self.request,
+                                   later.source)
+        return self._pass(plan, plan, start, later.beside, refine=True, request=request, noise=noise.resumed(block))
 
     def _refiner(self, guidance: Callable[[SDModel], Guidance], prompt: str) -> Refiner | None:
         request, options = self.request, self.request.options

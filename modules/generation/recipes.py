@@ -33,7 +33,7 @@ from modules.imaging.remove import Removers, leaves_enough
 from modules.imaging.resize import flatten, pad_to_multiple, resize
 from modules.imaging.soft import adaptive_mask
 from modules.imaging.upscale import Upscalers
-from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img, seed_after
+from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, Txt2Img, going_on, seed_after
 from modules.request.job_context import JobContext
 from modules.request.photograph import Photograph
 from modules.sampling.mask import SoftBlend, soft_blend
@@ -63,6 +63,9 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
         model = models(request.options, request.prompt)
         with asking(job.check):
             prepared = _prepare(model, request, job, removers)
+            if isinstance(request, Inpaint) and request.then_mask and request.go_on_after:
+                later = _prepare(model, going_on.rest_of(request), job, removers)
+                prepared = replace(prepared, later=later, finish=later.finish)
             units = control.prepare(model, request, tools)
         prepared = replace(prepared, control=units, first_noise=first_noise, upscalers=upscalers, samplers=samplers,
                            hooks=hooks, restore=restore)

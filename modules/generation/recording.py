@@ -2,7 +2,8 @@
 
 The file is a `.safetensors` with tensors (n, B, C, h, w), n calls of the network: `x`, `guided`, `uncond`, `x0`, and of
 the mask's blend `original`, `current`, `result`; `paint` (1, 1, h, w); pictures (n, B, h, w, 3), uint8, named
-`picture.` and what they show. Its metadata hold JSON under "steps": the run and, for each call, its level and step.
+`picture.` and what they show. Its metadata hold JSON under "steps": the run, the fingerprint of its request (see
+`generation.replay`) and, for each call, its level and step.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ MOST_BYTES = 512 * 2**20
 class Recording:
     """Collects the calls of one run, and writes them when it is closed. `warning` says why they are not all there."""
 
-    def __init__(self, path: Path, run: Run) -> None:
-        self._path, self._run = path, run
+    def __init__(self, path: Path, run: Run, fingerprint: str = "") -> None:
+        self._path, self._run, self._fingerprint = path, run, fingerprint
         self._calls: list[dict[str, Any]] = []
         self._about: dict[str, Any] = {}
         self._tensors: dict[str, list[Tensor]] = defaultdict(list)
@@ -69,7 +70,7 @@ class Recording:
             return
         run = self._run
         about = {"sampler": run.sampler, "scale": run.scale, "soft": run.soft, "second": run.second,
-                 **self._about, "calls": self._calls}
+                 "request": self._fingerprint, **self._about, "calls": self._calls}
         whole = len(self._calls)
         tensors = {name: torch.stack(each).contiguous() for name, each in self._tensors.items() if len(each) == whole}
         if run.paint is not None:

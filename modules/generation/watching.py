@@ -141,13 +141,13 @@ def watched(source: InitLatent, watcher: Watcher) -> WatchedStart:
 
 
 @contextlib.contextmanager
-def watching(hooks: Hooks, run: Run, request: Txt2Img, job: JobContext,
-             warnings: list[str]) -> Iterator[Watcher | None]:
+def watching(hooks: Hooks, run: Run, request: Txt2Img, job: JobContext, warnings: list[str],
+             fingerprint: Callable[[], str]) -> Iterator[Watcher | None]:
     """The watcher of one run, None if nobody watches. What was recorded is written at the end, however the run ends;
-    `warnings` gets a sentence if that fails."""
+    `warnings` gets a sentence if that fails. A recording has the run's `fingerprint` (`generation.replay`)."""
     watches = hooks.watches(run, request)
     path = job.recording() if request.record_steps else None
-    recording = Recording(path, run) if path else None
+    recording = Recording(path, run, fingerprint()) if path else None
     if not watches and recording is None:
         yield None
         return

@@ -247,6 +247,7 @@ class Job:
         """The approximate memory of the job's pictures, in bytes."""
         pictures = list(self.request.init_images) if isinstance(self.request, Img2Img) else []
         pictures += [self.request.mask] if isinstance(self.request, Inpaint) else []
+        pictures += [self.request.then_mask] if isinstance(self.request, Inpaint) and self.request.then_mask else []
         pictures += [self.request.depth_map] if isinstance(self.request, Img2Img) and self.request.depth_map else []
         pictures += [self.request.first_pass] if self.request and self.request.first_pass else []
         units = self.request.control_units if self.request else ()

@@ -295,5 +295,6 @@ def _with_pictures_of(packed: Txt2Img, request: Txt2Img) -> Txt2Img:
         return request
     request = dataclasses.replace(request, init_images=packed.init_images, depth_map=packed.depth_map)
     if isinstance(packed, Inpaint) and isinstance(request, Inpaint):
-        return dataclasses.replace(request, mask=packed.mask, photographs=packed.photographs)
+        return dataclasses.replace(request, mask=packed.mask, then_mask=packed.then_mask,
+                                   photographs=packed.photographs)
     return request

@@ -14,6 +14,7 @@ import math
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -85,8 +86,10 @@ class Txt2Img:
     empty names take the first pass's; a resize of 0 x 0 takes the scale. A refiner takes over sampling at
     `refiner_switch_at` of the way down the noise levels, or at once if that is None. `first_pass` takes the place of
     the first pass before hires fix. `disable_extra_networks` leaves the prompt's tags without effect. `record_steps`
-    writes each run of the sampler to a file of the job (`generation.recording`). A `script` carries the request out in
-    its own way. `always_on` are the extensions' controls that are switched on, with their values.
+    writes each run of the sampler to a file of the job (`generation.recording`). `go_on_after` and the fields `then_`
+    change a run on its way (`request.going_on`); `replayed` is a recording of it, whose answers are not computed again.
+    A `script` carries the request out in its own way. `always_on` are the extensions' controls that are switched on,
+    with their values.
     `control_units` are pictures that the result follows.
     """
 
@@ -204,7 +207,31 @@ class Txt2Img:
         False, "Record steps",
         "Keeps what happens at each step, so that you can look inside afterwards. It costs a little time and disk.",
         cli="--record-steps", advanced=True)
+    go_on_after: int = field(
+        0, "Go on after",
+        "So many calls of the network are as without the fields below, which hold for the rest. 0 leaves them without "
+        "effect.", low=0, shown=(0, 300), text="Go on after")
+    then_prompt: str = field(
+        "", "Then prompt", "The prompt of the rest. Empty keeps the one above.", text="Then prompt")
+    then_negative_prompt: str = field(
+        "", "Then negative prompt", "The negative prompt of the rest. Empty keeps the one above.",
+        text="Then negative prompt")
+    then_cfg_scale: float = field(
+        0.0, "Then CFG Scale", "The CFG scale of the rest. 0 keeps the one above.", low=-1000.0, high=1000.0,
+        shown=(0, 30), step=0.5, text="Then CFG scale")
+    then_sampler: str = field(
+        "", "Then sampling method",
+        "The sampler of the rest, also with a schedule, such as DPM++ 2M Karras. It begins again from the guess of the "
+        "finished picture.", text="Then sampler")
+    then_seed: int = field(
+        -1, "Then seed", "The rest begins again from the guess with noise of this seed. -1 keeps the noise.", low=-1,
+        high=MAX_SEED, text="Then seed")
+    then_strength: float = field(
+        0.0, "Then denoising strength",
+        "The rest begins again from the guess, noised to this strength. 0 stays at the noise level of the moment.",
+        low=0.0, high=1.0, text="Then denoising strength")
     first_pass: Image.Image | None = None
+    replayed: Path | None = None
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()
     control_units: tuple[ControlUnit, ...] = ()
@@ -311,6 +338,7 @@ class Inpaint(Img2Img):
     `patch_fit` is how far the painted part gets the look of its surroundings (`modules.imaging.grain`).
     `soft` blends by noise level and by what really changed; it makes the mask soft whatever `mask_round` says.
     `latent_mask` is what is sampled anew where that differs from what is pasted back; it is never blurred.
+    `then_mask` takes the place of `mask` after `go_on_after` calls.
     `photographs` are the files of the init images, whose depth, profile and metadata the results keep.
     """
 
@@ -360,6 +388,7 @@ class Inpaint(Img2Img):
         text="Patch fit", api="inpaint_patch_fit", cli="--patch-fit")
     soft: SoftInpainting | None = None
     latent_mask: Image.Image | None = None
+    then_mask: Image.Image | None = None
     photographs: tuple[Photograph, ...] = ()
 
     def photograph(self, k: int) -> Photograph | None:

@@ -37,6 +37,7 @@ class ImageNoise:
         self._source, self._device = source, torch.device(device)
         self._streams: list[Draw] = []
         self._chosen: Tensor | None = None
+        self._goes_on = False
 
     def with_first(self, block: Tensor) -> ImageNoise:
         """The same streams, beginning with `block` (B, 4, h, w) instead of the first of their own."""
@@ -44,8 +45,16 @@ class ImageNoise:
         other._chosen = block
         return other
 
+    def resumed(self, block: Tensor) -> ImageNoise:
+        """The same streams from where they have come to, beginning with `block` (B, 4, h, w)."""
+        other = self.with_first(block)
+        other._goes_on = True
+        return other
+
     def first(self) -> Tensor:
         """The initial noise. Starts every image's stream anew, so calling it twice gives the same block."""
+        if self._goes_on and self._chosen is not None:
+            return self._chosen
         self._streams = [self._stream(seed) for seed in self.seeds]
         noise = torch.stack([self._first_of(k) for k in range(len(self.seeds))])
         if self._delta:

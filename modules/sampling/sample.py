@@ -62,6 +62,7 @@ class InitLatent:
 
     `strength` 0..1 says how far back into noise to go; `noise_multiplier` scales that noise. `exact_steps` makes
     `steps` the number of steps really done (WebUI's "do exactly the amount of steps"). `soft` replaces the plain blend.
+    `begin` is what is noised at the start where that is not `latent`, which then is only what the mask keeps.
     """
 
     latent: Tensor
@@ -70,6 +71,12 @@ class InitLatent:
     noise_multiplier: float = 1.0
     exact_steps: bool = False
     soft: SoftBlend | None = None
+    begin: Tensor | None = None
+
+    @property
+    def start(self) -> Tensor:
+        """What is noised at the start, (B, C, h, w)."""
+        return self.latent if self.begin is None else self.begin
 
     def blend_end(self, latent: Tensor) -> Tensor:
         """`latent` with the kept part put back, as WebUI does after every sampler; soft inpainting leaves it out."""
@@ -132,6 +139,22 @@ def levels_in_force(levels: Levels, options: Options) -> Levels:
     return levels.zero_terminal() if options.sd_noise_schedule == "Zero Terminal SNR" else levels
 
 
+def whole_schedule(plan: Plan, trained: Levels) -> list[Level]:
+    """The levels of a whole run of `plan` from noise alone, falling, on a model that was `trained` on these levels."""
+    levels = levels_in_force(trained, plan.options)
+    if plan.sampler.timesteps:
+        if plan.options.ddim_loop != "classic":
+            levels = levels.as_webui_walks()
+        return [levels.at_t(t) for t in reversed(_grid(plan, plan.steps))]
+    levels = plan.sampler.levels(levels)
+    return [levels.at_sigma(float(sigma)) for sigma in build_sigmas(plan, levels, plan.steps)[:-1]]
+
+
+def _grid(plan: Plan, steps: int) -> list[int]:
+    """The ascending timesteps of a whole run."""
+    return timesteps(steps + plan.options.always_discard_next_to_last_sigma)
+
+
 def pace(plan: Plan, trained: Levels, source: InitLatent | None) -> Pace:
     """How far a run of `plan` has come at each call, on a model that was `trained` on these levels."""
     levels = levels_in_force(trained, plan.options)
@@ -149,13 +172,13 @@ def _walk_timesteps(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, repo
         levels = levels.as_webui_walks()
     classic = "before_step" in wants and options.ddim_loop == "classic"
     asked, below = source.steps(plan.steps) if source else (plan.steps, 0)
-    grid = timesteps(asked + options.always_discard_next_to_last_sigma)
+    grid = _grid(plan, asked)
     eta = options.eta_ddim if plan.eta is None else plan.eta
     x = initial = noise.first()  # (B, C, h, w)
     mask: Mask | None = None
     if source:
         initial = initial * source.noise_multiplier
-        x = levels.at_t(grid[below]).noised(source.latent + options.img2img_extra_noise * initial, initial)
+        x = levels.at_t(grid[below]).noised(source.start + options.img2img_extra_noise * initial, initial)
         grid = grid[:below]
         mask = source.mask(levels.sigma_of if classic else lambda level: level.t, wraps)
     walked: list[Any] = grid if "grid" in wants else ddim.steps_down(grid, levels, classic=classic)
@@ -235,7 +258,7 @@ def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report:
         block = x * source.noise_multiplier
         walked = _falling(sigmas[asked - below - 1 :])
         start = levels.at_sigma(float(walked[0]))
-        x = levels.noised(source.latent, block, start) + block * plan.options.img2img_extra_noise
+        x = levels.noised(source.start, block, start) + block * plan.options.img2img_extra_noise
         mask = source.mask(levels.sigma_of, wraps)
     else:
         walked = _falling(sigmas)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 
@@ -66,3 +67,34 @@ def test_recordings_go_with_their_job(client: TestClient, queue: JobQueue, monke
     assert len(list(folder.glob("*.safetensors"))) == 1
     queue.close()
     assert not list(folder.glob("*.safetensors"))
+
+
+def test_a_run_goes_on_from_its_recording_or_without_it(client: TestClient) -> None:
+    name = record(client, steps=4, seed=1).rsplit("/", 1)[1]
+    asked = small(steps=4, seed=1, go_on_after=2, then_prompt="another")
+    first = client.post("/sdapi/v1/txt2img", json=asked | {"go_on_from": name}).json()
+    assert first["images"] == client.post("/sdapi/v1/txt2img", json=asked).json()["images"]
+    assert first["images"] != client.post("/sdapi/v1/txt2img", json=small(steps=4, seed=1)).json()["images"]
+    for wrong, status in (({"go_on_from": "0123"}, 404), ({"go_on_from": name, "seed": 2}, 422),
+                          ({"then_sampler": "nonsense"}, 422), ({"enable_hr": True}, 422)):
+        answer = client.post("/sdapi/v1/txt2img", json=asked | wrong)
+        assert answer.status_code == status, answer.json()
+
+
+def test_another_mask_takes_over_on_the_way(client: TestClient) -> None:
+    def packed(colour: str, box: tuple[int, int, int, int]) -> str:
+        mask = Image.new("RGB", (64, 64), "black")
+        mask.paste("white", box)
+        image = Image.new("RGB", (64, 64), colour) if colour != "mask" else mask
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    asked = small(init_images=[packed("teal", (0, 0, 0, 0))], mask=packed("mask", (0, 0, 24, 64)), mask_blur=0,
+                  inpaint_full_res=False, inpainting_fill=1, steps=6, width=64, height=64, seed=1, go_on_after=2)
+    answer = client.post("/sdapi/v1/img2img", json=asked | {"then_mask": packed("mask", (32, 0, 64, 64))}).json()
+    made = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))).convert("RGB"))
+    teal = np.asarray(Image.new("RGB", (64, 64), "teal"))
+    assert np.array_equal(made[:, :32], teal[:, :32])
+    assert not np.array_equal(made[:, 32:], teal[:, 32:])
+    assert "Then mask: True" in json.loads(answer["info"])["infotexts"][0]

@@ -92,3 +92,14 @@ def test_the_steps_of_an_inpainting_are_looked_into(page: Page, tmp_path: Path) 
     expect(caption).to_contain_text(f"from {values.min():.2f} to {values.max():.2f}")
     assert np.isfinite(values).all()
     assert "Steps: 20" in text
+
+    page.get_by_label("Prompt", exact=True).locator("visible=true").fill("another ending")
+    slider.focus()
+    page.keyboard.press("Home")
+    go_on = panel.get_by_role("button", name="Go on from here")
+    expect(go_on).to_be_disabled()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    go_on.click()
+    parameters = page.locator("#inpaint_infotext textarea")
+    expect(parameters).to_have_value(re.compile("Go on after: 5, Then prompt: another ending"))

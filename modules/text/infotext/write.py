@@ -160,6 +160,8 @@ def _own_params(request: Txt2Img, sampler: Sampler) -> Iterator[tuple[str, Any]]
             value = getattr(values, item.name)
             if value != item.default and request.tab in item.tabs:
                 yield item.text, value
+    if isinstance(request, Inpaint) and request.then_mask:
+        yield "Then mask", True
     if sampler.uses_ddim_loop or (isinstance(request, Inpaint) and request.misplaced):
         yield "DDIM loop", options.ddim_loop
         if isinstance(request, Inpaint) and options.ddim_loop == "classic":

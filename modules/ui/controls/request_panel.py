@@ -34,6 +34,7 @@ from modules.request import (
     Txt2Img,
 )
 from modules.request.fields import Declared, declared, find
+from modules.request.going_on import OWN as GOING_ON
 from modules.request.options import Options
 from modules.settings import Settings
 from modules.text.infotext import OPTION_KEYS
@@ -200,7 +201,7 @@ def _plain(value: Any, item: Declared) -> Any:
 
 
 def _number(value: Any, item: Declared) -> Any:
-    if value is None and item.name in _RANDOM:
+    if value is None and item.name in (*_RANDOM, "then_seed"):
         return -1
     return int(value) if item.kind is int or float(value).is_integer() else value  # 7, as WebUI's page has it, not 7.0
 
@@ -403,6 +404,16 @@ def advanced(panel: Panel, options: Options) -> None:
             gr.Dropdown([], value=[], label="Override settings", multiselect=True, allow_custom_value=True,
                         elem_id=panel.elem_id("override_settings")),
             "Other settings for this tab, as a parameters text has them. Type ENSD: 31337 and press Enter."))
+
+
+def going_on(panel: Panel) -> None:
+    """Draw what a parameters text says of a run that changed on its way, behind a fold."""
+    with gr.Accordion("What if: another ending", open=False, elem_classes="fold"):
+        for name in GOING_ON:
+            if name == "then_seed":
+                _seed(panel, name, min_width=110)
+            else:
+                field_of(panel, name)
 
 
 def field_of(panel: Panel, name: str, *, value: Any = None, widget: str = "", min_width: int = 160,

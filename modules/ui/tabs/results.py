@@ -14,9 +14,11 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from modules.errors import NotFound
 from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.request import Txt2Img
+from modules.request.going_on import changed
 from modules.ui.controls.request_panel import tool_button
 from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.header import Header
@@ -62,6 +64,7 @@ class Results:
         """Connect the buttons. Generate submits the request that `make_request` makes of `inputs`."""
         self.watch_click(self.generate, lambda origin, *arguments: self.queue.submit(
             make_request(*arguments), origin=origin), inputs, header)
+        self._connect_going_on(make_request, inputs, header)
         demo.load(self.watch, self.window, self.outputs, js=OWN_WINDOW, **LIVE)
         self.follow.click(self.watch, self.window, self.outputs, js=OWN_WINDOW, **LIVE)
         for button, act in ((self.interrupt, self.queue.interrupt), (self.skip, self.queue.skip)):
@@ -77,10 +80,38 @@ class Results:
             submit(Origin(str(window)[:64], self.tab), *arguments)
             return window
 
-        # The event after a click waits for a `watch` that is still running: that one may have seen its last job.
-        button.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE).success(
-            self.watch, self.window, self.outputs, trigger_mode="always_last", **LIVE).then(
-                header.idle, None, header.status, **AT_ONCE)
+        self._watch_after(button.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE), header)
+
+    def _connect_going_on(self, make_request: Callable[..., Txt2Img], inputs: list[Component],
+                          header: Header) -> None:
+        """Connect "Go on from here" of Look inside: the run shown there goes on as the tab's widgets are now."""
+
+        @told
+        def start(window: str, event: gr.EventData, *arguments: Any) -> str:
+            job, run = self._recorded(window, str(event.name))
+            assert job.request is not None
+            assert job.result is not None
+            seeds = {name: getattr(job.result.request, name) for name in ("seed", "subseed")}
+            request = changed(replace(job.request, **seeds), make_request(*arguments), int(event.calls), run)
+            self.queue.submit(replace(request, replayed=job.recordings[run]), origin=Origin(str(window)[:64], self.tab))
+            return window
+
+        self._watch_after(self.inside.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE),
+                          header)
+
+    def _recorded(self, window: str, name: str) -> tuple[Job, int]:
+        """The window's job with the recording of that name, and which of its runs that is. Raises NotFound."""
+        for job in self.queue.of(window, self.tab):
+            for run, file in enumerate(job.recordings):
+                if file.stem == name and job.request and job.result:
+                    return job, run
+        raise NotFound("There is no such recording, or not any more.")
+
+    def _watch_after(self, event: Any, header: Header) -> None:
+        """Watch the job that `event` has submitted. This waits for a `watch` that is still running: that one may have
+        seen its last job."""
+        event.success(self.watch, self.window, self.outputs, trigger_mode="always_last", **LIVE).then(
+            header.idle, None, header.status, **AT_ONCE)
 
     def _order(self, act: Callable[[str], object]) -> Callable[[str], None]:
         """A handler that acts on the window's running job, or else on its next one."""

@@ -113,6 +113,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
             soft_view = sections.soft_inpainting(panel) if panel.masked else None
             control.draw()
             request_panel.advanced(panel, header.engine.options)
+            request_panel.going_on(panel)
             scripts.draw(panel, header.engine)
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:

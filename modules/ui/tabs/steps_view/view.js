@@ -76,6 +76,7 @@ function show() {
 	const facts = [`call ${number + 1} of ${about.calls.length}`, `step ${call.step + 1}`, `t ${call.t.toFixed(1)}`,
 		`signal ${call.signal.toFixed(3)}`, `noise ${call.noise.toFixed(3)}`];
 	if (call.window) facts.push(`window ${call.window[2] - call.window[0]} × ${call.window[3] - call.window[1]} cells`);
+	find(".st-on").disabled = number === 0;
 	find(".st-level").textContent = facts.join(" · ");
 	slider.setAttribute("aria-valuetext", facts[0]);
 	mark();
@@ -182,6 +183,7 @@ function start() {
 box.addEventListener("toggle", () => box.open && !about && load());
 slider.addEventListener("input", () => about && show());
 play.addEventListener("click", () => about && (timer ? stop() : start()));
+find(".st-on").addEventListener("click", () => about && trigger("click", {name: props.value.names[Math.max(0, runs.selectedIndex)], calls: Number(slider.value)}));
 runs.addEventListener("change", load);
 images.addEventListener("change", () => about && show());
 for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) find(".st-pictures").addEventListener(type, onPointer);
