@@ -56,6 +56,7 @@ class Terminal:
         self.stopped, self._save, self._recordings = False, save, recordings
         self._bar: Any = tqdm(file=sys.stderr, unit="step", leave=False, disable=None)  # None: only in a terminal
         self._batch, self._batches, self._text = 0, 1, ""
+        self._recorded: list[Path] = []
 
     def check(self) -> None:
         """Raise Interrupted after Ctrl-C."""
@@ -86,14 +87,16 @@ class Terminal:
         return kept
 
     def recording(self) -> Path:
-        """The file for the steps of a run, whose path is printed."""
-        path = next(self._recordings)
-        print(path)
-        return path
+        """The file for the steps of a run. Its path is printed at the end."""
+        self._recorded.append(next(self._recordings))
+        return self._recorded[-1]
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Remove the bar, and print the paths of the recordings that were written."""
         self._bar.close()
+        for path in self._recorded:
+            if path.is_file():
+                print(path)
 
     def stop(self, *_: object) -> None:
         """Ask the engine to stop. A second Ctrl-C ends the program."""

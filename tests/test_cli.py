@@ -68,6 +68,17 @@ def test_txt2img_writes_the_picture_and_its_parameters(run: Run, tmp_path: Path,
         assert "Seed: 7, Size: 64x48" in image.info["parameters"]
 
 
+def test_the_path_of_a_recording_is_printed_once_it_is_there(run: Run, tmp_path: Path,
+                                                            capsys: pytest.CaptureFixture) -> None:
+    small = ("txt2img", "--steps", 2, "--width", 64, "--height", 64, "--record-steps", "--out")
+    (tmp_path / "b.steps.safetensors").mkdir()
+    for name in ("a", "b"):
+        assert run(*small, tmp_path / f"{name}.png") == 0
+    told = capsys.readouterr()
+    assert told.out.split() == [str(tmp_path / name) for name in ("a.png", "a.steps.safetensors", "b.png")]
+    assert "no recording" in told.err
+
+
 def test_the_same_seed_gives_the_same_picture(run: Run, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for path, seed in zip(paths, (1, 1, 2), strict=True):

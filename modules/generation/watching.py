@@ -17,7 +17,7 @@ from modules.generation.recording import Recording
 from modules.hooks.in_job import Hooks
 from modules.hooks.steps import Blended, Call, Run, Watch
 from modules.request import Txt2Img
-from modules.request.job_context import JobContext
+from modules.request.job_context import EnoughRecorded, JobContext
 from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.levels import Level
 from modules.sampling.mask import Mask
@@ -146,7 +146,11 @@ def watching(hooks: Hooks, run: Run, request: Txt2Img, job: JobContext, warnings
     """The watcher of one run, None if nobody watches. What was recorded is written at the end, however the run ends;
     `warnings` gets a sentence if that fails. A recording has the run's `fingerprint` (`generation.replay`)."""
     watches = hooks.watches(run, request)
-    path = job.recording() if request.record_steps else None
+    path = None
+    try:
+        path = job.recording() if request.record_steps else None
+    except EnoughRecorded as enough:
+        warnings.append(str(enough))
     recording = Recording(path, run, fingerprint()) if path else None
     if not watches and recording is None:
         yield None

@@ -18,7 +18,7 @@ from PIL import Image
 
 from modules.errors import Interrupted, Skipped, UserError
 from modules.request import Img2Img, Inpaint, Txt2Img
-from modules.request.job_context import Preview
+from modules.request.job_context import EnoughRecorded, Preview
 from modules.request.result import GeneratedImage, Result
 
 log = logging.getLogger(__name__)
@@ -137,9 +137,13 @@ class Job:
         return tuple(kept[first:])
 
     def recording(self) -> Path | None:
-        """A new file for the steps of a run. None for a job that has nowhere to keep them, or has enough."""
-        if self._record is None or len(self.recordings) >= MOST_RECORDINGS:
+        """A new file for the steps of a run. None for a job that has nowhere to keep them. Where it has enough, it raises
+        EnoughRecorded once, and then None is returned."""
+        if self._record is None:
             return None
+        if len(self.recordings) >= MOST_RECORDINGS:
+            self._record = None
+            raise EnoughRecorded(f"Only the first {MOST_RECORDINGS} runs were recorded: a job keeps no more.")
         self.recordings.append(self._record())
         return self.recordings[-1]
 

@@ -14,6 +14,10 @@ from modules.request.result import GeneratedImage
 Preview = Callable[[], Image.Image]
 
 
+class EnoughRecorded(Exception):
+    """No more runs of the job are recorded. Its text is a sentence for the person."""
+
+
 class JobContext(Protocol):
     """What the engine sees of a job. The queue's `Job` is one; `SubJob` and `NullJob` are others."""
 
@@ -39,7 +43,8 @@ class JobContext(Protocol):
         """
 
     def recording(self) -> Path | None:
-        """A new file for the steps of a run that is to be recorded; None where nobody wants one."""
+        """A new file for the steps of a run that is to be recorded; None where nobody wants one. Raises EnoughRecorded,
+        once, where there are enough already."""
 
 
 class SubJob:

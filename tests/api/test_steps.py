@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import load
 
+from modules.jobs import job as jobs
 from modules.jobs import queue as queues
 from modules.jobs.queue import JobQueue
 
@@ -67,6 +68,13 @@ def test_recordings_go_with_their_job(client: TestClient, queue: JobQueue, monke
     assert len(list(folder.glob("*.safetensors"))) == 1
     queue.close()
     assert not list(folder.glob("*.safetensors"))
+
+
+def test_runs_that_a_job_does_not_record_are_told_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_RECORDINGS", 1)
+    answer = client.post("/sdapi/v1/txt2img", json=small(record_steps=True, n_iter=3)).json()
+    assert len(answer["step_recordings"]) == 1
+    assert answer["warnings"] == ["Only the first 1 runs were recorded: a job keeps no more."]
 
 
 def test_a_run_goes_on_from_its_recording_or_without_it(client: TestClient) -> None:
