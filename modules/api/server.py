@@ -24,6 +24,7 @@ from modules.api import (
     remove,
     scripts,
     steps,
+    timetable,
 )
 from modules.api.gate import Gate, problem
 from modules.api.schema import in_webui_words
@@ -58,6 +59,7 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(openai_images.router(engine, queue, settings))
     app.include_router(jobs.router(engine, queue, settings))
     app.include_router(steps.router(queue))
+    app.include_router(timetable.router(engine))
     app.add_api_route("/docs", lambda: HTMLResponse(docs.page(app.openapi())), include_in_schema=False)
     for room in ("sdapi", "controlnet", "internal", "v1"):
         app.add_api_route(f"/{room}/{{path:path}}", _no_endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"],

@@ -12,7 +12,8 @@ LONGEST_PROMPT = 100_000
 
 def check_limits(request: Txt2Img, settings: Settings) -> None:
     """Raise InvalidInput, with WebUI's field, if `request` exceeds a limit of `settings`."""
-    for name in ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"):
+    for name in ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "then_prompt",
+                 "then_negative_prompt"):
         if len(getattr(request, name)) > LONGEST_PROMPT:
             raise InvalidInput(f"{name} has more than {LONGEST_PROMPT} characters, styles included.", field=name)
     _at_most(request.width, settings.max_size, "width", "--max-size")

@@ -16,7 +16,7 @@ from modules.request import Txt2Img
 from modules.request.options import Options
 from modules.text import image_metadata
 from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
-from modules.ui.controls import cards, examples, prompts, request_panel, scripts, sections
+from modules.ui.controls import cards, examples, prompts, request_panel, scripts, sections, timetable
 from modules.ui.controls.cards import CardsView
 from modules.ui.controls.control_units import ControlUnits
 from modules.ui.controls.pasting import is_parameters, paste, send_along
@@ -104,6 +104,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                             stage)
         with rail, gr.Column(elem_classes="area-settings", min_width=260):
             request_panel.sampling(panel)
+            levels = timetable.draw(panel)
             request_panel.size_and_batch(panel, canvas=canvas)
             request_panel.seeds(panel, last_seed)
             if canvas is None:
@@ -115,6 +116,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
             request_panel.advanced(panel, header.engine.options)
             request_panel.going_on(panel)
             scripts.draw(panel, header.engine)
+    timetable.connect(levels, panel, header.engine)
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:
         sections.connect_soft_view(panel, header.engine, canvas, soft_view)
