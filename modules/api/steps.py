@@ -51,7 +51,9 @@ def router(queue: JobQueue) -> APIRouter:
         return _png(steps.strip(rows, image))
 
     @api.get("/{name}/{call}/{shown}.png")
-    def picture(name: str, call: int, shown: str, image: int = 0) -> Response:
+    def picture(name: str, call: int, shown: str, image: int = 0, minus: str = "") -> Response:
+        if minus:
+            return _png(find(name).difference(find(minus), call, shown, image))
         return _png(find(name).picture(call, shown, image))
 
     return api

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -52,6 +53,22 @@ class Steps:
             raise NotFound("The recording has no such picture.")
         with safe_open(self.path, "np") as file:
             return Image.fromarray(cast(NDArray[np.uint8], file.get_slice(f"picture.{shown}")[call, image]))
+
+    def difference(self, other: Steps, call: int, shown: str, image: int = 0) -> Image.Image:
+        """`picture` minus that of `other`, about a grey: a colour is stronger where this run has more of it. Of `other` the
+        call with the nearest noise level is taken. Raises NotFound, also for pictures of different sizes."""
+        here = self.picture(call, shown, image)
+        there = other.picture(other.nearest(self.about["calls"][call]), shown, image)
+        if here.size != there.size:
+            raise NotFound("The two runs have pictures of different sizes.")
+        change = np.asarray(here, np.int16) - np.asarray(there, np.int16)
+        return Image.fromarray((change + 128).clip(0, 255).astype(np.uint8))
+
+    def nearest(self, level: Mapping[str, float]) -> int:
+        """The number of the call whose noise level is nearest to `level`, which has its "signal" and "noise"."""
+        angle = math.atan2(level["noise"], level["signal"])
+        away = [abs(math.atan2(call["noise"], call["signal"]) - angle) for call in self.about["calls"]]
+        return away.index(min(away))
 
     def cell(self, x: int, y: int, image: int = 0) -> dict[str, list[list[float]]]:
         """The values of one cell at every call, by tensor: one list for each call, with one number for each channel.

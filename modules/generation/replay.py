@@ -37,7 +37,7 @@ class Replay:
                 about = json.loads(file.metadata()["steps"])
                 self._pairs = "uncond" in file.keys()  # noqa: SIM118
         except Exception as error:  # safetensors has errors of its own
-            raise InvalidInput("The recording is no longer there.", field="replayed") from error
+            raise InvalidInput("This recording is no longer there.", field="replayed") from error
         if about.get("request") != fingerprint:
             raise InvalidInput(ANOTHER, field="replayed")
         whole = all(call["window"] is None and call["number"] == n for n, call in enumerate(about["calls"]))

@@ -137,8 +137,10 @@ class Job:
         return tuple(kept[first:])
 
     def recording(self) -> Path | None:
-        """A new file for the steps of a run. None for a job that has nowhere to keep them. Where it has enough, it raises
-        EnoughRecorded once, and then None is returned."""
+        """A new file for the steps of a run. None for a job that has nowhere to keep them.
+
+        Where there are enough, EnoughRecorded is raised once, and None is returned from then on.
+        """
         if self._record is None:
             return None
         if len(self.recordings) >= MOST_RECORDINGS:

@@ -35,8 +35,8 @@ class Timetable:
         calls = f"{len(self.calls)} calls of the network{twice}"
         if strength is None:
             return f"{self.asked} steps from pure noise: {calls}."
-        return (f"{self.asked} steps would lead from pure noise to the picture. At strength {strength:g} the picture is "
-                f"noised {strength:.0%} of the way up, so only the last {left} steps are left: {calls}.")
+        return (f"{self.asked} steps would lead from pure noise to the picture. At strength {strength:g} the picture "
+                f"is noised {strength:.0%} of the way up, so only the last {left} steps are left: {calls}.")
 
 
 @dataclass

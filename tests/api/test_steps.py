@@ -106,3 +106,19 @@ def test_another_mask_takes_over_on_the_way(client: TestClient) -> None:
     assert np.array_equal(made[:, :32], teal[:, :32])
     assert not np.array_equal(made[:, 32:], teal[:, 32:])
     assert "Then mask: True" in json.loads(answer["info"])["infotexts"][0]
+
+
+def test_two_runs_are_compared_at_the_same_noise_level(client: TestClient) -> None:
+    many, few = record(client, steps=8, prompt="a"), record(client, steps=4, prompt="another")
+    levels = [[call["noise"] for call in client.get(at).json()["calls"]] for at in (many, few)]
+    pictures = [load(client.get(f"{at}/file").content)["picture.x0"].astype(int) for at in (many, few)]
+    for call, noise in enumerate(levels[0]):
+        drawn = client.get(f"{many}/{call}/x0.png?minus={few.rsplit('/', 1)[1]}").content
+        nearest = min(range(4), key=lambda n: abs(np.arcsin(levels[1][n]) - np.arcsin(noise)))
+        wanted = (pictures[0][call, 0] - pictures[1][nearest, 0] + 128).clip(0, 255)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(drawn))), wanted)
+    itself = client.get(f"{many}/2/x0.png?minus={many.rsplit('/', 1)[1]}").content
+    assert (np.asarray(Image.open(io.BytesIO(itself))) == 128).all()
+    larger = record(client, steps=4, width=96).rsplit("/", 1)[1]
+    assert client.get(f"{many}/2/x0.png?minus={larger}").status_code == 404
+    assert client.get(f"{many}/2/x0.png?minus=0123").status_code == 404

@@ -26,6 +26,14 @@ from .canvas_driver import Canvas, photo
 from .conftest import Visitors, open_page, write_checkpoint
 from .page_driver import generate, tab
 
+PIXELS = """async (image) => {
+    await image.decode();
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    return [...context.getImageData(0, 0, canvas.width, canvas.height).data].filter((_, place) => place % 4 !== 3);
+}"""
+"""The red, green and blue values of a picture."""
+
 
 @pytest.fixture
 def page(visitors: Visitors, tmp_path: Path, context_options: dict[str, Any]) -> Iterator[Page]:
@@ -107,3 +115,18 @@ def test_the_steps_of_an_inpainting_are_looked_into(page: Page, tmp_path: Path) 
     go_on.click()
     parameters = page.locator("#inpaint_infotext textarea")
     expect(parameters).to_have_value(re.compile("Go on after: 5, Then prompt: another ending"))
+
+    expect(panel.locator("summary")).to_be_visible()
+    panel.locator("summary").click()
+    expect(level).to_contain_text("call 15 of 15")
+    against = panel.get_by_label("Compare with")
+    against.select_option(index=1)
+    expect(panel.locator(".st-against")).to_be_visible()
+    compared = panel.locator(".st-frame img").nth(3)
+    expect(compared).to_have_attribute("src", re.compile(r"/14/x0\.png\?image=0&minus="))
+    assert len(set(compared.evaluate(PIXELS))) > 1, "another prompt made another picture"
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(compared).to_have_attribute("src", re.compile(r"/0/x0\.png"))
+    assert set(compared.evaluate(PIXELS)) == {128}, "the first calls are those of the run before"
+

@@ -20,15 +20,16 @@ _asset = assets(Path(__file__).parent / "timetable_view")
 WIDTH, HEIGHT = 400, 100
 LOUDEST = 40.0
 """Decibels of the ratio at the upper edge; the lower edge is as many below 0."""
-ASK = """() => document.querySelector("#%s .tt")?.parentElement.dispatchEvent(new CustomEvent("timetable", {bubbles: true}))
-"""
+ASK = """() => {
+    document.querySelector("#%s .tt")?.dispatchEvent(new CustomEvent("timetable", {bubbles: true}));
+}"""
 """Tells the view that a control has changed."""
 
 
 def draw(panel: Panel) -> gr.HTML:
     """Draw the folded view here."""
-    return gr.HTML("", html_template=_asset("view.html"), css_template=_asset("style.css"), js_on_load=_asset("view.js"),
-                   apply_default_css=False, elem_id=panel.elem_id("timetable"))
+    return gr.HTML("", html_template=_asset("view.html"), css_template=_asset("style.css"),
+                   js_on_load=_asset("view.js"), apply_default_css=False, elem_id=panel.elem_id("timetable"))
 
 
 def connect(view: gr.HTML, panel: Panel, engine: Engine) -> None:
@@ -53,7 +54,8 @@ def timetable_html(engine: Engine, sampler: str, scheduler: str, steps: float, s
         return ""
     return (f'{_svg(table["skipped"], table["calls"])}<p>{html.escape(table["sentence"])}</p><p>'
             '<b class="tt-signal">Signal</b> <b class="tt-noise">Noise</b> '
-            '<b class="tt-snr">Their ratio in decibels</b> <span>Grey: levels above the one where the run begins.</span></p>')
+            '<b class="tt-snr">Their ratio in decibels</b> '
+            '<span>Grey: levels above the one where the run begins.</span></p>')
 
 
 def _svg(skipped: Sequence[dict[str, Any]], calls: Sequence[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 const {make} = inpaintPage;
 const find = (selector) => element.querySelector(selector);
-const box = find(".st"), slider = find(".st-at"), runs = find(".st-run"), images = find(".st-image"), play = find(".st-play");
+const box = find(".st"), slider = find(".st-at"), runs = find(".st-run"), images = find(".st-image"), minus = find(".st-minus"), play = find(".st-play");
 const PICTURES = { // in the order of the loop
 	current: ["Before the blend", "x, or the guess, as the step before left it"],
 	original: ["What is kept", "the photograph's latent, in the classic loop with this level's noise"],
@@ -14,17 +14,25 @@ const PICTURES = { // in the order of the loop
 };
 const COLOURS = ["#2563eb", "#dc2626", "#16a34a", "#9333ea"];
 const view = {x: 0, y: 0, zoom: 1, cell: null};
-let about = null, frames = {}, timer;
+const MOST_EARLIER = 12;
+const known = new Map(); // the runs that were recorded in this tab, by name: the words of a choice
+let about = null, other = null, frames = {}, timer;
 
-const base = () => `${props.value.root}/v1/steps/${props.value.names[runs.selectedIndex] ?? props.value.names[0]}`;
+const own = () => props.value.names[runs.selectedIndex] ?? props.value.names[0];
+const base = () => `${props.value.root}/v1/steps/${own()}`;
 const image = () => Math.max(0, images.selectedIndex);
+const read = (name) => fetch(`${props.value.root}/v1/steps/${name}`).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+const address = (call, name) => `${base()}/${call}/${name}.png?image=${image()}${other ? `&minus=${minus.value}` : ""}`;
 
 function receive() {
 	stop();
 	const names = props.value?.names ?? [];
 	box.hidden = names.length === 0;
 	box.open = false;
-	about = null;
+	about = other = null;
+	const now = new Date().toLocaleTimeString();
+	for (const [number, name] of names.entries()) if (!known.has(name)) known.set(name, names.length > 1 ? `${now} · ${number + 1}` : now);
+	for (const name of [...known.keys()].slice(0, Math.max(0, known.size - MOST_EARLIER))) known.delete(name);
 	find(".st-about").textContent = names.length > 1 ? `${names.length} runs` : "";
 	runs.replaceChildren(...names.map((name, number) => new Option(`Run ${number + 1}`, name)));
 	runs.hidden = names.length < 2;
@@ -32,13 +40,17 @@ function receive() {
 
 async function load() {
 	stop();
-	const answer = await fetch(base()).catch(() => null);
-	if (!answer?.ok) {
+	other = null;
+	about = await read(own());
+	if (!about) {
 		find(".st-level").textContent = "This recording is no longer there.";
 		find(".st-pictures").replaceChildren();
 		return;
 	}
-	about = await answer.json();
+	known.set(own(), `${known.get(own()).split(" · ")[0]} · ${about.sampler}`);
+	const others = [...known].filter(([name]) => name !== own());
+	minus.replaceChildren(new Option("No comparison", ""), ...others.map(([name, words]) => new Option(words, name)));
+	minus.hidden = others.length === 0;
 	view.cell = null;
 	find(".st-plot").hidden = true;
 	images.replaceChildren(...Array.from({length: about.images}, (_, number) => new Option(`Picture ${number + 1}`)));
@@ -50,10 +62,22 @@ async function load() {
 	draw();
 }
 
+// Another run is compared with: every picture becomes the difference of the two.
+async function compare() {
+	const chosen = minus.value;
+	const found = chosen ? await read(chosen) : null;
+	if (!about || chosen !== minus.value) return;
+	const fits = found && found.width === about.width && found.height === about.height && found.images > image();
+	if (chosen && !fits) minus.value = "";
+	other = fits ? found : null;
+	draw();
+	if (chosen && !fits) find(".st-level").textContent = found ? "That run has another size." : "This recording is no longer there.";
+}
+
 // Before and after are the same picture as x in some loops; then one of them is enough.
 function shown() {
 	const where = about.calls[0].where;
-	return about.shown.filter((name) => name in PICTURES && !(where !== "x0" && name === "result"));
+	return about.shown.filter((name) => name in PICTURES && (!other || other.shown.includes(name)) && !(where !== "x0" && name === "result"));
 }
 
 function draw() {
@@ -72,16 +96,17 @@ function draw() {
 
 function show() {
 	const number = Number(slider.value), call = about.calls[number];
-	for (const [name, img] of Object.entries(frames)) img.src = `${base()}/${number}/${name}.png?image=${image()}`;
+	for (const [name, img] of Object.entries(frames)) img.src = address(number, name);
 	const facts = [`call ${number + 1} of ${about.calls.length}`, `step ${call.step + 1}`, `t ${call.t.toFixed(1)}`,
 		`signal ${call.signal.toFixed(3)}`, `noise ${call.noise.toFixed(3)}`];
 	if (call.window) facts.push(`window ${call.window[2] - call.window[0]} × ${call.window[3] - call.window[1]} cells`);
+	find(".st-against").hidden = !other;
 	find(".st-on").disabled = number === 0;
 	find(".st-level").textContent = facts.join(" · ");
 	slider.setAttribute("aria-valuetext", facts[0]);
 	mark();
 	const next = about.calls[number + 1];
-	if (next) for (const name of Object.keys(frames)) new Image().src = `${base()}/${number + 1}/${name}.png?image=${image()}`;
+	if (next) for (const name of Object.keys(frames)) new Image().src = address(number + 1, name);
 }
 
 // --- zoom and pan, the same in all pictures
@@ -186,6 +211,7 @@ play.addEventListener("click", () => about && (timer ? stop() : start()));
 find(".st-on").addEventListener("click", () => about && trigger("click", {name: props.value.names[Math.max(0, runs.selectedIndex)], calls: Number(slider.value)}));
 runs.addEventListener("change", load);
 images.addEventListener("change", () => about && show());
+minus.addEventListener("change", compare);
 for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) find(".st-pictures").addEventListener(type, onPointer);
 find(".st-pictures").addEventListener("wheel", (event) => {
 	const frame = event.target.closest(".st-frame");
