@@ -55,8 +55,10 @@ class Steps:
             return Image.fromarray(cast(NDArray[np.uint8], file.get_slice(f"picture.{shown}")[call, image]))
 
     def difference(self, other: Steps, call: int, shown: str, image: int = 0) -> Image.Image:
-        """`picture` minus that of `other`, about a grey: a colour is stronger where this run has more of it. Of `other` the
-        call with the nearest noise level is taken. Raises NotFound, also for pictures of different sizes."""
+        """`picture` minus that of `other`, about a grey: a colour is stronger where this run has more of it.
+
+        Of `other` the call with the nearest noise level is taken. Raises NotFound, also for other sizes of pictures.
+        """
         here = self.picture(call, shown, image)
         there = other.picture(other.nearest(self.about["calls"][call]), shown, image)
         if here.size != there.size:
