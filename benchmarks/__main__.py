@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
-                        help="start, load, memory, vae, steps, cpp, compiled, small_masks, reuse, networks; all when "
-                             "left out")
+                        help="start, load, memory, vae, steps, cpp, compiled, small_masks, reuse, recording, networks; "
+                             "all when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -90,6 +90,11 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
         return reuse.run(chosen.cache, size=chosen.size, rounds=chosen.rounds)
 
+    def recording() -> list[Row]:
+        from benchmarks import recording
+
+        return recording.run(chosen.cache, rounds=chosen.rounds)
+
     def networks() -> list[Row]:
         from benchmarks import networks
 
@@ -115,7 +120,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
             "cpp": cpp, "compiled": compiled, "small_masks": small_masks, "reuse": reuse,
-            "networks": networks}
+            "recording": recording, "networks": networks}
 
 
 def machine(threads: int) -> str:

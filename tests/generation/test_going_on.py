@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
+from modules.generation.going_on import denoiser
 from modules.request import Inpaint, Txt2Img
 from modules.request.going_on import changed
 from modules.request.job_context import NullJob
@@ -20,6 +21,7 @@ from modules.request.options import Options
 from modules.request.result import Result
 from modules.sampling import registry
 from modules.sampling.conditioning import Conditioning
+from modules.sampling.guidance import GuidedDenoiser
 from modules.sampling.levels import Level
 from modules.settings import Settings
 from modules.text import infotext
@@ -176,6 +178,10 @@ def test_a_change_behind_the_last_call_is_told(engine: Engine) -> None:
     result = go_on(engine, request, 50, None, then_prompt="b")
     assert "The run has 6 calls of the network only, so nothing changed on the way." in result.warnings
     assert pixels(result) == pixels(engine.generate(request, NullJob()))
+
+
+def test_a_run_that_nobody_watches_or_changes_has_the_plain_denoiser() -> None:
+    assert denoiser(None, None) is GuidedDenoiser
 
 
 def test_without_calls_before_it_nothing_holds(engine: Engine) -> None:
