@@ -90,6 +90,9 @@ class FakeModel:
         """What `in_channels` says."""
         return INPAINT if self.in_channels == 9 else PLAIN
 
+    def predict_as(self, choice: str) -> None:
+        """It answers as it does."""
+
     def put_on(self, patches: Any) -> tuple[str, ...]:
         """It has no layers."""
         self.patches = patches

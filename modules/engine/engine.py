@@ -22,6 +22,7 @@ from modules.engine.models import FileLoader, LoadModel, ModelSlot, compute_devi
 from modules.engine.networks import Networks, with_default_networks
 from modules.engine.options_in_force import OptionsInForce
 from modules.engine.postprocessing import Tools, load_tools
+from modules.engine.predictions import Predictions
 from modules.engine.wildcards import Wildcards
 from modules.errors import InvalidInput, NotFound, UserError
 from modules.hooks.choices import Available
@@ -75,6 +76,7 @@ class Engine:
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
         self.scripts = Registry((*BUILT_IN, *self.extensions.scripts()), self.extensions.forms())
         self._in_force = OptionsInForce(settings, self.catalog, self.config)
+        self.predictions = Predictions(self.config, self.catalog)
 
     # the options in force and the model in use
 
@@ -109,7 +111,9 @@ class Engine:
         checkpoint, vae = self.files_of(options)
         if checkpoint is None:
             raise NotFound(f"There is no checkpoint yet: put one into {self.settings.checkpoint_dirs[0]}.")
-        return self.models.load(checkpoint, vae, job)
+        model = self.models.load(checkpoint, vae, job)
+        model.predict_as(self.predictions.of(checkpoint, options))
+        return model
 
     def unload(self) -> None:
         """Drop every model and every control network. What is needed again is read again."""
@@ -166,12 +170,12 @@ class Engine:
         request, reads = _fitted(request, model.latent.multiple), model.inputs
         # Name and hash the files before sampling: afterwards they may be gone or replaced.
         files = self._file_keys(request)
-        named = networks.keys
+        named, remembered = networks.keys, self._remembered(request.options)
         sampler, second = self.sampler_of(request), self._second_sampler(request)
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
-            keys = {**(extra or {}), **hooks.keys(request)}
+            keys = {**(extra or {}), **remembered, **hooks.keys(request)}
             texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
                                     inpainting=_notes_mask(reads, request), edits=reads.name == "edit", second=second,
                                     extra=keys, happened={**named, **one.keys, **happened}, **files)
@@ -294,6 +298,12 @@ class Engine:
         from modules.sampling.registry import find_sampler
 
         return find_sampler(request.sampler, self.samplers)[0]
+
+    def _remembered(self, options: Options) -> dict[str, str]:
+        """The key of the parameters text for what is remembered of the checkpoint and not said by `options`."""
+        checkpoint = self.files_of(options)[0]
+        kept = self.predictions.of(checkpoint, options) if checkpoint else options.prediction_type
+        return {} if kept == options.prediction_type else {"Prediction type": kept}
 
     def _second_sampler(self, request: Txt2Img) -> Sampler | None:
         """The sampler of hires fix where that is another one. Raises InvalidInput if there is none of that name."""

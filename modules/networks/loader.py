@@ -126,11 +126,12 @@ def load_part(file: TensorFile, part: Part, shape: Any, *, device: torch.device,
 
 @dataclass(frozen=True)
 class About:
-    """What a checkpoint's names and shapes tell: the size in pixels that it is trained on, and what it reads beside the
-    noise, see `Inputs.name`."""
+    """What a checkpoint's names and shapes tell: the size in pixels that it is trained on, what it reads beside the
+    noise, see `Inputs.name`, and what it predicts, see `PredictionType.name`."""
 
     size: int
     reads: str
+    prediction: str
 
 
 def about(checkpoint: CheckpointFile) -> About | None:
@@ -139,7 +140,8 @@ def about(checkpoint: CheckpointFile) -> About | None:
         return None
     try:
         with _opened(checkpoint, None, FAMILIES, NO_SPARE) as (family, header, sources):
-            return About(family.size(family.prediction(header)), family.inputs(sources["unet"].shape).name)
+            prediction = family.prediction(header)
+            return About(family.size(prediction), family.inputs(sources["unet"].shape).name, prediction.name)
     except CheckpointError:
         return None
 

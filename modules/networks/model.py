@@ -22,7 +22,7 @@ from modules.networks.tiling import wrapped_round
 from modules.networks.vae import Autoencoder
 from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.sampling.latent import Latent
-from modules.sampling.levels import Level, Levels, PredictionType
+from modules.sampling.levels import EPSILON, FLOW, V_PREDICTION, Level, Levels, PredictionType
 from modules.sampling.types import Box, DeepCache, Inputs, Window
 
 
@@ -43,6 +43,7 @@ class DiffusionModel:
         self.text, self._told = text, told
         self.parts = parts
         self.latent, self.levels, self.prediction, self.inputs = latent, levels, prediction, inputs
+        self._told_prediction = prediction
         self.device = device
         self.dtype = dtype
         self.layers = layers or LayerNames()
@@ -66,6 +67,12 @@ class DiffusionModel:
     def part_bytes(self) -> dict[int, int]:
         """Bytes that the weights of each part take, packed or not. Models that share a part have its number too."""
         return {id(module): weight_bytes(module) for module in self.parts.values()}
+
+    def predict_as(self, choice: str) -> None:
+        """From now on `prediction` is "eps" or "v"; or what the checkpoint tells ("Automatic"). A flow stays one."""
+        known = {"eps": EPSILON, "v": V_PREDICTION}
+        told = self._told_prediction
+        self.prediction = told if told is FLOW else known.get(choice, told)
 
     def encode_prompts(self, texts: Sequence[str], how: TextOptions) -> list[Conditioning]:
         """Words to conditioning: the texts of one prompt's schedule together.

@@ -19,6 +19,8 @@ from modules.errors import InvalidInput
 from modules.request.fields import TABS
 from modules.request.fields import field as option
 
+AUTOMATIC = "Automatic"
+PREDICTION_TYPES = (AUTOMATIC, "eps", "v")
 PICTURE = TABS[1:]
 """The tabs that start from a picture."""
 MASK = TABS[2:]
@@ -124,6 +126,11 @@ class Options(Table):
         "Default", "Noise schedule for sampling",
         "Zero Terminal SNR is for models that were trained with it, such as most v-prediction models.",
         choices=("Default", "Zero Terminal SNR"), text="Noise Schedule")
+    prediction_type: str = option(
+        AUTOMATIC, "Prediction type",
+        "What the checkpoint predicts, noise (eps) or velocity (v), where its file does not tell. Automatic is what is "
+        "remembered of the checkpoint, else what the file tells. A flow stays one.", choices=PREDICTION_TYPES,
+        text="Prediction type")
     sgm_noise_multiplier: bool = option(
         False, "SGM noise multiplier", "txt2img starts from a little more noise, as SDXL's official code does.",
         text="SGM noise multiplier", axis="SGM noise multiplier")

@@ -128,6 +128,9 @@ class SDModel(Protocol):
     def prediction(self) -> PredictionType:
         """What `predict` answers with."""
 
+    def predict_as(self, choice: str) -> None:
+        """From now on `prediction` is "eps" or "v"; or what the checkpoint tells ("Automatic"). A flow stays one."""
+
     @property
     def dtype(self) -> torch.dtype:
         """The type in which the denoiser computes."""

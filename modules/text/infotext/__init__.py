@@ -1,8 +1,8 @@
 """The parameters text: what made a picture, in the words and the order of WebUI, written and read back.
 
 It has three parts: the prompt, "Negative prompt: ..." if there is one, and a line of keys and values that ends in the
-program's version. Our own keys are `DDIM loop`, `Mask noise`, `Small masks`, `Step cache`, `CFG rescale` and
-`Remove with`.
+program's version. Our own keys are `DDIM loop`, `Mask noise`, `Small masks`, `Step cache`, `CFG rescale`,
+`Prediction type` and `Remove with`.
 """
 
 from modules.text.infotext.keys import OPTION_KEYS, VERSION, quote, unquote

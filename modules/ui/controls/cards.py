@@ -22,7 +22,10 @@ from modules.errors import InvalidInput, NotFound
 from modules.ui.page.component import assets
 from modules.ui.page.events import QUIET
 from modules.ui.page.messages import answered, told
+from modules.weights.catalog import CheckpointFile
 
+PICKLES = (".ckpt", ".pt")
+"""Checkpoints of which nothing is known before they are loaded."""
 _asset = assets(Path(__file__).parent / "cards_view")
 
 Answer = dict[str, Any]
@@ -78,14 +81,40 @@ def answers(engine: Engine, completion: Completion) -> list[Callable[[Any], Answ
                 "current": next((card.id for card in cards if card.path == loaded), None)}
 
     def about(question: Mapping[str, Any]) -> Answer:
-        return engine.cards.facts(_id(question.get("id")))
+        card = engine.cards.find(_id(question.get("id")))
+        return engine.cards.facts(card.id) | {"prediction": _prediction(engine, card)}
+
+    def predict(question: Mapping[str, Any]) -> Answer:
+        file = _checkpoint(engine, engine.cards.find(_id(question.get("id"))))
+        if file is None:
+            raise NotFound("This file is no longer there.")
+        engine.predictions.remember(file, str(question.get("prediction")))
+        return {}
 
     def complete(question: Mapping[str, Any]) -> Answer:
         before = question.get("before")
         found = completion.of(before) if isinstance(before, str) else []
         return {"entries": [dataclasses.asdict(entry) for entry in found]}
 
-    return [answered(function) for function in (list, about, complete)]
+    return [answered(function) for function in (list, about, predict, complete)]
+
+
+def _checkpoint(engine: Engine, card: Card) -> CheckpointFile | None:
+    return next((file for file in engine.catalog.checkpoints() if file.path == card.path), None)
+
+
+def _prediction(engine: Engine, card: Card) -> str | None:
+    """What is remembered of a checkpoint's prediction; None where there is nothing to choose: for a flow, for what does
+    not load, and for other files. Imports torch."""
+    file = _checkpoint(engine, card) if card.kind == "checkpoints" else None
+    if file is None:
+        return None
+    from modules.networks.loader import about
+
+    known = about(file)
+    if known is None and file.path.suffix.lower() not in PICKLES:
+        return None
+    return None if known and known.prediction == "flow" else engine.predictions.remembered(file)
 
 
 def _shown(card: Card, root: str) -> Answer:

@@ -215,11 +215,14 @@ async function showAbout(card) {
 	showWords("words", "activation", card.activation ? card.activation.split(",").map((word) => word.trim()).filter(Boolean) : []);
 	showWords("captions", "tags", []);
 	part("facts").replaceChildren();
+	part("predicts").hidden = true;
 	part("about").showModal();
 	const answer = await ask("about", {id: card.id});
 	if (!answer || state.about !== card) return;
 	part("facts").replaceChildren(...answer.pairs.flatMap(([label, value]) => [make("dt", {textContent: label}), make("dd", {textContent: value, translate: false})]));
 	showWords("captions", "tags", answer.tags);
+	part("predicts").hidden = !answer.prediction;
+	if (answer.prediction) part("prediction").value = answer.prediction;
 }
 
 function showWords(holder, list, words) {
@@ -255,6 +258,7 @@ root.addEventListener("click", ({target}) => {
 });
 part("search").addEventListener("input", filter);
 part("sort").addEventListener("change", filter);
+part("prediction").addEventListener("change", ({target}) => ask("predict", {id: state.about.id, prediction: target.value}));
 part("weight").addEventListener("input", () => { state.weighed = true; });
 part("all").addEventListener("change", ({target}) => target.matches("input") && weigh(cardAt(target), Number(target.value)));
 part("grid").addEventListener("scroll", draw);
