@@ -58,6 +58,7 @@ class ControlUnitBody(Body):
     save_detected_map: bool = True
     advanced_weighting: Annotated[list[Number], Field(max_length=100)] | None = None
     effective_region_mask: str | None = None
+    union_control_type: Name = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -92,7 +93,7 @@ class ControlUnitBody(Body):
             guidance_start=self.guidance_start, guidance_end=self.guidance_end, pixel_perfect=self.pixel_perfect,
             control_mode=self.control_mode, crop_input_image=self.inpaint_crop_input_image, hr_option=self.hr_option,
             save_detected_map=self.save_detected_map, effective_region_mask=region,
-            advanced_weighting=None if weights is None else tuple(weights))
+            control_type=self.union_control_type, advanced_weighting=None if weights is None else tuple(weights))
 
 
 def control_units(scripts: Mapping[str, Any], count: int, max_pixels: int) -> tuple[ControlUnit, ...]:

@@ -24,6 +24,7 @@ from modules.imaging.mask import blur, crop_region, of_size
 from modules.imaging.resize import resize
 from modules.networks.control.network import ControlNetwork, added
 from modules.networks.control.reference import ATTENTION, STATISTICS, Reference
+from modules.networks.control.union import kind_of
 from modules.request import ControlMode, ControlUnit, HiresControl, Img2Img, Inpaint, ResizeMode, Txt2Img
 from modules.request.control import ControlResize
 from modules.sampling.conditioning import Conditioning
@@ -320,6 +321,7 @@ class _Pass:
         self._models += 1
         marked = self._models == 1  # as in the extension, a refiner does not know which rows are the negative prompt's
         networks = {unit: self._load(unit.unit, model) for unit in self._units if _needs_network(unit)}
+        kinds = {unit: kind_of_map(unit.unit, network) for unit, network in networks.items()}
         references = [unit for unit in self._units if unit.prepared.writes]
         latents = {unit: _latent(model, unit) for unit in self._units if unit.needs_latent}
         masked = [unit for unit in self._units if unit.mask is not None]
@@ -335,8 +337,8 @@ class _Pass:
             unguided = call.unguided if marked else []
             working = [unit for unit in self._units if unit.works(call)]
             residuals = added([
-                (networks[unit], unit.weighed(networks[unit], networks[unit].ask(x, level, cond, unit.control_hint),
-                                              unguided, len(x)))
+                (networks[unit], unit.weighed(networks[unit], networks[unit].ask(x, level, cond, unit.control_hint,
+                                                                                  kinds[unit]), unguided, len(x)))
                 for unit in working if unit in networks and _has_weight(unit.unit)])
             told = cond if residuals is None else replace(cond, residuals=residuals)
             if shown is not None:
@@ -394,6 +396,21 @@ class _Pass:
 
 def _needs_network(unit: _Unit) -> bool:
     return not registry.find(unit.unit.module).model_free
+
+
+def kind_of_map(unit: ControlUnit, network: ControlNetwork) -> int:
+    """The number of the unit's kind of map for `network`. Raises InvalidInput where it needs one and does not have it.
+    """
+    if not network.kinds:
+        return 0
+    types = (unit.control_type, *(() if unit.module == "none" else registry.find(unit.module).types))
+    kind = next((found for found in map(kind_of, types) if found is not None), None)
+    if kind is None:
+        raise InvalidInput(f"{network.name} knows several kinds of maps: choose a Control Type, or a preprocessor that "
+                           "makes one of them.", field="union_control_type")
+    if kind >= network.kinds:
+        raise InvalidInput(f"{network.name} does not know maps of this Control Type.", field="union_control_type")
+    return kind
 
 
 def _has_weight(unit: ControlUnit) -> bool:

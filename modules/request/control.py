@@ -50,7 +50,8 @@ class ControlUnit:
     `image` is the unit's own picture, None for the picture of img2img or inpaint, and `mask` (white is painted) belongs
     to it. `crop_input_image`: with Only masked, the picture is cut like the one that is inpainted.
     `advanced_weighting` has one weight for each residual in the place of `weight` and of what `control_mode` makes of
-    it. The unit works where `effective_region_mask` is white; without one, everywhere. `annotator_seed` is what a
+    it. `control_type` is the Control Type of the map, which networks that know several are told; "" goes by `module`.
+    The unit works where `effective_region_mask` is white; without one, everywhere. `annotator_seed` is what a
     random annotator draws from; None is twice the seed of the request.
     """
 
@@ -80,6 +81,7 @@ class ControlUnit:
     advanced_weighting: tuple[float, ...] | None = None
     effective_region_mask: Image.Image | None = None
     annotator_seed: int | None = None
+    control_type: str = ""
 
     def __post_init__(self) -> None:
         check_ranges(self)

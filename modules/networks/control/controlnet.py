@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modules.networks.control.union import Union, UnionShape
 from modules.networks.shapes import UNetShape
 from modules.networks.unet import build_unet
 from modules.sampling.conditioning import Conditioning, Residuals
@@ -19,9 +20,9 @@ HALVED = (2, 4, 6)
 
 
 class ControlNet(nn.Module):
-    """The network of one file. Its modules have the names of the UNet's."""
+    """The network of one file. Its modules have the names of the UNet's. `union` knows several kinds of maps."""
 
-    def __init__(self, shape: UNetShape) -> None:
+    def __init__(self, shape: UNetShape, union: UnionShape | None = None) -> None:
         super().__init__()
         unet: Any = build_unet(shape)
         self.time_proj, self.time_embedding = unet.time_proj, unet.time_embedding
@@ -38,14 +39,19 @@ class ControlNet(nn.Module):
             widths += [width] * (shape.blocks + (level < len(shape.channels) - 1))
         self.zero_convs = nn.ModuleList(nn.Conv2d(width, width, 1) for width in widths)
         self.mid_out = nn.Conv2d(shape.channels[-1], shape.channels[-1], 1)
+        self.union = None if union is None else Union(union, shape.channels[0], 4 * shape.channels[0])
 
-    def encode_hint(self, hint: Tensor) -> Tensor:
-        """hint (1, 3, H, W), values 0 to 1 or -1 in a hole -> (1, C, h, w) in the latent's size."""
-        return cast(Tensor, self.hint_encoder(hint))
+    def encode_hint(self, hint: Tensor, kind: int = 0) -> Tensor:
+        """hint (1, 3, H, W), values 0 to 1 or -1 in a hole -> (1, C, h, w) in the latent's size. A union is told the
+        `kind` of the map."""
+        encoded = cast(Tensor, self.hint_encoder(hint))
+        return encoded if self.union is None else self.union.told(encoded, kind)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Conditioning, hint: Tensor) -> Residuals:
+    def forward(self, x: Tensor, t: Tensor, cond: Conditioning, hint: Tensor, kind: int = 0) -> Residuals:
         """x (B, C, h, w), t (B,), cond of B rows, hint as `encode_hint` gave it -> what is added inside the UNet."""
         time = self.time_embedding(self.time_proj(t).to(x.dtype))
+        if self.union is not None:
+            time = time + self.union.of_kind(kind)
         if self.class_embedding is not None and cond.vector is not None:
             time = time + self.class_embedding(cond.vector)
         x = self.conv_in(x[:, : self.channels])

@@ -7,6 +7,7 @@ import re
 
 from modules.networks import ldm_keys
 from modules.networks.control.adapter import AdapterShape
+from modules.networks.control.union import union_key
 from modules.networks.shapes import Shapes, UNetShape
 
 ENDS = {
@@ -67,6 +68,8 @@ def control_key(key: str, shape: UNetShape) -> str | None:
         return f"zero_convs.{found[1]}.{leaf}"
     if owner == "middle_block_out.0":
         return f"mid_out.{leaf}"
+    if of_union := union_key(key):
+        return of_union
     return ldm_keys.unet_key(key, shape)
 
 

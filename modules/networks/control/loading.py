@@ -22,6 +22,7 @@ from modules.networks.control.keys import (
     original_adapter_key,
     original_control_key,
 )
+from modules.networks.control.union import union_shape
 from modules.networks.families.family import Part
 from modules.networks.loader import header_of, load_part, renamed
 from modules.networks.patches.patched import plain_weight
@@ -91,8 +92,9 @@ def load_control(path: Path, base: Base, *, device: torch.device, dtype: torch.d
             network = cast(Adapter, load_part(file, part, adapter, device=device, dtype=dtype, on_progress=on_progress))
         else:
             file = _control_file(file, base)
-            shape = _control_shape(header_of(file), base)
-            part = Part("control network", "ControlNet", "", lambda header: shape, ControlNet, control_key)
+            shape, union = _control_shape(header_of(file), base), union_shape(header_of(file))
+            part = Part("control network", "ControlNet", "", lambda header: shape,
+                        lambda shape: ControlNet(shape, union), control_key)
             network = cast(ControlNet, load_part(file, part, shape, device=device, dtype=dtype,
                                                  on_progress=on_progress))
         return network

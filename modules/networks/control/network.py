@@ -41,18 +41,24 @@ class ControlNetwork:
         """How many tensors it adds."""
         return 4 if isinstance(self._module, Adapter) else len(self._module.zero_convs) + 1
 
+    @property
+    def kinds(self) -> int:
+        """How many kinds of maps it must be told apart; 0 where it knows one."""
+        union = None if isinstance(self._module, Adapter) else self._module.union
+        return 0 if union is None else union.shape.kinds
+
     @torch.no_grad()
-    def ask(self, x: Tensor, level: Level, cond: Conditioning, hint: Tensor) -> list[Tensor]:
-        """x (B, C, h, w) at `level`, cond of B rows, hint (1, 3, H, W) -> what it adds, from the finest level to the
-        middle block, each (B or 1, C', h', w')."""
+    def ask(self, x: Tensor, level: Level, cond: Conditioning, hint: Tensor, kind: int = 0) -> list[Tensor]:
+        """x (B, C, h, w) at `level`, cond of B rows, hint (1, 3, H, W), which is a map of `kind` -> what it adds, from
+        the finest level to the middle block, each (B or 1, C', h', w')."""
         module = self._module
         if isinstance(module, Adapter):
             return self._features(module, x, hint)
-        key = fingerprint(hint)
-        encoded = self._encoded.get(key, lambda: module.encode_hint(hint.to(self._device, self._dtype)))
+        key = (kind, fingerprint(hint))
+        encoded = self._encoded.get(key, lambda: module.encode_hint(hint.to(self._device, self._dtype), kind))
         t = torch.full((len(x),), level.t, dtype=torch.float32, device=self._device)
         cond = replace(cond, residuals=None).to(self._device, self._dtype)
-        answer = cast(Residuals, module(x.to(self._device, self._dtype), t, cond, encoded))
+        answer = cast(Residuals, module(x.to(self._device, self._dtype), t, cond, encoded, kind))
         return [*(one.float() for one in answer.skips), cast(Tensor, answer.middle).float()]
 
     def _features(self, module: Adapter, x: Tensor, hint: Tensor) -> list[Tensor]:

@@ -233,7 +233,8 @@ def unit_of(settings: Mapping[str, Any], picture: MaskData, engine: Engine) -> C
         picture.chosen()
     image = sketch.lay(picture.image, picture.paint) if picture.image and picture.paint else picture.image
     return ControlUnit(module=str(settings.get("module", "none")), model=str(settings.get("model", registry.NO_MODEL)),
-                       image=image, mask=picture.mask, **numbers, **read)
+                       image=image, mask=picture.mask, control_type=str(settings.get("control_type", "")), **numbers,
+                       **read)
 
 
 def settings_of(unit: ControlUnit) -> dict[str, Any]:
