@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ from playwright.sync_api import Locator, Page, expect
 
 from modules.annotate.preprocessor import Values
 from modules.annotate.registry import find
-from modules.request import ControlMode, ControlUnit, Txt2Img
+from modules.request import ControlMode, ControlResize, ControlUnit, Txt2Img
 from tests.browser.canvas_driver import Canvas, ideal_stroke, iou, photo
 from tests.browser.conftest import PageApp
 from tests.browser.page_driver import set_number, tab, until
+
+TEXT = ('a boat\nSteps: 5, Sampler: DDIM, CFG scale: 7, Seed: 1, Size: 128x64, ControlNet 0: "Module: threshold, '
+        "Model: control_canny, Weight: 0.6, Resize Mode: Resize and Fill, Processor Res: 256, Threshold A: 90.0, "
+        "Threshold B: 0.5, Guidance Start: 0.0, Guidance End: 0.75, Pixel Perfect: False, "
+        'Control Mode: Balanced"')
 
 
 class Unit:
@@ -192,6 +198,30 @@ def test_in_inpaint_the_photograph_is_the_control_picture(web: Page, asked: list
     web.locator("#inpaint_generate").click()
     got = wait_for(web, asked)
     assert (got.module, got.image, got.mask, got.crop_input_image) == ("inpaint_only", None, None, False)
+
+
+def test_a_parameters_text_brings_the_unit_back(web: Page, asked: list[Txt2Img], control_file: str,
+                                                tmp_path: Path) -> None:
+    tab(web, "txt2img")
+    web.fill("#txt2img_prompt textarea", TEXT)
+    web.locator("#txt2img_paste").click()
+    unit = Unit(web, "txt2img")
+    expect(unit.title).to_have_text("ControlNet: threshold")
+    expect(web.locator("#txt2img_paste_note")).to_contain_text("choose those that ControlNet is to follow again")
+    unit.open()
+    expect(web.locator("#txt2img_control0_enabled input")).to_be_checked()
+    expect(unit.control("model").locator("select")).to_have_value(control_file)
+    expect(unit.control("threshold_a").locator("input[type=number]")).to_have_value("90")
+    expect(unit.control("threshold_b")).to_have_count(0)
+    unit.canvas.open(photo(tmp_path / "control.png", (64, 64)))
+    web.locator("#txt2img_generate").click()
+    got = wait_for(web, asked)
+    assert dataclasses.replace(got, image=None) == ControlUnit(
+        module="threshold", model=control_file, weight=0.6, processor_res=256, threshold_a=90, guidance_end=0.75,
+        resize_mode=ControlResize.RESIZE_AND_FILL)
+    web.fill("#txt2img_prompt textarea", re.sub(r", ControlNet.*", "", TEXT))
+    web.locator("#txt2img_paste").click()
+    expect(unit.title).to_have_text("ControlNet")
 
 
 @pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}}])

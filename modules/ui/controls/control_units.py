@@ -6,6 +6,7 @@ import base64
 import contextlib
 import html
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,10 +93,10 @@ class UnitForm(gr.HTML, metaclass=WithoutStub):
         super().__init__(
             value=value or {}, html_template='<div class="script-form"></div>',
             css_template=_asset("form.css"),
-            js_on_load="".join(_asset(name) for name in ("inputs.js", "unit.js")),
-            apply_default_css=False, server_functions=[control_types], types=control_types(),
-            modules={item.title: _module(item) for item in registry.preprocessors()},
-            fields=[_described(one) for one in fields], **kwargs)
+            js_on_load=_constants(types=control_types(), fields=[_described(one) for one in fields],
+                                  modules={item.title: _module(item) for item in registry.preprocessors()})
+            + "".join(_asset(name) for name in ("inputs.js", "unit.js")),
+            apply_default_css=False, server_functions=[control_types], **kwargs)
 
     def preprocess(self, payload: UnitValue | None) -> dict[str, Any]:  # type: ignore[override]
         """The settings from the page."""
@@ -261,11 +262,17 @@ def pasted(units: Sequence[ControlUnit], panel: Panel, engine: Engine, problems:
         if _enabled(number) not in panel.widgets:
             problems.append(f"{TITLE} {number}: {unit.module}")
             continue
-        with contextlib.suppress(NotFound):
-            settings["model"] = engine.control_files.find(unit.model).title
+        with contextlib.suppress(NotFound, InvalidInput):  # "None" is no file
+            settings["model"] = engine.control.find(unit.model).title
         values |= {_enabled(number): True, _settings(number): settings}
         number += 1
     return values | {name: False for name in panel.widgets if name.endswith("_enabled") and name not in values}
+
+
+def _constants(**values: Any) -> str:
+    """A script that names `values`, as `fixed`. They are no properties of the component: Gradio's page loses these when
+    the component gets a value before it was ever shown, as when a parameters text is pasted."""
+    return f"const fixed = {json.dumps(values, ensure_ascii=False)};\n"
 
 
 def _enabled(number: int) -> str:

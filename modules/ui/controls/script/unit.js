@@ -1,5 +1,5 @@
-// The controls of one ControlNet unit. `props.modules` are the preprocessors' sliders by title and `props.fields` the
-// inputs that every unit has. `server.control_types` returns what each Control Type offers.
+// The controls of one ControlNet unit. `fixed.modules` are the preprocessors' sliders by title and `fixed.fields` the
+// inputs that every unit has. `fixed.types` and, anew, `server.control_types` say what each Control Type offers.
 
 const form = element.querySelector(".script-form");
 const NO_MODEL = "None";
@@ -10,9 +10,9 @@ const MODULE = {name: "module", label: "Preprocessor", value: "none", kind: "dro
 const MODEL = {name: "model", label: "Model", value: NO_MODEL, kind: "dropdown",
 	help: "A control network of models/ControlNet. It must be made for the checkpoint's family and for the preprocessor."};
 const DEFAULTS = {processor_res: undefined, threshold_a: undefined, threshold_b: undefined};
-let types = props.types;
+let types = fixed.types;
 
-const chosenModule = () => props.modules[valueOf(MODULE)] ?? {inputs: [], model_free: false};
+const chosenModule = () => fixed.modules[valueOf(MODULE)] ?? {inputs: [], model_free: false};
 
 function list(input, choices, onchoose) {
 	const all = [...new Set([...choices, valueOf(input)])];
@@ -41,13 +41,13 @@ function draw() {
 	const focused = focusedName();
 	const offered = types[valueOf(TYPE)] ?? types.All;
 	const {inputs, model_free} = chosenModule();
-	const perfect = props.fields.find((one) => one.name === "pixel_perfect");
+	const perfect = fixed.fields.find((one) => one.name === "pixel_perfect");
 	form.replaceChildren(
 		list(TYPE, Object.keys(types), chooseType),
 		list(MODULE, offered.module_list, (module) => set({...DEFAULTS, module}, {again: true})),
 		...(model_free ? [] : [modelList(offered)]),
 		...inputs.filter((one) => one.name !== "processor_res" || !valueOf(perfect)).map(controls.slider),
-		...props.fields.map((one) => controls[one.kind](one)));
+		...fixed.fields.map((one) => controls[one.kind](one)));
 	focusOn(focused);
 }
 
