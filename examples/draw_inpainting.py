@@ -65,6 +65,11 @@ class Drawing:
         made = self.make(replace(request, record_steps=True))
         return made, Steps(self._job.files[-1])
 
+    def go_on(self, steps: Steps, after: int) -> Image.Image:
+        """The picture of the recorded `steps` which goes on after so many calls with another prompt."""
+        return self.make(replace(self.request, replayed=steps.path, go_on_after=after,
+                                 then_prompt="a big green circle on a blue background"))
+
     def row(self, name: str, pictures: Sequence[Image.Image]) -> None:
         """Save pictures side by side; several rows if there are more than six."""
         across = min(len(pictures), 6)
@@ -127,6 +132,7 @@ def main(out: Path) -> None:
         soft = draw.mask.filter(ImageFilter.GaussianBlur(12))
         softly = draw.make(replace(draw.request, mask=soft, soft=SoftInpainting()))
         draw.row("10-soft", [soft, draw.make(replace(draw.request, mask=soft)), softly])
+        draw.row("11-what-if", [made, *(draw.go_on(steps, after) for after in (15, 10, 3))])
 
 
 if __name__ == "__main__":
