@@ -31,26 +31,28 @@ class Replay:
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
-        self._path = path
         try:
-            with safe_open(path, "pt") as file:
-                about = json.loads(file.metadata()["steps"])
-                self._pairs = "uncond" in file.keys()  # noqa: SIM118
+            file: Any = safe_open(path, "pt")
+            about = json.loads(file.metadata()["steps"])
+            self._pairs = "uncond" in file.keys()  # noqa: SIM118
         except Exception as error:  # safetensors has errors of its own
             raise InvalidInput("This recording is no longer there.", field="replayed") from error
         if about.get("request") != fingerprint:
             raise InvalidInput(ANOTHER, field="replayed")
+        self._file = file  # open until the end: a new recording may take the place of an old one
         whole = all(call["window"] is None and call["number"] == n for n, call in enumerate(about["calls"]))
         self.calls = len(about["calls"]) if whole else 0
 
     def answers(self, call: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(guided answer, unconditional answer) to x (B, C, h, w) in that call. Raises InvalidInput if it was asked
         about another x."""
-        with safe_open(self._path, "pt") as file:
-            if not torch.equal(file.get_slice("x")[call].to(x), x):
-                raise InvalidInput(ANOTHER, field="replayed")
-            uncond = file.get_slice("uncond")[call].to(x) if self._pairs else None
-            return file.get_slice("guided")[call].to(x), uncond
+        def read(name: str) -> Tensor:
+            tensor: Tensor = self._file.get_slice(name)[call]
+            return tensor.to(x)
+
+        if not torch.equal(read("x"), x):
+            raise InvalidInput(ANOTHER, field="replayed")
+        return read("guided"), read("uncond") if self._pairs else None
 
 
 def fingerprint(request: Txt2Img, seeds: tuple[int, ...], subseeds: tuple[int, ...], model: str) -> str:

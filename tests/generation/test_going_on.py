@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeModel, fake_engine, write_checkpoint
 from PIL import Image, ImageDraw
+from safetensors import safe_open
 
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
 from modules.generation.going_on import denoiser
+from modules.generation.replay import Replay
 from modules.request import Inpaint, Txt2Img
 from modules.request.going_on import changed
 from modules.request.job_context import NullJob
@@ -171,6 +175,17 @@ def test_a_recording_of_another_run_is_refused(engine: Engine, tmp_path: Path) -
         go_on(engine, txt2img(), 4, gone_on)
     recording.unlink()
     assert pixels(go_on(engine, txt2img(), 2, recording, then_prompt="b")) == pixels(second)
+
+
+def test_an_opened_recording_may_be_removed(engine: Engine, tmp_path: Path) -> None:
+    _, recording = record(engine, txt2img(), tmp_path)
+    with safe_open(recording, "pt") as file:
+        about, x, guided = json.loads(file.metadata()["steps"]), file.get_tensor("x"), file.get_tensor("guided")
+    replay = Replay(recording, about["request"])
+    recording.unlink()
+    assert torch.equal(replay.answers(2, x[2])[0], guided[2])
+    with pytest.raises(InvalidInput, match="another run"):
+        replay.answers(2, x[3])
 
 
 def test_a_change_behind_the_last_call_is_told(engine: Engine) -> None:
