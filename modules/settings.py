@@ -143,6 +143,10 @@ class Settings:
     device: str = _flag("auto", "what computes", choices=DEVICES)
     no_half: bool = _flag(False, "compute with 32 bits on a GPU too: slower and twice the memory, for the cards and "
                           "checkpoints that give black or no pictures with 16")
+    medvram: bool = _flag(False, "on a GPU, text encoders, denoiser and autoencoder take turns and wait in the "
+                          "computer's memory; without it only where they do not all fit")
+    lowvram: bool = _flag(False, "the same, and the denoiser brings its layers one by one: very slow, for the smallest "
+                          "cards; without it only where it does not fit alone")
     model_cache: int | None = _flag(None, "memory for weights, like 8GB: checkpoints that were in use stay in it; 0 "
                                     "keeps only the one in use (left out: half of the free memory for the others)",
                                     read=_size, metavar="SIZE")
@@ -296,7 +300,7 @@ def _there(tree: Path | None, names: Sequence[str]) -> list[Path]:
 WITHOUT_MEANING = (
     "xformers", "force-enable-xformers", "opt-sdp-attention", "opt-sdp-no-mem-attention", "opt-split-attention",
     "opt-split-attention-v1", "opt-split-attention-invokeai", "opt-sub-quad-attention", "opt-channelslast",
-    "disable-opt-split-attention", "medvram", "medvram-sdxl", "lowvram", "lowram", "always-batch-cond-uncond",
+    "disable-opt-split-attention", "medvram-sdxl", "lowram", "always-batch-cond-uncond",
     "no-half-vae", "upcast-sampling", "disable-nan-check", "skip-torch-cuda-test", "skip-install",
     "skip-prepare-environment", "skip-python-version-check", "skip-version-check", "skip-load-model-at-start",
     "reinstall-torch", "reinstall-xformers", "no-download-sd-model", "do-not-download-clip", "no-hashing",

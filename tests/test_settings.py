@@ -45,9 +45,10 @@ def test_sizes(text: str, size: int) -> None:
 
 def test_webuis_flags_without_meaning_are_accepted_and_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        settings = Settings.from_argv(["--xformers", "--port", "80"], {"COMMANDLINE_ARGS": "--medvram --no-half-vae"})
+        settings = Settings.from_argv(["--xformers", "--port", "80"],
+                                      {"COMMANDLINE_ARGS": "--medvram-sdxl --no-half-vae"})
     assert settings == Settings(port=80)
-    assert caplog.messages == ["Without meaning here: --medvram, --no-half-vae, --xformers."]
+    assert caplog.messages == ["Without meaning here: --medvram-sdxl, --no-half-vae, --xformers."]
     with pytest.raises(InvalidInput, match="--share"):
         Settings.from_argv(["--share"], {})
 

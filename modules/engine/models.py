@@ -13,8 +13,11 @@ from modules.settings import Settings
 from modules.weights.catalog import CheckpointFile, VaeFile
 
 if TYPE_CHECKING:
+    import torch
+
     from modules.networks.depth import DepthNetwork
     from modules.networks.parts import Parts
+    from modules.networks.turns import Turns
     from modules.sampling.types import SDModel
 
 LoadModel = Callable[[CheckpointFile, VaeFile | None, Settings, Callable[[float], None]], "SDModel"]
@@ -31,6 +34,7 @@ class FileLoader:
     def __init__(self) -> None:
         self._parts: Parts | None = None
         self._depth: DepthNetwork | None = None
+        self._turns: Turns | None = None
 
     def __call__(self, checkpoint: CheckpointFile, vae: VaeFile | None, settings: Settings,
                  on_progress: Callable[[float], None]) -> SDModel:
@@ -46,10 +50,21 @@ class FileLoader:
         self._depth = self._depth or DepthNetwork(settings.folders("depth networks"))
         device = torch.device(compute_device(settings))
         dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
+        self._turns = self._turns or turns_of(settings, device)
         return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
                           compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress,
                           parts=self._parts, depth=self._depth,
-                          spare=spare_files(settings))
+                          spare=spare_files(settings), turns=self._turns)
+
+
+def turns_of(settings: Settings, device: torch.device) -> Turns | None:
+    """The turns that parts of models take on a GPU with memory of its own; None for other devices."""
+    from modules.networks.turns import Turns
+
+    if device.type != "cuda":
+        return None
+    wanted = "lowvram" if settings.lowvram else "medvram" if settings.medvram else "auto"
+    return Turns(device, wanted, lambda: free_memory(str(device)))
 
 
 def compute_device(settings: Settings) -> str:

@@ -4,7 +4,7 @@ converted once and put in place. What differs between families is in `families`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,14 @@ from modules.networks.packing import pack
 from modules.networks.parts import PartKey, Parts
 from modules.networks.patches.layers import Layer, LayerNames
 from modules.networks.shapes import Header
-from modules.networks.widening import HALVES, stored, widen
+from modules.networks.turns import CPU, FITS, Placement, Turns
+from modules.networks.widening import HALVES, fetch, stored, widen
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.diffusers_folder import read_checkpoint, read_weights
 from modules.weights.model_config import read_config
 from modules.weights.tensors import TensorFile, check_room, read_tensors
 
-FITS = 0.85
-"""The share of the free memory that a model's weights may take."""
+ALL_THERE = Placement(turns=False)
 
 OnProgress = Callable[[float], None]
 
@@ -67,6 +67,7 @@ def load_model(
     depth: DepthOf | None = None,
     spare: SpareFiles = NO_SPARE,
     keep_half: bool | None = None,
+    turns: Turns | None = None,
     families: Sequence[Kind] = FAMILIES,
 ) -> DiffusionModel:
     """Loads a checkpoint of any of `families`, with another autoencoder if one is given.
@@ -81,6 +82,7 @@ def load_model(
         spare: files that may have the parts that the checkpoint lacks.
         keep_half: large weights that are in half precision in the file stay so where the model computes in float32 on
             the CPU, and are widened a layer at a time; None does so where they would not fit otherwise.
+        turns: of those that do not all fit on the device; None puts everything there.
 
     Raises:
         CheckpointError: the file is damaged, unsafe, of no family, or incomplete.
@@ -93,10 +95,20 @@ def load_model(
         missing = {name: source for name, source in sources.items() if name not in found}
         built = _build(missing)
         needed = _bytes(built, missing, dtype)
+        sizes = {name: _bytes({name: module}, missing, dtype) for name, module in built.items()}
+        placement = turns.place(sizes, found.values()) if turns and sizes else ALL_THERE
+        home = CPU if placement.turns else device
         half = device.type == "cpu" and (needed > FITS * free_memory("cpu") if keep_half is None else keep_half)
         for name, module in built.items():
             _check(missing[name], module)
-        _fill(built, missing, device, dtype, on_progress or (lambda share: None), keep_half=half)
+        _fill(built, missing, home, dtype, on_progress or (lambda share: None), keep_half=half,
+              cudnn=device.type == "cuda")
+        for name in placement.by_layer:
+            fetch(built[name])
+        if turns and placement.turns:
+            turns.take(list(built.values()))
+        if turns and turns.waits((found | built)["unet"]):
+            compile_in = None  # compiled programs hold the weights where they were
         shapes = {name: source.shape for name, source in sources.items()}
         names = layer_names(family, sources)
         for name, module in built.items():
@@ -106,10 +118,11 @@ def load_model(
         pack(built["unet"])
     modules = {name: parts.keep(keys[name], (found | built)[name]) for name in sources}
     return DiffusionModel(
-        checkpoint.name, Network(modules["unet"], family.ask, device, dtype, compiled), modules["vae"],
+        checkpoint.name, Network(modules["unet"], family.ask, device, dtype, compiled,
+                                 turns.of(modules["unet"]) if turns else nullcontext), modules["vae"],
         family.text(modules, device), modules, told=family.told, latent=family.latent, levels=family.levels(header),
         prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=dtype,
-        tiled_vae=tiled_vae, layers=names, depth=depth)
+        tiled_vae=tiled_vae, layers=names, depth=depth, turns=turns)
 
 
 def load_part(file: TensorFile, part: Part, shape: Any, *, device: torch.device, dtype: torch.dtype,
@@ -118,7 +131,7 @@ def load_part(file: TensorFile, part: Part, shape: Any, *, device: torch.device,
     source = {part.name: _Source(Path(file.name), file, part, shape)}
     built = _build(source)
     _check(source[part.name], built[part.name])
-    _fill(built, source, device, dtype, on_progress, keep_half=False)
+    _fill(built, source, device, dtype, on_progress, keep_half=False, cudnn=device.type == "cuda")
     if device.type == "cpu":
         pack(built[part.name])
     return built[part.name]
@@ -304,8 +317,9 @@ def _bytes(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], dty
 
 
 def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], device: torch.device, dtype: torch.dtype,
-          on_progress: OnProgress, *, keep_half: bool) -> None:
-    """Reads each tensor once, into its type and place. With `keep_half` large weights stay in half precision."""
+          on_progress: OnProgress, *, keep_half: bool, cudnn: bool) -> None:
+    """Reads each tensor once, into its type and place. With `keep_half` large weights stay in half precision; with
+    `cudnn` they lie in the order that it wants."""
     total = sum(p.numel() for module in modules.values() for p in module.parameters())
     if sources:
         needed = _bytes(modules, sources, dtype)
@@ -328,5 +342,5 @@ def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], devi
         module.eval().requires_grad_(False)
         if keep_half:
             widen(module)
-        if device.type == "cuda":
+        if cudnn:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # cuDNN's own order

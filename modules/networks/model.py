@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from modules.networks.patches.patched import InForce, put_on, put_on_hypernetwor
 from modules.networks.patches.patches import NOTHING, Patches
 from modules.networks.text.words import Embedding
 from modules.networks.tiling import wrapped_round
+from modules.networks.turns import Turns
 from modules.networks.vae import Autoencoder
 from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.sampling.latent import Latent
@@ -33,13 +34,17 @@ class DiffusionModel:
                  parts: Mapping[str, nn.Module], *, told: Told = lambda cond, texts, how: cond,
                  latent: Latent, levels: Levels, prediction: PredictionType, inputs: Inputs, device: torch.device,
                  dtype: torch.dtype, tiled_vae: str = "auto", layers: LayerNames | None = None,
-                 depth: DepthOf | None = None) -> None:
+                 depth: DepthOf | None = None, turns: Turns | None = None) -> None:
         """`text` encodes prompts, and `told` adds what is told beside the words. `parts` are all networks by name;
         extensions and patches find them there. `tiled_vae`: see `Autoencoder`. `layers` are those that LoRAs may
-        change; by default none. `depth` is asked for the depth of pictures; by default there is no network for it."""
+        change; by default none. `depth` is asked for the depth of pictures; by default there is no network for it.
+        `turns` are those that the parts take on the device, if they take any."""
         self.name = name
         self.network = network
-        self.autoencoder = Autoencoder(vae, latent, device, tiled_vae)
+        texts = [part for part in parts.values() if part not in (network.unet, vae)]
+        self._turns = turns
+        self._texts_turn = turns.of(*texts) if turns else nullcontext
+        self.autoencoder = Autoencoder(vae, latent, device, tiled_vae, turns.of(vae) if turns else nullcontext)
         self.text, self._told = text, told
         self.parts = parts
         self.latent, self.levels, self.prediction, self.inputs = latent, levels, prediction, inputs
@@ -81,7 +86,11 @@ class DiffusionModel:
         """
         encoders = tuple(InForce.on(self.parts[name]).signature for name in self.layers.prefixes if name != UNET)
         key = (*texts, how.of_words, encoders, tuple(embedding.origin for embedding in self._embeddings))
-        return self._told(self._contexts.get(key, lambda: self.text.encode(texts, how)), texts, how).rows()
+        return self._told(self._contexts.get(key, lambda: self._encoded(texts, how)), texts, how).rows()
+
+    def _encoded(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
+        with self._texts_turn():
+            return self.text.encode(texts, how)
 
     def put_on(self, patches: Patches) -> tuple[str, ...]:
         """From now on the model computes with `patches` and no others. What is in force already costs nothing.
@@ -89,6 +98,8 @@ class DiffusionModel:
         Returns a sentence for each file of which not everything is used. Raises what `may_go_on` raises; the model is
         without some of the patches then.
         """
+        if self._turns and patches.loras != self.patches.loras:
+            self._turns.leave()  # otherwise the layers' own weights, which are set aside, would stay on the GPU
         self.patches = patches
         if patches.embeddings != self._embeddings:
             self.text.take_words(patches.embeddings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from modules.networks.families.family import Ask
 from modules.networks.forwards import is_patched
 from modules.networks.patches.patched import is_swapped
 from modules.networks.tiling import wraps
+from modules.networks.turns import Turn
 from modules.networks.window import UNetWindow
 from modules.sampling.conditioning import Conditioning
 from modules.sampling.levels import Level
@@ -21,11 +24,11 @@ class Network:
     """A denoiser that computes on `device` in `dtype` and answers in float32. Implements `sampling.types.Predict`."""
 
     def __init__(self, unet: nn.Module, ask: Ask, device: torch.device, dtype: torch.dtype,
-                 compiled: CompiledUNet | None = None) -> None:
+                 compiled: CompiledUNet | None = None, turn: Turn = nullcontext) -> None:
         """`unet` may be another kind of network; `ask` calls it. `compiled` is it as compiled programs, if it is to run
-        as such."""
+        as such. Each call is in a `turn` of it."""
         self.unet = unet
-        self._ask = ask
+        self._ask, self._turn = ask, turn
         self.compiled = compiled
         self.device, self.dtype = device, dtype
         self._levels = len(getattr(unet, "down_blocks", ()))  # 0 for a network that is no UNet
@@ -39,7 +42,8 @@ class Network:
         x = x.to(self.device, self.dtype)
         t = torch.full((len(x),), level.t, dtype=torch.float32, device=self.device)
         program = None if cond.residuals else self._program()
-        return self._ask(program or self.unet, x, t, cond.to(self.device, self.dtype)).float()
+        with self._turn():
+            return self._ask(program or self.unet, x, t, cond.to(self.device, self.dtype)).float()
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if the first call for a latent of `size` (width, height) compiles a program, which takes minutes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from modules.networks.memo import Memo, fingerprint
 from modules.networks.preview import LatentColours
 from modules.networks.shapes import VaeShape
 from modules.networks.tiling import wraps
+from modules.networks.turns import Turn
 from modules.sampling.latent import Latent
 
 log = logging.getLogger(__name__)
@@ -56,13 +58,15 @@ class Autoencoder:
     would overflow again at the next picture.
     """
 
-    def __init__(self, module: nn.Module, form: Latent, device: torch.device, tiled: str = "auto") -> None:
+    def __init__(self, module: nn.Module, form: Latent, device: torch.device, tiled: str = "auto",
+                 turn: Turn = nullcontext) -> None:
         """`form` is what its latents are. `tiled`: "on" encodes and decodes in strips, "off" in one piece, "auto" as
-        free memory allows."""
+        free memory allows. It computes in a `turn` of `module`."""
         self.module = module
         self.form = form
         self.device = device
         self.tiled = tiled
+        self._turn = turn
         self._latents: Memo[Tensor] = Memo()
         self._colours: LatentColours | None = None
         self._in_use = threading.RLock()  # by the job, or by whoever watches it and is the first to see a preview
@@ -87,7 +91,7 @@ class Autoencoder:
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
         """latent (B, C, h, w) of about unit variance -> image (B, 3, H, W), about [-1, 1], not clamped."""
-        with self._in_use:
+        with self._in_use, self._turn():
             return torch.cat([self._decode(one) for one in torch.split(latent.to(self.device), 1)])
 
     def preview(self, latent: Tensor) -> Tensor:
@@ -107,7 +111,11 @@ class Autoencoder:
 
     def _encode_once(self, image: Tensor) -> Tensor:
         key = fingerprint(image), wraps(self.module), self.dtype
-        return self._latents.get(key, lambda: self._encode(image))
+        return self._latents.get(key, lambda: self._in_turn(image))
+
+    def _in_turn(self, image: Tensor) -> Tensor:
+        with self._turn():
+            return self._encode(image)
 
     def _encode(self, image: Tensor) -> Tensor:
         pixels = image.to(self.dtype)

@@ -48,6 +48,18 @@ def widens(layer: nn.Module) -> bool:
     return type(layer) in KINDS and cast(Any, layer).weight.numel() >= LARGE
 
 
+def fetches(layer: nn.Module) -> bool:
+    """Whether the layer brings its weight to where it computes at each call."""
+    return isinstance(layer, tuple(KINDS.values()))
+
+
+def fetch(module: nn.Module) -> None:
+    """From now on the large layers of `module` bring their weights to where they compute, in its precision."""
+    for layer in module.modules():
+        if widens(layer):
+            layer.__class__ = KINDS[type(layer)]
+
+
 def stored(module: nn.Module) -> set[str]:
     """The parameters of `module` that can stay in half precision."""
     return {f"{name}.weight" for name, layer in module.named_modules() if widens(layer)}
