@@ -19,6 +19,17 @@
 		});
 	};
 
+	// For each component Gradio goes through the targets of all events. Svelte makes proxies of plain arrays and of what is
+	// in them, and going through proxies takes a large part of the time that the page needs to load. Events do not change.
+	class Unwatched extends Array {}
+	let config;
+	Object.defineProperty(window, "gradio_config", {
+		get: () => config,
+		set(given) {
+			config = {...given, dependencies: Unwatched.from(given.dependencies ?? [])};
+		},
+	});
+
 	// The results of the queue come in an event stream, which the server closes when no event is pending. An event sent at
 	// that moment is answered in the next stream. Gradio does not open that one, because it has not read the end of the
 	// current one yet. So the end is withheld while an event is pending, and the next stream continues the current one.

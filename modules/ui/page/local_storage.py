@@ -16,8 +16,9 @@ def remember(loaded: Any, panels: Sequence[Panel]) -> None:
     """Restore the panels' values after the event `loaded`, and store them whenever `page.js` clicks the hidden button.
 
     Restoring runs after the defaults are set. A control whose default has changed since the value was stored keeps the
-    new default. Gradio's `change` events are not used for this: with 140 controls they take a large part of the page's
-    loading time.
+    new default. Gradio's page is slow for each output of an event, so where nothing was stored there is no event that
+    restores. Its `change` events are not used for this: with 140 controls they take a large part of the page's loading
+    time.
     """
     controls = {f"{panel.tab}/{name}": widget for panel in panels for name, widget in panel.widgets.items()
                 if name != "depth_map" and not name.endswith("_enabled")}
@@ -25,5 +26,7 @@ def remember(loaded: Any, panels: Sequence[Panel]) -> None:
     call = f"{json.dumps(list(controls))}, values"
     keep = gr.Button("", visible="hidden", elem_id="keep_controls")
     keep.click(None, widgets, None, js=f"(...values) => inpaintPage.keep({call})", **QUIET)
-    brought = loaded.then(None, widgets, widgets, js=f"(...values) => inpaintPage.bringBack({call})", **QUIET)
+    loaded.then(None, widgets, None, js=f"(...values) => inpaintPage.restore({call})", **QUIET)
+    bring = gr.Button("", visible="hidden", elem_id="bring_controls_back")
+    brought = bring.click(None, None, widgets, js="() => inpaintPage.bringBack()", **QUIET)
     brought.then(None, js="() => inpaintPage.ready()", **QUIET)

@@ -173,12 +173,14 @@ const inpaintPage = (() => {
 		for (const storage of [session, local]) inpaintWindow.write(storage, CONTROLS, kept);
 		inpaintWindow.touch();
 	}
-	function bringBack(names, values) {
+	function restore(names, values) {
 		const kept = stored();
 		starts = values;
 		known = names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name]?.[1] ?? values[i] : values[i]));
-		return known;
+		if (known.every((value, i) => same(value, values[i]))) ready();
+		else document.querySelector("#bring_controls_back").click();
 	}
+	const bringBack = () => known;
 	// All controls have their values. The attribute is for programs that drive the page. Gradio has measured the tabs before
 	// they had their style and moved those without room into a menu; it measures again when the window is resized.
 	function ready() {
@@ -239,6 +241,6 @@ const inpaintPage = (() => {
 	window.addEventListener("pagehide", keepTab);
 	if (document.body) begin();
 	else document.addEventListener("DOMContentLoaded", begin);
-	return {skip, fitSize, pictureIn, fetchFile, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, bringBack, startTab, ready, useTheme, windowId: inpaintWindow.id};
+	return {skip, fitSize, pictureIn, fetchFile, isPicture, dropped, make, ask, fillSlider, parameters, follow, keep, restore, bringBack, startTab, ready, useTheme, windowId: inpaintWindow.id};
 })();
 window.inpaintPage = inpaintPage;
