@@ -42,6 +42,9 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 expect.set_options(timeout=120_000)  # a busy machine is slow, not wrong
 
+AT_ONCE = False
+"""Gradio would ask its page first and give up if a busy machine needs more than 3 seconds to answer."""
+
 LEAVING = ("AbortError", "Unexpected error Connection errored out")
 """What Gradio's script says when a page that waits for the server is left."""
 
@@ -75,7 +78,8 @@ def canvas_app() -> Iterator[CanvasApp]:
         get_button.click(get, canvas, count)
         send.click(lambda: (app.to_send, gr.Tabs(selected="paint")), None, [canvas, tabs])
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
-                            run_history=False, show_error=True, head=f"<script>{page_script}</script>")
+                            run_history=False, _frontend=AT_ONCE, show_error=True,
+                            head=f"<script>{page_script}</script>")
     app.url = url
     yield app
     demo.close()
@@ -211,8 +215,8 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
     queue = JobQueue(engine, Saver(settings.outputs_dir, history.add))
     demo = ui.build(engine, queue, settings, history)
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
-                            run_history=False, show_error=False, allowed_paths=[str(settings.outputs_dir)],
-                            footer_links=[], **ui.look(demo, settings))
+                            run_history=False, _frontend=AT_ONCE, show_error=False, footer_links=[],
+                            allowed_paths=[str(settings.outputs_dir)], **ui.look(demo, settings))
     routes = demo.app.router.routes  # those of Gradio answer whatever comes
     first = len(routes)
     demo.app.include_router(cards.router(engine.cards, Thumbnails(settings.cache_dir / "thumbnails")))
