@@ -50,6 +50,13 @@ def test_the_keyboard_shows_the_text_of_each_control(web: Page, page_app: PageAp
     web.locator("#txt2img_styles input").focus()
     web.keyboard.press("Tab")
     expect(tip).to_have_text("Apply the chosen styles to the prompts")
+    web.set_viewport_size({"width": 1280, "height": 400})
+    web.locator("#txt2img_steps input[type=number]").focus()
+    web.keyboard.press("Tab")  # what has the focus comes into sight
+    expect(tip).to_be_visible()
+    web.mouse.wheel(0, 60)
+    web.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    expect(tip, "it goes with its control").to_be_visible()
 
 
 @pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,

@@ -33,22 +33,30 @@ const inpaintHelp = (() => {
 
 	const tip = inpaintPage.make("div", {id: "help_tip", role: "tooltip", popover: "manual"});
 	let anchor = null, described = null, timer;
+	// Shown for the control that has the focus: neither a pointer that rests elsewhere nor the scrolling that brings the
+	// control into sight hides it.
+	let ofFocus = false;
 
 	function show(beside, text, control) {
 		hide();
 		clearTimeout(timer);
+		ofFocus = false;
 		anchor = beside;
 		tip.textContent = text;
 		document.body.append(tip);
 		tip.showPopover();
-		const at = beside.getBoundingClientRect(), own = tip.getBoundingClientRect(), gap = 6, edge = 8;
+		put();
+		if (!control) return;
+		described = control;
+		control.setAttribute("aria-describedby", tip.id);
+	}
+
+	function put() {
+		const at = anchor.getBoundingClientRect(), own = tip.getBoundingClientRect(), gap = 6, edge = 8;
 		const left = Math.min(Math.max(edge, at.left + at.width / 2 - own.width / 2), innerWidth - own.width - edge);
 		const above = at.top - own.height - gap;
 		tip.style.left = `${Math.max(edge, left)}px`;
 		tip.style.top = `${above >= edge ? above : at.bottom + gap}px`;
-		if (!control) return;
-		described = control;
-		control.setAttribute("aria-describedby", tip.id);
 	}
 
 	function hide() {
@@ -75,7 +83,7 @@ const inpaintHelp = (() => {
 		const mark = markOf(event.target);
 		if (mark && mark !== anchor) showMark(mark);
 		else if (mark || event.target === tip) clearTimeout(timer);
-		else if (anchor?.matches(`.${MARK}`)) later(hide, LEAVING);
+		else if (!ofFocus && anchor?.matches(`.${MARK}`)) later(hide, LEAVING);
 	}
 
 	// A press on a mark is none on its label. A finger's second press closes.
@@ -94,7 +102,8 @@ const inpaintHelp = (() => {
 		const block = target.closest?.("[data-help]");
 		if (block) show(block.querySelector(`.${MARK}`) ?? block, block.dataset.help, target);
 		else if (target.title) show(target, target.title);
-		else hide();
+		else return void hide();
+		ofFocus = true;
 	}
 
 	function onPress(event) {
@@ -192,7 +201,7 @@ const inpaintHelp = (() => {
 	document.addEventListener("pointerdown", onPress, {capture: true});
 	for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, (event) => event.pointerType === "touch" && clearTimeout(timer));
 	document.addEventListener("keydown", onKey, {capture: true});
-	document.addEventListener("scroll", () => hide(), {capture: true, passive: true});
+	document.addEventListener("scroll", () => (ofFocus && anchor ? put() : hide()), {capture: true, passive: true});
 	// Many changes in a row need one look. The page changes with every frame of a running job.
 	let looking = false;
 	new MutationObserver((changes) => {
