@@ -140,7 +140,7 @@ def test_a_picture_its_map_and_what_the_engine_gets(web: Page, asked: list[Txt2I
     np.testing.assert_array_equal(np.asarray(got.image.convert("RGB")), picture)
     assert dataclasses.replace(got, image=None) == ControlUnit(
         module="threshold", model=control_file, weight=0.6, processor_res=192, threshold_a=90,
-        control_mode=ControlMode.CONTROL)
+        control_mode=ControlMode.CONTROL, control_type="All")
 
     # the size of the control picture becomes the size that is drawn
     web.locator("#txt2img_control0_size").click()
