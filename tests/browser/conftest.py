@@ -21,7 +21,7 @@ import gradio as gr
 import pytest
 from fakes import FakeModel, fake_engine
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as OutOfTime
 
 from modules import ui
@@ -259,7 +259,12 @@ def web(visitors: Visitors, page_app: PageApp, context_options: dict[str, Any]) 
 
 def open_page(page: Page, url: str) -> None:
     """Goes to the page and waits until it has what it loads from the server."""
-    page.goto(url)
+    try:
+        page.goto(url)
+    except Error as error:  # a busy Chromium sometimes gives up a navigation to the page that it shows
+        if "ERR_ABORTED" not in error.message:
+            raise
+        page.goto(url)
     page.wait_for_selector('#inpaint_canvas .mc[data-ready="true"]', state="attached")
     page.wait_for_selector("#model_status [role=status]")
     page.wait_for_selector("#inpaint_examples button", state="attached")
