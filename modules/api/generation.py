@@ -8,7 +8,6 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -21,6 +20,7 @@ from modules.api.asking import client_of
 from modules.api.gate import refusal
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody, as_webui_means
 from modules.api.scripts import ALWAYS_ON
+from modules.api.steps import recording
 from modules.api.waiting import finished
 from modules.engine.engine import Engine, check_going_on
 from modules.engine.limits import check_count, check_limits
@@ -126,7 +126,7 @@ def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Setting
                            styles=load_styles(settings.styles_file), samplers=engine.samplers)
     request, warnings = with_what_is_here(request, engine)
     if body.go_on_from:
-        request = dataclasses.replace(request, replayed=recording(queue, body.go_on_from))
+        request = dataclasses.replace(request, replayed=recording(queue, body.go_on_from, "go_on_from"))
     check_limits(request, settings)
     pictures.check_pixels(request, settings.max_image_mp * 10**6)
     if request.script:
@@ -138,14 +138,6 @@ def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Setting
     return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
                         unpack=partial(pictures.unpacked_request, keep_photographs=bool(photograph_format(body))),
                         origin=origin), warnings
-
-
-def recording(queue: JobQueue, name: str) -> Path:
-    """The recorded steps of that name. Raises NotFound."""
-    path = queue.recordings.find(name) if queue.recordings else None
-    if path is None:
-        raise NotFound("There is no such recording, or not any more.", field="go_on_from")
-    return path
 
 
 def with_what_is_here(request: Txt2Img, engine: Engine) -> tuple[Txt2Img, list[str]]:

@@ -6,6 +6,7 @@ A recording's name is random: it stands in the answer of the job (`step_recordin
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,15 +19,20 @@ from modules.jobs.queue import JobQueue
 KEEP = {"cache-control": "private, max-age=3600"}
 
 
+def recording(queue: JobQueue, name: str, field: str | None = None) -> Path:
+    """The recorded steps of that name. Raises NotFound, with the request's `field` that has the name."""
+    path = queue.recordings.find(name) if queue.recordings else None
+    if path is None:
+        raise NotFound("There is no such recording, or not any more.", field=field)
+    return path
+
+
 def router(queue: JobQueue) -> APIRouter:
     """The endpoints."""
     api = APIRouter(prefix="/v1/steps")
 
     def find(name: str) -> Steps:
-        path = queue.recordings.find(name) if queue.recordings else None
-        if path is None:
-            raise NotFound("There is no such recording, or not any more.")
-        return Steps(path)
+        return Steps(recording(queue, name))
 
     @api.get("/{name}")
     def about(name: str) -> dict[str, Any]:

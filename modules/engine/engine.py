@@ -16,7 +16,7 @@ from modules.base.config import Config
 from modules.engine import control, redo, removing
 from modules.engine.cards import Cards
 from modules.engine.file_keys import file_keys
-from modules.engine.limits import check_limits
+from modules.engine.limits import PROMPTS, check_limits
 from modules.engine.model_cache import Loaded
 from modules.engine.models import FileLoader, LoadModel, ModelSlot, compute_device
 from modules.engine.networks import Networks, with_default_networks
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from modules.generation.batch import Models, Picture
     from modules.sampling.registry import Sampler
     from modules.sampling.types import FirstNoise, Inputs, SDModel
-
-PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "then_prompt", "then_negative_prompt")
 
 
 class Engine:

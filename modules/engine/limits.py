@@ -6,14 +6,15 @@ from modules.errors import InvalidInput
 from modules.request import Img2Img, Txt2Img
 from modules.settings import Settings
 
+PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "then_prompt", "then_negative_prompt")
+"""The fields of a request with prompts."""
 LONGEST_PROMPT = 100_000
 """Characters of a prompt, after styles and scripts have changed it."""
 
 
 def check_limits(request: Txt2Img, settings: Settings) -> None:
     """Raise InvalidInput, with WebUI's field, if `request` exceeds a limit of `settings`."""
-    for name in ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "then_prompt",
-                 "then_negative_prompt"):
+    for name in PROMPTS:
         if len(getattr(request, name)) > LONGEST_PROMPT:
             raise InvalidInput(f"{name} has more than {LONGEST_PROMPT} characters, styles included.", field=name)
     _at_most(request.width, settings.max_size, "width", "--max-size")
