@@ -19,6 +19,7 @@ from torch import Tensor
 
 from modules.engine.engine import Engine
 from modules.networks.inputs import INPAINT, PLAIN
+from modules.request.job_context import NullJob
 from modules.sampling.conditioning import Conditioning, TextOptions
 from modules.sampling.latent import Latent
 from modules.sampling.levels import EPSILON, FLOW, V_PREDICTION, Level, Levels, PredictionType, stable_diffusion
@@ -181,6 +182,17 @@ class FakeModel:
     def preview(self, latent: Tensor) -> Tensor:
         """The latent as a picture in [0, 1], one pixel for 8 x 8."""
         return (torch.einsum("cl,lhw->chw", TO_IMAGE, latent.double()) / 2 + 0.5).clamp(0, 1).float()
+
+
+class Recorded(NullJob):
+    """A job that keeps recordings in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.files = folder, list[Path]()
+
+    def recording(self) -> Path:
+        self.files.append(self.folder / f"{len(self.files)}.safetensors")
+        return self.files[-1]
 
 
 def write_checkpoint(directory: Path, name: str) -> Path:

@@ -42,7 +42,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 expect.set_options(timeout=120_000)  # a busy machine is slow, not wrong
 
-AT_ONCE = False
+ASKS_ITS_PAGE = False
 """Gradio would ask its page first and give up if a busy machine needs more than 3 seconds to answer."""
 
 LEAVING = ("AbortError", "Unexpected error Connection errored out")
@@ -78,7 +78,7 @@ def canvas_app() -> Iterator[CanvasApp]:
         get_button.click(get, canvas, count)
         send.click(lambda: (app.to_send, gr.Tabs(selected="paint")), None, [canvas, tabs])
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
-                            run_history=False, _frontend=AT_ONCE, show_error=True,
+                            run_history=False, _frontend=ASKS_ITS_PAGE, show_error=True,
                             head=f"<script>{page_script}</script>")
     app.url = url
     yield app
@@ -215,7 +215,7 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
     queue = JobQueue(engine, Saver(settings.outputs_dir, history.add))
     demo = ui.build(engine, queue, settings, history)
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
-                            run_history=False, _frontend=AT_ONCE, show_error=False, footer_links=[],
+                            run_history=False, _frontend=ASKS_ITS_PAGE, show_error=False, footer_links=[],
                             allowed_paths=[str(settings.outputs_dir)], **ui.look(demo, settings))
     routes = demo.app.router.routes  # those of Gradio answer whatever comes
     first = len(routes)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes import FakeModel, fake_engine, write_checkpoint
+from fakes import FakeModel, Recorded, fake_engine, write_checkpoint
 from PIL import Image, ImageDraw
 from safetensors import safe_open
 
@@ -41,17 +41,6 @@ class Counting(FakeModel):
     def predict(self, x: Any, level: Level, cond: Conditioning) -> Any:
         self.rows += len(x)
         return super().predict(x, level, cond)
-
-
-class Recorded(NullJob):
-    """A job that keeps recordings in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, list[Path]()
-
-    def recording(self) -> Path:
-        self.files.append(self.folder / f"{len(self.files)}.safetensors")
-        return self.files[-1]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes import FakeModel, fake_engine, write_checkpoint
+from fakes import FakeModel, Recorded, fake_engine, write_checkpoint
 from PIL import Image, ImageDraw
 from safetensors import safe_open
 
@@ -28,17 +28,6 @@ from modules.settings import Settings
 def engine_over(model: FakeModel, folder: Path) -> Engine:
     write_checkpoint(folder / "models" / "Stable-diffusion", "only")
     return fake_engine(Settings(data_dir=folder), lambda name: model)
-
-
-class Recorded(NullJob):
-    """A job that keeps recordings in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, list[Path]()
-
-    def recording(self) -> Path:
-        self.files.append(self.folder / f"{len(self.files)}.safetensors")
-        return self.files[-1]
 
 
 Steps = dict[str, torch.Tensor]
