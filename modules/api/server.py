@@ -58,7 +58,7 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(internal.router(engine, queue, settings))
     app.include_router(openai_images.router(engine, queue, settings))
     app.include_router(jobs.router(engine, queue, settings))
-    app.include_router(steps.router(queue))
+    app.include_router(steps.router(engine, queue))
     app.include_router(timetable.router(engine))
     app.add_api_route("/docs", lambda: HTMLResponse(docs.page(app.openapi())), include_in_schema=False)
     for room in ("sdapi", "controlnet", "internal", "v1"):

@@ -12,6 +12,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
 
+from modules.engine import step_pictures
+from modules.engine.engine import Engine
 from modules.errors import NotFound
 from modules.gallery.steps import SHOWN, Steps
 from modules.jobs.queue import JobQueue
@@ -27,7 +29,7 @@ def recording(queue: JobQueue, name: str, field: str | None = None) -> Path:
     return path
 
 
-def router(queue: JobQueue) -> APIRouter:
+def router(engine: Engine, queue: JobQueue) -> APIRouter:
     """The endpoints."""
     api = APIRouter(prefix="/v1/steps")
 
@@ -57,7 +59,9 @@ def router(queue: JobQueue) -> APIRouter:
         return _png(steps.strip(rows, image))
 
     @api.get("/{name}/{call}/{shown}.png")
-    def picture(name: str, call: int, shown: str, image: int = 0, minus: str = "") -> Response:
+    def picture(name: str, call: int, shown: str, image: int = 0, minus: str = "", decoded: bool = False) -> Response:
+        if decoded:
+            return _png(step_pictures.decoded(engine, find(name), call, shown, image))
         if minus:
             return _png(find(name).difference(find(minus), call, shown, image))
         return _png(find(name).picture(call, shown, image))

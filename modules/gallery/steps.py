@@ -54,6 +54,23 @@ class Steps:
         with safe_open(self.path, "np") as file:
             return Image.fromarray(cast(NDArray[np.uint8], file.get_slice(f"picture.{shown}")[call, image]))
 
+    def latent(self, call: int, shown: str, image: int = 0) -> NDArray[np.float32]:
+        """What `picture` shows, as the latent itself, (C, h, w). Raises NotFound for one that there is not, and for
+        what guidance changes, which is no latent."""
+        about = self.about
+        if shown not in about["shown"] or shown == "guidance" or not 0 <= call < len(about["calls"]) or \
+                not 0 <= image < about["images"]:
+            raise NotFound("The recording has no such latent.")
+        level = about["calls"][call]
+
+        def read(name: str) -> NDArray[np.float32]:
+            with safe_open(self.path, "np") as file:
+                return cast(NDArray[np.float32], file.get_slice(name)[call, image])
+
+        if shown == "eps":
+            return np.asarray((read("x") - level["signal"] * read("x0")) / level["noise"], np.float32)
+        return read(shown)
+
     def difference(self, other: Steps, call: int, shown: str, image: int = 0) -> Image.Image:
         """`picture` minus that of `other`, about a grey: a colour is stronger where this run has more of it.
 

@@ -8,10 +8,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import load
 
+from modules.engine.engine import Engine
+from modules.imaging import tensors
 from modules.jobs import job as jobs
 from modules.jobs import queue as queues
 from modules.jobs.queue import JobQueue
@@ -40,6 +43,25 @@ def test_a_recording_is_told_drawn_and_downloaded(client: TestClient) -> None:
     strip = Image.open(io.BytesIO(client.get(f"{at}/strip.png?shown=x,x0").content))
     assert strip.size == (4 * 256, 2 * 192)
     assert strip.getpixel((3 * 256, 192)) == tuple(kept["picture.x0"][3, 0, 0, 0])
+
+
+def test_the_autoencoder_draws_a_recorded_latent_as_it_draws_the_result(client: TestClient, engine: Engine) -> None:
+    at = record(client, steps=3, sampler_name="Euler a", batch_size=2)
+    kept = load(client.get(f"{at}/file").content)
+    last = Image.open(io.BytesIO(client.get(f"{at}/2/x0.png?image=1&decoded=true").content))
+    model = engine.loaded.model
+    with_torch = model.decode_latent(torch.from_numpy(kept["x0"][2, 1:]))
+    assert np.array_equal(np.asarray(last), np.asarray(tensors.to_image(with_torch[0])))
+    level = client.get(at).json()["calls"][0]
+    noise = (kept["x"][0, 0] - level["signal"] * kept["x0"][0, 0]) / level["noise"]
+    drawn = Image.open(io.BytesIO(client.get(f"{at}/0/eps.png?decoded=true").content))
+    expected = tensors.to_image(model.decode_latent(torch.from_numpy(noise)[None])[0])
+    assert np.abs(np.asarray(drawn, int) - np.asarray(expected, int)).max() <= 1
+    assert client.get(f"{at}/0/guidance.png?decoded=true").status_code == 404  # a difference, which is no latent
+    engine.unload()
+    answer = client.get(f"{at}/0/x.png?decoded=true")
+    assert answer.status_code == 422
+    assert "not in use now" in answer.json()["detail"]
 
 
 def test_a_second_answer_has_none_unless_asked(client: TestClient) -> None:

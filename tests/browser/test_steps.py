@@ -86,6 +86,13 @@ def test_the_steps_of_an_inpainting_are_looked_into(page: Page, tmp_path: Path) 
     assert image.evaluate("async (it) => { await it.decode(); return [it.naturalWidth, it.naturalHeight]; }") == [
         width, height]
 
+    panel.get_by_label("Drawn by").select_option("Autoencoder")
+    expect(panel.locator("img.st-fine")).to_have_count(5)  # all but what guidance adds, which is no latent
+    cells = "async (it) => { await it.decode(); return it.naturalWidth; }"
+    assert image.evaluate(cells) == 8 * width
+    panel.get_by_label("Drawn by").select_option("Rough pictures")
+    expect(panel.locator("img.st-fine")).to_have_count(0)
+
     frame = panel.locator(".st-frame").nth(3)
     frame.scroll_into_view_if_needed()
     box = frame.bounding_box()

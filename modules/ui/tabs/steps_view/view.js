@@ -2,7 +2,7 @@
 
 const {make} = inpaintPage;
 const find = (selector) => element.querySelector(selector);
-const box = find(".st"), slider = find(".st-at"), runs = find(".st-run"), images = find(".st-image"), minus = find(".st-minus"), play = find(".st-play");
+const box = find(".st"), slider = find(".st-at"), runs = find(".st-run"), images = find(".st-image"), minus = find(".st-minus"), drawn = find(".st-drawn"), play = find(".st-play");
 const PICTURES = { // in the order of the loop
 	current: ["Before the blend", "x, or the guess, as the step before left it"],
 	original: ["What is kept", "the photograph's latent, in the classic loop with this level's noise"],
@@ -16,7 +16,7 @@ const COLOURS = ["#2563eb", "#dc2626", "#16a34a", "#9333ea"];
 const view = {x: 0, y: 0, zoom: 1, cell: null};
 const MOST_EARLIER = 12;
 const known = new Map(); // the runs that were recorded in this tab, by name: the words of a choice
-let about = null, other = null, frames = {}, timer;
+let about = null, other = null, frames = {}, timer, waiting;
 
 const own = () => props.value.names[runs.selectedIndex] ?? props.value.names[0];
 const base = () => `${props.value.root}/v1/steps/${own()}`;
@@ -96,7 +96,12 @@ function draw() {
 
 function show() {
 	const number = Number(slider.value), call = about.calls[number];
-	for (const [name, img] of Object.entries(frames)) img.src = address(number, name);
+	for (const [name, img] of Object.entries(frames)) {
+		img.src = address(number, name);
+		img.classList.remove("st-fine");
+	}
+	clearTimeout(waiting);
+	if (drawn.value && !other && !timer) waiting = setTimeout(() => refine(number, frames), 200);
 	const facts = [`call ${number + 1} of ${about.calls.length}`, `step ${call.step + 1}`, `t ${call.t.toFixed(1)}`,
 		`signal ${call.signal.toFixed(3)}`, `noise ${call.noise.toFixed(3)}`];
 	if (call.window) facts.push(`window ${call.window[2] - call.window[0]} × ${call.window[3] - call.window[1]} cells`);
@@ -107,6 +112,24 @@ function show() {
 	mark();
 	const next = about.calls[number + 1];
 	if (next) for (const name of Object.keys(frames)) new Image().src = address(number + 1, name);
+}
+
+// The autoencoder draws the latents of a call, one after another, as long as nobody looks at another one.
+async function refine(number, those) {
+	for (const [name, img] of Object.entries(those)) {
+		if (name === "guidance") continue; // a difference, not a latent
+		const answer = await fetch(`${address(number, name)}&decoded=true`).catch(() => null);
+		const said = answer?.ok ? await answer.blob() : await answer?.json().catch(() => null);
+		if (those !== frames || number !== Number(slider.value) || !drawn.value || other || timer) return;
+		if (!answer?.ok) {
+			drawn.value = "";
+			find(".st-level").textContent = said?.detail ?? "The server does not answer.";
+			return;
+		}
+		img.src = URL.createObjectURL(said);
+		img.onload = () => URL.revokeObjectURL(img.src);
+		img.classList.add("st-fine");
+	}
 }
 
 // --- zoom and pan, the same in all pictures
@@ -194,12 +217,17 @@ function stop() {
 	play.title = play.ariaLabel = "Play";
 }
 
+function pause() {
+	stop();
+	show();
+}
+
 function start() {
 	if (slider.value === slider.max) slider.value = 0;
 	play.textContent = "❚❚";
 	play.title = play.ariaLabel = "Pause";
 	timer = setInterval(() => {
-		if (!element.isConnected || slider.value === slider.max) return stop();
+		if (!element.isConnected || slider.value === slider.max) return pause();
 		slider.value = Number(slider.value) + 1;
 		show();
 	}, 250);
@@ -207,11 +235,12 @@ function start() {
 
 box.addEventListener("toggle", () => box.open && !about && load());
 slider.addEventListener("input", () => about && show());
-play.addEventListener("click", () => about && (timer ? stop() : start()));
+play.addEventListener("click", () => about && (timer ? pause() : start()));
 find(".st-on").addEventListener("click", () => about && trigger("click", {name: props.value.names[Math.max(0, runs.selectedIndex)], calls: Number(slider.value)}));
 runs.addEventListener("change", load);
 images.addEventListener("change", () => about && show());
 minus.addEventListener("change", compare);
+drawn.addEventListener("change", () => about && show());
 for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) find(".st-pictures").addEventListener(type, onPointer);
 find(".st-pictures").addEventListener("wheel", (event) => {
 	const frame = event.target.closest(".st-frame");
