@@ -29,7 +29,7 @@ from modules.generation.going_on import (
     denoiser,
 )
 from modules.generation.replay import Replay, fingerprint
-from modules.generation.watching import watched, watching
+from modules.generation.watching import telling, watched, watching
 from modules.hooks.in_job import Hooks
 from modules.hooks.steps import Run
 from modules.imaging import tensors
@@ -299,15 +299,17 @@ class _Batch:
         hooks, total = self.start.hooks, pace(plan, self.model.levels, source)
         run = Run(plan.sampler.name, request.cfg_scale, total.calls, source.paint if source else None,
                   bool(source and source.soft), second)
+        units = control.wrapper(self.size, self.seeds, self.number) if control else None
         with watching(hooks, run, request, self.job, self.warnings,
                       lambda: "" if self.request.go_on_after else self._fingerprint()) as watcher:
+            if watcher and units:
+                units = telling(units, watcher)
             denoise = denoiser(watcher, change)(
                 self.model, guidance(self.model),
                 self._refiner(guidance, self._prompts(request, second)[0]) if refine else None,
                 options.step_cache, total,
                 SkipUncond(options.skip_early_cond, options.s_min_uncond, options.s_min_uncond_all), self.happened,
-                wrapping.wrapper(control.wrapper(self.size, self.seeds, self.number) if control else None, hooks,
-                                 request),
+                wrapping.wrapper(units, hooks, request),
                 steps_walked(plan, source))
             if self.start.first_noise and source and not second:
                 noise = noise.with_first(self.start.first_noise(self.model, source.latent, noise.first()))

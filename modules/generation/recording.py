@@ -62,7 +62,8 @@ class Recording:
                        "cell": call.model.latent.cell}
         self._calls.append({"number": call.number, "step": call.step, "t": level.t, "signal": level.signal,
                             "noise": level.noise, "checkpoint": call.model.name,
-                            "where": blend.where if blend else "", "window": call.window})
+                            "where": blend.where if blend else "", "window": call.window,
+                            "control": call.control})
 
     def close(self) -> None:
         """Write the file, if there is anything to write. A full disk makes a warning."""

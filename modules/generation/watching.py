@@ -18,11 +18,13 @@ from modules.hooks.in_job import Hooks
 from modules.hooks.steps import Blended, Call, Run, Watch
 from modules.request import Txt2Img
 from modules.request.job_context import EnoughRecorded, JobContext
-from modules.sampling.guidance import GuidedDenoiser
+from modules.sampling.conditioning import Conditioning, Residuals
+from modules.sampling.guidance import GuidedDenoiser, Wrapper
 from modules.sampling.levels import Level
 from modules.sampling.mask import Mask
 from modules.sampling.sample import InitLatent, Wraps
-from modules.sampling.types import Predict
+from modules.sampling.types import Call as NetworkCall
+from modules.sampling.types import Predict, RowPredict, SDModel
 
 
 class Watcher:
@@ -32,6 +34,7 @@ class Watcher:
         self._watches = watches
         self._calls: list[Call] = []  # not told yet
         self._pending: Blended | None = None  # a blend whose call is still to come
+        self._control: tuple[float, ...] = ()  # of the call that is under way
         self._step = 0  # the last one reported
 
     def blended(self, mask: Mask, original: Tensor, current: Tensor, result: Tensor) -> None:
@@ -43,6 +46,12 @@ class Watcher:
         else:
             self._pending = blend
 
+    def controlled(self, residuals: Residuals | None) -> None:
+        """The network is about to be asked with what control units add."""
+        if residuals is not None:
+            each = (*residuals.skips, *([] if residuals.middle is None else [residuals.middle]), *residuals.features)
+            self._control = tuple(float(one.float().square().mean().sqrt()) for one in each)
+
     @property
     def _awaits_blend(self) -> bool:
         """Whether the last call has had no blend, which then comes behind it."""
@@ -52,6 +61,7 @@ class Watcher:
                  uncond: Tensor | None) -> None:
         """The network has answered its call of that `number`."""
         blend, self._pending = self._pending, None
+        control, self._control = self._control, ()
         if number != denoise.calls - 1:  # a keyframe of Small masks, computed ahead on a guess
             return
         window = denoise.window if guided.shape != x.shape else None
@@ -59,7 +69,7 @@ class Watcher:
         at = None if window else denoise.model.prediction.both(x, guided, level)
         self._calls.append(Call(number, self._step, denoise.model, level, x, guided,
                                 None if uncond is None else uncond.clone().float(), at.x0 if at else x,
-                                at.eps if at else x, blend, window))
+                                at.eps if at else x, blend, window, control))
 
     def stepped(self, step: int, x0: Tensor) -> None:
         """Step `step` (from 0) has begun with the guess x0 (B, C, h, w). A sampler of second order reports it before
@@ -132,6 +142,18 @@ class WatchedStart(InitLatent):
             return result
 
         return dataclasses.replace(mask, blend=blend)
+
+
+def telling(control: Wrapper, watcher: Watcher) -> Wrapper:
+    """`control`, telling `watcher` what it adds to each call of the network."""
+    def wrap(predict: RowPredict, model: SDModel) -> RowPredict:
+        def ask(x: Tensor, level: Level, cond: Conditioning, call: NetworkCall) -> Tensor:
+            watcher.controlled(cond.residuals)
+            return predict(x, level, cond, call)
+
+        return control.wrap(ask, model)
+
+    return dataclasses.replace(control, wrap=wrap)
 
 
 def watched(source: InitLatent, watcher: Watcher) -> WatchedStart:

@@ -55,6 +55,8 @@ class Call:
     is the answer under guidance and `uncond` the answer to the negative prompt, None where that was not asked for;
     `model.prediction` says what they mean. `x0` and `eps` are the guided answer in both languages. With Small masks
     `window` is the part of the latent that the network saw; outside of it all answers are those of x0 and eps as known.
+    `control` is how strong what control units add to the network is: the root mean square of each tensor, from the
+    finest to the middle block's; empty where nothing is added.
     """
 
     number: int
@@ -68,6 +70,7 @@ class Call:
     eps: Tensor
     blend: Blended | None = None
     window: Box | None = None
+    control: tuple[float, ...] = ()
 
 
 Watch = Callable[[Call], None]

@@ -4,6 +4,7 @@ weights; tests/networks/control says that it answers as diffusers'."""
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from fakes import Recorded
 from golden.runner import Bench
 from golden.tiny import checkpoint
 from PIL import Image, ImageDraw
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -143,3 +146,21 @@ def test_what_cannot_be_carried_out_is_refused_in_a_sentence(bench: Bench, chang
 def test_a_model_is_found_by_its_name_or_a_part_of_it(bench: Bench, text: str) -> None:
     assert bench.engine.control.find(text).name == "edges"
     assert bench.engine.control.find(bench.engine.control_files.titles()[0]).name == "edges"
+
+
+def test_a_recording_tells_how_strong_control_is_at_each_call(bench: Bench, tmp_path: Path) -> None:
+    def strengths(**changes: Any) -> tuple[list[list[float]], torch.Tensor]:
+        job = Recorded(tmp_path)
+        _, _, latents = bench.make(txt2img(dataclasses.replace(UNIT, **changes), record_steps=True), job)
+        with safe_open(job.files[0], "pt") as file:
+            return [call["control"] for call in json.loads(file.metadata()["steps"])["calls"]], latents
+
+    whole, latents = strengths()
+    assert [len(call) for call in whole] == [13, 13, 13]
+    assert min(map(min, whole)) > 0
+    assert torch.equal(latents, bench.make(txt2img(UNIT))[2])
+    half, _ = strengths(weight=0.5)
+    assert np.allclose(half[0], np.array(whole[0]) / 2, rtol=1e-5)  # x is the same at the first call only
+    early, _ = strengths(guidance_end=0.3)
+    assert [len(call) for call in early] == [13, 13, 0]
+    assert early[0] == whole[0]

@@ -105,6 +105,7 @@ function show() {
 	const facts = [`call ${number + 1} of ${about.calls.length}`, `step ${call.step + 1}`, `t ${call.t.toFixed(1)}`,
 		`signal ${call.signal.toFixed(3)}`, `noise ${call.noise.toFixed(3)}`];
 	if (call.window) facts.push(`window ${call.window[2] - call.window[0]} × ${call.window[3] - call.window[1]} cells`);
+	if (call.control.length) facts.push(`control ${(call.control.reduce((sum, one) => sum + one, 0) / call.control.length).toFixed(3)}`);
 	find(".st-against").hidden = !other;
 	find(".st-on").disabled = number === 0;
 	find(".st-level").textContent = facts.join(" · ");
