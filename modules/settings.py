@@ -43,6 +43,9 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "inpainters": (("inpaint",), ("models/inpaint",), ("models/inpaint",)),
     "control networks": (("ControlNet",), ("models/ControlNet", "extensions/sd-webui-controlnet/models"),
                          ("models/controlnet", "models/t2i_adapter")),
+    "image encoders": (("clip_vision",), ("models/clip_vision",
+                                          "extensions/sd-webui-controlnet/annotator/downloads/clip_vision"),
+                       ("models/clip_vision",)),
     "depth networks": (("depth",), ("models/depth",), ("models/depth",)),
     "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip")),
     "annotators": (("annotators",), ("extensions/sd-webui-controlnet/annotator/downloads",), ())}

@@ -63,6 +63,8 @@ class Preprocessor:
         model_free: whether no control network is used with it.
         takes_mask: whether it works on a picture with a mask.
         resolution, a, b: its sliders.
+        encoder: None where it makes a map. Else the picture itself is shown to an image encoder of so many channels, or
+            with 0 to the one that fits (IP-Adapter).
         network, file: the folder below `models/annotators` with its network, and the name of the file of weights in it
             without suffix. Without a `file` the folder has transformers' layout.
     """
@@ -77,6 +79,7 @@ class Preprocessor:
     resolution: Slider = RESOLUTION
     a: Slider = UNUSED
     b: Slider = UNUSED
+    encoder: int | None = None
     network: str = ""
     file: str = ""
 

@@ -26,6 +26,9 @@ TYPES: dict[str, tuple[str, ...]] = {
 """The Control Types, each with further words by which the files of its control networks are known."""
 
 FIRST, EARLY = 100, 20
+VIT_H, VIT_BIGG = 1280, 1664
+"""Channels of the image encoders that IP-Adapters were trained with."""
+_HIDDEN = Slider("", 512, 64, 2048, 8)
 _FIDELITY = Slider("Style Fidelity (only for Balanced mode)", 0.5, 0.0, 1.0, 0.01,
                    "How closely the style follows the reference. More keeps its colours, less follows the prompt.")
 _VARIATION = Slider("Variation", 8.0, 3.0, 32.0, 1.0, "How far colours may wander from the control picture, in "
@@ -49,7 +52,7 @@ PREPROCESSORS: tuple[Preprocessor, ...] = (
                           "freedom.")),
     Preprocessor("scribble_xdog", scribble_xdog, ("Scribble",),
                  a=Slider("XDoG Threshold", 32, 1, 64, 0.01, "How dark a stroke must be. Lower gives more strokes.")),
-    Preprocessor("shuffle", shuffle, ("Shuffle",), resolution=Slider("", 512, 64, 2048, 8)),
+    Preprocessor("shuffle", shuffle, ("Shuffle",), resolution=_HIDDEN),
     Preprocessor("tile_resample", tile_resample, ("Tile",), priority=FIRST,
                  a=Slider("Down Sampling Rate", 1.0, 1.0, 8.0, 0.01, "How many times smaller the control picture is "
                           "made. More lets more detail be invented.")),
@@ -65,6 +68,12 @@ PREPROCESSORS: tuple[Preprocessor, ...] = (
     Preprocessor("reference_only", unchanged, ("Reference",), priority=FIRST, model_free=True, a=_FIDELITY),
     Preprocessor("reference_adain", unchanged, ("Reference",), model_free=True, a=_FIDELITY),
     Preprocessor("reference_adain+attn", unchanged, ("Reference",), model_free=True, a=_FIDELITY),
+    Preprocessor("ip-adapter-auto", unchanged, ("IP-Adapter",), priority=10 * FIRST, resolution=_HIDDEN, encoder=0),
+    Preprocessor("ip-adapter_clip_sd15", unchanged, ("IP-Adapter",), "ip-adapter_clip_h", FIRST, resolution=_HIDDEN,
+                 encoder=VIT_H),
+    Preprocessor("ip-adapter_clip_sdxl", unchanged, ("IP-Adapter",), "ip-adapter_clip_g", resolution=_HIDDEN,
+                 encoder=VIT_BIGG),
+    Preprocessor("ip-adapter_clip_sdxl_plus_vith", unchanged, ("IP-Adapter",), resolution=_HIDDEN, encoder=VIT_H),
     Preprocessor("depth", None, ("Depth",), "depth_midas", FIRST, network="depth"),
     Preprocessor("depth_anything", None, ("Depth",), network="depth_anything"),
     Preprocessor("depth_anything_v2", None, ("Depth",), network="depth_anything_v2"),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from modules.annotate import registry
 from modules.api import pictures
 from modules.api.body import Body, first_problem
 from modules.api.loose import TEXT, WHOLE
@@ -36,7 +37,8 @@ Name = Annotated[str, Field(max_length=200), TEXT]
 
 
 class ControlUnitBody(Body):
-    """One unit. `image` is a picture, or {image, mask}, or [image, mask], or a list of one {image, mask}."""
+    """One unit. `image` is a picture, or {image, mask}, or [image, mask], or a list of {image, mask}: one, or with
+    IP-Adapter several."""
 
     enabled: bool = False
     module: Name = "none"
@@ -80,14 +82,18 @@ class ControlUnitBody(Body):
 
     def unit(self, max_pixels: int) -> ControlUnit:
         """The unit, its pictures still packed. Raises InvalidInput."""
-        image, mask = _parts(self.image)
+        images, mask = _parts(self.image)
+        if len(images) > 1 and registry.find(self.module).encoder is None:
+            raise InvalidInput("image holds several pictures; a unit follows one, except with IP-Adapter.",
+                               field="image")
         region = _opened(self.effective_region_mask, "effective_region_mask", max_pixels)
         if region is not None and region.mode in GREY:
             raise InvalidInput("effective_region_mask must be a picture in colour: a grey one is refused, as by the "
                                "extension.", field="effective_region_mask")
         weights = self.advanced_weighting
         return ControlUnit(
-            module=self.module, model=self.model, weight=self.weight, image=_opened(image, "image", max_pixels),
+            module=self.module, model=self.model, weight=self.weight, image=_opened(images[0], "image", max_pixels),
+            further_images=tuple(one for image in images[1:] if (one := _opened(image, "image", max_pixels))),
             mask=_opened(self.mask or mask, "mask", max_pixels), resize_mode=self.resize_mode,
             processor_res=self.processor_res, threshold_a=self.threshold_a, threshold_b=self.threshold_b,
             guidance_start=self.guidance_start, guidance_end=self.guidance_end, pixel_perfect=self.pixel_perfect,
@@ -122,17 +128,13 @@ def _named(error: InvalidInput, number: int, where: str) -> InvalidInput:
                         field=f"{where}.{error.field}" if error.field else where)
 
 
-def _parts(image: Any) -> tuple[Any, Any]:
-    """(picture, mask) of the field `image`. Raises InvalidInput."""
-    if isinstance(image, list) and len(image) == 1:
-        (image,) = image
-    if isinstance(image, dict):
-        return image.get("image"), image.get("mask")
+def _parts(image: Any) -> tuple[list[Any], Any]:
+    """(pictures, mask of the first) of the field `image`."""
     if isinstance(image, list) and len(image) == 2 and isinstance(image[0], str):
-        return image[0], image[1]
-    if isinstance(image, list):
-        raise InvalidInput("image holds several pictures; a unit follows one.", field="image")
-    return image, None
+        return image[:1], image[1]
+    listed = image if isinstance(image, list) and image else [image]
+    items = [one if isinstance(one, dict) else {"image": one} for one in listed]
+    return [item.get("image") for item in items], items[0].get("mask")
 
 
 def _opened(text: Any, field: str, max_pixels: int) -> Image.Image | None:

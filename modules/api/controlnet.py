@@ -180,6 +180,8 @@ def _module(body: DetectBody) -> Preprocessor:
         item = registry.find(body.controlnet_module)
     except InvalidInput as error:
         raise InvalidInput("Module not available", field="controlnet_module") from error
+    if item.encoder is not None:
+        raise InvalidInput("Module not supported", field="controlnet_module")
     if not body.controlnet_input_images and not body.controlnet_images:
         raise InvalidInput("No image selected", field="controlnet_input_images")
     count = len(body.controlnet_input_images or body.controlnet_images)

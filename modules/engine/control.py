@@ -6,7 +6,7 @@ import dataclasses
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from modules.annotate import registry
 from modules.base.files import FileVersion, file_version
@@ -20,24 +20,28 @@ from modules.settings import Settings
 from modules.weights.control_files import ControlFile, ControlFiles
 
 if TYPE_CHECKING:
-    from modules.generation.control import ControlTools
+    from modules.generation.control import AnyNetwork, ControlTools
     from modules.networks.annotators.annotators import Annotators
-    from modules.networks.control.network import ControlNetwork
+    from modules.networks.control.network import EncoderInUse
+    from modules.networks.image_encoder import ImageEncoder, ImageEncoders, Wanted
     from modules.sampling.types import SDModel
+
+    Kept = TypeVar("Kept", AnyNetwork, ImageEncoder)
 
 Key = tuple[object, ...]
 
 
 class ControlNetworks:
-    """The control networks that were used last.
+    """The control networks and image encoders that were used last.
 
     These may take what `--model-cache` allows, or half of the memory that would be free without them; the ones in use
     stay in any case. Only the thread that carries out requests may call `load`.
     """
 
-    def __init__(self, settings: Settings, files: ControlFiles, annotators: Annotators) -> None:
-        self._settings, self._files, self._annotators = settings, files, annotators
-        self._kept: dict[Key, ControlNetwork] = {}
+    def __init__(self, settings: Settings, files: ControlFiles, annotators: Annotators,
+                 encoders: ImageEncoders) -> None:
+        self._settings, self._files, self._annotators, self._encoders = settings, files, annotators, encoders
+        self._kept: dict[Key, AnyNetwork | ImageEncoder] = {}
 
     def find(self, text: str) -> ControlFile:
         """The file that `text` means, after another look into the folders if need be. Raises InvalidInput, NotFound."""
@@ -52,23 +56,35 @@ class ControlNetworks:
     def tools(self, job: JobContext) -> ControlTools:
         """What the units of one job need."""
         from modules.generation.control import ControlTools
+        from modules.networks.control.network import EncoderInUse
 
-        return ControlTools(self._loader(job), self._annotators.control_map)
-
-    def _loader(self, job: JobContext) -> Callable[[ControlUnit, SDModel], ControlNetwork]:
-        """What loads the networks of one job. Raises InvalidInput, NotFound, CheckpointError."""
         used: set[Key] = set()
 
-        def load(unit: ControlUnit, model: SDModel) -> ControlNetwork:
+        def load(unit: ControlUnit, model: SDModel) -> AnyNetwork:
             file = self.find(unit.model)
             key = self._key(file.path, model)
             used.add(key)
-            network = self._kept.pop(key, None) or self._read(file, model, job)
-            self._kept[key] = network
-            self._make_room(used)
-            return network
+            return self._keep(key, lambda: self._read(file, model, job), used)
 
-        return load
+        def encoder(wanted: Wanted, reader: str, model: SDModel) -> EncoderInUse:
+            file = self._encoders.find(wanted, reader)
+            key = (file.key, model.device, model.dtype)
+
+            def read() -> ImageEncoder:
+                name = file.path.name
+                job.stage(f"Loading {name}")
+                return file.read(model.device, model.dtype, lambda share: job.stage(f"Loading {name}: {share:.0%}"))
+
+            return EncoderInUse(key, lambda: self._keep(key, read, used))
+
+        return ControlTools(load, self._annotators.control_map, encoder)
+
+    def _keep(self, key: Key, make: Callable[[], Kept], used: set[Key]) -> Kept:
+        """What is kept under `key`, or what `make` makes, which is kept from now on; those in `used` stay."""
+        kept = self._kept.pop(key, None) or make()
+        self._kept[key] = kept
+        self._make_room(used)
+        return cast("Kept", kept)
 
     def _key(self, path: Path, model: SDModel) -> Key:
         from modules.networks.control.loading import Base, needs_base
@@ -78,9 +94,10 @@ class ControlNetworks:
         version: FileVersion | None = file_version(path)
         return (path, version, base.head_channels, base.context_channels, base.vector_channels, model.dtype, *shares)
 
-    def _read(self, file: ControlFile, model: SDModel, job: JobContext) -> ControlNetwork:
+    def _read(self, file: ControlFile, model: SDModel, job: JobContext) -> AnyNetwork:
+        from modules.networks.control.ip_adapter import IPAdapter
         from modules.networks.control.loading import Base, load_control, needs_base
-        from modules.networks.control.network import ControlNetwork
+        from modules.networks.control.network import ControlNetwork, IPAdapterNetwork
         from modules.networks.patches.patches import NOTHING
 
         job.stage(f"Loading {file.name}")
@@ -94,6 +111,8 @@ class ControlNetworks:
         finally:
             if lends:
                 model.put_on(patches)
+        if isinstance(network, IPAdapter):
+            return IPAdapterNetwork(file.name, network, model.device, model.dtype)
         return ControlNetwork(file.name, network, model.device, model.dtype)
 
     def _make_room(self, used: set[Key]) -> None:

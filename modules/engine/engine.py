@@ -31,6 +31,7 @@ from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extensions
 from modules.imaging.faces import Restore
 from modules.networks.annotators.annotators import Annotators
+from modules.networks.image_encoder import ImageEncoders
 from modules.request import RANDOM_SEEDS, Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img, going_on
 from modules.request.job_context import JobContext
 from modules.request.options import Options
@@ -68,7 +69,8 @@ class Engine:
         self.networks = Networks(settings)
         self.control_files = ControlFiles(settings.control_dirs)
         self.annotators = Annotators(settings.folders("annotators"), lambda: compute_device(settings))
-        self.control = control.ControlNetworks(settings, self.control_files, self.annotators)
+        self.control = control.ControlNetworks(settings, self.control_files, self.annotators,
+                                               ImageEncoders(settings.folders("image encoders")))
         self.wildcards = Wildcards(settings.wildcard_dirs)
         self.cards = Cards(settings, self.catalog, self.networks)
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)

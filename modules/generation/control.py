@@ -4,7 +4,9 @@ added to it. The arithmetic is that of sd-webui-controlnet 1.1.455."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -22,9 +24,11 @@ from modules.errors import InvalidInput
 from modules.generation import hires
 from modules.imaging.mask import blur, crop_region, of_size
 from modules.imaging.resize import resize
-from modules.networks.control.network import ControlNetwork, added
+from modules.networks.control.layers import AtCall
+from modules.networks.control.network import ControlNetwork, EncoderInUse, IPAdapterNetwork, added
 from modules.networks.control.reference import ATTENTION, STATISTICS, Reference
 from modules.networks.control.union import kind_of
+from modules.networks.image_encoder import Wanted
 from modules.request import ControlMode, ControlUnit, HiresControl, Img2Img, Inpaint, ResizeMode, Txt2Img
 from modules.request.control import ControlResize
 from modules.sampling.conditioning import Conditioning
@@ -35,7 +39,8 @@ from modules.sampling.types import Call, RowPredict, SDModel
 
 Size = tuple[int, int]
 
-LoadControl = Callable[[ControlUnit, SDModel], ControlNetwork]
+AnyNetwork = ControlNetwork | IPAdapterNetwork
+LoadControl = Callable[[ControlUnit, SDModel], AnyNetwork]
 """(unit, the model that it steers) -> the unit's network. Raises InvalidInput, NotFound, CheckpointError."""
 
 FITS = {ControlResize.JUST_RESIZE: Fit.JUST_RESIZE, ControlResize.CROP_AND_RESIZE: Fit.CROP_AND_RESIZE,
@@ -55,9 +60,25 @@ WRITES = {"reference_only": (ATTENTION,), "reference_adain": (STATISTICS,),
 Annotate = Callable[[Preprocessor, Pixels, Values], Pixels]
 """(preprocessor, picture (H, W, 3 or 4), its numbers) -> the map."""
 
+FindEncoder = Callable[[Wanted, str, SDModel], EncoderInUse]
+"""(what an image encoder has to give, the network that reads it, the model) -> the encoder. Raises InvalidInput."""
 
-def _no_networks(unit: ControlUnit, model: SDModel) -> ControlNetwork:
+
+class Patch(Protocol):
+    """What changes the UNet's layers during a call. `answers` is how many weights it takes."""
+
+    answers: int
+
+    def around(self, call: AtCall) -> AbstractContextManager[None]:
+        """While this lasts they are changed."""
+
+
+def _no_networks(unit: ControlUnit, model: SDModel) -> AnyNetwork:
     raise InvalidInput(f"There is no control network called {unit.model!r}.", field="model")
+
+
+def _no_encoders(wanted: Wanted, reader: str, model: SDModel) -> EncoderInUse:
+    raise InvalidInput(f"{reader} needs an image encoder, and there is none.", field="model")
 
 
 def _plainly(preprocessor: Preprocessor, picture: Pixels, values: Values) -> Pixels:
@@ -67,10 +88,11 @@ def _plainly(preprocessor: Preprocessor, picture: Pixels, values: Values) -> Pix
 
 @dataclass(frozen=True)
 class ControlTools:
-    """What carries units out: the loader of their networks, and the preprocessors."""
+    """What carries units out: the loader of their networks, the preprocessors, and the image encoders."""
 
     load: LoadControl = _no_networks
     annotate: Annotate = _plainly
+    encoder: FindEncoder = _no_encoders
 
 
 NO_NETWORKS = ControlTools()
@@ -80,12 +102,14 @@ NO_NETWORKS = ControlTools()
 @dataclass(frozen=True, eq=False)
 class PreparedUnit:
     """A unit with its map, before that is brought to the size of a pass. `module` is the preprocessor's name; inside
-    img2img's mask it is another one than the unit asks for."""
+    img2img's mask it is another one than the unit asks for. `pictures`, (H, W, 3) each, are shown to an image encoder;
+    such a unit has no map to show."""
 
     unit: ControlUnit
     module: str
     control_map: Map
     fit: Fit
+    pictures: tuple[Pixels, ...] = ()
 
     @property
     def has_mask(self) -> bool:
@@ -105,8 +129,8 @@ class PreparedUnit:
 class Control:
     """The units of one request."""
 
-    def __init__(self, units: Sequence[PreparedUnit], request: Txt2Img, load: LoadControl, latent: Latent) -> None:
-        self._units, self._request, self._load, self._latent = units, request, load, latent
+    def __init__(self, units: Sequence[PreparedUnit], request: Txt2Img, tools: ControlTools, latent: Latent) -> None:
+        self._units, self._request, self._tools, self._latent = units, request, tools, latent
         self.low = latent.whole((request.width, request.height))
         self.high = latent.whole(hires.hires_size(request).cut) if request.enable_hr else None
 
@@ -116,8 +140,8 @@ class Control:
         if self._request.options.control_net_no_detectmap:
             return ()
         sizes = [size for size in (self.high, self.low) if size]
-        return tuple(Image.fromarray(shown(unit.hint(size))) for unit in self._units if unit.unit.save_detected_map
-                     for size in sizes)
+        return tuple(Image.fromarray(shown(unit.hint(size))) for unit in self._units
+                     if unit.unit.save_detected_map and not unit.pictures for size in sizes)
 
     def wrapper(self, size: Size, seeds: Sequence[int], number: int) -> Wrapper:
         """What is put around the network in a pass of `size` (width, height) of batch `number`, for images with these
@@ -126,7 +150,7 @@ class Control:
         size = self._latent.whole(size)
         second = high is not None and abs(size[1] - low[1]) >= abs(size[1] - high[1])
         units = [_Unit(unit, size, second) for unit in self._units]
-        a_pass = _Pass(units, self._load, torch.Generator().manual_seed(seeds[-1]))
+        a_pass = _Pass(units, self._tools, torch.Generator().manual_seed(seeds[-1]))
         # In WebUI the autoencoder draws from the generator of the references' noise: for what an inpainting checkpoint
         # is shown in txt2img, and for the units' latents, which are kept for the next batch.
         a_pass.draws = (0 if isinstance(self._request, Img2Img) or (high and size == high) else len(seeds),
@@ -151,7 +175,7 @@ def prepare(model: SDModel, request: Txt2Img, tools: ControlTools) -> Control | 
         return None
     target = model.latent.whole((request.width, request.height))
     units = [_prepared(unit, request, target, tools.annotate) for unit in request.control_units]
-    return Control(units, request, tools.load, model.latent)
+    return Control(units, request, tools, model.latent)
 
 
 # from a unit's picture to its map
@@ -159,9 +183,12 @@ def prepare(model: SDModel, request: Txt2Img, tools: ControlTools) -> Control | 
 def _prepared(unit: ControlUnit, request: Txt2Img, target: Size, annotate: Annotate) -> PreparedUnit:
     preprocessor = registry.find(unit.module)
     picture, fit = _source(unit, preprocessor, request)
-    if isinstance(request, Inpaint) and request.only_masked and unit.crop_input_image and \
-            not preprocessor.name.startswith("reference"):
+    whole = preprocessor.name.startswith("reference") or (preprocessor.encoder is not None and unit.image is not None)
+    if isinstance(request, Inpaint) and request.only_masked and unit.crop_input_image and not whole:
         picture = _cropped(picture, request, fit)
+    if preprocessor.encoder is not None:
+        return PreparedUnit(unit, preprocessor.name, picture, fit,
+                            (picture, *(rgb_pixels(one) for one in unit.further_images)))
     resolution = unit.processor_res
     if unit.pixel_perfect:
         resolution = pixel_perfect((picture.shape[1], picture.shape[0]), target, fill=fit == Fit.RESIZE_AND_FILL)
@@ -185,7 +212,8 @@ def _source(unit: ControlUnit, preprocessor: Preprocessor, request: Txt2Img) -> 
     Raises InvalidInput."""
     if unit.image is not None:
         mask = None if unit.mask is None else mask_pixels(unit.mask)
-        if request.options.controlnet_ignore_noninpaint_mask and not preprocessor.takes_mask:
+        if not preprocessor.takes_mask and (request.options.controlnet_ignore_noninpaint_mask
+                                            or preprocessor.encoder is not None):
             mask = None
         return picture_of(rgb_pixels(unit.image), mask, takes_mask=preprocessor.takes_mask), FITS[unit.resize_mode]
     if not isinstance(request, Img2Img):
@@ -285,15 +313,27 @@ class _Unit:
             found.append(one)
         return found
 
-    def _weights(self, network: ControlNetwork) -> Sequence[float]:
-        count, given = network.answers, self.unit.advanced_weighting
-        if given is not None:
-            if len(given) != count:
-                raise InvalidInput(f"advanced_weighting has {len(given)} numbers; {network.name} takes {count}.",
-                                   field="advanced_weighting")
-            return given
-        if not self.soft:
+    def around(self, patch: Patch, x: Tensor, unguided: Sequence[int]) -> AbstractContextManager[None]:
+        """What changes the UNet's layers while it is asked about x (B, C, h, w)."""
+        region = None if self._region is None else self._region.to(x.device)
+        weights = self.flat_weights(patch.answers)
+        return patch.around(AtCall(len(x), (x.shape[3], x.shape[2]), unguided, weights, region))
+
+    def flat_weights(self, count: int) -> Sequence[float]:
+        """The unit's weights for a network that takes `count`, the same for all unless they are given. Raises
+        InvalidInput."""
+        given = self.unit.advanced_weighting
+        if given is None:
             return [self.unit.weight] * count
+        if len(given) != count:
+            raise InvalidInput(f"advanced_weighting has {len(given)} numbers; {self.unit.model} takes {count}.",
+                               field="advanced_weighting")
+        return given
+
+    def _weights(self, network: ControlNetwork) -> Sequence[float]:
+        count = network.answers
+        if self.unit.advanced_weighting is not None or not self.soft:
+            return self.flat_weights(count)
         factors = ADAPTER_FADE if network.is_adapter else [FADE ** (12 - i) for i in range(count)]
         return [self.unit.weight * factor for factor in factors]
 
@@ -307,9 +347,9 @@ def _region(unit: ControlUnit) -> Tensor | None:
 class _Pass:
     """The units around the network in one run of a sampler."""
 
-    def __init__(self, units: Sequence[_Unit], load: LoadControl, noise: torch.Generator) -> None:
+    def __init__(self, units: Sequence[_Unit], tools: ControlTools, noise: torch.Generator) -> None:
         """`noise` draws the noise of references."""
-        self._units, self._load, self._noise = units, load, noise
+        self._units, self._tools, self._noise = units, tools, noise
         self.draws = 0, True
         """How often the autoencoder has drawn before for what an inpainting checkpoint is shown, and whether it draws
         for the units' latents."""
@@ -320,7 +360,9 @@ class _Pass:
         """`predict`, which asks `model`, with the units around it."""
         self._models += 1
         marked = self._models == 1  # as in the extension, a refiner does not know which rows are the negative prompt's
-        networks = {unit: self._load(unit.unit, model) for unit in self._units if _needs_network(unit)}
+        if not hasattr(model.unet, "down_blocks"):
+            raise InvalidInput(f"Control units steer a UNet, and {model.name} has none.", field="model")
+        networks, patches = self._networks(model)
         kinds = {unit: kind_of_map(unit.unit, network) for unit, network in networks.items()}
         references = [unit for unit in self._units if unit.prepared.writes]
         latents = {unit: _latent(model, unit) for unit in self._units if unit.needs_latent}
@@ -334,6 +376,13 @@ class _Pass:
                 torch.randn(latent.shape, generator=self._noise)
 
         def ask(x: Tensor, level: Level, cond: Conditioning, call: Call) -> Tensor:
+            with ExitStack() as stack:
+                for unit, patch in patches.items():
+                    if unit.works(call):
+                        stack.enter_context(unit.around(patch, x, call.unguided))
+                return answer(x, level, cond, call)
+
+        def answer(x: Tensor, level: Level, cond: Conditioning, call: Call) -> Tensor:
             unguided = call.unguided if marked else []
             working = [unit for unit in self._units if unit.works(call)]
             residuals = added([
@@ -365,6 +414,28 @@ class _Pass:
 
         return ask
 
+    def _networks(self, model: SDModel) -> tuple[dict[_Unit, ControlNetwork], dict[_Unit, Patch]]:
+        """The networks whose answers are added inside `model`'s UNet, and those that change its layers."""
+        networks: dict[_Unit, ControlNetwork] = {}
+        patches: dict[_Unit, Patch] = {}
+        for unit in self._units:
+            preprocessor = registry.find(unit.unit.module)
+            if preprocessor.model_free:
+                continue
+            network = self._tools.load(unit.unit, model)
+            reads_pictures = isinstance(network, IPAdapterNetwork)
+            if reads_pictures != (preprocessor.encoder is not None):
+                raise InvalidInput(
+                    f"{network.name} is an IP-Adapter: choose the preprocessor ip-adapter-auto." if reads_pictures else
+                    f"{network.name} is no IP-Adapter: choose another preprocessor than {preprocessor.title}.",
+                    field="module")
+            if isinstance(network, ControlNetwork):
+                networks[unit] = network
+            elif _has_weight(unit.unit):
+                encoder = self._tools.encoder(network.wanted(preprocessor.encoder or 0), network.name, model)
+                patches[unit] = network.prompt(unit.prepared.pictures, model.unet, encoder)
+        return networks, patches
+
     def _alpha(self, level: Level) -> float:
         """alpha-bar of the nearest trained timestep."""
         return float(self._alphas[min(max(round(level.t), 0), len(self._alphas) - 1)])
@@ -392,10 +463,6 @@ class _Pass:
                 x0[rows] = share * _smooth(x0[rows], reach) + (1 - share) * x0[rows]
         weight = min(max(unit.unit.weight, 0.0), 1.0)
         return torch.add(weight * ((per_x * x - x0) / per_out), (1 - weight) * out)
-
-
-def _needs_network(unit: _Unit) -> bool:
-    return not registry.find(unit.unit.module).model_free
 
 
 def kind_of_map(unit: ControlUnit, network: ControlNetwork) -> int:

@@ -126,13 +126,14 @@ def load_model(
 
 
 def load_part(file: TensorFile, part: Part, shape: Any, *, device: torch.device, dtype: torch.dtype,
-              on_progress: OnProgress = lambda share: None) -> nn.Module:
-    """One network that is no part of a checkpoint, of a file of its own. Raises CheckpointError."""
+              on_progress: OnProgress = lambda share: None, packs: bool = True) -> nn.Module:
+    """One network that is no part of a checkpoint, of a file of its own. `packs`: its weights are packed, as
+    `networks.packing` does, where it computes on the CPU. Raises CheckpointError."""
     source = {part.name: _Source(Path(file.name), file, part, shape)}
     built = _build(source)
     _check(source[part.name], built[part.name])
     _fill(built, source, device, dtype, on_progress, keep_half=False, cudnn=device.type == "cuda")
-    if device.type == "cpu":
+    if packs and device.type == "cpu":
         pack(built[part.name])
     return built[part.name]
 

@@ -48,7 +48,8 @@ class ControlUnit:
     `module` is the annotator that turns the picture into what the model reads, and `model` a file of a control
     network; `processor_res`, `threshold_a` and `threshold_b` are the annotator's numbers, -1 for its own defaults.
     `image` is the unit's own picture, None for the picture of img2img or inpaint, and `mask` (white is painted) belongs
-    to it. `crop_input_image`: with Only masked, the picture is cut like the one that is inpainted.
+    to it. IP-Adapters follow `further_images` along with it. `crop_input_image`: with Only masked, the picture is cut
+    like the one that is inpainted.
     `advanced_weighting` has one weight for each residual in the place of `weight` and of what `control_mode` makes of
     it. `control_type` is the Control Type of the map, which networks that know several are told; "" goes by `module`.
     The unit works where `effective_region_mask` is white; without one, everywhere. `annotator_seed` is what a
@@ -62,6 +63,7 @@ class ControlUnit:
         "stiff.", low=0.0, high=2.0, step=0.05)
     image: Image.Image | None = None
     mask: Image.Image | None = None
+    further_images: tuple[Image.Image, ...] = ()
     resize_mode: ControlResize = ControlResize.CROP_AND_RESIZE
     processor_res: float = -1
     threshold_a: float = -1
@@ -92,7 +94,7 @@ class ControlUnit:
     @property
     def pictures(self) -> tuple[Image.Image, ...]:
         """The pictures that it holds."""
-        held = self.image, self.mask, self.effective_region_mask
+        held = self.image, *self.further_images, self.mask, self.effective_region_mask
         return tuple(picture for picture in held if picture is not None)
 
     def with_pictures(self, change: Callable[[Image.Image, str], Image.Image]) -> Self:
@@ -101,4 +103,5 @@ class ControlUnit:
             return None if picture is None else change(picture, name)
 
         return dataclasses.replace(self, image=changed(self.image, "image"), mask=changed(self.mask, "mask"),
+                                   further_images=tuple(change(one, "image") for one in self.further_images),
                                    effective_region_mask=changed(self.effective_region_mask, "effective_region_mask"))

@@ -27,6 +27,9 @@ WINDOW = 2**21  # bytes read at a time: small enough for the processor's cache
 WRAPPINGS = ("state_dict", "params_ema", "params")
 """The keys under which a pickle may hold its weights: checkpoints, and upscalers of the ESRGAN family."""
 
+SETS = ("image_proj", "ip_adapter")
+"""The keys under which a pickle of an IP-Adapter holds sets of tensors; in safetensors files they begin the names."""
+
 _PICKLE_SUFFIXES = {".ckpt", ".pt", ".pth", ".bin"}
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -181,7 +184,10 @@ def _open_pickle(path: Path, start: bytes) -> TensorFile:
             content = content[wrapping]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds a {type(content).__name__}, not a set of tensors.")
-    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    sets = {f"{name}.{key}": value for name in SETS if isinstance(content.get(name), dict)
+            for key, value in content[name].items()}
+    tensors = {key: value for key, value in (content | sets).items()
+               if isinstance(key, str) and isinstance(value, Tensor)}
     _refuse_claims(path.name, tensors)
 
     def read(key: str, into: Tensor) -> None:

@@ -82,6 +82,17 @@ def test_types_have_the_networks_whose_names_say_so(client: TestClient, control_
     assert types["Tile"]["default_model"] == "None"
 
 
+def test_ip_adapter_has_the_extensions_modules_and_makes_no_map(client: TestClient, photo: Image.Image) -> None:
+    types = client.get("/controlnet/control_types").json()["control_types"]["IP-Adapter"]
+    assert types["module_list"] == ["none", "ip-adapter-auto", "ip-adapter_clip_h", "ip-adapter_clip_sdxl_plus_vith",
+                                    "ip-adapter_clip_g"]
+    assert types["default_option"] == "ip-adapter-auto"
+    for name in types["module_list"][1:]:
+        answer = client.post("/controlnet/detect", json={
+            "controlnet_module": name, "controlnet_input_images": [base64_of(photo)]})
+        assert (answer.status_code, answer.json()["detail"]) == (422, "Module not supported")
+
+
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="the recordings are not here")
 def test_lists_have_the_extensions_keys(client: TestClient) -> None:
     recorded = json.loads((RECORDED / "json/control_types.json").read_text())["control_types"]

@@ -15,6 +15,8 @@ from modules.errors import CheckpointError
 from modules.networks import ldm_keys
 from modules.networks.control.adapter import Adapter, AdapterShape
 from modules.networks.control.controlnet import ControlNet
+from modules.networks.control.ip_adapter import IPAdapter
+from modules.networks.control.ip_loading import ip_adapter_part, is_ip_adapter
 from modules.networks.control.keys import (
     adapter_key,
     blocks_of,
@@ -22,6 +24,7 @@ from modules.networks.control.keys import (
     original_adapter_key,
     original_control_key,
 )
+from modules.networks.control.layers import blocks_of as attention_blocks
 from modules.networks.control.union import union_shape
 from modules.networks.families.family import Part
 from modules.networks.loader import header_of, load_part, renamed
@@ -78,24 +81,31 @@ def needs_base(path: Path) -> bool:
 
 
 def load_control(path: Path, base: Base, *, device: torch.device, dtype: torch.dtype,
-                 on_progress: Callable[[float], None] = lambda share: None) -> ControlNet | Adapter:
+                 on_progress: Callable[[float], None] = lambda share: None) -> ControlNet | Adapter | IPAdapter:
     """The control network in `path`, for the UNet of `base`.
 
     Raises CheckpointError: the file is damaged, unsafe, of no kind that is known, incomplete, or for another family.
     """
     with read_tensors(path) as file:
-        network: ControlNet | Adapter
-        if _is_adapter(file):
+        network: ControlNet | Adapter | IPAdapter
+        if is_ip_adapter(file.shapes):
+            part, shape = ip_adapter_part(header_of(file))
+            widths = tuple(block.module.attn2.inner_dim for block in attention_blocks(base.unet))
+            if (shape.widths, shape.context_channels) != (widths, base.context_channels):
+                raise _misfit(file.name)
+            network = cast(IPAdapter, load_part(file, part, shape, device=device, dtype=dtype,
+                                                on_progress=on_progress))
+        elif _is_adapter(file):
             file, adapter = _adapter(file)
             _check_family(file, base, adapter.is_xl, adapter.channels[0])
             part = Part("adapter", "T2I-Adapter", "", lambda header: adapter, Adapter, adapter_key)
             network = cast(Adapter, load_part(file, part, adapter, device=device, dtype=dtype, on_progress=on_progress))
         else:
             file = _control_file(file, base)
-            shape, union = _control_shape(header_of(file), base), union_shape(header_of(file))
-            part = Part("control network", "ControlNet", "", lambda header: shape,
+            steered, union = _control_shape(header_of(file), base), union_shape(header_of(file))
+            part = Part("control network", "ControlNet", "", lambda header: steered,
                         lambda shape: ControlNet(shape, union), control_key)
-            network = cast(ControlNet, load_part(file, part, shape, device=device, dtype=dtype,
+            network = cast(ControlNet, load_part(file, part, steered, device=device, dtype=dtype,
                                                  on_progress=on_progress))
         return network
 

@@ -1,16 +1,21 @@
-"""A control network that is ready to be asked."""
+"""Control networks that are ready to be asked: those whose answers are added inside the UNet, and those that change
+what its layers compute."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from modules.annotate.preprocessor import Pixels
 from modules.networks.control.adapter import Adapter
 from modules.networks.control.controlnet import ControlNet
+from modules.networks.control.ip_adapter import ImagePrompt, IPAdapter
+from modules.networks.image_encoder import ImageEncoder, Wanted
 from modules.networks.memo import Memo, fingerprint
 from modules.networks.packing import weight_bytes
 from modules.sampling.conditioning import Conditioning, Residuals
@@ -71,6 +76,42 @@ class ControlNetwork:
             fits = tuple(feature.shape[2:]) == sizes[level]
             found.append((feature if fits else F.interpolate(feature, size=sizes[level])).float())
         return found
+
+
+@dataclass(frozen=True)
+class EncoderInUse:
+    """An image encoder that is read when it is needed; `key` is equal for equal ones."""
+
+    key: Hashable
+    load: Callable[[], ImageEncoder]
+
+
+class IPAdapterNetwork:
+    """An IP-Adapter that computes on `device` in `dtype`. The tokens of a picture are kept for the next run."""
+
+    def __init__(self, name: str, module: IPAdapter, device: torch.device, dtype: torch.dtype) -> None:
+        self.name, self._module, self._device, self._dtype = name, module, device, dtype
+        self.nbytes = weight_bytes(module)
+        self._tokens: Memo[Tensor] = Memo()
+
+    def wanted(self, width: int) -> Wanted:
+        """The encoder that it reads; of so many channels, if that is not 0."""
+        shape = self._module.shape
+        return Wanted(shape.image_channels, shape.reads_pooled, width)
+
+    @torch.no_grad()
+    def prompt(self, pictures: Sequence[Pixels], unet: nn.Module, encoder: EncoderInUse) -> ImagePrompt:
+        """The pictures, (H, W, 3) each, as what `unet` attends to. Raises CheckpointError."""
+        key = encoder.key, tuple(fingerprint(torch.from_numpy(picture)) for picture in pictures)
+        tokens = self._tokens.get(key, lambda: self._tokens_of(pictures, encoder.load()))
+        return ImagePrompt(self._module, unet, tokens)
+
+    def _tokens_of(self, pictures: Sequence[Pixels], encoder: ImageEncoder) -> Tensor:
+        """(2, tokens, C): of the negative prompt's rows, which see nothing, and of the others."""
+        pooled = self._module.shape.reads_pooled
+        seen = torch.cat([encoder.see(picture, pooled=pooled) for picture in pictures])
+        nothing = torch.zeros_like(seen) if pooled else encoder.see(None, pooled=False).expand_as(seen)
+        return torch.cat([self._module.tokens(one.to(self._device, self._dtype)) for one in (nothing, seen)])
 
 
 def added(answers: list[tuple[ControlNetwork, list[Tensor]]]) -> Residuals | None:

@@ -45,6 +45,8 @@ MAP_SIDE = 768
 FAINT = 4.0
 """Levels of 255: a map that deviates by less has nothing to follow."""
 NUMBERS = ("processor_res", "threshold_a", "threshold_b")
+OF_MAPS = ("pixel_perfect", "control_mode", "resize_mode")
+"""Fields without a meaning where the picture is shown to an image encoder."""
 _DECLARED = {item.name: item for item in declared(ControlUnit)}
 
 
@@ -285,7 +287,7 @@ def _settings(number: int) -> str:
 
 def _module(item: Preprocessor) -> dict[str, Any]:
     sliders = zip(NUMBERS, (item.resolution, item.a, item.b), strict=True)
-    return {"model_free": item.model_free, "inputs": [
+    return {"model_free": item.model_free, "hidden": list(OF_MAPS) if item.encoder is not None else [], "inputs": [
         {"name": name, "label": slider.label, "help": slider.help, "kind": "slider", "value": slider.value,
          "low": slider.low, "high": slider.high, "step": slider.step} for name, slider in sliders if slider.label]}
 

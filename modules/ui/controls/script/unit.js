@@ -12,7 +12,7 @@ const MODEL = {name: "model", label: "Model", value: NO_MODEL, kind: "dropdown",
 const DEFAULTS = {processor_res: undefined, threshold_a: undefined, threshold_b: undefined};
 let types = fixed.types;
 
-const chosenModule = () => fixed.modules[valueOf(MODULE)] ?? {inputs: [], model_free: false};
+const chosenModule = () => fixed.modules[valueOf(MODULE)] ?? {inputs: [], hidden: [], model_free: false};
 
 function list(input, choices, onchoose) {
 	const all = [...new Set([...choices, valueOf(input)])];
@@ -40,14 +40,14 @@ async function look() {
 function draw() {
 	const focused = focusedName();
 	const offered = types[valueOf(TYPE)] ?? types.All;
-	const {inputs, model_free} = chosenModule();
+	const {inputs, hidden, model_free} = chosenModule();
 	const perfect = fixed.fields.find((one) => one.name === "pixel_perfect");
 	form.replaceChildren(
 		list(TYPE, Object.keys(types), chooseType),
 		list(MODULE, offered.module_list, (module) => set({...DEFAULTS, module}, {again: true})),
 		...(model_free ? [] : [modelList(offered)]),
 		...inputs.filter((one) => one.name !== "processor_res" || !valueOf(perfect)).map(controls.slider),
-		...fixed.fields.map((one) => controls[one.kind](one)));
+		...fixed.fields.filter((one) => !hidden.includes(one.name)).map((one) => controls[one.kind](one)));
 	focusOn(focused);
 }
 
