@@ -46,6 +46,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "image encoders": (("clip_vision",), ("models/clip_vision",
                                           "extensions/sd-webui-controlnet/annotator/downloads/clip_vision"),
                        ("models/clip_vision",)),
+    "detectors": (("adetailer",), ("models/adetailer",), ("models/ultralytics", "models/adetailer")),
     "depth networks": (("depth",), ("models/depth",), ("models/depth",)),
     "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip")),
     "annotators": (("annotators",), ("extensions/sd-webui-controlnet/annotator/downloads",), ())}

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from modules.api import pictures
 from modules.api.asking import client_of
+from modules.api.detail import detail_warnings
 from modules.api.gate import refusal
 from modules.api.schema import Img2ImgBody, ProgressBody, Txt2ImgBody, as_webui_means
 from modules.api.scripts import ALWAYS_ON
@@ -133,6 +134,7 @@ def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Setting
         engine.bound_script(request, request.script)
     engine.extensions.bound(request)
     engine.control.check(request)
+    engine.check_detail(request)
     check_going_on(request)
     engine.files_of(request.options)
     return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
@@ -170,7 +172,8 @@ def answer(body: Txt2ImgBody, job: Job, engine: Engine, before: Sequence[str]) -
                        *(pictures.encode(picture, made.infotext, form=form) for picture in made.extras)]
         images += [pictures.encode(picture) for picture in result.maps]
     known = (*ALWAYS_ON, *(one.title.lower() for one in engine.extensions.controls(request.tab).values()))
-    warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known)]
+    warnings = [*before, *(result.warnings if result else ()), *size_warning(request), *script_warnings(body, known),
+                *detail_warnings(body.alwayson_scripts)]
     return {"images": images, "parameters": body.echo(), "warnings": warnings,
             "info": json.dumps(describe(job, request, result, engine) | {"styles": body.styles}),
             **({"step_recordings": job.recorded} if request.record_steps else {})}

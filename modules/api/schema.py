@@ -16,6 +16,7 @@ from pydantic import Field, create_model
 from modules.api import pictures
 from modules.api.body import Body, Integer, Number, Text
 from modules.api.control_units import CONTROLNET, control_units
+from modules.api.detail import ADETAILER, detail_passes
 from modules.api.loose import TEXT, WHOLE, LooseDict, LooseStr
 from modules.errors import InvalidInput, UserError
 from modules.request import Img2Img, Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting, Txt2Img
@@ -143,6 +144,7 @@ class Txt2ImgBody(Txt2ImgFields):
         in_force = options.replaced(overrides)
         units = control_units(self.alwayson_scripts, in_force.control_net_unit_count, max_pixels)
         return {**values, "sampler": sampler, "scheduler": scheduler, "script": script, "control_units": units,
+                "detail": detail_passes(self.alwayson_scripts),
                 "always_on": switched_on(self.alwayson_scripts), "options": in_force}
 
     def _values(self, items: Sequence[Declared]) -> dict[str, Any]:
@@ -254,7 +256,7 @@ def soft_inpainting(scripts: Mapping[str, Any]) -> SoftInpainting | None:
 def switched_on(scripts: Mapping[str, Any]) -> tuple[ScriptCall, ...]:
     """Extensions' controls whose first argument, their switch, is on, with the arguments behind it."""
     found = {name: script.get("args") for name, script in scripts.items()
-             if isinstance(script, Mapping) and name.lower() not in ("soft inpainting", CONTROLNET)}
+             if isinstance(script, Mapping) and name.lower() not in ("soft inpainting", CONTROLNET, ADETAILER)}
     return tuple(ScriptCall(name, tuple(args[1:])) for name, args in found.items()
                  if isinstance(args, list) and args and args[0])
 

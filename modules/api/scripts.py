@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.api.control_units import CONTROLNET
+from modules.api.detail import ADETAILER
 from modules.engine.engine import Engine
 from modules.hooks.choices import Available
 from modules.hooks.forms import Controls, Input, Script
@@ -16,7 +17,7 @@ from modules.request import SOFT_LABELS, SoftInpainting
 
 SOFT_INPAINTING = "soft inpainting"
 
-ALWAYS_ON = (SOFT_INPAINTING, CONTROLNET)
+ALWAYS_ON = (SOFT_INPAINTING, CONTROLNET, ADETAILER)
 """Names that `alwayson_scripts` may hold, in small letters."""
 
 
@@ -29,7 +30,7 @@ def router(engine: Engine) -> APIRouter:
         titles = {tab: [title.lower() for title in engine.scripts.titles(img2img=tab == "img2img")]
                   for tab in ("txt2img", "img2img")}
         added = {tab: [form.title.lower() for form in forms] for tab, forms in _forms(engine).items()}
-        return {"txt2img": [CONTROLNET, *added["txt2img"], *titles["txt2img"]],
+        return {"txt2img": [CONTROLNET, ADETAILER, *added["txt2img"], *titles["txt2img"]],
                 "img2img": [*ALWAYS_ON, *added["img2img"], *titles["img2img"]]}
 
     @api.get("/script-info")
@@ -39,7 +40,8 @@ def router(engine: Engine) -> APIRouter:
         added = [_described_controls(form, engine.available, img2img=tab == "img2img")
                  for tab, forms in _forms(engine).items() for form in forms]
         units: list[dict[str, Any]] = [  # their arguments are objects
-            {"name": CONTROLNET, "is_alwayson": True, "is_img2img": img2img, "args": []} for img2img in (False, True)]
+            {"name": name, "is_alwayson": True, "is_img2img": img2img, "args": []}
+            for name in (CONTROLNET, ADETAILER) for img2img in (False, True)]
         return [*told, soft_inpainting_info(), *units, *added]
 
     @api.get("/extensions")

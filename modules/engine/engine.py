@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modules.base.config import Config
-from modules.engine import control, redo, removing
+from modules.engine import control, detailing, redo, removing
 from modules.engine.cards import Cards
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import PROMPTS, check_limits
@@ -29,6 +29,7 @@ from modules.hooks.choices import Available
 from modules.hooks.forms import Script
 from modules.hooks.in_job import Hooks
 from modules.hooks.loading import Extensions
+from modules.imaging.detectors.registry import Detectors
 from modules.imaging.faces import Restore
 from modules.networks.annotators.annotators import Annotators
 from modules.networks.image_encoder import ImageEncoders
@@ -71,6 +72,7 @@ class Engine:
         self.annotators = Annotators(settings.folders("annotators"), lambda: compute_device(settings))
         self.control = control.ControlNetworks(settings, self.control_files, self.annotators,
                                                ImageEncoders(settings.folders("image encoders")))
+        self.detectors = Detectors(settings.folders("detectors"))
         self.wildcards = Wildcards(settings.wildcard_dirs)
         self.cards = Cards(settings, self.catalog, self.networks)
         self.extensions = Extensions(settings.extension_dirs, self.config, lambda: self.available)
@@ -162,6 +164,7 @@ class Engine:
         request, restore, notes = self._restoring(request)
         check_going_on(request)
         self.control.check(request)
+        request, stand_ins = detailing.named(request, self.detectors)
         if any("upscale" in key and "Hires" not in key for key in extra or {}):  # as the ControlNet extension
             request = dataclasses.replace(request, control_units=tuple(
                 dataclasses.replace(unit, crop_input_image=True) for unit in request.control_units))
@@ -189,6 +192,8 @@ class Engine:
             made.extend(kept)
 
         unfit: dict[str, None] = {}
+        detail = detailing.detailer(request, self.detectors, lambda: self._context(NestedJob(job), Hooks()), job,
+                                    stand_ins)
 
         def load(options: Options, prompt: str) -> SDModel:
             model = self.load(options, job)
@@ -197,8 +202,8 @@ class Engine:
 
         with _tiling(load) as models:
             outcome = spots.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
-                                     restore, self.removers, self.control.tools(job))
-        warnings = (*notes, *networks.warnings, *unfit, *outcome.warnings)
+                                     restore, self.removers, self.control.tools(job), detail)
+        warnings = (*notes, *stand_ins, *networks.warnings, *unfit, *outcome.warnings)
         return Result(tuple(made), request, warnings, outcome.interrupted, outcome.work, outcome.maps)
 
     def _with_wildcards(self, request: Txt2Img, singles: Sequence[Txt2Img], job: JobContext, extra: Mapping[str, Any],
@@ -245,9 +250,14 @@ class Engine:
         check_going_on(request)
         self.files_of(self.resolve(request).options)
         self.control.check(request)
+        self.check_detail(request)
         for name in (request.refiner_checkpoint, request.hr_checkpoint):
             if name:
                 self.catalog.find(name)
+
+    def check_detail(self, request: Txt2Img) -> None:
+        """Raise the UserError with which the detailer's passes would be refused."""
+        detailing.check(request, self.detectors, lambda: self.samplers)
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""

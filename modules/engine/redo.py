@@ -59,8 +59,8 @@ def digest(photograph: Photograph) -> str:
 
 def _step(request: Inpaint, before: Photograph, text: str) -> Step | None:
     """The edit as a step. None if that would not make the same picture."""
-    if not text or request.script or request.always_on or request.control_units or request.latent_mask or \
-            request.then_mask:
+    if not text or request.script or request.always_on or request.control_units or request.detail or \
+            request.latent_mask or request.then_mask:
         return None
     mask = to_luminance(request.mask, hard=request.mask_round)
     buffer = io.BytesIO()

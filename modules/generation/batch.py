@@ -19,6 +19,7 @@ from modules.base.stopping import asking
 from modules.errors import BadResult, Interrupted, InvalidInput, Stopped
 from modules.generation import conditioning, hires, wrapping
 from modules.generation.control import Control
+from modules.generation.detail import Detail
 from modules.generation.going_on import (
     Change,
     ChangingDenoiser,
@@ -84,8 +85,9 @@ class Prepared:
 
     `source` is None for txt2img. `beside` (B, c, h, w) are the channels that the network reads beside x.
     `first_noise` is for a picture to start from, `upscalers` for the second pass. `samplers` are all that there
-    are, `hooks` the extensions, and `restore` restores faces. `control` are the control units. `keys` are for the
-    parameters text; None leaves a key out. `later` is what the mask is on the way where it changes.
+    are, `hooks` the extensions; `restore` restores faces, and `detail` is the detailer. `control` are the control
+    units. `keys` are for the parameters text; None leaves a key out. `later` is what the mask is on the way where it
+    changes.
     """
 
     source: InitLatent | None
@@ -97,6 +99,7 @@ class Prepared:
     samplers: Sequence[registry.Sampler] = registry.SAMPLERS
     hooks: Hooks = field(default_factory=Hooks)
     restore: Restore | None = None
+    detail: Detail | None = None
     control: Control | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
     later: Prepared | None = None
@@ -210,8 +213,10 @@ class _Batch:
                 self.job.stage("Restoring faces")
                 image = self.start.restore(image)
             patches = self.model.patches
+            if self.start.detail and not rough:
+                image = self.start.detail(image, self.seeds[k], self.request)
             image = self.start.hooks.filter_image(image, self.seeds[k], self.request)
-            self.model.put_on(patches)  # an extension may have made pictures with others
+            self.model.put_on(patches)  # the detailer and extensions may have made pictures with others
             made = self.start.finish(image, k, latent[k])
             pictures.append(Picture(made.image, self.seeds[k], self.subseeds[k], made.extras, made.photograph,
                                     self.keys))

@@ -19,6 +19,7 @@ from modules.base.stopping import asking
 from modules.errors import InvalidInput
 from modules.generation import batch, control
 from modules.generation.batch import Finish, Finished, Prepared
+from modules.generation.detail import Detail
 from modules.hooks.in_job import Hooks
 from modules.imaging import tensors
 from modules.imaging.colour import match_colours
@@ -51,10 +52,12 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
              first_noise: FirstNoise | None = None,
              upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
              hooks: Hooks | None = None, restore: Restore | None = None,
-             removers: Removers = NO_FILES, tools: control.ControlTools = control.NO_NETWORKS) -> batch.Outcome:
+             removers: Removers = NO_FILES, tools: control.ControlTools = control.NO_NETWORKS,
+             detail: Detail | None = None) -> batch.Outcome:
     """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
     `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions, `restore` restores faces,
-    `removers` fill for masked content "surroundings", `tools` carry control units out.
+    `removers` fill for masked content "surroundings", `tools` carry control units out, `detail` is the
+    detailer.
 
     Raises InvalidInput, NotFound, CheckpointError, BadResult.
     """
@@ -68,7 +71,7 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
                 prepared = replace(prepared, later=later, finish=later.finish)
             units = control.prepare(model, request, tools)
         prepared = replace(prepared, control=units, first_noise=first_noise, upscalers=upscalers, samplers=samplers,
-                           hooks=hooks, restore=restore)
+                           hooks=hooks, restore=restore, detail=detail)
         return batch.run(models, request, prepared, job, on_batch)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from modules.generation import batch, recipes
 from modules.generation.batch import Outcome, Picture
 from modules.generation.control import NO_NETWORKS, ControlTools
+from modules.generation.detail import Detail
 from modules.hooks.in_job import Hooks
 from modules.imaging.faces import Restore
 from modules.imaging.framing import spot_masks, used_mask
@@ -32,12 +33,13 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
              on_batch: batch.OnBatch = lambda pictures, happened: None, first_noise: FirstNoise | None = None,
              upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
              hooks: Hooks | None = None, restore: Restore | None = None,
-             removers: Removers = recipes.NO_FILES, tools: ControlTools = NO_NETWORKS) -> Outcome:
+             removers: Removers = recipes.NO_FILES, tools: ControlTools = NO_NETWORKS,
+             detail: Detail | None = None) -> Outcome:
     """Like `recipes.generate`, also for a request that asks for each spot by itself."""
 
     def once(one: Txt2Img, part: JobContext, told: batch.OnBatch) -> Outcome:
         return recipes.generate(models, one, part, told, first_noise, upscalers, samplers, hooks, restore,
-                                removers, tools)
+                                removers, tools, detail)
 
     if not isinstance(request, Inpaint) or not request.each_spot or not request.only_masked:
         return once(request, job, on_batch)

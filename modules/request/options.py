@@ -21,6 +21,9 @@ from modules.request.fields import field as option
 
 AUTOMATIC = "Automatic"
 PREDICTION_TYPES = (AUTOMATIC, "eps", "v")
+AS_FOUND, LEFT_TO_RIGHT = "None", "Position (left to right)"
+FROM_CENTRE, BY_AREA = "Position (center to edge)", "Area (large to small)"
+"""Orders of the detailer's finds, in the ADetailer extension's words. None is the detector's, the surest first."""
 PICTURE = TABS[1:]
 """The tabs that start from a picture."""
 MASK = TABS[2:]
@@ -264,6 +267,10 @@ class Options(Table):
     refiner_switch_by_sample_steps: bool = option(
         False, "Switch to refiner by sampling steps", "Otherwise by the noise level.",
         text="Refiner switch by sampling steps")
+    # the detailer
+    ad_bbox_sortby: str = option(
+        AS_FOUND, "Order of the detailer's finds", "In which order finds are painted, and so which prompt of a pass is "
+        "whose.", choices=(AS_FOUND, LEFT_TO_RIGHT, FROM_CENTRE, BY_AREA))
     # face restoration
     face_restoration: bool = option(
         False, "Restore faces",

@@ -21,6 +21,7 @@ from PIL import Image
 
 from modules.errors import InvalidInput
 from modules.request.control import ControlUnit
+from modules.request.detail import DetailPass
 from modules.request.fields import check_ranges, declared, field
 from modules.request.options import Options
 from modules.request.photograph import Photograph
@@ -90,7 +91,7 @@ class Txt2Img:
     change a run on its way (`request.going_on`); `replayed` is a recording of it, whose answers are not computed again.
     A `script` carries the request out in its own way. `always_on` are the extensions' controls that are switched on,
     with their values.
-    `control_units` are pictures that the result follows.
+    `control_units` are pictures that the result follows. `detail` are the detailer's passes over the finished picture.
     """
 
     tab: ClassVar[str] = "txt2img"
@@ -235,6 +236,7 @@ class Txt2Img:
     script: ScriptCall | None = None
     always_on: tuple[ScriptCall, ...] = ()
     control_units: tuple[ControlUnit, ...] = ()
+    detail: tuple[DetailPass, ...] = ()
     options: Options = dataclasses.field(default_factory=Options)
 
     def __post_init__(self) -> None:

@@ -197,6 +197,7 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("page"))
     for name in ("first", "second", "third-broken"):
         write_checkpoint(settings.checkpoint_dirs[0] / f"{name}.safetensors")
+    write_extension(settings, "counter", COUNTER)
     write_extension(settings, "broken", "raise RuntimeError('the moon is full')")
     brake = Brake()
 
@@ -236,6 +237,18 @@ def write_checkpoint(path: Path) -> None:
                                      "zh": {"boat": "船", "examples": CHINESE_EXAMPLES}})}
     header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+COUNTER = """
+from modules.hookspecs import hookimpl
+from modules.scripts.script import Input
+
+@hookimpl
+def register_settings():
+    return [Input(name="neighbours", label="Grow, pixels", kind="slider", default=5, low=1, high=20, step=1,
+                  help="By how many pixels the area grows on all sides. Raise it where too little is covered.")]
+"""
+"""An extension with a setting."""
 
 
 def write_extension(settings: Settings, name: str, code: str) -> None:

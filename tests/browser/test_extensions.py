@@ -66,8 +66,8 @@ def changed(picture: Image.Image) -> tuple[int, int]:
 
 def test_the_tab_tells_the_truth_and_remembers(web: Page, page_app: PageApp) -> None:
     extensions = page_app.engine.extensions
-    neighbours = web.locator('#extension_detailer_settings [data-name="neighbours"] input[type=number]')
-    extensions.set("detailer", "neighbours", 7)
+    neighbours = web.locator('#extension_counter_settings [data-name="neighbours"] input[type=number]')
+    extensions.set("counter", "neighbours", 7)
     tab(web, "Extensions")
     expect(neighbours).to_have_value("7")
     state = web.locator("#extension_broken_state")
@@ -79,15 +79,15 @@ def test_the_tab_tells_the_truth_and_remembers(web: Page, page_app: PageApp) -> 
     web.locator("#extension_masktools_on input").uncheck()
     expect(web.locator("#extension_masktools_state")).to_contain_text("In use until the next start")
     neighbours.fill("9")
-    until(web, lambda: page_app.engine.config.values().get("detailer_neighbours") == 9)
+    until(web, lambda: page_app.engine.config.values().get("counter_neighbours") == 9)
     expect(web.locator("#extension_masktools_on input")).not_to_be_checked()
     remembered = json.loads(page_app.engine.settings.config_file.read_text("utf-8"))
     assert remembered["disabled_extensions"] == ["masktools"]
-    assert remembered["detailer_neighbours"] == 9
+    assert remembered["counter_neighbours"] == 9
     open_page(web, page_app.url)
     tab(web, "Extensions")
     expect(neighbours).to_have_value("9")
-    extensions.set("detailer", "neighbours", 8)
+    extensions.set("counter", "neighbours", 8)
     tab(web, "Settings")
     tab(web, "Extensions")
     expect(neighbours).to_have_value("8")  # so the tab has said what it has to say
@@ -105,6 +105,6 @@ def test_nothing_runs_over_the_edge(web: Page) -> None:
         web.set_viewport_size({"width": width, "height": 844})
         shoot(web, f"extensions-dark-{width}")
         assert web.evaluate("document.documentElement.scrollWidth") <= width
-        box = web.locator("#extension_detailer_settings").bounding_box()
+        box = web.locator("#extension_counter_settings").bounding_box()
         assert box
         assert box["x"] + box["width"] <= width

@@ -128,7 +128,7 @@ def test_broken_ones_are_named_and_harm_nothing(settings: Settings) -> None:
         assert words in extension(engine, name).problem
     assert "no __init__.py" in extension(engine, "sd-webui-thing").problem
     assert [one.name for one in engine.extensions.extensions] == sorted(
-        [*BROKEN, "detailer", "masktools", "negative", "sd-webui-thing"])
+        [*BROKEN, "masktools", "negative", "sd-webui-thing"])
 
 
 def test_what_is_asked_at_the_start_may_fail(settings: Settings) -> None:
@@ -499,7 +499,7 @@ def test_a_patched_layer_counts_whatever_saves_steps(settings: Settings, options
                 del layer.forward
     """)
     model = tiny_bench().model("tiny-sd15")
-    patching = Hooks(fake_engine(settings).extensions, switched_off=frozenset({"detailer"}))
+    patching = Hooks(fake_engine(settings).extensions)
     mask = Image.new("L", (256, 256))
     mask.paste(255, (90, 90, 102, 102))
     picture = Image.radial_gradient("L").convert("RGB")
@@ -728,9 +728,9 @@ def test_programs_reach_controls_as_always_on_scripts(client: TestClient) -> Non
 
 def test_programs_are_told_what_there_is(client: TestClient) -> None:
     listed = {one["name"]: one for one in client.get("/sdapi/v1/extensions").json()}
-    assert sorted(listed) == ["bomb", "detailer", "masktools", "painter"]
+    assert sorted(listed) == ["bomb", "masktools", "painter"]
     assert {name: one["enabled"] for name, one in listed.items()} == {
-        "bomb": False, "detailer": True, "masktools": False, "painter": True}
+        "bomb": False, "masktools": False, "painter": True}
     assert "RuntimeError: boom" in listed["bomb"]["problem"]
     scripts = client.get("/sdapi/v1/scripts").json()
     assert "painter" in scripts["txt2img"]

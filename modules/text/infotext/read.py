@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from modules.errors import InvalidInput
 from modules.request import MASKED_CONTENT, ControlUnit, Inpaint, MaskedContent, ScriptCall, SoftInpainting
+from modules.request.detail import DetailPass
 from modules.request.fields import declared
 from modules.request.options import Options
-from modules.text.infotext import control
+from modules.text.infotext import control, detail
 from modules.text.infotext.keys import FIELDS, OPTION_KEYS, SOFT_KEYS, plain, unquote
 from modules.text.prompt import parse_attention
 from modules.text.styles import Style, extract_styles
@@ -154,12 +155,13 @@ def _take_styles_out(result: dict[str, Any], styles: Sequence[Style], version: t
 @dataclass(frozen=True)
 class Changes:
     """What a parameters text asks for: request fields by name, options by name, the control units, which lack their
-    pictures, and the pairs that are not understood.
+    pictures, the detailer's passes, and the pairs that are not understood.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     control_units: tuple[ControlUnit, ...] = ()
+    detail: tuple[DetailPass, ...] = ()
     unsupported: tuple[str, ...] = ()
 
 
@@ -217,7 +219,8 @@ def to_changes(parameters: Mapping[str, Any], *, with_checkpoint: bool = False,
         typed |= {"script": scripts.recall(parameters), "always_on": scripts.recall_always_on(parameters)}
         known |= {*scripts.keys}
     known |= control.typed(parameters).keys()
-    return Changes(typed, options, control.read(parameters),
+    known |= detail.keys(parameters)
+    return Changes(typed, options, control.read(parameters), detail.read(parameters),
                    tuple(f"{key}: {value}" for key, value in parameters.items() if key not in known))
 
 

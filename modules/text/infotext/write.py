@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
-from modules.text.infotext import control
+from modules.text.infotext import control, detail
 from modules.text.infotext.keys import SOFT_KEYS, VERSION, plain, quote
 
 AUTOMATIC = "Automatic"
@@ -150,6 +150,7 @@ def generation_params(request: Txt2Img, sampler: Sampler,
     if request.enable_hr:
         yield from _pass_params(request, second or sampler, request.hr_scheduler or request.scheduler,
                                 from_picture=True)
+    yield from detail.written(request.detail)
 
 
 def _own_params(request: Txt2Img, sampler: Sampler) -> Iterator[tuple[str, Any]]:

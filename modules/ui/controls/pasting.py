@@ -13,7 +13,7 @@ from modules.request.fields import find, own
 from modules.request.options import Options
 from modules.text import infotext
 from modules.text.styles import load_styles
-from modules.ui.controls import control_units, scripts
+from modules.ui.controls import control_units, detail_passes, scripts
 from modules.ui.controls.numbers import Number, Slider, limits
 from modules.ui.controls.request_panel import Panel
 
@@ -64,6 +64,7 @@ def paste(text: str, panel: Panel, engine: Engine, *, locked: bool) -> tuple[lis
     values = fields | {name: getattr(options, name) for name in changes.options}
     values |= scripts.choices_of(changes.fields["script"], changes.fields["always_on"], panel, engine)
     values |= control_units.pasted(changes.control_units, panel, engine, problems)
+    values |= detail_passes.pasted(changes.detail, panel, engine, problems)
     _check_ranges(values, panel, problems)
     note = _note(parameters, problems, fields["overrides"], engine, units=len(changes.control_units))
     return panel.updates(values, locked=locked), note

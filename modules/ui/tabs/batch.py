@@ -72,7 +72,8 @@ class Batch:
             units = control.units(named, followed)
 
             def request_of(picture: MaskData) -> Txt2Img:
-                request = replace(make_request(named, picture, options), control_units=units)
+                request = replace(make_request(named, picture, options), control_units=units,
+                                  detail=tab.detail.passes(named))
                 return scripts.with_script(request, named, self.panel, header.engine)
 
             return header.queue.submit_tasks(self.tasks(

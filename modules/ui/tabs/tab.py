@@ -19,6 +19,7 @@ from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
 from modules.ui.controls import cards, examples, prompts, request_panel, scripts, sections, timetable
 from modules.ui.controls.cards import CardsView
 from modules.ui.controls.control_units import ControlUnits
+from modules.ui.controls.detail_passes import DetailPasses
 from modules.ui.controls.pasting import is_parameters, paste, send_along
 from modules.ui.controls.prompts import Prompts, styled
 from modules.ui.controls.request_panel import Panel, tool_button
@@ -50,6 +51,7 @@ class Tab:
     dropped: gr.File
     note: gr.HTML
     control: ControlUnits
+    detail: DetailPasses
 
     @property
     def name(self) -> str:
@@ -113,6 +115,8 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
             control = ControlUnits(panel, header.engine, header.queue)
             soft_view = sections.soft_inpainting(panel) if panel.masked else None
             control.draw()
+            detail = DetailPasses(panel, header.engine)
+            detail.draw()
             request_panel.advanced(panel, header.engine.options)
             request_panel.going_on(panel)
             scripts.draw(panel, header.engine)
@@ -121,7 +125,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
     if soft_view and canvas:
         sections.connect_soft_view(panel, header.engine, canvas, soft_view)
     control.connect(canvas)
-    return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note, control)
+    return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note, control, detail)
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
@@ -134,7 +138,8 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
         checkpoint, vae, *values = arguments[followed:]
         named = styled(tab.panel.values(values), tab.panel)
         request = make_request(named, picture, header.options(checkpoint, vae))
-        request = replace(request, control_units=control.units(named, arguments[:followed]))
+        request = replace(request, control_units=control.units(named, arguments[:followed]),
+                          detail=tab.detail.passes(named))
         return scripts.with_script(request, named, tab.panel, header.engine)
 
     tab.results.connect(demo, request_of, [*pictures, *control.canvases, header.checkpoint, header.vae,

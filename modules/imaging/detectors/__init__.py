@@ -1,0 +1,1 @@
+"""What looks for things in pictures, one file each."""

@@ -1,0 +1,43 @@
+"""A network in an ONNX file, computed on the CPU by OpenCV's DNN module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from modules.errors import CheckpointError
+from modules.imaging.onnx_header import OnnxHeader, read_header
+
+Array = NDArray[np.float32]
+
+
+class OnnxNetwork:
+    """`header` is what the file says of itself. Only one thread at a time may call it."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises CheckpointError for a file that OpenCV cannot read."""
+        self.name = path.name
+        self.header: OnnxHeader = read_header(path)
+        try:
+            self._net: Any = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise CheckpointError(f"{path.name} holds a network that OpenCV cannot compute.") from error
+        self._outputs: tuple[str, ...] = tuple(self._net.getUnconnectedOutLayersNames())
+
+    def __call__(self, blob: Array) -> dict[str, Array]:
+        """The outputs by name for the only input. Raises CheckpointError if the network cannot take a `blob` of that
+        shape or answers with what is no number."""
+        try:
+            self._net.setInput(np.ascontiguousarray(blob, dtype=np.float32))
+            answers = self._net.forward(self._outputs)
+        except cv2.error as error:
+            shape = " x ".join(map(str, blob.shape))
+            raise CheckpointError(f"{self.name} cannot be used: it does not take an input of {shape}.") from error
+        found = dict(zip(self._outputs, (np.asarray(one) for one in answers), strict=True))
+        if not all(np.isfinite(one).all() for one in found.values()):
+            raise CheckpointError(f"{self.name} cannot be used: it answers with what is no number.")
+        return found

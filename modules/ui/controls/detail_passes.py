@@ -1,0 +1,92 @@
+"""The detailer's section of a tab: up to four passes, each with a switch and its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from modules.engine.engine import Engine
+from modules.errors import InvalidInput
+from modules.hooks.choices import Available
+from modules.hooks.forms import Form, Input
+from modules.request.detail import MOST_PASSES, SAME_SAMPLER, SAME_SCHEDULER, DetailPass
+from modules.request.fields import Declared, declared
+from modules.ui.controls.request_panel import Panel
+from modules.ui.controls.scripts import NONE, Choice, ScriptForm
+
+TITLE, SWITCH = "ADetailer", "Enable this pass"
+NUMBERS = "1st", "2nd", "3rd", "4th"
+
+
+@dataclass
+class DetailPasses:
+    """The section. Call `draw` among the settings."""
+
+    panel: Panel
+    engine: Engine
+
+    def draw(self) -> None:
+        """Draw the section here."""
+        form = form_of(self.engine)
+        with gr.Accordion(TITLE, open=False, elem_classes="fold", elem_id=self.panel.elem_id("detail")), \
+                gr.Tabs(elem_classes="control-units"):
+            for number in range(MOST_PASSES):
+                with gr.Tab(NUMBERS[number]):
+                    self.panel.add(_name(number), ScriptForm(
+                        engine=self.engine, forms=[form], lead="switch", elem_classes="script",
+                        elem_id=self.panel.elem_id(f"detail{number}")))
+
+    def passes(self, values: Mapping[str, Any]) -> tuple[DetailPass, ...]:
+        """The passes that are switched on; `values` are the panel's by name. Raises InvalidInput."""
+        form = form_of(self.engine)
+        choices: list[Choice] = [values[_name(number)] for number in range(MOST_PASSES)]
+        return tuple(DetailPass(**{one.name: one.read(choice.arguments.get(one.name), self.engine.available)
+                                   for one in form.inputs}) for choice in choices if choice.title != NONE)
+
+
+def form_of(engine: Engine) -> Form:
+    """The controls of a pass."""
+    return Form(title=SWITCH, inputs=tuple(_input(item, engine) for item in declared(DetailPass)))
+
+
+def pasted(passes: Sequence[DetailPass], panel: Panel, engine: Engine, problems: list[str]) -> dict[str, Any]:
+    """The panel's values for the passes of a parameters text. A detector that is not here is added to `problems`, and
+    what stands in for it is chosen."""
+    values: dict[str, Any] = {_name(number): Choice() for number in range(MOST_PASSES)}
+    number = 0
+    for one in passes:
+        try:
+            model, instead = engine.detectors.find(one.model)
+        except InvalidInput as error:
+            problems.append(error.message)
+            continue
+        problems += [instead] if instead else []
+        values[_name(number)] = Choice(title=SWITCH, arguments={
+            item.name: getattr(one, item.name) for item in declared(DetailPass)} | {"model": model})
+        number += 1
+    return values
+
+
+def _name(number: int) -> str:
+    return f"detail{number}"
+
+
+def _input(item: Declared, engine: Engine) -> Input:
+    """The input of a field of a pass."""
+    def models(available: Available) -> Sequence[str]:
+        return engine.detectors.names()
+
+    choices = {"model": models, "sampler": lambda available: [SAME_SAMPLER, *available.samplers()],
+               "scheduler": lambda available: [SAME_SCHEDULER, *available.schedules()]}
+    common: dict[str, Any] = {"name": item.name, "label": item.label, "help": item.help, "default": item.default}
+    if item.name in choices or item.choices:
+        return Input(kind="dropdown", choices=choices.get(item.name, item.choices), **common)
+    if item.kind is bool:
+        return Input(kind="checkbox", **common)
+    if item.kind is str:
+        return Input(kind="text", **common)
+    low, high, step = item.slider(None)
+    return Input(kind="slider", low=low, high=high, step=step, **common)
