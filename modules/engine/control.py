@@ -96,8 +96,9 @@ class ControlNetworks:
 
     def _read(self, file: ControlFile, model: SDModel, job: JobContext) -> AnyNetwork:
         from modules.networks.control.ip_adapter import IPAdapter
+        from modules.networks.control.lllite import LLLite
         from modules.networks.control.loading import Base, load_control, needs_base
-        from modules.networks.control.network import ControlNetwork, IPAdapterNetwork
+        from modules.networks.control.network import ControlNetwork, IPAdapterNetwork, LLLiteNetwork
         from modules.networks.patches.patches import NOTHING
 
         job.stage(f"Loading {file.name}")
@@ -113,6 +114,8 @@ class ControlNetworks:
                 model.put_on(patches)
         if isinstance(network, IPAdapter):
             return IPAdapterNetwork(file.name, network, model.device, model.dtype)
+        if isinstance(network, LLLite):
+            return LLLiteNetwork(file.name, network, model.device, model.dtype)
         return ControlNetwork(file.name, network, model.device, model.dtype)
 
     def _make_room(self, used: set[Key]) -> None:

@@ -25,7 +25,7 @@ from modules.generation import hires
 from modules.imaging.mask import blur, crop_region, of_size
 from modules.imaging.resize import resize
 from modules.networks.control.layers import AtCall
-from modules.networks.control.network import ControlNetwork, EncoderInUse, IPAdapterNetwork, added
+from modules.networks.control.network import ControlNetwork, EncoderInUse, IPAdapterNetwork, LLLiteNetwork, added
 from modules.networks.control.reference import ATTENTION, STATISTICS, Reference
 from modules.networks.control.union import kind_of
 from modules.networks.image_encoder import Wanted
@@ -39,7 +39,7 @@ from modules.sampling.types import Call, RowPredict, SDModel
 
 Size = tuple[int, int]
 
-AnyNetwork = ControlNetwork | IPAdapterNetwork
+AnyNetwork = ControlNetwork | IPAdapterNetwork | LLLiteNetwork
 LoadControl = Callable[[ControlUnit, SDModel], AnyNetwork]
 """(unit, the model that it steers) -> the unit's network. Raises InvalidInput, NotFound, CheckpointError."""
 
@@ -431,7 +431,11 @@ class _Pass:
                     field="module")
             if isinstance(network, ControlNetwork):
                 networks[unit] = network
-            elif _has_weight(unit.unit):
+            elif not _has_weight(unit.unit):
+                continue
+            elif isinstance(network, LLLiteNetwork):
+                patches[unit] = network.patch(unit.control_hint, model.unet)
+            else:
                 encoder = self._tools.encoder(network.wanted(preprocessor.encoder or 0), network.name, model)
                 patches[unit] = network.prompt(unit.prepared.pictures, model.unet, encoder)
         return networks, patches

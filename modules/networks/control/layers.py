@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class AttentionBlock:
     """A transformer block of a UNet. `place` numbers the residual blocks of transformers in the order in which they
-    compute, from 0; `path` leads to the block."""
+    compute, from 0; `original` is the block's name in Stable Diffusion's original layout."""
 
     module: Any
     place: int
-    path: str
+    original: str
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,18 @@ class AtCall:
     weights: Sequence[float]
     region: Tensor | None = None
 
-    def share(self, tokens: int) -> Tensor | None:
-        """The region over a picture of so many cells, (1, tokens, 1); None is everywhere."""
-        if self.region is None:
-            return None
+    def cells(self, tokens: int) -> tuple[int, int]:
+        """The (width, height) of the UNet's level that has so many cells."""
         width, height = self.size
         while width * height > tokens:
             width, height = -(-width // 2), -(-height // 2)
+        return width, height
+
+    def share(self, tokens: int) -> Tensor | None:
+        """The region over a level of so many cells, (1, tokens, 1); None is everywhere."""
+        if self.region is None:
+            return None
+        width, height = self.cells(tokens)
         return F.interpolate(self.region, size=(height, width), mode="bilinear").flatten(2).transpose(1, 2)
 
 
@@ -46,14 +51,16 @@ def blocks_of(unet: nn.Module) -> list[AttentionBlock]:
     """The transformer blocks of diffusers' UNet in the order in which it has them: the way down, the way up, and the
     middle."""
     net = cast(Any, unet)
-    down, up = ([one for number, block in enumerate(blocks) for one in _residual(f"{way}_blocks.{number}", block)]
-                for way, blocks in (("down", net.down_blocks), ("up", net.up_blocks)))
-    middle = [*_residual("mid_block", net.mid_block)]
-    places = {path: place for place, (path, _) in enumerate([*down, *middle, *up])}
-    return [AttentionBlock(block, places[path], f"{path}.transformer_blocks.{number}")
-            for path, attention in (*down, *up, *middle) for number, block in enumerate(attention.transformer_blocks)]
+    a_level = int(net.config.layers_per_block) + 1
+    down = [(f"input_blocks.{1 + level * a_level + number}.1", attention)
+            for level, block in enumerate(net.down_blocks) for number, attention in _attentions(block)]
+    middle = [("middle_block.1", attention) for _, attention in _attentions(net.mid_block)]
+    up = [(f"output_blocks.{level * a_level + number}.1", attention)
+          for level, block in enumerate(net.up_blocks) for number, attention in _attentions(block)]
+    places = {name: place for place, (name, _) in enumerate([*down, *middle, *up])}
+    return [AttentionBlock(block, places[name], f"{name}.transformer_blocks.{number}")
+            for name, attention in (*down, *up, *middle) for number, block in enumerate(attention.transformer_blocks)]
 
 
-def _residual(path: str, block: Any) -> Iterator[tuple[str, Any]]:
-    for number, attention in enumerate(getattr(block, "attentions", None) or ()):
-        yield f"{path}.attentions.{number}", attention
+def _attentions(block: Any) -> list[tuple[int, Any]]:
+    return list(enumerate(getattr(block, "attentions", None) or ()))

@@ -25,6 +25,7 @@ from modules.networks.control.keys import (
     original_control_key,
 )
 from modules.networks.control.layers import blocks_of as attention_blocks
+from modules.networks.control.lllite import LLLite, fits, is_lllite, lllite_part
 from modules.networks.control.union import union_shape
 from modules.networks.families.family import Part
 from modules.networks.loader import header_of, load_part, renamed
@@ -37,6 +38,9 @@ SHARED = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
 MARKS = ("difference", "lora_controlnet")
 """Tensors whose presence says that the file holds differences to the UNet's weights, or low-rank ones."""
 TRAINING_ONLY = ("logit_scale", "model_ema.")
+
+
+ControlModule = ControlNet | Adapter | IPAdapter | LLLite
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,13 @@ def needs_base(path: Path) -> bool:
 
 
 def load_control(path: Path, base: Base, *, device: torch.device, dtype: torch.dtype,
-                 on_progress: Callable[[float], None] = lambda share: None) -> ControlNet | Adapter | IPAdapter:
+                 on_progress: Callable[[float], None] = lambda share: None) -> ControlModule:
     """The control network in `path`, for the UNet of `base`.
 
     Raises CheckpointError: the file is damaged, unsafe, of no kind that is known, incomplete, or for another family.
     """
     with read_tensors(path) as file:
-        network: ControlNet | Adapter | IPAdapter
+        network: ControlModule
         if is_ip_adapter(file.shapes):
             part, shape = ip_adapter_part(header_of(file))
             widths = tuple(block.module.attn2.inner_dim for block in attention_blocks(base.unet))
@@ -95,6 +99,12 @@ def load_control(path: Path, base: Base, *, device: torch.device, dtype: torch.d
                 raise _misfit(file.name)
             network = cast(IPAdapter, load_part(file, part, shape, device=device, dtype=dtype,
                                                 on_progress=on_progress))
+        elif is_lllite(file.shapes):
+            part, parts = lllite_part(header_of(file))
+            if not fits(parts, base.unet):
+                raise _misfit(file.name)
+            network = cast(LLLite, load_part(file, part, parts, device=device, dtype=dtype, on_progress=on_progress,
+                                             packs=False))
         elif _is_adapter(file):
             file, adapter = _adapter(file)
             _check_family(file, base, adapter.is_xl, adapter.channels[0])

@@ -15,6 +15,7 @@ from modules.annotate.preprocessor import Pixels
 from modules.networks.control.adapter import Adapter
 from modules.networks.control.controlnet import ControlNet
 from modules.networks.control.ip_adapter import ImagePrompt, IPAdapter
+from modules.networks.control.lllite import LLLite, LLLitePatch
 from modules.networks.image_encoder import ImageEncoder, Wanted
 from modules.networks.memo import Memo, fingerprint
 from modules.networks.packing import weight_bytes
@@ -112,6 +113,19 @@ class IPAdapterNetwork:
         seen = torch.cat([encoder.see(picture, pooled=pooled) for picture in pictures])
         nothing = torch.zeros_like(seen) if pooled else encoder.see(None, pooled=False).expand_as(seen)
         return torch.cat([self._module.tokens(one.to(self._device, self._dtype)) for one in (nothing, seen)])
+
+
+class LLLiteNetwork:
+    """A ControlNet-LLLite that computes on `device` in `dtype`."""
+
+    def __init__(self, name: str, module: LLLite, device: torch.device, dtype: torch.dtype) -> None:
+        self.name, self._module, self._device, self._dtype = name, module, device, dtype
+        self.nbytes = weight_bytes(module)
+
+    @torch.no_grad()
+    def patch(self, hint: Tensor, unet: nn.Module) -> LLLitePatch:
+        """The hint (1, 3, H, W), values 0 to 1, as what changes the layers of `unet`."""
+        return LLLitePatch(self._module, unet, hint.to(self._device, self._dtype))
 
 
 def added(answers: list[tuple[ControlNetwork, list[Tensor]]]) -> Residuals | None:

@@ -6,7 +6,7 @@ from modules.networks.families.family import Kind, all_names, no_name, some_name
 
 NETWORK = r"lora_(up|down)\.weight$|\.lora_[AB]\.|\.hada_w1_a$|\.lokr_w[12]|\.lora\.(up|down)\.weight$"
 DIFFUSERS = r"^((unet|vae|text_encoder|first_stage_model)\.)?((encoder|decoder)\.)?(down|up|mid)_blocks?\."
-CONTROL = r"^(control_model\.|zero_convs\.|input_hint_block\.|controlnet_)"
+CONTROL = r"^(control_model\.|zero_convs\.|input_hint_block\.|controlnet_|lllite_unet_)"
 NOT_LOADED = "This program cannot use it."
 
 OTHERS = (
