@@ -273,13 +273,6 @@ class PngInfoBody(Body):
     image: str = ""
 
 
-class InterrogateBody(Body):
-    """POST /sdapi/v1/interrogate."""
-
-    image: str = ""
-    model: Annotated[str, Field(max_length=200), TEXT] = "clip"
-
-
 class ProgressBody(Body):
     """POST /internal/progress, which WebUI's page polls."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from modules.base.config import Config
 from modules.engine import control, detailing, redo, removing
 from modules.engine.cards import Cards
+from modules.engine.describing import Describers
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import PROMPTS, check_limits
 from modules.engine.model_cache import Loaded
@@ -72,6 +73,7 @@ class Engine:
         self.annotators = Annotators(settings.folders("annotators"), lambda: compute_device(settings))
         self.control = control.ControlNetworks(settings, self.control_files, self.annotators,
                                                ImageEncoders(settings.folders("image encoders")))
+        self.describers = Describers(settings)
         self.detectors = Detectors(settings.folders("detectors"))
         self.wildcards = Wildcards(settings.wildcard_dirs)
         self.cards = Cards(settings, self.catalog, self.networks)
@@ -118,9 +120,10 @@ class Engine:
         return model
 
     def unload(self) -> None:
-        """Drop every model and every control network. What is needed again is read again."""
+        """Drop every model, control network, captioner and tagger. What is needed again is read again."""
         self.models.unload()
         self.control.clear()
+        self.describers.forget()
 
     # carrying out requests
 

@@ -271,6 +271,10 @@ class Options(Table):
     ad_bbox_sortby: str = option(
         AS_FOUND, "Order of the detailer's finds", "In which order finds are painted, and so which prompt of a pass is "
         "whose.", choices=(AS_FOUND, LEFT_TO_RIGHT, FROM_CENTRE, BY_AREA))
+    # words for pictures
+    interrogate_deepbooru_score_threshold: float = option(
+        0.5, "Least share of a tag", "A tagger's words with less are left out of the prompt. 0.35 gets more of them.",
+        low=0, high=1)
     # face restoration
     face_restoration: bool = option(
         False, "Restore faces",

@@ -171,12 +171,6 @@ def test_a_checkpoint_is_unloaded_and_loaded_again(client: TestClient, engine: E
     assert client.post("/sdapi/v1/txt2img", json=small()).json()["images"] == before  # loaded when it is needed
 
 
-def test_interrogate_says_that_its_model_is_missing(client: TestClient) -> None:
-    answer = client.post("/sdapi/v1/interrogate", json={"image": "", "model": "deepdanbooru"})
-    assert answer.status_code == 404
-    assert "deepdanbooru" in answer.json()["detail"]
-
-
 def test_unknown_paths_and_methods_are_json_too(client: TestClient) -> None:
     answer = client.get("/sdapi/v1/nothing")
     assert answer.status_code == 404

@@ -19,6 +19,7 @@ from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
 from modules.ui.controls import cards, examples, prompts, request_panel, scripts, sections, timetable
 from modules.ui.controls.cards import CardsView
 from modules.ui.controls.control_units import ControlUnits
+from modules.ui.controls.describe import Describe
 from modules.ui.controls.detail_passes import DetailPasses
 from modules.ui.controls.pasting import is_parameters, paste, send_along
 from modules.ui.controls.prompts import Prompts, styled
@@ -90,6 +91,9 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                 stage = draw_stage(panel.tab, on_canvas=True) if panel.masked else None
         with rail, gr.Column(elem_classes="area-prompt", min_width=260):
             prompt_tools = prompts.draw(panel)
+            describe = Describe(panel) if canvas else None
+            if describe:
+                describe.draw()
             shown_cards = cards.draw(panel.tab, header.engine, header.completion)
             strip = examples.examples(panel.tab)
             with gr.Row(elem_classes="tight go-row"):
@@ -120,6 +124,8 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
             request_panel.advanced(panel, header.engine.options)
             request_panel.going_on(panel)
             scripts.draw(panel, header.engine)
+    if describe and canvas:
+        describe.connect(canvas, header.engine, header.queue)
     timetable.connect(levels, panel, header.engine)
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:

@@ -1,0 +1,96 @@
+"""Words for pictures: sentences by captioners, and lists of words by taggers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from modules.base.files import FileVersion, tree_version
+from modules.engine.models import compute_device
+from modules.errors import NotFound
+from modules.imaging.tagger import Taggers, Tags, as_prompt
+from modules.settings import Settings
+
+if TYPE_CHECKING:
+    from modules.networks.captioner import Caption
+
+CLIP, DEEPDANBOORU = "clip", "deepdanbooru"
+"""WebUI's names: of a sentence, and of a list of words."""
+TAGGING = (DEEPDANBOORU, "deepbooru", "wd14")
+
+
+class Describers:
+    """The captioners and taggers. Only one thread at a time may use them; the job queue's worker is that thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.taggers = Taggers(settings.folders("taggers"))
+        self._kept: tuple[tuple[Path, FileVersion | None], Caption] | None = None
+
+    def captioners(self) -> dict[str, Path]:
+        """The folders of captioners by name."""
+        found = {path.parent.name: path.parent for folder in reversed(self._settings.folders("captioners"))
+                 if folder.is_dir() for path in sorted(folder.glob("*/config.json"), reverse=True)}
+        return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+    def captioner(self, name: str) -> str:
+        """The full name of the captioner that `name` means, in any case; `clip` is the first. Raises NotFound."""
+        names = list(self.captioners())
+        found = names[:1] if name.lower() == CLIP else [known for known in names if known.lower() == name.lower()]
+        if not found:
+            folder = self._settings.folders("captioners")[0]
+            raise NotFound(f"There is no model here that describes pictures ({name[:100]}): put a captioner such as "
+                           f"BLIP, in transformers' layout, into a folder in {folder}.", field="model")
+        return found[0]
+
+    def tagger(self, name: str) -> str:
+        """The full name of the tagger that `name` means, in any case; empty or `deepdanbooru` is the first one. Raises
+        NotFound."""
+        names = list(self.taggers.files())
+        found = names[:1] if name.lower() in ("", *TAGGING) else [
+            known for known in names if known.lower() == name.lower()]
+        if not found:
+            raise NotFound(f"There is no tagger here ({name[:100]}): put its ONNX file with its selected_tags.csv into "
+                           f"a folder in {self._settings.folders('taggers')[0]}.", field="model")
+        return found[0]
+
+    def check(self, model: str) -> None:
+        """Raise the NotFound of `describe`."""
+        self.tagger(model) if self._tags(model) else self.captioner(model)
+
+    def describe(self, image: Image.Image, model: str, threshold: float, check: Callable[[], None]) -> str:
+        """Words for a picture, as a prompt. `model` is `clip`, `deepdanbooru`, or the name of a captioner or tagger;
+        `threshold` is the least share of a tagger's word. `check` is called on the way.
+
+        Raises NotFound, CheckpointError, and what `check` raises.
+        """
+        check()
+        if self._tags(model):
+            return as_prompt(list(self.tags(image, model).above(threshold)))
+        folder = self.captioners()[self.captioner(model)]
+        return self._caption(folder)(image.convert("RGB"), check)
+
+    def tags(self, image: Image.Image, model: str) -> Tags:
+        """What a tagger sees. Raises NotFound, CheckpointError."""
+        return self.taggers.tag(image, self.tagger(model))
+
+    def forget(self) -> None:
+        """Drop the networks. What is needed again is read again."""
+        self._kept = None
+        self.taggers = Taggers(self._settings.folders("taggers"))
+
+    def _tags(self, model: str) -> bool:
+        known = (name.lower() for name in self.taggers.files())
+        return model.lower() in TAGGING or model.lower() in known
+
+    def _caption(self, folder: Path) -> Caption:
+        from modules.networks.captioner import load_captioner
+
+        key = (folder, tree_version(folder))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None
+            self._kept = key, load_captioner(folder, compute_device(self._settings))
+        return self._kept[1]

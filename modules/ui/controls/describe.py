@@ -1,0 +1,74 @@
+"""The buttons that put words for the picture into the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from modules.engine.describing import CLIP, DEEPDANBOORU
+from modules.engine.engine import Engine
+from modules.errors import InvalidInput
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
+from modules.ui.canvas.canvas import MaskCanvas, MaskData
+from modules.ui.controls.request_panel import Panel
+from modules.ui.page.events import QUIET
+from modules.ui.page.help import explain
+from modules.ui.page.messages import told
+
+
+@dataclass
+class Describe:
+    """The buttons. `draw` draws them, `connect` connects them once canvas and prompt are there."""
+
+    panel: Panel
+
+    def draw(self) -> None:
+        """Draw them here."""
+        with gr.Row(elem_classes="tight"):
+            self._sentence = explain(
+                gr.Button("Describe", size="sm", min_width=90, elem_id=self.panel.elem_id("describe")),
+                "Adds a sentence about the picture to the prompt. It needs a captioner such as BLIP in "
+                "models/captioners.")
+            self._tags = explain(
+                gr.Button("Tags", size="sm", min_width=90, elem_id=self.panel.elem_id("describe_tags")),
+                "Adds words for the picture to the prompt. It needs a tagger such as WD14 in models/taggers.")
+
+    def connect(self, canvas: MaskCanvas, engine: Engine, queue: JobQueue) -> None:
+        """Connect them."""
+        prompt = self.panel.widgets["prompt"]
+        shown = QUIET | {"show_progress": "minimal", "show_progress_on": [prompt]}
+        for button, model in ((self._sentence, CLIP), (self._tags, DEEPDANBOORU)):
+            button.click(_describer(model, engine, queue), [canvas, prompt], prompt, **shown)
+
+
+def _describer(model: str, engine: Engine, queue: JobQueue) -> Any:
+    @told
+    def describe(picture: MaskData, prompt: str) -> str:
+        image = picture.chosen()
+        engine.describers.check(model)
+        threshold = engine.options.interrogate_deepbooru_score_threshold
+        found: list[str] = []
+
+        def work(job: Job) -> None:
+            job.stage("Looking at the picture")
+            found.append(engine.describers.describe(image, model, threshold, job.check))
+
+        job = queue.submit_work(work, nbytes=image.width * image.height * 4)
+        job.wait()
+        if job.error is not None:
+            raise job.error
+        if not found:
+            raise InvalidInput("The picture was not described: it was interrupted.")
+        return added(prompt or "", found[0])
+
+    return describe
+
+
+def added(prompt: str, words: str) -> str:
+    """`prompt` with `words` behind it, unless it has them."""
+    if not words or words in prompt:
+        return prompt
+    return f"{prompt.rstrip().rstrip(',')}, {words}" if prompt.strip() else words
