@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(heading, flush=True)
     benchmarks = _benchmarks(chosen)
     rows: list[Row] = []
-    for name in chosen.names or benchmarks:
+    for name in chosen.names or [name for name in benchmarks if name != "large"]:
         found = benchmarks[name]()
         rows += found
         print(table(found), flush=True)
@@ -40,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
-                        help="start, load, memory, vae, steps, cpp, compiled, small_masks, reuse, recording, networks; "
-                             "all when left out")
+                        help="start, load, memory, vae, steps, cpp, compiled, small_masks, reuse, recording, "
+                             "networks, cards, large; all but large when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
     parser.add_argument("--calls", type=int, default=4, help="network calls a run for Stable Diffusion 1.5")
     parser.add_argument("--cache", type=Path, default=HERE.parent / "cache" / "benchmarks",
-                        help="folder for the built checkpoints (2.2 GB)")
+                        help="folder for the built checkpoints (2.2 GB; 9.1 GB with large)")
     parser.add_argument("--picture", type=Path, help="an SVG file to draw the figures into")
     return parser
 
@@ -64,6 +64,19 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         from benchmarks import loading
 
         return loading.run(chosen.cache, chosen.threads, chosen.rounds)
+
+    def cards() -> list[Row]:
+        if find_spec("playwright") is None:
+            print("cards is left out: it needs playwright and Chromium.", flush=True)
+            return []
+        from benchmarks import cards
+
+        return cards.run(rounds=chosen.rounds)
+
+    def large() -> list[Row]:
+        from benchmarks import large
+
+        return large.run(chosen.cache, threads=chosen.threads, rounds=chosen.rounds)
 
     def start() -> list[Row]:
         from benchmarks import start
@@ -101,7 +114,9 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         if find_spec("peft") is None:
             print("networks is left out: it needs peft and accelerate, which diffusers' LoRAs want.", flush=True)
             return []
-        return networks.run(chosen.cache, rounds=chosen.rounds)
+        sizes = ("sd15", "sdxl") if (chosen.cache / "sdxl.safetensors").exists() else ("sd15",)
+        return [row for size in sizes
+                for row in networks.run(size, chosen.cache, threads=chosen.threads, rounds=chosen.rounds)]
 
     def vae() -> list[Row]:
         from benchmarks import vae
@@ -120,7 +135,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
             "cpp": cpp, "compiled": compiled, "small_masks": small_masks, "reuse": reuse,
-            "recording": recording, "networks": networks}
+            "recording": recording, "networks": networks, "cards": cards, "large": large}
 
 
 def machine(threads: int) -> str:

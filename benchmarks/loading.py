@@ -31,17 +31,15 @@ def run(cache: Path, threads: int, rounds: int) -> list[Row]:
     resident: dict[str, list[float]] = {"ours": [], "diffusers": []}
 
     def child(kind: str) -> list[float]:
-        told = subprocess.run([sys.executable, "-m", "benchmarks.loading", kind, str(path), str(threads)],
-                              cwd=PROJECT, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        figures = json.loads(told)
+        figures = measured(kind, path, threads)
         peaks.setdefault(kind, []).append(figures["anonymous"])
         resident.setdefault(kind, []).append(figures["resident"])
         return [figures["seconds"]]
 
     child("read")  # brings the file into the page cache
-    time_of = medians(interleaved({kind: lambda kind=kind: child(kind) for kind in CHILDREN}, rounds))
+    time_of = medians(interleaved({kind: lambda kind=kind: child(kind) for kind in COMPARED}, rounds))
     own, mapped = medians(peaks), medians(resident)
-    weights = _weights_gb(path)
+    weights = weights_gb(path)
     return [
         Row("Load 2.1 GB (fp16 file to float32)", time_of["ours"], time_of["diffusers"],
             "diffusers from_single_file", "s", LOADER_TARGET),
@@ -57,7 +55,16 @@ def run(cache: Path, threads: int, rounds: int) -> list[Row]:
     ]
 
 
-def _weights_gb(path: Path) -> float:
+def measured(kind: str, path: Path, threads: int) -> dict[str, float]:
+    """One of CHILDREN in a process of its own: its seconds, and its peaks of memory in GB."""
+    told = subprocess.run([sys.executable, "-m", "benchmarks.loading", kind, str(path), str(threads)],
+                          cwd=PROJECT, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    figures: dict[str, float] = json.loads(told)
+    return figures
+
+
+def weights_gb(path: Path) -> float:
+    """The file's weights in float32."""
     from safetensors import safe_open
 
     with safe_open(str(path), framework="numpy") as file:
@@ -102,6 +109,24 @@ def warm(path: Path) -> Callable[[], object]:
     for options in (large, small):
         engine.load(options, NullJob())
     return lambda: engine.load(large, NullJob())
+
+
+def picture(path: Path) -> Callable[[], object]:
+    """The engine loads the checkpoint and makes a picture of 512 x 512 in one step."""
+    import diffusers.models.autoencoders.autoencoder_kl
+    import diffusers.models.unets.unet_2d_condition  # noqa: F401
+    import transformers.models.clip  # noqa: F401
+
+    from modules.engine.engine import Engine
+    from modules.request import Txt2Img
+    from modules.request.job_context import NullJob
+    from modules.request.options import Options
+    from modules.settings import Settings
+
+    engine = Engine(Settings(data_dir=Path(tempfile.mkdtemp()), ckpt_dir=path.parent, device="cpu"))
+    request = Txt2Img(prompt="a lighthouse on a cliff", negative_prompt="rain", steps=1, seed=1, width=512, height=512,
+                      options=Options(sd_model_checkpoint=path.name))
+    return lambda: engine.generate(request, NullJob())
 
 
 def diffusers(path: Path) -> Callable[[], object]:
@@ -172,7 +197,9 @@ def floor(path: Path) -> Callable[[], object]:
     return work
 
 
-CHILDREN = {"ours": ours, "warm": warm, "diffusers": diffusers, "floor": floor, "read": read}
+COMPARED = ("ours", "warm", "diffusers", "floor", "read")
+CHILDREN = {"ours": ours, "warm": warm, "diffusers": diffusers, "floor": floor, "read": read,
+            "picture": picture}
 
 
 class Peaks(threading.Thread):

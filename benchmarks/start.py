@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.timing import Row, interleaved, medians
@@ -37,22 +39,31 @@ def _python(code: str) -> float:
 
 def _first_answer(path: str, *flags: str) -> float:
     """Seconds until GET `path` gives 200 on a server with an empty data folder."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        with server(path, "--data-dir", folder, *flags):
+            return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def server(path: str, *flags: str) -> Iterator[str]:
+    """The address of an app with these flags, which has answered GET `path`; it ends with the context."""
+    with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-        probe.close()
-        began = time.perf_counter()
-        server = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--data-dir", folder, *flags],
-                                  cwd=PROJECT, stdout=subprocess.DEVNULL, env=os.environ | {"no_proxy": "127.0.0.1"})
-        try:
-            while not _answers(f"http://127.0.0.1:{port}{path}"):
-                if server.poll() is not None or time.perf_counter() - began > PATIENCE:
-                    raise RuntimeError(f"app.py {' '.join(flags)} gave no answer at {path}")
-                time.sleep(0.02)
-            return time.perf_counter() - began
-        finally:
-            server.terminate()
-            server.wait()
+    began = time.perf_counter()
+    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port), *flags], cwd=PROJECT,
+                           stdout=subprocess.DEVNULL, env=os.environ | {"no_proxy": "127.0.0.1"})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while not _answers(address + path):
+            if app.poll() is not None or time.perf_counter() - began > PATIENCE:
+                raise RuntimeError(f"app.py {' '.join(flags)} gave no answer at {path}")
+            time.sleep(0.02)
+        yield address
+    finally:
+        app.terminate()
+        app.wait()
 
 
 def _answers(url: str) -> bool:

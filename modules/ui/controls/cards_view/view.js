@@ -16,6 +16,7 @@ const TEXT = {
 
 // kind: the kind whose cards are open. cards: all of them. shown: those that fit the search, in order. folder: the chosen one.
 const state = {kind: null, cards: [], shown: [], folder: null, asked: 0, focused: 0, about: null};
+const known = new Map(); // kind -> the last answer and its cards as text: shown until the server has answered again
 
 async function ask(name, question) {
 	const answer = await inpaintPage.ask(server, name, question);
@@ -25,15 +26,26 @@ async function ask(name, question) {
 
 async function open(kind, {refresh = false} = {}) {
 	const asked = ++state.asked;
+	const earlier = kind !== state.kind && known.get(kind);
 	if (kind !== state.kind) Object.assign(state, {folder: null, cards: [], shown: []});
 	state.kind = kind;
 	for (const button of root.querySelectorAll("[data-kind]")) button.setAttribute("aria-expanded", button.dataset.kind === kind);
 	part("panel").hidden = !kind;
 	if (!kind) return;
+	if (earlier) take(earlier.answer);
 	const answer = await ask("list", {kind, refresh});
 	if (!answer || asked !== state.asked) return;
+	const text = JSON.stringify(answer);
+	if (earlier?.text === text) return;
+	known.set(kind, {answer, text});
+	take(answer);
+}
+
+// Shows the cards of an answer.
+function take(answer) {
+	const {kind} = state;
 	state.cards = answer.cards;
-	for (const card of state.cards) card.words = `${card.folder} ${card.name} ${card.activation} ${card.description}`.toLowerCase();
+	for (const card of state.cards) card.words ??= `${card.folder} ${card.name} ${card.activation} ${card.description}`.toLowerCase();
 	state.current = answer.current;
 	if (!state.weighed) part("weight").value = answer.weight;
 	part("weighing").hidden = !["loras", "hypernetworks"].includes(kind);
