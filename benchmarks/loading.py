@@ -58,7 +58,7 @@ def run(cache: Path, threads: int, rounds: int) -> list[Row]:
 def measured(kind: str, path: Path, threads: int) -> dict[str, float]:
     """One of CHILDREN in a process of its own: its seconds, and its peaks of memory in GB."""
     told = subprocess.run([sys.executable, "-m", "benchmarks.loading", kind, str(path), str(threads)],
-                          cwd=PROJECT, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+                          cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
     figures: dict[str, float] = json.loads(told)
     return figures
 

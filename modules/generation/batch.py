@@ -137,10 +137,12 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
     interrupted = False
     work = 1.0
     rough: tuple[str, ...] = ()
+    unspared: tuple[str, ...] = ()
     notes: list[str] = []
     for number in range(request.n_iter):
         job.batches(number, request.n_iter)
         batch = _Batch(models, request, start, number, job)
+        unspared = wrapping.warnings(request, start.hooks, batch.model)
         try:
             job.check()
             with asking(job.check):
@@ -164,8 +166,7 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
         if interrupted:
             break
     control = start.control
-    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *wrapping.warnings(request, start.hooks),
-                *rough, *notes)
+    warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *unspared, *rough, *notes)
     return Outcome(tuple(pictures), warnings, interrupted, work, control.maps if control else ())
 
 
