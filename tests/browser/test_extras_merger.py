@@ -302,3 +302,21 @@ def test_a_stopped_merge_leaves_nothing(web: Page, page_app: PageApp, mergeable:
     go_on.set()
     expect(said(web, "merger")).to_have_text("Interrupted.")
     assert sorted(page_app.engine.settings.checkpoint_dirs[0].iterdir()) == files
+
+
+def test_a_file_of_weights_is_told_by_its_header_alone(web: Page, tmp_path: Path) -> None:
+    tab(web, "PNG Info")
+    file, sent = tmp_path / "some lora.safetensors", []
+    name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    save_file({f"{name}.lora_down.weight": np.zeros((4, 320), np.float32),
+               f"{name}.lora_up.weight": np.zeros((320, 4), np.float32), "more": np.zeros(10**6, np.float32)}, file)
+    web.on("request", lambda request: sent.append(len(request.post_data_buffer or b"")))
+    web.locator("#doctor_file").set_input_files(file)
+    said = web.locator("#doctor_said [role=status]")
+    expect(said).to_contain_text("some lora.safetensors")
+    expect(said).to_contain_text("LoRA")
+    assert max(sent) < 10_000, "of four megabytes only the header goes to the server"
+    file.write_bytes(b"not a header at all")
+    web.locator("#doctor_file").set_input_files(file)
+    expect(said).not_to_contain_text("LoRA")
+    expect(said.locator("p")).to_have_count(1)

@@ -1,5 +1,5 @@
-"""Inpainting with every family, over the tiny checkpoints: what is kept stays, and savings of time work or are off with a
-sentence."""
+"""Inpainting with every family, over the tiny checkpoints: what is kept stays, and savings of time work or are off with
+a sentence."""
 
 from __future__ import annotations
 
