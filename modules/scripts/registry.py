@@ -16,12 +16,13 @@ from modules.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
 from modules.scripts.prompt_matrix import PROMPT_MATRIX
 from modules.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from modules.scripts.sd_upscale import SD_UPSCALE
+from modules.scripts.ultimate_upscale import ULTIMATE_UPSCALE
 from modules.scripts.xyz_plot import XYZ_IMG2IMG, XYZ_TXT2IMG
 
 BUILT_IN: tuple[Script, ...] = (
     IMG2IMG_ALTERNATIVE, LOOPBACK, OUTPAINTING_MK2, POOR_MANS_OUTPAINTING, PROMPT_MATRIX, PROMPTS_FROM_FILE, SD_UPSCALE,
-    XYZ_TXT2IMG, XYZ_IMG2IMG)
-"""In WebUI's order."""
+    ULTIMATE_UPSCALE, XYZ_TXT2IMG, XYZ_IMG2IMG)
+"""In WebUI's order, with Ultimate SD upscale after SD upscale."""
 
 
 @dataclass(frozen=True)

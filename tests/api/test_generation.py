@@ -512,6 +512,25 @@ def test_info_of_a_script_tells_each_pictures_prompt_and_where_they_begin(client
     assert told["all_prompts"] == ["cat", "dog"]
 
 
+def test_clients_of_ultimate_sd_upscale_send_numbers_for_choices(client: TestClient, photo: Image.Image) -> None:
+    """_, tile_width, tile_height, mask_blur, padding, seams_fix_width, seams_fix_denoise, seams_fix_padding,
+    upscaler_index, save_upscaled_image, redraw_mode, save_seams_fix_image, seams_fix_mask_blur, seams_fix_type,
+    target_size_type, custom_width, custom_height, custom_scale."""
+    arguments = [None, 64, 0, 8, 32, 64, 0.35, 32, 2, True, 1, False, 8, 2, 2, 0, 0, 2]
+    answer = client.post(IMG2IMG, json=small(
+        init_images=[base64_of(photo)], steps=1, denoising_strength=0.3, script_name="ultimate sd upscale",
+        script_args=arguments))
+    assert answer.status_code == 200, answer.text
+    assert [picture(text).size for text in answer.json()["images"]] == [(128, 128)] * 2, "64 x 48, doubled, in cells"
+    assert len(info(answer)["infotexts"]) == 2
+    for said in ("tile_width: 64", "upscaler: Nearest", "redraw: Chess", "seam fix: Half tile offset pass,"):
+        assert f"Ultimate SD upscale {said}" in info(answer)["infotexts"][0]
+    refused = client.post(IMG2IMG, json=small(init_images=[base64_of(photo)], script_name="ultimate sd upscale",
+                                              script_args=[None, -8]))
+    assert refused.status_code == 422
+    assert "Tile width" in refused.json()["detail"]
+
+
 def test_info_has_the_strength_of_hires_fix(client: TestClient) -> None:
     assert info(client.post(TXT2IMG, json=small(enable_hr=True, denoising_strength=0.6)))["denoising_strength"] == 0.6
 

@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from modules.errors import InvalidInput, NotFound
-from modules.request import ControlMode, ControlUnit, Inpaint, Txt2Img
+from modules.request import ControlMode, ControlUnit, Img2Img, Inpaint, ScriptCall, Txt2Img
+from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.request.result import Result
 
@@ -128,6 +129,20 @@ def test_small_masks_and_the_step_cache_are_off_with_a_word(bench: Bench) -> Non
     saving, _, latents = bench.make(inpaint(unit, options=options))
     assert saving.warnings == ("With ControlNet, small masks and the step cache are off.",)
     assert torch.equal(latents, bench.make(inpaint(unit))[2])
+
+
+def test_units_of_ultimate_upscale_follow_each_tile_or_their_own_picture_there(bench: Bench) -> None:
+    large = picture((192, 64))
+    arguments = (None, 96, 64, 0, 16, 0, 0, 0, "None", True, "Linear", True, 0, "None", "Custom size", 192, 64)
+    request = Img2Img(prompt="a house", sampler="Euler", steps=3, seed=7, denoising_strength=0.8, init_images=(large,),
+                      options=OPTIONS, script=ScriptCall("Ultimate SD upscale", arguments))
+    plain, following, own = (np.asarray(bench.engine.generate(dataclasses.replace(
+        request, control_units=units), NullJob()).images[0].image, int) for units in (
+        (), (dataclasses.replace(UNIT, image=None),), (dataclasses.replace(UNIT, image=large),)))
+    first = np.s_[:, :96]  # the second tile's surroundings are drawn already, its own control picture is not
+    assert np.array_equal(following[first], own[first])
+    assert np.abs(following - plain)[first].mean() > 1
+    assert not np.array_equal(following[:, 96:], own[:, 96:])
 
 
 @pytest.mark.parametrize(("changes", "error", "field"), [
