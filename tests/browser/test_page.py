@@ -390,6 +390,11 @@ def test_sizes(painting: Canvas, tmp_path: Path) -> None:
     page.locator("#inpaint_swap_size").click()
     expect(width).to_have_value("480")
     expect(height).to_have_value("640")
+    proportions = page.get_by_role("group", name="Proportions").locator("visible=true")
+    for name, size in (("1:1", (544, 544)), ("16:9", (736, 416)), ("3:2", (672, 448)), ("1:1", (544, 544))):
+        proportions.get_by_role("button", name=name).click()
+        expect(width).to_have_value(str(size[0]))
+        expect(height).to_have_value(str(size[1]))
 
 
 def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:

@@ -264,12 +264,20 @@ def sampling(panel: Panel) -> None:
         field_of(panel, "image_cfg_scale", value=1.5, visible=False)
 
 
+ASPECTS = ("1:1", "4:3", "3:2", "16:9")
+"""The proportions that have a button."""
+
+
 def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
     """Width and height with their buttons, batch count and size. `canvas` is where a size can be taken from."""
     largest = panel.settings.max_size
     with gr.Row(elem_classes="tight with-buttons"):
         with gr.Column(min_width=160, elem_classes="tight"):
             width, height = field_of(panel, "width"), field_of(panel, "height")
+            buttons = "".join(f'<button type="button" data-aspect="{one}">{one}</button>' for one in ASPECTS)
+            gr.HTML(f'<div class="aspects" role="group" aria-label="Proportions" data-tab="{panel.tab}" title="Other '
+                    f'proportions with about as many pixels. Portraits stay portraits.">{buttons}</div>',
+                    apply_default_css=False, padding=False)
         with gr.Column(min_width=40, scale=0, elem_classes="tools"):
             swap = tool_button("swap", "Swap width and height", panel.elem_id("swap_size"))
             swap.click(None, [width, height], [width, height], js="(w, h) => [h, w]", **QUIET)

@@ -45,6 +45,24 @@ const inpaintPage = (() => {
 		}
 	}
 
+	// [width, height] of a size in other proportions, such as "3:2", with about as many pixels: sides of whole 64ths of SDXL's
+	// 1024 pixels, and of smaller ones of smaller sizes, within [least, largest]. A portrait stays one.
+	function inProportion(aspect, width, height, least, largest) {
+		const [long, short] = aspect.split(":").map(Number), side = Math.sqrt(width * height);
+		const unit = Math.min(64, Math.max(8, 2 ** Math.round(Math.log2(side / 16))));
+		const sides = [long, short].map((part) => Math.round(side * Math.sqrt(part * part / (long * short)) / unit) * unit);
+		const shrink = Math.min(1, largest / sides[0]);
+		const size = sides.map((pixels) => Math.max(least, Math.floor(pixels * shrink / unit) * unit));
+		return width < height ? size.reverse() : size;
+	}
+	function onAspect({target}) {
+		const button = target.closest?.("[data-aspect]");
+		if (!button) return;
+		const {tab} = button.closest("[data-tab]").dataset, boxes = [numberOf(`${tab}_width`), numberOf(`${tab}_height`)];
+		const size = inProportion(button.dataset.aspect, ...boxes.map((box) => Number(box.value)), Number(boxes[0].min), Number(boxes[0].max));
+		boxes.forEach((box, i) => setNumber(box, size[i]));
+	}
+
 	// A picture's [width, height], reduced to the largest size allowed.
 	function fitSize(size, width, height, largest) {
 		if (!size) return [width, height];
@@ -228,6 +246,7 @@ const inpaintPage = (() => {
 	document.addEventListener("keydown", onKey);
 	document.addEventListener("click", onTab, {capture: true});
 	document.addEventListener("click", onClick, {capture: true});
+	document.addEventListener("click", onAspect);
 	for (const event of ["focus", "change"]) document.addEventListener(event, onEntered, {capture: true});
 	document.addEventListener("blur", onBlur, {capture: true});
 	document.addEventListener("step", onStep);
