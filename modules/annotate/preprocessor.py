@@ -66,7 +66,7 @@ class Preprocessor:
         encoder: None where it makes a map. Else the picture itself is shown to an image encoder of so many channels, or
             with 0 to the one that fits (IP-Adapter).
         network, file: the folder below `models/annotators` with its network, and the name of the file of weights in it
-            without suffix. Without a `file` the folder has transformers' layout.
+            without its usual `suffix`. Without a `file` the folder has transformers' layout.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Preprocessor:
     encoder: int | None = None
     network: str = ""
     file: str = ""
+    suffix: str = ".pth"
 
     @property
     def title(self) -> str:

@@ -84,6 +84,10 @@ PREPROCESSORS: tuple[Preprocessor, ...] = (
     Preprocessor("hed_safe", None, ("SoftEdge",), "softedge_hedsafe", network="hed", file="ControlNetHED"),
     Preprocessor("scribble_hed", None, ("Scribble",), network="hed", file="ControlNetHED"),
     Preprocessor("lineart", None, ("Lineart",), "lineart_realistic", network="lineart", file="sk_model"),
+    Preprocessor("openpose", None, ("OpenPose",), priority=FIRST, network="mediapipe", file="pose_landmark_full",
+                 suffix=".tflite"),
+    Preprocessor("openpose_hand", None, ("OpenPose",), network="mediapipe", file="pose_landmark_full",
+                 suffix=".tflite"),
     Preprocessor("lineart_coarse", None, ("Lineart",), network="lineart", file="sk_model2"),
 )
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from modules.annotate.preprocessor import Pixels, Preprocessor, Values
 from modules.annotate.scale import scaled
+from modules.annotate.skeleton import drawn
 from modules.base.files import FileVersion, file_version
 from modules.errors import InvalidInput
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tflite")
 CONFIG = "config.json"
 
 Load = Callable[[Path, str], Callable[[Pixels], Any]]
@@ -28,7 +29,7 @@ class Annotators:
         """`folders` hold a folder for each network, called as `Preprocessor.network` says; `device` tells where it
         computes."""
         self._folders, self._device = tuple(folders), device
-        self._kept: tuple[tuple[Path, FileVersion | None], Callable[[Pixels], Any]] | None = None
+        self._kept: tuple[tuple[Path, FileVersion | None, Load], Callable[[Pixels], Any]] | None = None
 
     def control_map(self, item: Preprocessor, picture: Pixels, values: Values) -> Pixels:
         """The map that `item` makes of `picture`, (H, W, 3), or (H, W, 4) with its mask where the item takes one.
@@ -42,7 +43,7 @@ class Annotators:
         return as_map(self._network(path, load)(scaled(picture, values.resolution)), values)
 
     def _network(self, path: Path, load: Load) -> Callable[[Pixels], Any]:
-        key = (path, file_version(path))
+        key = (path, file_version(path), load)
         if self._kept is None or self._kept[0] != key:
             self._kept = None
             self._kept = key, load(path, self._device())
@@ -58,14 +59,14 @@ class Annotators:
                 if item.file and (path := here / f"{item.file}{suffix}").is_file():
                     return path
         where = (self._folders[0] if self._folders else Path("models/annotators")) / item.network
-        what = f"the file {item.file}.pth" if item.file else ("a network in transformers' layout (config.json, "
-                                                              "preprocessor_config.json, model.safetensors)")
+        what = f"the file {item.file}{item.suffix}" if item.file else (
+            "a network in transformers' layout (config.json, preprocessor_config.json, model.safetensors)")
         raise InvalidInput(f"The preprocessor {item.title} needs {what} in {where}.", field="module")
 
 
 def recipes() -> dict[str, tuple[Load, Callable[[Any, Values], Pixels]]]:
     """By the preprocessor's name, what reads its network, and what makes the map of the network's answer."""
-    from modules.networks.annotators import depth, line_art, soft_edges
+    from modules.networks.annotators import depth, line_art, pose, soft_edges
 
     return {
         "depth": (depth.load_depth, lambda near, values: depth.depth_map(near)),
@@ -75,5 +76,7 @@ def recipes() -> dict[str, tuple[Load, Callable[[Any, Values], Pixels]]]:
         "hed": (soft_edges.load_soft_edges, lambda edges, values: soft_edges.soft_edge_map(edges)),
         "hed_safe": (soft_edges.load_soft_edges, lambda edges, values: soft_edges.safe_edge_map(edges)),
         "scribble_hed": (soft_edges.load_soft_edges, lambda edges, values: soft_edges.scribble_map(edges)),
+        "openpose": (pose.load_poses, lambda people, values: drawn(people)),
+        "openpose_hand": (pose.load_poses_and_hands, lambda people, values: drawn(people)),
         "lineart": (line_art.load_line_art, lambda lines, values: lines),
         "lineart_coarse": (line_art.load_line_art, lambda lines, values: lines)}
