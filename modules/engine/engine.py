@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from modules.base.config import Config
 from modules.engine import control, detailing, redo, removing
 from modules.engine.cards import Cards
+from modules.engine.clicking import Clicking
 from modules.engine.describing import Describers
 from modules.engine.file_keys import file_keys
 from modules.engine.limits import PROMPTS, check_limits
@@ -74,6 +75,7 @@ class Engine:
         self.control = control.ControlNetworks(settings, self.control_files, self.annotators,
                                                ImageEncoders(settings.folders("image encoders")))
         self.describers = Describers(settings)
+        self.clicking = Clicking(settings)
         self.detectors = Detectors(settings.folders("detectors"))
         self.wildcards = Wildcards(settings.wildcard_dirs)
         self.cards = Cards(settings, self.catalog, self.networks)
@@ -120,10 +122,12 @@ class Engine:
         return model
 
     def unload(self) -> None:
-        """Drop every model, control network, captioner and tagger. What is needed again is read again."""
+        """Drop every network: models, control networks, captioners, taggers, segmenters. What is needed again is read
+        again."""
         self.models.unload()
         self.control.clear()
         self.describers.forget()
+        self.clicking.forget()
 
     # carrying out requests
 

@@ -7,7 +7,7 @@ import os
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from modules.errors import CheckpointError
 from modules.gallery.history import History
 from modules.gallery.saving import Saver
 from modules.gallery.thumbnails import Thumbnails
+from modules.imaging.click_mask import Click, ClickMasks
 from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
@@ -58,6 +59,11 @@ class CanvasApp:
     to_send: MaskData | Image.Image | Path | None = None
 
 
+def by_clicks(path: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click]) -> Image.Image:
+    """As the program does without a network."""
+    return ClickMasks(opened()).by_clicks(clicks)
+
+
 @pytest.fixture(scope="session")
 def canvas_app() -> Iterator[CanvasApp]:
     app = CanvasApp()
@@ -70,7 +76,7 @@ def canvas_app() -> Iterator[CanvasApp]:
     with gr.Blocks() as demo:
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):
-                canvas = MaskCanvas(canvas_id="test", elem_id="canvas")
+                canvas = MaskCanvas(canvas_id="test", elem_id="canvas", clicker=by_clicks)
                 get_button = gr.Button("Get", elem_id="get")
                 count = gr.Textbox(label="Count", elem_id="count")
             with gr.Tab("Other", id="other"):

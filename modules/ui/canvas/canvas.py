@@ -7,7 +7,7 @@ import base64
 import binascii
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
 from modules.imaging import photograph as photographs
+from modules.imaging.click_mask import Click
 from modules.imaging.modes import to_rgb
 from modules.request.photograph import Photograph
 from modules.ui.page.component import WithoutStub, assets
@@ -26,12 +27,17 @@ from modules.ui.page.messages import answered
 
 _asset = assets(Path(__file__).parent)
 SCRIPTS = ("layer", "painting", "history", "pixels", "selections", "words", "elements", "view", "crops", "screen",
-           "colours", "selecting", "strokes", "results", "commands", "pictures", "files", "value", "memory", "start")
+           "colours", "selecting", "pointing", "strokes", "results", "commands", "pictures", "files", "value", "memory",
+           "start")
 """The parts of the canvas' script. Gradio runs them together as the body of one function with the parameters `element`,
 `props`, `upload` and `watch`, so they share one scope."""
 PNG_PREFIX = "data:image/png;base64,"
 PICTURE_FORMATS = photographs.FORMATS
 MAX_PIXELS = 64 * 2**20
+
+
+Clicker = Callable[[Path, Callable[[], Image.Image], Sequence[Click]], Image.Image]
+"""(uploaded file, what opens it, clicks) -> an L mask of the picture's size. Raises UserError."""
 
 
 class CanvasValue(GradioModel):
@@ -88,18 +94,20 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
     """Shows a picture on which a mask can be painted. Its value in Python is a `MaskData`.
 
     `canvas_id` is the name under which the browser stores picture and layers for a reload. On a `sketch` canvas only
-    colours can be painted.
+    colours can be painted. `clicker` makes masks by clicks; without one the canvas has no such tool.
     """
 
     data_model = CanvasValue
 
     def __init__(self, value: MaskData | Image.Image | Path | None = None, *, canvas_id: str = "canvas",
-                 sketch: bool = False, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
-        self.max_pixels = max_pixels
+                 sketch: bool = False, max_pixels: int = MAX_PIXELS, clicker: Clicker | None = None,
+                 **kwargs: Any) -> None:
+        self.max_pixels, self._clicker = max_pixels, clicker
         super().__init__(
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
-            sketch=str(sketch).lower(), server_functions=[answered(self.as_png)], **kwargs)
+            sketch=str(sketch).lower(), points=str(clicker is not None).lower(),
+            server_functions=[answered(self.as_png), answered(self.by_clicks)], **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
         """Picture and layers from the page. A picture that cannot be read gives a MaskData with its `problem` instead
@@ -136,11 +144,29 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
 
     def as_png(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The path of a PNG that shows an uploaded picture in sRGB. Raises InvalidInput."""
+        shown = photographs.read(self._uploaded(question).read_bytes(), max_pixels=self.max_pixels).image
+        return {"path": str(_save_picture(shown, self.GRADIO_CACHE))}
+
+    def by_clicks(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The mask that the clicks on an uploaded picture mean, as a data URL. `size` is as in CanvasValue. Raises
+        InvalidInput, CheckpointError."""
+        if self._clicker is None:
+            raise InvalidInput("This canvas has no masks by clicks.")
+        path = self._uploaded(question)
+        try:
+            width, height = map(int, question["size"])
+            clicks = [Click(float(one["x"]), float(one["y"]), bool(one["meant"])) for one in question["clicks"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput("A click needs a place in the picture.", field="clicks") from error
+        mask = self._clicker(path, lambda: open_picture(path, self.max_pixels, (width, height)), clicks)
+        return {"mask": encode_mask(mask)}
+
+    def _uploaded(self, question: Mapping[str, Any]) -> Path:
+        """The uploaded file that the page asks about. Raises InvalidInput if it is none."""
         path, folder = Path(str(question.get("path"))).resolve(), Path(self.GRADIO_CACHE).resolve()
         if not path.is_relative_to(folder) or not path.is_file():
             raise InvalidInput("This file is not a picture that can be read.", field="image")
-        shown = photographs.read(path.read_bytes(), max_pixels=self.max_pixels).image
-        return {"path": str(_save_picture(shown, self.GRADIO_CACHE))}
+        return path
 
     def api_info(self) -> dict[str, Any]:
         return CanvasValue.model_json_schema()

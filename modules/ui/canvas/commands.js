@@ -41,6 +41,17 @@ function togglePanel(name) {
 	showState();
 }
 
+function pointTool() {
+	panel("select").hidden = false;
+	setTool("point");
+	placeDots();
+}
+
+function setNotMeant(notMeant) {
+	state.notMeant = notMeant;
+	showState();
+}
+
 const COMMANDS = {
 	brush: () => setMode(false), eraser: () => setMode(true),
 	freehand: () => setTool("freehand"), rectangle: () => setTool("rectangle"), lasso: () => setTool("lasso"),
@@ -48,7 +59,8 @@ const COMMANDS = {
 	invert: () => edit((painting) => painting.mask.invert()), clear,
 	inColour: () => setInColour(!state.inColour), eyedropper: () => setTool("eyedropper"),
 	select: () => togglePanel("select"), replace: () => setJoin("replace"), add: () => setJoin("add"),
-	subtract: () => setJoin("subtract"), flood: () => setTool("flood"), range: () => setTool("range"),
+	subtract: () => setJoin("subtract"), intersect: () => setJoin("intersect"), point: () => pointTool(),
+	notMeant: () => setNotMeant(!state.notMeant), nextThing: () => nextThing(), flood: () => setTool("flood"), range: () => setTool("range"),
 	alpha: () => selectTransparency(), difference: () => chooseFile("other"),
 	uploadMask: () => chooseFile("uploadMask"), downloadMask: () => downloadMask(),
 	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
@@ -62,11 +74,12 @@ const MASK_COMMANDS = ["invert", "inColour"]; // those of KEYS that have no effe
 const KEYS = {
 	b: "brush", e: "eraser", d: "freehand", r: "rectangle", l: "lasso", h: "pan", i: "invert", delete: "clear",
 	backspace: "clear", f: "fullscreen", s: "fullscreen", c: "inColour", k: "eyedropper", 0: "fit", a: "actual",
-	"+": "zoomIn", "=": "zoomIn", "-": "zoomOut",
+	"+": "zoomIn", "=": "zoomIn", "-": "zoomOut", m: "point", n: "nextThing",
 };
 const RESULT_KEYS = {x: "compare", u: "useResult", delete: "discard", backspace: "discard"};
 
-const allowed = (name) => !sketch || !MASK_COMMANDS.includes(name);
+const POINT_COMMANDS = ["point", "nextThing"];
+const allowed = (name) => (POINT_COMMANDS.includes(name) ? canPoint : !sketch || !MASK_COMMANDS.includes(name));
 const isHere = () => view.matches(":hover") || root.contains(document.activeElement) || document.fullscreenElement === root;
 const isTyping = (target) => target.isContentEditable || target.tagName === "TEXTAREA" || target.tagName === "SELECT"
 	|| (target.tagName === "INPUT" && !["range", "color", "checkbox", "radio", "file"].includes(target.type));
@@ -125,6 +138,7 @@ function moveKeyPoint(key, fine) {
 
 function paintAtKeyPoint(erase) {
 	const {x, y} = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};
+	if (state.tool === "point") return pointAt({x, y}, !erase && !state.notMeant);
 	const value = brushValue(erase || state.erase);
 	edit(() => draw(value, (layer) => layer.stroke(x, y, x, y, state.brush / 2, value)));
 }

@@ -31,6 +31,7 @@ const state = {
 	inColour: sketch, ink: "#e8352e", inkOpacity: 100, // the colour brush
 	tool: sketch ? "pan" : "freehand", erase: false,
 	join: "add", tolerance: 24, // the settings of selections
+	notMeant: false, // whether clicks say what is not meant
 	selection: null, // the last selection, while its tolerance can still be changed
 	crops: [], // the boxes that "Only masked" works on
 	frame: null, // the pixels by which the picture would grow: {left, up, right, down}

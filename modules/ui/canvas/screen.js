@@ -56,8 +56,9 @@ function showState() {
 	for (const item of element.querySelectorAll(".mc-tools button")) item.disabled = !painting && item.dataset.act !== "choose";
 	press("brush", !state.erase && SHAPES.includes(state.tool));
 	press("eraser", state.erase && SHAPES.includes(state.tool));
-	for (const name of ["freehand", "rectangle", "lasso", "pan", "flood", "range", "eyedropper"]) press(name, state.tool === name);
-	for (const name of ["replace", "add", "subtract"]) press(name, state.join === name);
+	for (const name of ["freehand", "rectangle", "lasso", "pan", "flood", "range", "point", "eyedropper"]) press(name, state.tool === name);
+	for (const name of ["replace", "add", "subtract", "intersect"]) press(name, state.join === name);
+	press("notMeant", state.notMeant);
 	press("inColour", state.inColour);
 	press("select", !panel("select").hidden);
 	panel("colours").hidden = !painting || !state.inColour;

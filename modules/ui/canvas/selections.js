@@ -57,5 +57,6 @@ function transparency(pixels) {
 const JOIN = {
 	replace: (mask, selected) => selected,
 	add: (mask, selected) => mask.map((value, i) => Math.max(value, selected[i])),
+	intersect: (mask, selected) => mask.map((value, i) => Math.min(value, selected[i])),
 	subtract: (mask, selected) => mask.map((value, i) => Math.min(value, 255 - selected[i])),
 };

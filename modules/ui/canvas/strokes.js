@@ -18,6 +18,8 @@ function onDown(event) {
 	if (gesture) return;
 	event.preventDefault();
 	view.setPointerCapture(event.pointerId);
+	const pointing = state.tool === "point" && !state.space && [0, 2].includes(event.button);
+	if (pointing) return pointAt(at, !(event.shiftKey || event.button === 2 || state.notMeant));
 	const panning = event.button === 1 || (event.button === 0 && (state.tool === "pan" || state.space || event.shiftKey));
 	if (panning) startPan(event, at);
 	else if (event.button === 0 && (state.tool === "eyedropper" || (state.inColour && event.altKey))) takeColour(at);
@@ -148,6 +150,7 @@ function paintingChanged() {
 	state.version += 1;
 	redraw();
 	showState();
+	placeDots();
 	clearTimeout(paintingChanged.timer);
 	paintingChanged.timer = setTimeout(sync, 350);
 }

@@ -1,6 +1,7 @@
 // Zoom and pan: screen = picture * scale + (x, y).
 
 const MAX_SCALE = 40;
+const POINT = 10; // pixels of the ring that shows where the keyboard clicks
 
 function place() {
 	stage.style.transform = `matrix(${state.scale}, 0, 0, ${state.scale}, ${state.x}, ${state.y})`;
@@ -9,6 +10,7 @@ function place() {
 	button("actual").textContent = `${Math.round(state.scale * 100)}%`;
 	showFrame();
 	placeCrops();
+	placeDots();
 	placeSlider();
 	showRing();
 }
@@ -87,10 +89,10 @@ function setFrame(frame) {
 }
 
 function showRing() {
-	const show = state.painting && state.pointer && state.tool === "freehand" && !state.space && root.dataset.panning !== "true";
+	const show = state.painting && state.pointer && ["freehand", "point"].includes(state.tool) && !state.space && root.dataset.panning !== "true";
 	ring.style.visibility = show ? "visible" : "hidden";
 	if (!show) return;
-	const size = Math.max(4, state.brush * state.scale);
+	const size = state.tool === "point" ? POINT : Math.max(4, state.brush * state.scale);
 	ring.style.width = ring.style.height = `${size}px`;
 	ring.style.transform = `translate(${state.pointer.vx - size / 2}px, ${state.pointer.vy - size / 2}px)`;
 }

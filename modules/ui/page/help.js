@@ -145,6 +145,7 @@ const inpaintHelp = (() => {
 			[[{gesture: "Wheel"}, "+", "="], "Zoom in"], [[{gesture: "Wheel"}, "-"], "Zoom out"], [["0"], "Fit"], [["A"], "Actual size"],
 			[[{gesture: "Two fingers"}], "Move and zoom the picture"], [["F", "S"], "Full screen"],
 			[["Ctrl+Z"], "Undo"], [["Ctrl+Shift+Z", "Ctrl+Y"], "Redo"], [["I"], "Invert mask"],
+			[["M"], "Click what is meant"], [[{gesture: "Shift and click"}], "Leave out what is clicked"], [["N"], "Begin the next thing to click"],
 			[["Delete", "Backspace"], "Clear mask"], [["C"], "Paint with colours"], [["K", {gesture: "Alt and click"}], "Take a colour from the picture"],
 			[["←", "→", "↑", "↓"], "Move the brush by half its size, with Shift by one pixel"],
 			[["Enter"], "Paint at the brush, with Alt erase"], [["Esc"], "Drop the stroke that is being drawn"],

@@ -8,6 +8,7 @@ import gradio as gr
 
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
 from modules.ui.controls import request_panel
+from modules.ui.controls.clicking import clicker
 from modules.ui.controls.content_previews import previews_html
 from modules.ui.controls.outpaint import Outpainting
 from modules.ui.controls.request_panel import MASK_MODES, Panel
@@ -30,8 +31,8 @@ def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
     outpainting, batch, line, remove = Outpainting(panel), Batch(panel), WorkLine(panel, CANVAS), Remove()
     starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
                      elem_classes="starts-strip", render=False)
-    tab = draw(header, panel, window, picture=lambda panel: picture(panel, outpainting, batch, line, starts,
-                                                                              remove))
+    tab = draw(header, panel, window, picture=lambda panel: picture(header, panel, outpainting, batch, line,
+                                                                    starts, remove))
     assert tab.canvas is not None
     _connect_following(panel, header, tab.canvas, line, starts)
     outpainting.connect(tab.canvas)
@@ -40,11 +41,12 @@ def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
     return tab
 
 
-def picture(panel: Panel, outpainting: Outpainting, batch: Batch, line: WorkLine, starts: gr.HTML,
+def picture(header: Header, panel: Panel, outpainting: Outpainting, batch: Batch, line: WorkLine, starts: gr.HTML,
             remove: Remove) -> MaskCanvas:
     """Draw the canvas and the mask widgets below it."""
     with gr.Column(elem_classes="picture"):
-        canvas = MaskCanvas(canvas_id="inpaint", elem_id=CANVAS, max_pixels=panel.settings.max_image_mp * 10**6)
+        canvas = MaskCanvas(canvas_id="inpaint", elem_id=CANVAS, max_pixels=panel.settings.max_image_mp * 10**6,
+                            clicker=clicker(header.engine, header.queue))
         line.draw()
     with gr.Column(elem_classes="area-mask"):
         remove.draw()

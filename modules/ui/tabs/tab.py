@@ -91,9 +91,6 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                 stage = draw_stage(panel.tab, on_canvas=True) if panel.masked else None
         with rail, gr.Column(elem_classes="area-prompt", min_width=260):
             prompt_tools = prompts.draw(panel)
-            describe = Describe(panel) if canvas else None
-            if describe:
-                describe.draw()
             shown_cards = cards.draw(panel.tab, header.engine, header.completion)
             strip = examples.examples(panel.tab)
             with gr.Row(elem_classes="tight go-row"):
@@ -101,6 +98,9 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                 paste_button = tool_button(
                     "paste", "Read the parameters from the prompt, the clipboard or the last picture",
                     panel.elem_id("paste"))
+            describe = Describe(panel) if canvas else None
+            if describe:
+                describe.draw()
             note = gr.HTML("", elem_id=panel.elem_id("paste_note"), elem_classes="paste-note", js_on_load=None,
                            apply_default_css=False)
             dropped = gr.File(label="Picture with parameters", type="filepath", visible="hidden",

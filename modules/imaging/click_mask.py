@@ -1,0 +1,150 @@
+"""Masks by clicks without a network: GrabCut (Rother, Kolmogorov, Blake 2004), seeded by places that are meant and
+places that are not.
+
+What is cut out lies near the places that are meant: nobody clicks the head to get what is at the other end of the
+picture. The cut is found in a small copy; its edge is then laid along the edges of the picture (guided filter: He, Sun,
+Tang 2013).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modules.errors import InvalidInput
+
+SIDE = 256
+"""Pixels of the small copy's longer side."""
+ROUNDS = 3
+"""Of GrabCut."""
+REACH, REACH_OF_EXTENT = 0.2, 0.4
+"""What is cut out is not farther from the clicks that are meant than this share of the longer side, or of the clicks'
+own extent if that is more."""
+LIKELY, CERTAIN = 0.1, 0.02
+"""Shares of the longer side: what is so near to a place probably belongs to it, or certainly."""
+FULL_EDGE = 2048
+"""Pixels of the longer side up to which the edge is laid at full size."""
+SMOOTH = 1e-3
+"""Of the guided filter, for values from 0 to 1: edges with less contrast do not hold it."""
+MOST_CLICKS = 100
+
+Pixels = NDArray[np.uint8]
+Bits = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Click:
+    """A place in pixels of the picture, and whether it is meant."""
+
+    x: float
+    y: float
+    meant: bool = True
+
+
+def checked(clicks: Sequence[Click], size: tuple[int, int]) -> Sequence[Click]:
+    """The clicks. Raises InvalidInput if none is meant, one is outside the picture of `size` (width, height), or there
+    are too many."""
+    if not any(one.meant for one in clicks):
+        raise InvalidInput("Click what is meant first.", field="clicks")
+    if len(clicks) > MOST_CLICKS:
+        raise InvalidInput(f"At most {MOST_CLICKS} clicks make one mask.", field="clicks")
+    if not all(0 <= one.x < size[0] and 0 <= one.y < size[1] for one in clicks):
+        raise InvalidInput("A click lies outside the picture.", field="clicks")
+    return clicks
+
+
+class ClickMasks:
+    """Makes masks of one picture."""
+
+    def __init__(self, picture: Image.Image) -> None:
+        self._pixels: Pixels = np.asarray(picture.convert("RGB"))
+        height, width = self._pixels.shape[:2]
+        self._scale = min(SIDE / max(height, width), 1.0)
+        size = max(round(width * self._scale), 1), max(round(height * self._scale), 1)
+        small = cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA)
+        self._small: Pixels = np.asarray(cv2.bilateralFilter(small, 5, 30, 5), dtype=np.uint8)
+
+    def by_clicks(self, clicks: Sequence[Click]) -> Image.Image:
+        """An L mask of the picture's size, 0 or 255: what the clicks mean. Raises InvalidInput."""
+        height, width = self._pixels.shape[:2]
+        checked(clicks, (width, height))
+        return self._full(self._cut(self._labels(clicks), [self._place(one) for one in clicks if one.meant]))
+
+    def _place(self, click: Click) -> tuple[int, int]:
+        """(x, y) in the small copy."""
+        height, width = self._small.shape[:2]
+        return min(int(click.x * self._scale), width - 1), min(int(click.y * self._scale), height - 1)
+
+    def _labels(self, clicks: Sequence[Click]) -> Pixels:
+        """GrabCut's labels before its first round."""
+        shape = self._small.shape[:2]
+        longest = max(shape)
+        meant = np.array([self._place(one) for one in clicks if one.meant], np.int32)
+        extent = float(np.ptp(meant, axis=0).max())
+        between = np.ones(shape, np.uint8)
+        cv2.fillConvexPoly(between, cv2.convexHull(meant), 0)
+        labels = np.full(shape, cv2.GC_BGD, np.uint8)
+        labels[_distance(between) < max(REACH * longest, REACH_OF_EXTENT * extent)] = cv2.GC_PR_FGD
+        for one in clicks:
+            away = np.ones(shape, np.uint8)
+            x, y = self._place(one)
+            away[y, x] = 0
+            distance = _distance(away)
+            likely, certain = (cv2.GC_PR_FGD, cv2.GC_FGD) if one.meant else (cv2.GC_PR_BGD, cv2.GC_BGD)
+            labels[(distance < LIKELY * longest) & (labels != cv2.GC_FGD) & (labels != cv2.GC_BGD)] = likely
+            labels[distance <= max(CERTAIN * longest, 1)] = certain
+        return labels
+
+    def _cut(self, labels: Pixels, places: Sequence[tuple[int, int]]) -> Bits:
+        """What GrabCut makes of the labels: the parts with a place in them, without specks."""
+        certain = labels == cv2.GC_FGD
+        found = self._grabbed(labels)
+        opened = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        opened[certain] = 1
+        _, parts = cv2.connectedComponents(opened)
+        kept = {int(parts[y, x]) for x, y in places} - {0}
+        return np.isin(parts, list(kept))
+
+    def _grabbed(self, labels: Pixels) -> Bits:
+        if not ((labels == cv2.GC_BGD) | (labels == cv2.GC_PR_BGD)).any():
+            return np.ones(labels.shape, np.bool_)
+        cv2.setRNGSeed(0)  # its k-means draws
+        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+        with contextlib.suppress(cv2.error):  # of a picture of a few pixels
+            cv2.grabCut(self._small, labels, (0, 0, 1, 1), background, foreground, ROUNDS, cv2.GC_INIT_WITH_MASK)
+        return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+
+    def _full(self, cut: Bits) -> Image.Image:
+        """A cut of the small copy as a mask of the picture's size."""
+        height, width = self._pixels.shape[:2]
+        scale = min(FULL_EDGE / max(height, width), 1.0)
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        soft = np.asarray(cv2.resize(cut.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+        if size[0] > cut.shape[1]:
+            guide = cv2.cvtColor(self._pixels, cv2.COLOR_RGB2GRAY)
+            guide = cv2.resize(guide, size, interpolation=cv2.INTER_AREA)
+            radius = round(1.5 * size[0] / cut.shape[1])
+            soft = _guided(np.asarray(guide, dtype=np.float32) / np.float32(255), soft, radius)
+        full = np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR))
+        return Image.fromarray(np.where(full > 0.5, 255, 0).astype(np.uint8))
+
+
+def _distance(apart: Pixels) -> NDArray[np.float32]:
+    """The distance of each pixel to the nearest 0."""
+    return np.asarray(cv2.distanceTransform(apart, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), dtype=np.float32)
+
+
+def _guided(guide: NDArray[np.float32], values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
+    """`values` smoothed so that they change where `guide` does; both (H, W)."""
+    side = (2 * radius + 1, 2 * radius + 1)
+    mean_guide, mean_values = cv2.blur(guide, side), cv2.blur(values, side)
+    slope = (cv2.blur(guide * values, side) - mean_guide * mean_values) / (
+        cv2.blur(guide * guide, side) - mean_guide**2 + SMOOTH)
+    offset = mean_values - slope * mean_guide
+    return np.asarray(cv2.blur(slope, side) * guide + cv2.blur(offset, side), dtype=np.float32)

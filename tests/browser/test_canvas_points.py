@@ -1,0 +1,161 @@
+"""Masks by clicks on the canvas: mouse, keyboard and touch, and how the masks are joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from modules.imaging.click_mask import Click, ClickMasks
+from tests.browser.canvas_driver import Bits, Canvas, Point, iou
+from tests.browser.conftest import CanvasApp, PageApp
+from tests.browser.page_driver import tab
+
+SIZE = (320, 240)
+LEFT, RIGHT = (80, 120), (240, 120)
+
+
+def disk(at: Point) -> Bits:
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    return (x - at[0]) ** 2 + (y - at[1]) ** 2 < 40**2
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Two orange discs on noisy blue."""
+    noise = np.random.default_rng(0).normal(0, 8, (SIZE[1], SIZE[0], 3))
+    pixels = np.where((disk(LEFT) | disk(RIGHT))[..., None], (210, 120, 30), (40, 90, 170)) + noise
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def canvas(page: Page, canvas_app: CanvasApp, photo: Path) -> Canvas:
+    canvas = Canvas(page, canvas_app.received)
+    canvas.open(photo)
+    canvas.press("select")
+    canvas.press("point")
+    return canvas
+
+
+def click(canvas: Canvas, at: Point, **how: object) -> Point:
+    """Clicks and waits for the mask. Returns the place in the picture."""
+    ((x, y),), (hit,) = canvas.screen([at])
+    held = how.pop("key", None)
+    if held:
+        canvas.page.keyboard.down(str(held))
+    canvas.page.mouse.click(x, y, **how)  # type: ignore[arg-type]
+    if held:
+        canvas.page.keyboard.up(str(held))
+    answered(canvas)
+    return hit
+
+
+def answered(canvas: Canvas) -> None:
+    expect(canvas.root).to_have_attribute("data-pointing", "false")
+    canvas.wait_synced()
+
+
+def dots(canvas: Canvas) -> list[str | None]:
+    return [dot.get_attribute("data-meant") for dot in canvas.root.locator(".mc-dots i").all()]
+
+
+def test_clicks_say_what_is_meant_and_what_is_not(canvas: Canvas, photo: Path) -> None:
+    expected = ClickMasks(Image.open(photo))
+    first = click(canvas, LEFT)
+    assert np.array_equal(canvas.mask(), np.asarray(expected.by_clicks([Click(*first)])) > 0)
+    assert iou(canvas.mask(), disk(LEFT)) > 0.95
+    second = click(canvas, RIGHT)
+    assert iou(canvas.mask(), disk(LEFT) | disk(RIGHT)) > 0.95
+    third = click(canvas, (RIGHT[0], RIGHT[1] + 20), key="Shift")
+    clicks = [Click(*first), Click(*second), Click(*third, meant=False)]
+    assert np.array_equal(canvas.mask(), np.asarray(expected.by_clicks(clicks)) > 0)
+    assert dots(canvas) == ["true", "true", "false"]
+    canvas.press("undo")
+    assert not canvas.mask().any(), "however many clicks, it is one step"
+    assert dots(canvas) == []
+
+
+def test_right_button_and_leave_out_say_what_is_not_meant(canvas: Canvas) -> None:
+    click(canvas, LEFT)
+    click(canvas, (LEFT[0] + 20, LEFT[1]), button="right")
+    canvas.press("notMeant")
+    click(canvas, (LEFT[0], LEFT[1] + 20))
+    assert dots(canvas) == ["true", "false", "false"]
+    mask = canvas.mask()
+    assert mask[LEFT[1], LEFT[0]]
+    assert not mask[LEFT[1], LEFT[0] + 20]
+    assert not mask[LEFT[1] + 20, LEFT[0]]
+
+
+def test_masks_are_added_subtracted_and_intersected(canvas: Canvas) -> None:
+    click(canvas, LEFT)
+    canvas.page.keyboard.press("n")
+    assert dots(canvas) == []
+    click(canvas, RIGHT)
+    assert dots(canvas) == ["true"]
+    both = canvas.mask()
+    assert iou(both, disk(LEFT) | disk(RIGHT)) > 0.95
+    canvas.press("nextThing")
+    canvas.press("subtract")
+    click(canvas, LEFT)
+    assert iou(canvas.mask(), disk(RIGHT)) > 0.95
+    canvas.press("rectangle")
+    canvas.drag([(RIGHT[0], 0), (319, 239)])
+    half = canvas.mask()
+    canvas.press("point")
+    canvas.press("intersect")
+    click(canvas, RIGHT)
+    assert np.array_equal(canvas.mask(), half & both & (np.arange(SIZE[0]) > 160))
+
+
+def test_by_keyboard_alone(page: Page, canvas_app: CanvasApp, photo: Path) -> None:
+    canvas = Canvas(page, canvas_app.received)
+    canvas.open(photo)
+    canvas.set_brush(80)
+    canvas.root.locator(".mc-view").focus()
+    for key in ("m", "ArrowLeft", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    answered(canvas)
+    assert iou(canvas.mask(), disk(LEFT)) > 0.95
+    canvas.root.locator(".mc-view").focus()
+    for key in ("ArrowRight", "Alt+Enter"):
+        page.keyboard.press(key)
+    answered(canvas)
+    assert dots(canvas) == ["true", "false"]
+
+
+def test_what_is_not_meant_alone_is_told(canvas: Canvas) -> None:
+    ((x, y),), _ = canvas.screen([LEFT])
+    canvas.page.keyboard.down("Shift")
+    canvas.page.mouse.click(x, y)
+    canvas.page.keyboard.up("Shift")
+    expect(canvas.root.locator(".mc-note")).to_contain_text("Click what is meant first.")
+    assert not canvas.mask().any()
+
+
+def test_on_the_inpaint_tab_and_nowhere_else(web: Page, page_app: PageApp, photo: Path) -> None:
+    tab(web, "inpaint")
+    canvas = Canvas(web, [], "#inpaint_canvas")
+    canvas.open(photo)
+    canvas.press("select")
+    canvas.press("point")
+    click(canvas, LEFT)
+    assert abs(canvas.coverage - disk(LEFT).mean()) < 0.01
+    folder = page_app.engine.settings.models_dir / "sam" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("no")
+    try:
+        before = canvas.coverage
+        click(canvas, RIGHT)
+        expect(canvas.root.locator(".mc-note")).to_contain_text("broken in models/sam is no Segment Anything network")
+        assert canvas.coverage == before
+    finally:
+        (folder / "config.json").unlink()
+    tab(web, "img2img")
+    sketch = Canvas(web, [], "#img2img_image")
+    sketch.open(photo)
+    expect(sketch.root.locator('[data-act="point"]')).to_be_hidden()
