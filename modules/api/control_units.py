@@ -37,8 +37,8 @@ Name = Annotated[str, Field(max_length=200), TEXT]
 
 
 class ControlUnitBody(Body):
-    """One unit. `image` is a picture, or {image, mask}, or [image, mask], or a list of {image, mask}: one, or with
-    IP-Adapter several."""
+    """One unit. `image` is a picture, or {image, mask}, or [image, mask], or a list of {image, mask}: one, or
+    several for IP-Adapter and for unions of ControlNets, which name the type of each in `union_control_type`."""
 
     enabled: bool = False
     module: Name = "none"
@@ -83,9 +83,11 @@ class ControlUnitBody(Body):
     def unit(self, max_pixels: int) -> ControlUnit:
         """The unit, its pictures still packed. Raises InvalidInput."""
         images, mask = _parts(self.image)
-        if len(images) > 1 and registry.find(self.module).encoder is None:
-            raise InvalidInput("image holds several pictures; a unit follows one, except with IP-Adapter.",
-                               field="image")
+        preprocessor = registry.find(self.module)
+        named = preprocessor.name == "none" and len(self.union_control_type.split(",")) == len(images)
+        if len(images) > 1 and preprocessor.encoder is None and not named:
+            raise InvalidInput("image holds several pictures; a unit follows one, except with IP-Adapter, and without "
+                               "a preprocessor where union_control_type names the type of each.", field="image")
         region = _opened(self.effective_region_mask, "effective_region_mask", max_pixels)
         if region is not None and region.mode in GREY:
             raise InvalidInput("effective_region_mask must be a picture in colour: a grey one is refused, as by the "

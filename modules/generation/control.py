@@ -103,13 +103,14 @@ NO_NETWORKS = ControlTools()
 class PreparedUnit:
     """A unit with its map, before that is brought to the size of a pass. `module` is the preprocessor's name; inside
     img2img's mask it is another one than the unit asks for. `pictures`, (H, W, 3) each, are shown to an image encoder;
-    such a unit has no map to show."""
+    such a unit has no map to show. `further` are the maps beside the first that a union reads."""
 
     unit: ControlUnit
     module: str
     control_map: Map
     fit: Fit
     pictures: tuple[Pixels, ...] = ()
+    further: tuple[Map, ...] = ()
 
     @property
     def has_mask(self) -> bool:
@@ -124,6 +125,10 @@ class PreparedUnit:
     def hint(self, size: Size) -> Map:
         """The map at `size` (width, height), values 0 to 255."""
         return fitted(self.control_map, size, self.fit)
+
+    def hints(self, size: Size) -> list[Map]:
+        """All its maps at `size`, the first of them `hint`."""
+        return [self.hint(size), *(fitted(one, size, self.fit) for one in self.further)]
 
 
 class Control:
@@ -140,8 +145,8 @@ class Control:
         if self._request.options.control_net_no_detectmap:
             return ()
         sizes = [size for size in (self.high, self.low) if size]
-        return tuple(Image.fromarray(shown(unit.hint(size))) for unit in self._units
-                     if unit.unit.save_detected_map and not unit.pictures for size in sizes)
+        units = [unit for unit in self._units if unit.unit.save_detected_map and not unit.pictures]
+        return tuple(Image.fromarray(shown(hint)) for unit in units for size in sizes for hint in unit.hints(size))
 
     def wrapper(self, size: Size, seeds: Sequence[int], number: int) -> Wrapper:
         """What is put around the network in a pass of `size` (width, height) of batch `number`, for images with these
@@ -183,12 +188,13 @@ def prepare(model: SDModel, request: Txt2Img, tools: ControlTools) -> Control | 
 def _prepared(unit: ControlUnit, request: Txt2Img, target: Size, annotate: Annotate) -> PreparedUnit:
     preprocessor = registry.find(unit.module)
     picture, fit = _source(unit, preprocessor, request)
+    further = tuple(rgb_pixels(one) for one in unit.further_images)
     whole = preprocessor.name.startswith("reference") or (preprocessor.encoder is not None and unit.image is not None)
     if isinstance(request, Inpaint) and request.only_masked and unit.crop_input_image and not whole:
-        picture = _cropped(picture, request, fit)
+        picture, *rest = (_cropped(one, request, fit) for one in (picture, *further))
+        further = tuple(rest)
     if preprocessor.encoder is not None:
-        return PreparedUnit(unit, preprocessor.name, picture, fit,
-                            (picture, *(rgb_pixels(one) for one in unit.further_images)))
+        return PreparedUnit(unit, preprocessor.name, picture, fit, (picture, *further))
     resolution = unit.processor_res
     if unit.pixel_perfect:
         resolution = pixel_perfect((picture.shape[1], picture.shape[0]), target, fill=fit == Fit.RESIZE_AND_FILL)
@@ -199,7 +205,7 @@ def _prepared(unit: ControlUnit, request: Txt2Img, target: Size, annotate: Annot
     module = preprocessor.name
     if module == "inpaint_only" and isinstance(request, Inpaint):
         module = "inpaint"
-    return PreparedUnit(unit, module, control_map, fit)
+    return PreparedUnit(unit, module, control_map, fit, further=further)
 
 
 def _seed(unit: ControlUnit, request: Txt2Img) -> int:
@@ -253,7 +259,8 @@ class _Unit:
 
     def __init__(self, unit: PreparedUnit, size: Size, second: bool) -> None:
         self.prepared, self.unit, self.second = unit, unit.unit, second
-        hint = torch.from_numpy(np.ascontiguousarray(unit.hint(size).transpose(2, 0, 1)))[None].float() / 255
+        hint, *self._further = (torch.from_numpy(np.ascontiguousarray(one.transpose(2, 0, 1)))[None].float() / 255
+                                for one in unit.hints(size))
         self.colours, self.mask = hint[:, :3], (hint[:, 3:] > 0.5).float() if unit.has_mask else None
         self._region = _region(unit.unit)
         self._wrong_pass = (self.unit.hr_option == HiresControl.LOW and second) or (
@@ -277,6 +284,11 @@ class _Unit:
     def control_hint(self) -> Tensor:
         """What a control network reads, (1, 3, H, W): values 0 to 1, and -1 in the hole of a mask."""
         return self.colours if self.mask is None else self.colours * (1 - self.mask) - self.mask
+
+    @property
+    def control_hints(self) -> list[Tensor]:
+        """All that it reads, where it reads several maps."""
+        return [self.control_hint, *self._further]
 
     @property
     def soft(self) -> bool:
@@ -363,7 +375,7 @@ class _Pass:
         if not hasattr(model.unet, "down_blocks"):
             raise InvalidInput(f"Control units steer a UNet, and {model.name} has none.", field="model")
         networks, patches = self._networks(model)
-        kinds = {unit: kind_of_map(unit.unit, network) for unit, network in networks.items()}
+        kinds = {unit: kinds_of_maps(unit.unit, network) for unit, network in networks.items()}
         references = [unit for unit in self._units if unit.prepared.writes]
         latents = {unit: _latent(model, unit) for unit in self._units if unit.needs_latent}
         masked = [unit for unit in self._units if unit.mask is not None]
@@ -386,7 +398,7 @@ class _Pass:
             unguided = call.unguided if marked else []
             working = [unit for unit in self._units if unit.works(call)]
             residuals = added([
-                (networks[unit], unit.weighed(networks[unit], networks[unit].ask(x, level, cond, unit.control_hint,
+                (networks[unit], unit.weighed(networks[unit], networks[unit].ask(x, level, cond, unit.control_hints,
                                                                                   kinds[unit]), unguided, len(x)))
                 for unit in working if unit in networks and _has_weight(unit.unit)])
             told = cond if residuals is None else replace(cond, residuals=residuals)
@@ -429,6 +441,10 @@ class _Pass:
                     f"{network.name} is an IP-Adapter: choose the preprocessor ip-adapter-auto." if reads_pictures else
                     f"{network.name} is no IP-Adapter: choose another preprocessor than {preprocessor.title}.",
                     field="module")
+            reads_several = reads_pictures or (isinstance(network, ControlNetwork) and network.kinds)
+            if unit.unit.further_images and not reads_several:
+                raise InvalidInput(f"{network.name} reads one map; give each of the others a unit of its own.",
+                                   field="image")
             if isinstance(network, ControlNetwork):
                 networks[unit] = network
             elif not _has_weight(unit.unit):
@@ -469,11 +485,22 @@ class _Pass:
         return torch.add(weight * ((per_x * x - x0) / per_out), (1 - weight) * out)
 
 
-def kind_of_map(unit: ControlUnit, network: ControlNetwork) -> int:
-    """The number of the unit's kind of map for `network`. Raises InvalidInput where it needs one and does not have it.
-    """
+def kinds_of_maps(unit: ControlUnit, network: ControlNetwork) -> list[int]:
+    """The number of the kind of each of the unit's maps for `network`. Raises InvalidInput where it needs one and does
+    not have it."""
+    count = 1 + len(unit.further_images)
     if not network.kinds:
-        return 0
+        return [0]
+    if count == 1:
+        return [_kind_of_map(unit, network)]
+    names = unit.control_type.split(",")
+    if len(names) != count:
+        raise InvalidInput(f"A unit with {count} maps names the Control Type of each of them, separated by commas.",
+                           field="union_control_type")
+    return [_kind_of_map(replace(unit, control_type=name), network) for name in names]
+
+
+def _kind_of_map(unit: ControlUnit, network: ControlNetwork) -> int:
     types = (unit.control_type, *(() if unit.module == "none" else registry.find(unit.module).types))
     kind = next((found for found in map(kind_of, types) if found is not None), None)
     if kind is None:

@@ -48,10 +48,11 @@ class ControlUnit:
     `module` is the annotator that turns the picture into what the model reads, and `model` a file of a control
     network; `processor_res`, `threshold_a` and `threshold_b` are the annotator's numbers, -1 for its own defaults.
     `image` is the unit's own picture, None for the picture of img2img or inpaint, and `mask` (white is painted) belongs
-    to it. IP-Adapters follow `further_images` along with it. `crop_input_image`: with Only masked, the picture is cut
-    like the one that is inpainted.
+    to it. IP-Adapters follow `further_images` along with it, and unions of ControlNets take them as further maps.
+    `crop_input_image`: with Only masked, the picture is cut like the one that is inpainted.
     `advanced_weighting` has one weight for each residual in the place of `weight` and of what `control_mode` makes of
     it. `control_type` is the Control Type of the map, which networks that know several are told; "" goes by `module`.
+    Of several maps it has the types of all, separated by commas.
     The unit works where `effective_region_mask` is white; without one, everywhere. `annotator_seed` is what a
     random annotator draws from; None is twice the seed of the request.
     """

@@ -73,15 +73,18 @@ def test_a_picture_comes_in_any_of_its_shapes(image: Any) -> None:
     assert (unit.mask is not None) == ("mask" in image if isinstance(image, dict) else len(image) == 2)
 
 
-def test_ip_adapter_takes_several_pictures_and_no_other_unit_does() -> None:
+def test_ip_adapter_takes_several_pictures_and_unions_several_maps() -> None:
     images = [{"image": encoded(size=(8, height))} for height in (8, 16, 24)]
     request = unpacked_request(asked({"enabled": True, "module": "ip-adapter_clip_h", "image": images}))
     (unit,) = request.control_units
     assert [picture.height for picture in unit.pictures] == [8, 16, 24]
     assert unit.image is not None
     assert (unit.image.height, unit.mask) == (8, None)
-    with pytest.raises(InvalidInput, match="ControlNet unit 0: image holds several pictures"):
-        asked({"enabled": True, "module": "canny", "image": images})
+    for module, types in (("canny", "Depth,OpenPose,Canny"), ("none", "Depth"), ("none", "")):
+        with pytest.raises(InvalidInput, match="ControlNet unit 0: image holds several pictures"):
+            asked({"enabled": True, "module": module, "image": images, "union_control_type": types})
+    (unit,) = asked({"enabled": True, "image": images, "union_control_type": "Depth, OpenPose, Canny"}).control_units
+    assert len(unit.further_images) == 2
 
 
 def test_older_names_of_fields_and_resize_modes_are_known() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,29 @@ def test_control_nets(name: str, weights: list[float], tmp_path: Path) -> None:
         "image": [picture(number) for number in numbers], "controlnet_conditioning_scale": weights})
     units = tuple(unit(f"net{number}", number, weights[number]) for number in numbers)
     assert_same(theirs, ours(name, benches(name, tmp_path), control_units=units))
+
+
+def test_a_union_with_two_maps(tmp_path: Path) -> None:
+    model = tiny_bench(kind_of(XL)).model(XL)
+    unet = unet_of(XL, model, told=6)
+    torch.manual_seed(4)
+    taken = inspect.signature(diffusers.ControlNetUnionModel).parameters
+    width = unet.config.block_out_channels[0]
+    network = diffusers.ControlNetUnionModel(
+        **{key: value for key, value in unet.config.items() if key in taken and "conditioning" not in key},
+        conditioning_embedding_out_channels=(16, 32, 96, 256), num_trans_channel=width, num_proj_channel=width)
+    for name, parameter in network.named_parameters():
+        if name.startswith(("controlnet_", "spatial_ch_projs", "task_embedding")):
+            nn.init.normal_(parameter, std=0.2)
+    written(network, tmp_path / "union.safetensors")
+    theirs = run(diffusers.StableDiffusionXLControlNetUnionPipeline, XL, model, unet, controlnet=network, asked={
+        "control_image": [picture(1), picture(2)], "control_mode": [1, 4], "controlnet_conditioning_scale": 1.0})
+    both = ControlUnit(model="union", image=picture(1), further_images=(picture(2),), control_type="Depth,NormalMap")
+    found = ours(XL, benches(XL, tmp_path), control_units=(both,))
+    assert_same(theirs, found)
+    one = ours(XL, benches(XL, tmp_path), control_units=(ControlUnit(model="union", image=picture(1),
+                                                                     control_type="Depth"),))
+    assert float((one - found).std()) > 0.01 * float(found.std())
 
 
 @pytest.mark.parametrize("name", [SD1, XL])

@@ -3,6 +3,7 @@ whose answers are added to the UNet's skip connections."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch.nn.functional as F
@@ -47,11 +48,12 @@ class ControlNet(nn.Module):
         encoded = cast(Tensor, self.hint_encoder(hint))
         return encoded if self.union is None else self.union.told(encoded, kind)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Conditioning, hint: Tensor, kind: int = 0) -> Residuals:
-        """x (B, C, h, w), t (B,), cond of B rows, hint as `encode_hint` gave it -> what is added inside the UNet."""
+    def forward(self, x: Tensor, t: Tensor, cond: Conditioning, hint: Tensor, kinds: Sequence[int] = (0,)) -> Residuals:
+        """x (B, C, h, w), t (B,), cond of B rows, hint as `encode_hint` gave it, or the sum of several, which are maps
+        of these `kinds` -> what is added inside the UNet."""
         time = self.time_embedding(self.time_proj(t).to(x.dtype))
         if self.union is not None:
-            time = time + self.union.of_kind(kind)
+            time = time + self.union.of_kinds(kinds)
         if self.class_embedding is not None and cond.vector is not None:
             time = time + self.class_embedding(cond.vector)
         x = self.conv_in(x[:, : self.channels])

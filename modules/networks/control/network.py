@@ -54,18 +54,27 @@ class ControlNetwork:
         return 0 if union is None else union.shape.kinds
 
     @torch.no_grad()
-    def ask(self, x: Tensor, level: Level, cond: Conditioning, hint: Tensor, kind: int = 0) -> list[Tensor]:
-        """x (B, C, h, w) at `level`, cond of B rows, hint (1, 3, H, W), which is a map of `kind` -> what it adds, from
-        the finest level to the middle block, each (B or 1, C', h', w')."""
+    def ask(self, x: Tensor, level: Level, cond: Conditioning, hints: Sequence[Tensor],
+            kinds: Sequence[int] = (0,)) -> list[Tensor]:
+        """x (B, C, h, w) at `level`, cond of B rows, hints (1, 3, H, W) each, which are maps of these `kinds` -> what
+        it adds, from the finest level to the middle block, each (B or 1, C', h', w'). Only unions read several hints.
+        """
         module = self._module
         if isinstance(module, Adapter):
-            return self._features(module, x, hint)
-        key = (kind, fingerprint(hint))
-        encoded = self._encoded.get(key, lambda: module.encode_hint(hint.to(self._device, self._dtype), kind))
+            return self._features(module, x, hints[0])
+        key = tuple(kinds), tuple(map(fingerprint, hints))
+        encoded = self._encoded.get(key, lambda: self._sum(module, hints, kinds))
         t = torch.full((len(x),), level.t, dtype=torch.float32, device=self._device)
         cond = replace(cond, residuals=None).to(self._device, self._dtype)
-        answer = cast(Residuals, module(x.to(self._device, self._dtype), t, cond, encoded, kind))
+        answer = cast(Residuals, module(x.to(self._device, self._dtype), t, cond, encoded, kinds))
         return [*(one.float() for one in answer.skips), cast(Tensor, answer.middle).float()]
+
+    def _sum(self, module: ControlNet, hints: Sequence[Tensor], kinds: Sequence[int]) -> Tensor:
+        first, *more = (module.encode_hint(hint.to(self._device, self._dtype), kind)
+                        for hint, kind in zip(hints, kinds, strict=True))
+        for encoded in more:
+            first = first + encoded
+        return first
 
     def _features(self, module: Adapter, x: Tensor, hint: Tensor) -> list[Tensor]:
         sizes = [tuple(x.shape[2:])]

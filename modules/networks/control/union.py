@@ -1,13 +1,14 @@
 """What a union of ControlNets (xinsir's for Stable Diffusion XL, ProMax among them) has beside a ControlNet: it is told
 which kind of map it reads.
 
-The arithmetic is that of diffusers' `ControlNetUnionModel` for one map. Its attention runs along the rows of a batch;
-all of them have the same map, so that each row attends to what equals itself, and what is left of the attention is its
-values.
+The arithmetic is that of diffusers' `ControlNetUnionModel`. Its attention runs along the rows of a batch, map by map.
+All rows have the same maps, so that each row attends to what equals itself, and what is left of the attention is its
+values. So several maps add up, and only the time's embedding knows which of them are there together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -128,9 +129,9 @@ class Union(nn.Module):
             x = layer(x)
         return hint + cast(Tensor, self.spatial_ch_projs(x))[:, :, None, None]
 
-    def of_kind(self, kind: int) -> Tensor:
-        """What the kind adds to the time's embedding, (1, C)."""
-        one_hot = torch.zeros(self.shape.kinds, device=self.task_embedding.device)
-        one_hot[kind] = 1
+    def of_kinds(self, kinds: Sequence[int]) -> Tensor:
+        """What the kinds of all maps add to the time's embedding, (1, C)."""
+        there = torch.zeros(self.shape.kinds, device=self.task_embedding.device)
+        there[list(kinds)] = 1
         return cast(Tensor, self.control_add_embedding(
-            waves(one_hot).flatten()[None].to(self.task_embedding)))
+            waves(there).flatten()[None].to(self.task_embedding)))

@@ -85,7 +85,7 @@ def test_a_control_net_answers_as_diffusers(shape: UNetShape, layout: str, tmp_p
     if layout != "diffusers":
         prefix = "control_model." if layout == "control_model" else ""
         tensors = {prefix + key: value for key, value in original(tensors).items()}
-    ours = loaded(written(tmp_path / "c.safetensors", tensors), unet_of(shape)).ask(X, level(500), cond, HINT)
+    ours = loaded(written(tmp_path / "c.safetensors", tensors), unet_of(shape)).ask(X, level(500), cond, [HINT])
     down, middle = theirs(X, torch.full((2,), 500.0), cond.tokens, HINT.expand(2, -1, -1, -1), class_labels=cond.vector,
                           return_dict=False)
     assert_same(ours, (*down, middle))
@@ -94,7 +94,7 @@ def test_a_control_net_answers_as_diffusers(shape: UNetShape, layout: str, tmp_p
 def test_what_it_answers_is_added_inside_the_unet_as_in_diffusers(tmp_path: Path) -> None:
     unet, theirs, cond = unet_of(SHAPE), control_of(SHAPE), rows(SHAPE)
     network = loaded(written(tmp_path / "c.safetensors", theirs.state_dict()), unet)
-    residuals = added([(network, network.ask(X, level(500), cond, HINT))])
+    residuals = added([(network, network.ask(X, level(500), cond, [HINT]))])
     t = torch.full((2,), 500.0)
     ours = ask_unet(unet, X, t, Conditioning(cond.tokens, cond.vector, residuals))
     up = ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
@@ -128,8 +128,8 @@ def test_files_of_differences_borrow_the_unets_weights(kind: str, tmp_path: Path
             stored |= {key.replace("weight", "up"): up, key.replace("weight", "down"): down}
             tensors[key] = lent[key] + up @ down
         assert sum(key.endswith(".up") for key in stored) == 5
-    ours = loaded(written(tmp_path / "stored.safetensors", stored), unet).ask(X, level(500), cond, HINT)
-    whole = loaded(written(tmp_path / "whole.safetensors", tensors), unet).ask(X, level(500), cond, HINT)
+    ours = loaded(written(tmp_path / "stored.safetensors", stored), unet).ask(X, level(500), cond, [HINT])
+    whole = loaded(written(tmp_path / "whole.safetensors", tensors), unet).ask(X, level(500), cond, [HINT])
     assert_same(ours, whole)
 
 
@@ -158,7 +158,7 @@ def test_an_adapters_features_are_diffusers(kind: str, unshuffle: int, channels:
     hint = torch.rand(1, 3, 128, 192)
     x = torch.randn(2, 4, 16, 24)
     assert network.is_adapter
-    assert_same(network.ask(x, level(500), rows(shape), hint), theirs(hint[:, :channels]))
+    assert_same(network.ask(x, level(500), rows(shape), [hint]), theirs(hint[:, :channels]))
 
 
 def test_a_network_for_another_family_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import diffusers
@@ -9,11 +10,12 @@ import pytest
 import torch
 from networks.control.test_networks import HINT, XL, X, assert_same, loaded, numbers, original, rows, unet_of, written
 from networks.loading import level
+from PIL import Image
 from torch import nn
 
 from modules.annotate.registry import TYPES
 from modules.errors import CheckpointError, InvalidInput
-from modules.generation.control import kind_of_map
+from modules.generation.control import kinds_of_maps
 from modules.networks.control.union import kind_of
 from modules.request import ControlUnit
 
@@ -42,7 +44,18 @@ def test_a_union_answers_as_diffusers(kinds: int, layout: str, tmp_path: Path) -
         one_hot[:, kind] = 1
         down, middle = theirs(X, torch.full((2,), 500.0), cond.tokens, [HINT.expand(2, -1, -1, -1)], one_hot, [kind],
                               class_labels=cond.vector, return_dict=False)
-        assert_same(network.ask(X, level(500), cond, HINT, kind), (*down, middle))
+        assert_same(network.ask(X, level(500), cond, [HINT], [kind]), (*down, middle))
+
+
+def test_several_maps_are_read_as_by_diffusers(tmp_path: Path) -> None:
+    theirs, cond = union_of(6), rows(XL)
+    network = loaded(written(tmp_path / "u.safetensors", theirs.state_dict()), unet_of(XL))
+    hints, kinds = [HINT, torch.rand(HINT.shape), torch.rand(HINT.shape)], [1, 0, 4]
+    there = torch.zeros(2, 6)
+    there[:, kinds] = 1
+    down, middle = theirs(X, torch.full((2,), 500.0), cond.tokens, [one.expand(2, -1, -1, -1) for one in hints], there,
+                          kinds, class_labels=cond.vector, return_dict=False)
+    assert_same(network.ask(X, level(500), cond, hints, kinds), (*down, middle))
 
 
 def test_an_incomplete_union_is_refused(tmp_path: Path) -> None:
@@ -55,13 +68,22 @@ def test_an_incomplete_union_is_refused(tmp_path: Path) -> None:
 def test_a_kind_is_told_by_the_control_type_or_by_the_preprocessor(tmp_path: Path) -> None:
     network = loaded(written(tmp_path / "u.safetensors", union_of(6).state_dict()), unet_of(XL))
     told = {"none": "Depth", "canny": "", "scribble_xdog": "", "depth": "Unknown", "lineart": "", "normal_map": ""}
-    kinds = [kind_of_map(ControlUnit(module=module, control_type=name), network) for module, name in told.items()]
-    assert kinds == [1, 3, 2, 1, 3, 4]
-    assert kind_of_map(ControlUnit(module="canny", control_type="Depth"), network) == 1
+    kinds = [kinds_of_maps(ControlUnit(module=module, control_type=name), network) for module, name in told.items()]
+    assert kinds == [[1], [3], [2], [1], [3], [4]]
+    assert kinds_of_maps(ControlUnit(module="canny", control_type="Depth"), network) == [1]
     with pytest.raises(InvalidInput, match="choose a Control Type"):
-        kind_of_map(ControlUnit(), network)
+        kinds_of_maps(ControlUnit(), network)
     with pytest.raises(InvalidInput, match="does not know maps"):
-        kind_of_map(ControlUnit(module="tile_resample"), network)
+        kinds_of_maps(ControlUnit(module="tile_resample"), network)
+
+
+def test_the_kinds_of_several_maps_are_named(tmp_path: Path) -> None:
+    network = loaded(written(tmp_path / "u.safetensors", union_of(6).state_dict()), unet_of(XL))
+    maps = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8))
+    unit = ControlUnit(image=maps[0], further_images=maps, control_type="Depth, OpenPose,NormalMap")
+    assert kinds_of_maps(unit, network) == [1, 0, 4]
+    with pytest.raises(InvalidInput, match="A unit with 3 maps names the Control Type of each"):
+        kinds_of_maps(dataclasses.replace(unit, control_type="Depth"), network)
 
 
 def test_names_of_control_types_are_the_pages_and_the_extensions() -> None:
