@@ -49,6 +49,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "detectors": (("adetailer",), ("models/adetailer",), ("models/ultralytics", "models/adetailer")),
     "captioners": (("captioners",), (), ()),
     "taggers": (("taggers",), ("models/TaggerOnnx",), ("custom_nodes/ComfyUI-WD14-Tagger/models",)),
+    "subject networks": (("subject",), (), ()),
     "segmenters": (("sam",), (), ()),
     "depth networks": (("depth",), ("models/depth",), ("models/depth",)),
     "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip")),

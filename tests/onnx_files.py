@@ -28,24 +28,27 @@ class Output:
 
 
 def write_onnx(path: Path, outputs: Mapping[str, Output], *, shape: Sequence[int] = (1, 3, 64, 64),
-               metadata: Mapping[str, str] | None = None, channels_last: bool = False) -> Path:
-    """A network with the input "images" of `shape`, 0 for an open length, (N, C, H, W) or with the channels last."""
-    nodes, tensors, told = b"", b"", b""
+               metadata: Mapping[str, str] | None = None, channels_last: bool = False, backwards: bool = False) -> Path:
+    """A network with the input "images" of `shape`, 0 for an open length, (N, C, H, W) or with the channels last.
+    `backwards` writes the last node first, as no file should."""
+    nodes: list[bytes] = []
+    tensors, told = b"", b""
     source = "images"
     if channels_last:
-        nodes += _node("Transpose", ["images"], ["turned"], _ints("perm", [0, 3, 1, 2]))
+        nodes.append(_node("Transpose", ["images"], ["turned"], _ints("perm", [0, 3, 1, 2])))
         source = "turned"
-    nodes += _node("GlobalAveragePool", [source], ["mean"])
-    nodes += _node("Flatten", ["mean"], ["flat"])
+    nodes.append(_node("GlobalAveragePool", [source], ["mean"]))
+    nodes.append(_node("Flatten", ["mean"], ["flat"]))
     for name, output in outputs.items():
         size = output.bias.size
         weights = np.zeros((3, size), np.float32) if output.weights is None else output.weights
-        nodes += _node("Gemm", ["flat", f"{name}_w", f"{name}_b"], [f"{name}_g"])
-        nodes += _node("Reshape", [f"{name}_g", f"{name}_s"], [name])
+        nodes.append(_node("Gemm", ["flat", f"{name}_w", f"{name}_b"], [f"{name}_g"]))
+        nodes.append(_node("Reshape", [f"{name}_g", f"{name}_s"], [name]))
         tensors += _tensor(f"{name}_w", weights) + _tensor(f"{name}_b", output.bias.reshape(-1))
         tensors += _tensor(f"{name}_s", np.array(output.bias.shape, np.int64))
         told += _bytes(12, _value_info(name, output.bias.shape))
-    graph = nodes + _text(2, "graph") + tensors + _bytes(11, _value_info("images", shape)) + told
+    inputs = _bytes(11, _value_info("images", shape))
+    graph = b"".join(nodes[::-1] if backwards else nodes) + _text(2, "graph") + tensors + inputs + told
     model = _number(1, 8) + _bytes(7, graph) + _bytes(8, _text(1, "") + _number(2, 13))
     for key, value in (metadata or {}).items():
         model += _bytes(14, _text(1, key) + _text(2, value))

@@ -53,6 +53,7 @@ class ExtrasBody(Body):
     upscaler_2: LooseStr = "None"
     extras_upscaler_2_visibility: Number = 0
     upscale_first: bool = False
+    cut_out_subject: bool = False
 
     def extras(self) -> Extras:
         """What is to be done. Raises InvalidInput naming the field."""
@@ -62,7 +63,7 @@ class ExtrasBody(Body):
                       visibility=self.extras_upscaler_2_visibility,
                       faces=tuple((name, visibility) for name, visibility in (
                           ("GFPGAN", self.gfpgan_visibility), ("CodeFormer", self.codeformer_visibility))
-                          if visibility))
+                          if visibility), cut_out=self.cut_out_subject)
 
 
 class SingleBody(ExtrasBody):
@@ -112,6 +113,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         await run_in_threadpool(engine.tools.check, request)
         done: list[str] = []
         words = ""
+        form = Format() if request.cut_out else Format.of(engine.config.values())  # a PNG can be transparent
 
         def work(job: Job) -> None:
             nonlocal words
@@ -120,7 +122,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                 image = pictures.decode(text, field, limit)
                 made = postprocessing.process(image, request, engine.tools, job, max_pixels=limit)
                 done.append(pictures.encode(made.image, made.parameters, {POSTPROCESSING: made.text},
-                                            Format.of(engine.config.values())))
+                                            form))
                 words = made.text
 
         await finished(queue.submit_work(work, nbytes=sum(map(len, texts.values())), origin=origin))

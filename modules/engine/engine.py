@@ -69,6 +69,7 @@ class Engine:
         self.models = ModelSlot(settings, load_file or FileLoader())
         tools = load_tools(settings)
         self.upscalers, self.restorers, self.removers = tools.upscalers, tools.restorers, tools.removers
+        self.subjects = tools.subjects
         self.networks = Networks(settings)
         self.control_files = ControlFiles(settings.control_dirs)
         self.annotators = Annotators(settings.folders("annotators"), lambda: compute_device(settings))
@@ -301,7 +302,7 @@ class Engine:
     @property
     def tools(self) -> Tools:
         """The models that postprocessing uses."""
-        return Tools(self.upscalers, self.restorers, self.removers)
+        return Tools(self.upscalers, self.restorers, self.removers, self.subjects)
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:

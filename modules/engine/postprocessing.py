@@ -17,6 +17,7 @@ from modules.errors import InvalidInput
 from modules.imaging.faces import FaceRestorers
 from modules.imaging.network_files import Network
 from modules.imaging.remove import Removers
+from modules.imaging.subject import Subjects
 from modules.imaging.upscale import Size, Upscalers, target_size
 from modules.request.job_context import JobContext
 from modules.settings import Settings
@@ -33,7 +34,8 @@ class Extras:
     If `size` is None, the picture is enlarged by `factor` (above 0, at most 16). Otherwise it is enlarged until it
     covers `size`, (width, height) in pixels, and `crop` cuts it to exactly that. `visibility` is the share of the
     second upscaler's picture, 0 to 1. `faces` are pairs of a face restoration model and its visibility, 0 to 1, applied
-    one after the other. Raises InvalidInput for values out of range.
+    one after the other. `cut_out` makes everything transparent but the subject, at last. Raises InvalidInput for values
+    out of range.
     """
 
     upscaler: str = "None"
@@ -43,6 +45,7 @@ class Extras:
     second_upscaler: str = "None"
     visibility: float = 0.0
     faces: tuple[tuple[str, float], ...] = ()
+    cut_out: bool = False
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.factor) or not 0 < self.factor <= 16:
@@ -80,6 +83,7 @@ class Tools:
     upscalers: Upscalers
     restorers: FaceRestorers
     removers: Removers = dataclasses.field(default_factory=Removers)
+    subjects: Subjects = dataclasses.field(default_factory=Subjects)
 
     def check(self, request: Extras) -> None:
         """Raise InvalidInput if an upscaler or a face restoration model of `request` does not exist."""
@@ -108,11 +112,11 @@ def load_tools(settings: Settings) -> Tools:
 
     return Tools(Upscalers(settings.folders("upscalers"), upscaler),
                  FaceRestorers(settings.folders("face restorers"), face_restorer),
-                 Removers(settings.folders("inpainters"), inpainter))
+                 Removers(settings.folders("inpainters"), inpainter), Subjects(settings.folders("subject networks")))
 
 
 def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, *, max_pixels: int) -> Processed:
-    """Enlarge `image` (RGB or RGBA), then restore its faces (WebUI's order).
+    """Enlarge `image` (RGB or RGBA), then restore its faces (WebUI's order), then cut its subject out.
 
     Raises InvalidInput, also if the result would have more than `max_pixels`; CheckpointError; Stopped.
     """
@@ -124,6 +128,11 @@ def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, 
     for name, visibility in request.faces:
         image = _with_faces(image, name, visibility, tools.restorers, job)
         done[f"{name} visibility"] = round(visibility, 3)
+    if request.cut_out:
+        job.stage("Cutting the subject out")
+        job.check()
+        image = tools.subjects.cut_out(image)
+        done["Postprocess cut out"] = tools.subjects.file.stem if tools.subjects.file else "GrabCut"
     return Processed(image, ", ".join(f"{name}: {infotext.quote(value)}" for name, value in done.items()), parameters)
 
 

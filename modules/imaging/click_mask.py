@@ -32,6 +32,10 @@ FULL_EDGE = 2048
 """Pixels of the longer side up to which the edge is laid at full size."""
 SMOOTH = 1e-3
 """Of the guided filter, for values from 0 to 1: edges with less contrast do not hold it."""
+MIDDLE, LOWER = (0.36, 0.44), 0.55
+"""Where a subject is looked for: half axes of an ellipse, and its centre, as shares of width and height."""
+PART = 0.1
+"""A part of a subject has at least this share of the largest part's area."""
 MOST_CLICKS = 100
 
 Pixels = NDArray[np.uint8]
@@ -75,6 +79,18 @@ class ClickMasks:
         height, width = self._pixels.shape[:2]
         checked(clicks, (width, height))
         return self._full(self._cut(self._labels(clicks), [self._place(one) for one in clicks if one.meant]))
+
+    def in_the_middle(self) -> Image.Image:
+        """An L mask of the picture's size, 0 or 255: what is in the middle and differs from the border."""
+        height, width = self._small.shape[:2]
+        y, x = np.mgrid[:height, :width]
+        middle = ((x - width / 2) / (MIDDLE[0] * width)) ** 2 + ((y - height * LOWER) / (MIDDLE[1] * height)) ** 2 < 1
+        found = self._grabbed(np.where(middle, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8))
+        opened = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        _, parts, about, _ = cv2.connectedComponentsWithStats(opened)
+        sizes = about[1:, cv2.CC_STAT_AREA]
+        large = [number for number, size in enumerate(sizes, start=1) if size >= PART * sizes.max()]
+        return self._full(np.isin(parts, large))
 
     def _place(self, click: Click) -> tuple[int, int]:
         """(x, y) in the small copy."""

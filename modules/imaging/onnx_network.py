@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modules.errors import CheckpointError
-from modules.imaging.onnx_header import OnnxHeader, read_header
+from modules.imaging.onnx_header import OnnxHeader, read_header, with_sorted_nodes
 
 Array = NDArray[np.float32]
 
@@ -23,7 +23,7 @@ class OnnxNetwork:
         self.name = path.name
         self.header: OnnxHeader = read_header(path)
         try:
-            self._net: Any = cv2.dnn.readNetFromONNX(str(path))
+            self._net: Any = _read(path)
         except cv2.error as error:
             raise CheckpointError(f"{path.name} holds a network that OpenCV cannot compute.") from error
         self._outputs: tuple[str, ...] = tuple(self._net.getUnconnectedOutLayersNames())
@@ -41,3 +41,11 @@ class OnnxNetwork:
         if not all(np.isfinite(one).all() for one in found.values()):
             raise CheckpointError(f"{self.name} cannot be used: it answers with what is no number.")
         return found
+
+
+def _read(path: Path) -> Any:
+    """The network. Raises cv2.error, CheckpointError."""
+    try:
+        return cv2.dnn.readNetFromONNX(str(path))
+    except cv2.error:
+        return cv2.dnn.readNetFromONNX(np.frombuffer(with_sorted_nodes(path), np.uint8))

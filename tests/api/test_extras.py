@@ -184,3 +184,13 @@ def test_hires_fix_enlarges_with_the_same_networks(client: TestClient, networks:
     assert answer.status_code == 422
     assert "4x-none" in answer.json()["detail"]
     assert info(client.post("/sdapi/v1/txt2img", json=small()))["seed"] == 1
+
+
+def test_a_cut_out_is_a_transparent_png(client: TestClient, engine: Engine) -> None:
+    picture_ = Image.radial_gradient("L").convert("RGB")
+    engine.config.update({"samples_format": "jpg"})
+    answer = client.post("/sdapi/v1/extra-single-image", json={"image": base64_of(picture_), "cut_out_subject": True})
+    cut = picture(answer.json()["image"])
+    assert (cut.format, cut.mode, cut.size) == ("PNG", "RGBA", picture_.size)
+    assert cut.tobytes() == engine.subjects.cut_out(picture_).tobytes()
+    assert "Postprocess cut out: GrabCut" in answer.json()["html_info"]

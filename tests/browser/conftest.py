@@ -59,9 +59,14 @@ class CanvasApp:
     to_send: MaskData | Image.Image | Path | None = None
 
 
-def by_clicks(path: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click]) -> Image.Image:
-    """As the program does without a network."""
-    return ClickMasks(opened()).by_clicks(clicks)
+class Masks:
+    """As the program makes them without networks."""
+
+    def by_clicks(self, file: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click]) -> Image.Image:
+        return ClickMasks(opened()).by_clicks(clicks)
+
+    def subject(self, file: Path, opened: Callable[[], Image.Image]) -> Image.Image:
+        return ClickMasks(opened()).in_the_middle()
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +81,7 @@ def canvas_app() -> Iterator[CanvasApp]:
     with gr.Blocks() as demo:
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):
-                canvas = MaskCanvas(canvas_id="test", elem_id="canvas", clicker=by_clicks)
+                canvas = MaskCanvas(canvas_id="test", elem_id="canvas", masks=Masks())
                 get_button = gr.Button("Get", elem_id="get")
                 count = gr.Textbox(label="Count", elem_id="count")
             with gr.Tab("Other", id="other"):

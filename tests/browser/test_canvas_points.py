@@ -159,3 +159,16 @@ def test_on_the_inpaint_tab_and_nowhere_else(web: Page, page_app: PageApp, photo
     sketch = Canvas(web, [], "#img2img_image")
     sketch.open(photo)
     expect(sketch.root.locator('[data-act="point"]')).to_be_hidden()
+
+
+def test_the_subject_and_the_background(canvas: Canvas, photo: Path) -> None:
+    expected = np.asarray(ClickMasks(Image.open(photo)).in_the_middle()) > 0
+    canvas.press("subject")
+    answered(canvas)
+    assert np.array_equal(canvas.mask(), expected)
+    canvas.press("replace")
+    canvas.press("background")
+    answered(canvas)
+    assert np.array_equal(canvas.mask(), ~expected)
+    canvas.press("undo")
+    assert np.array_equal(canvas.mask(), expected)

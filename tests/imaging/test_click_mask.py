@@ -81,6 +81,17 @@ def test_clicks_that_make_no_mask(clicks: list[Click]) -> None:
         ClickMasks(disks()[0]).by_clicks(clicks)
 
 
+def test_what_is_in_the_middle() -> None:
+    y, x = np.mgrid[:120, :160]
+    middle, corner = (x - 80) ** 2 + (y - 66) ** 2 < 25**2, (x - 10) ** 2 + (y - 10) ** 2 < 20**2
+    noise = np.random.default_rng(0).normal(0, 8, (120, 160, 3))
+    colours = np.where((middle | corner)[..., None], (210, 120, 30), (40, 90, 170)) + noise
+    mask = ClickMasks(Image.fromarray(colours.clip(0, 255).astype(np.uint8))).in_the_middle()
+    assert iou(np.asarray(mask) > 0, middle) > 0.95
+    for size in ((1, 1), (2, 3), (3000, 2), (40, 40)):
+        assert ClickMasks(Image.new("RGB", size)).in_the_middle().size == size
+
+
 @pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the photographs are not there")
 def test_three_clicks_on_photographs() -> None:
     """The given masks are broad strokes around the subject."""

@@ -131,6 +131,11 @@ def test_every_cut_of_a_file_is_refused_or_read(tmp_path: Path) -> None:
             detectors(tmp_path).detector("face.onnx")
 
 
+def test_nodes_in_a_wrong_order_are_sorted(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "face.onnx", {"output0": version_8([(0.9, 0.1)] * 3)}, metadata=NAMES, backwards=True)
+    assert detectors(tmp_path).detector("face.onnx")(PICTURE, 0.3)[0].box == BOXES[0]
+
+
 def test_networks_of_another_kind_are_refused(tmp_path: Path) -> None:
     write_onnx(tmp_path / "flat.onnx", {"out": Output.of([[1.0, 2.0]])})
     write_onnx(tmp_path / "grey.onnx", {"out": Output.of(np.zeros((1, 6, 20)))}, shape=(1, 3, 64))

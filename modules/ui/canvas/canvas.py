@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 from gradio import processing_utils
@@ -36,8 +36,15 @@ PICTURE_FORMATS = photographs.FORMATS
 MAX_PIXELS = 64 * 2**20
 
 
-Clicker = Callable[[Path, Callable[[], Image.Image], Sequence[Click]], Image.Image]
-"""(uploaded file, what opens it, clicks) -> an L mask of the picture's size. Raises UserError."""
+class MaskMaker(Protocol):
+    """Makes masks from what is in the picture of an uploaded file, which `opened` opens: L, of its size, 0 or 255. Both
+    raise UserError."""
+
+    def by_clicks(self, file: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click]) -> Image.Image:
+        """What the clicks mean."""
+
+    def subject(self, file: Path, opened: Callable[[], Image.Image]) -> Image.Image:
+        """The subject."""
 
 
 class CanvasValue(GradioModel):
@@ -94,20 +101,22 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
     """Shows a picture on which a mask can be painted. Its value in Python is a `MaskData`.
 
     `canvas_id` is the name under which the browser stores picture and layers for a reload. On a `sketch` canvas only
-    colours can be painted. `clicker` makes masks by clicks; without one the canvas has no such tool.
+    colours can be painted. `masks` makes masks by clicks and of the subject; without it
+    the canvas has no such tools.
     """
 
     data_model = CanvasValue
 
     def __init__(self, value: MaskData | Image.Image | Path | None = None, *, canvas_id: str = "canvas",
-                 sketch: bool = False, max_pixels: int = MAX_PIXELS, clicker: Clicker | None = None,
+                 sketch: bool = False, max_pixels: int = MAX_PIXELS, masks: MaskMaker | None = None,
                  **kwargs: Any) -> None:
-        self.max_pixels, self._clicker = max_pixels, clicker
+        self.max_pixels, self._masks = max_pixels, masks
         super().__init__(
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
-            sketch=str(sketch).lower(), points=str(clicker is not None).lower(),
-            server_functions=[answered(self.as_png), answered(self.by_clicks)], **kwargs)
+            sketch=str(sketch).lower(), points=str(masks is not None).lower(),
+            server_functions=[answered(self.as_png), answered(self.by_clicks),
+                              answered(self.subject)], **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
         """Picture and layers from the page. A picture that cannot be read gives a MaskData with its `problem` instead
@@ -150,16 +159,31 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
     def by_clicks(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The mask that the clicks on an uploaded picture mean, as a data URL. `size` is as in CanvasValue. Raises
         InvalidInput, CheckpointError."""
-        if self._clicker is None:
+        masks, path, opened = self._asked(question)
+        try:
+            clicks = [Click(float(one["x"]), float(one["y"]), bool(one["meant"])) for one in question["clicks"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput("A click needs a place in the picture.", field="clicks") from error
+        return {"mask": encode_mask(masks.by_clicks(path, opened, clicks))}
+
+    def subject(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The mask of the subject of an uploaded picture, or of all else if `background` is true, as a data URL. Raises
+        InvalidInput, CheckpointError."""
+        masks, path, opened = self._asked(question)
+        mask = masks.subject(path, opened)
+        return {"mask": encode_mask(ImageOps.invert(mask) if question.get("background") is True else mask)}
+
+    def _asked(self, question: Mapping[str, Any]) -> tuple[MaskMaker, Path, Callable[[], Image.Image]]:
+        """What makes masks, the uploaded file, and what opens it. Raises InvalidInput."""
+        if self._masks is None:
             raise InvalidInput("This canvas has no masks by clicks.")
         path = self._uploaded(question)
         try:
             width, height = map(int, question["size"])
-            clicks = [Click(float(one["x"]), float(one["y"]), bool(one["meant"])) for one in question["clicks"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput("A click needs a place in the picture.", field="clicks") from error
-        mask = self._clicker(path, lambda: open_picture(path, self.max_pixels, (width, height)), clicks)
-        return {"mask": encode_mask(mask)}
+            raise InvalidInput("The picture has another size than the page says; choose it again.",
+                               field="image") from error
+        return self._masks, path, lambda: open_picture(path, self.max_pixels, (width, height))
 
     def _uploaded(self, question: Mapping[str, Any]) -> Path:
         """The uploaded file that the page asks about. Raises InvalidInput if it is none."""

@@ -49,6 +49,11 @@ async function takeMask(name, question) {
 	placeDots();
 }
 
+function takeSubject(background) {
+	nextThing();
+	return takeMask("subject", {background});
+}
+
 // Shows where was clicked, as long as the next click belongs to the same thing.
 function placeDots() {
 	const shown = state.tool === "point" && isSameThing() ? thing.clicks : [];

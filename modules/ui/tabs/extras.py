@@ -131,6 +131,9 @@ def build(header: Header) -> ExtrasTab:
             chosen, refresh, note = _scaling()
             with gr.Column(visible=False, elem_classes="tight", elem_id="extras_faces") as faces:
                 chosen |= _face_restoration()
+            chosen["cut_out"] = explain(
+                gr.Checkbox(False, label="Cut the subject out", elem_id="extras_cut_out"),
+                "Makes everything but the subject transparent. It is a guess without a network in models/subject.")
     many = gr.State(False)
     single.select(lambda: False, None, many, **AT_ONCE)
     batch.select(lambda: True, None, many, **AT_ONCE)
@@ -254,7 +257,8 @@ def request_of(values: dict[str, Any]) -> Extras:
     restorer = values["restorer"] or "None"
     return Extras(upscaler=values["upscaler"] or "None", factor=values["factor"], size=size, crop=bool(values["crop"]),
                   second_upscaler=values["second_upscaler"] or "None", visibility=values["visibility"],
-                  faces=() if restorer == "None" else ((restorer, values["restorer_visibility"]),))
+                  faces=() if restorer == "None" else ((restorer, values["restorer_visibility"]),),
+                  cut_out=bool(values["cut_out"]))
 
 
 def chosen_files(files: Sequence[str]) -> list[Path]:

@@ -8,8 +8,8 @@ import gradio as gr
 
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
 from modules.ui.controls import request_panel
-from modules.ui.controls.clicking import clicker
 from modules.ui.controls.content_previews import previews_html
+from modules.ui.controls.masks import Masks
 from modules.ui.controls.outpaint import Outpainting
 from modules.ui.controls.request_panel import MASK_MODES, Panel
 from modules.ui.controls.work_line import WorkLine
@@ -46,7 +46,7 @@ def picture(header: Header, panel: Panel, outpainting: Outpainting, batch: Batch
     """Draw the canvas and the mask widgets below it."""
     with gr.Column(elem_classes="picture"):
         canvas = MaskCanvas(canvas_id="inpaint", elem_id=CANVAS, max_pixels=panel.settings.max_image_mp * 10**6,
-                            clicker=clicker(header.engine, header.queue))
+                            masks=Masks(header.engine, header.queue))
         line.draw()
     with gr.Column(elem_classes="area-mask"):
         remove.draw()

@@ -1,0 +1,78 @@
+"""The subject of a picture: by a network such as ISNet (Qin et al. 2022) in an ONNX file, or by GrabCut without one.
+
+The network reads (1, 3, H, W), RGB from -0.5 to 0.5, stretched to its size; its first output is the subject's share of
+each pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from modules.base.files import FileVersion, file_version
+from modules.errors import CheckpointError
+from modules.imaging.click_mask import ClickMasks
+from modules.imaging.onnx_network import OnnxNetwork
+
+SIDE = 1024
+"""Of the input, where the file leaves it open."""
+
+
+class Subjects:
+    """Finds subjects by the first network in `folders`, in alphabetical order, or by GrabCut without one.
+
+    A file is read when it is first used. Only one thread at a time may use a network.
+    """
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self._folders = tuple(folders)
+        self._kept: tuple[tuple[Path, FileVersion | None], OnnxNetwork] | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The network's file."""
+        return next((path for folder in self._folders if folder.is_dir() for path in sorted(folder.glob("*.onnx"))),
+                    None)
+
+    def matte(self, picture: Image.Image) -> Image.Image:
+        """An L picture of the same size: 255 where the subject is, soft at its edge if a network finds it. Raises
+        CheckpointError."""
+        file = self.file
+        if file is None:
+            return ClickMasks(picture).in_the_middle()
+        network = self._network(file)
+        shapes = list(network.header.inputs.values())
+        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (0, 3):
+            raise CheckpointError(f"{network.name} finds no subjects: it does not take one RGB picture.")
+        size = shapes[0][3] or SIDE, shapes[0][2] or SIDE
+        pixels = np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
+        answers = network(np.asarray(pixels / 255 - 0.5, dtype=np.float32).transpose(2, 0, 1)[None])
+        share = answers.get(next(iter(network.header.outputs)), next(iter(answers.values())))
+        if share.ndim != 4 or share.shape[:2] != (1, 1):
+            raise CheckpointError(f"{network.name} finds no subjects: its answer has the shape "
+                                  f"{' x '.join(map(str, share.shape))}.")
+        lowest, highest = float(share.min()), float(share.max())
+        even = (share[0, 0] - lowest) / max(highest - lowest, 1e-6) * 255
+        return Image.fromarray(even.astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
+
+    def mask(self, picture: Image.Image) -> Image.Image:
+        """The matte as a mask: 255 where the subject is more than half, otherwise 0. Raises CheckpointError."""
+        return self.matte(picture).point(lambda value: 255 if value > 127 else 0)
+
+    def cut_out(self, picture: Image.Image) -> Image.Image:
+        """`picture` in RGBA, transparent where the subject is not. Raises CheckpointError."""
+        alpha = np.asarray(self.matte(picture), dtype=np.uint16)
+        cut = picture.convert("RGBA")
+        held = np.asarray(cut.getchannel("A"), dtype=np.uint16)
+        cut.putalpha(Image.fromarray((alpha * held // 255).astype(np.uint8)))
+        return cut
+
+    def _network(self, file: Path) -> OnnxNetwork:
+        key = (file, file_version(file))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None
+            self._kept = key, OnnxNetwork(file)
+        return self._kept[1]
