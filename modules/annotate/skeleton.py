@@ -7,6 +7,7 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,10 +32,11 @@ SHADE, HALF_WIDTH, DOT = 0.6, 4, 4
 
 @dataclass(frozen=True)
 class Person:
-    """One person: 18 points of the body, and 21 of each hand that was found. None is what is not seen."""
+    """One person: 18 points of the body, and 21 of each hand. None is what is not seen."""
 
     body: tuple[Point | None, ...]
-    hands: tuple[tuple[Point, ...], ...] = ()
+    right_hand: tuple[Point, ...] | None = None
+    left_hand: tuple[Point, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,22 @@ def drawn(people: People) -> Pixels:
     for person in people.persons:
         _draw_body(canvas, person.body)
     for person in people.persons:
-        for hand in person.hands:
-            _draw_hand(canvas, hand)
+        for hand in (person.left_hand, person.right_hand):
+            if hand is not None:
+                _draw_hand(canvas, hand)
     return canvas
+
+
+def as_openpose(people: People) -> dict[str, Any]:
+    """OpenPose's JSON: of each person's points x, y in pixels and 1, or three zeros for what is not seen."""
+    def numbers(points: Sequence[Point | None] | None) -> list[float] | None:
+        return None if points is None else [value for point in points
+                                            for value in ((0.0, 0.0, 0.0) if point is None else (*point, 1.0))]
+
+    return {"people": [{"pose_keypoints_2d": numbers(person.body), "face_keypoints_2d": None,
+                        "hand_left_keypoints_2d": numbers(person.left_hand),
+                        "hand_right_keypoints_2d": numbers(person.right_hand)} for person in people.persons],
+            "canvas_height": people.size[1], "canvas_width": people.size[0]}
 
 
 def _draw_body(canvas: Pixels, body: Sequence[Point | None]) -> None:

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from modules.annotate import registry
 from modules.annotate.hint import shown
 from modules.annotate.preprocessor import Pixels, Preprocessor, Values
+from modules.annotate.skeleton import as_openpose
 from modules.annotate.source import mask_pixels, picture_of, rgb_pixels
 from modules.api import pictures
 from modules.api.asking import client_of
@@ -48,10 +49,12 @@ class DetectBody(Body):
 
 
 class Detected(BaseModel):
-    """The maps in base64, at the preprocessor's resolution."""
+    """The maps in base64, at the preprocessor's resolution. `poses` are there where the maps show people: OpenPose's
+    JSON of each picture."""
 
     images: list[str]
     info: str = "Success"
+    poses: list[dict[str, Any]] | None = None
 
 
 class OldTxt2ImgBody(Txt2ImgBody):
@@ -100,7 +103,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         models = engine.control_files.titles()
         return {"control_types": {name: registry.control_type(name, models) for name in registry.TYPES}}
 
-    @api.post("/detect", response_model=Detected)
+    @api.post("/detect", response_model=Detected, response_model_exclude_unset=True)
     async def detect(body: DetectBody, request: Request) -> dict[str, Any]:
         item = _module(body)
         sources = await run_in_threadpool(_sources, body, item, max_pixels)
@@ -108,19 +111,23 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
                                        body.controlnet_threshold_b)
         values = Values(int(resolution), a, b)
         made: list[str] = []
+        poses: list[dict[str, Any]] = []
 
         def compute(job: Job | None = None) -> None:
             for source in sources:
                 if job:
                     job.check()
-                made.append(_encoded(engine.annotators.control_map(item, source, values)))
+                control_map, people = engine.annotators.map_and_people(item, source, values)
+                made.append(_encoded(control_map))
+                if people is not None:
+                    poses.append(as_openpose(people))
 
         if item.network:  # in the worker, like all that needs the device
             await finished(queue.submit_work(compute, nbytes=sum(source.nbytes for source in sources),
                                              origin=client_of(request, settings).origin))
         else:
             await run_in_threadpool(compute)
-        return {"images": made, "info": "Success"}
+        return {"images": made, "info": "Success", **({"poses": poses} if poses else {})}
 
     @api.post("/txt2img", response_model=Answer)
     async def txt2img(body: OldTxt2ImgBody, request: Request) -> JSONResponse:

@@ -16,10 +16,12 @@ from PIL import Image
 
 from modules.annotate.preprocessor import Values
 from modules.annotate.registry import control_type, find
+from modules.annotate.skeleton import People, Person
 from modules.api.controlnet import with_units
 from modules.api.schema import Txt2ImgBody
 from modules.engine.engine import Engine
 from modules.jobs.queue import JobQueue
+from modules.networks.annotators import pose
 from modules.request import ControlMode, ControlResize, ControlUnit, HiresControl
 from modules.request.options import Options
 from modules.settings import Settings
@@ -127,6 +129,30 @@ def test_detect_shows_a_mask_half_transparent(client: TestClient, photo: Image.I
     found = np.asarray(picture(answer.json()["images"][0]))
     np.testing.assert_array_equal(found[:, :, :3], np.asarray(photo))
     np.testing.assert_array_equal(found[:, :, 3], np.where(np.asarray(mask) > 0, 128, 255))
+
+
+def test_detect_tells_where_people_are(client: TestClient, settings: Settings, photo: Image.Image,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    body = ((30.0, 8.0), *[None] * 16, (40.5, 9.0))
+    hand = tuple((float(number), 2.0) for number in range(21))
+
+    def load(path: Path, device: str) -> Any:
+        return lambda picture: People((picture.shape[1], picture.shape[0]), (Person(body, left_hand=hand),))
+
+    monkeypatch.setattr(pose, "load_poses", load)
+    folder = settings.folders("annotators")[0] / "mediapipe"
+    folder.mkdir(parents=True)
+    (folder / "pose_landmark_full.tflite").write_bytes(b"")
+    answer = client.post("/controlnet/detect", json={
+        "controlnet_module": "openpose", "controlnet_processor_res": 64,
+        "controlnet_input_images": [base64_of(photo)] * 2}).json()
+    assert len(answer["images"]) == len(answer["poses"]) == 2
+    told = answer["poses"][1]
+    assert (told["canvas_width"], told["canvas_height"]) == picture(answer["images"][1]).size == (85, 64)
+    (person,) = told["people"]
+    assert person["pose_keypoints_2d"] == [30, 8, 1, *[0] * 48, 40.5, 9, 1]
+    assert person["hand_left_keypoints_2d"][3:6] == [1, 2, 1]
+    assert person["hand_right_keypoints_2d"] is None
 
 
 def test_detect_takes_webuiapis_name_of_the_pictures(client: TestClient, photo: Image.Image) -> None:

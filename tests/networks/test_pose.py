@@ -125,8 +125,9 @@ def test_hands_are_looked_at_from_the_wrist_upwards() -> None:
     body = Seeing(39, 5, needed=12)
     look = Seeing(21, 3, (1,), needed=21)
     (person,) = people_in(scene((600, 440), points, right), body, look, whole).persons
-    assert len(person.hands) == 1
-    for found, wanted in zip(person.hands[0], (right[number] for number in range(21)), strict=True):
+    assert person.left_hand is None
+    assert person.right_hand is not None
+    for found, wanted in zip(person.right_hand, (right[number] for number in range(21)), strict=True):
         assert math.dist(found, wanted) < 2
     wrist, middle = look.answers[-1][0, :2], look.answers[-1][9, :2]
     assert abs(wrist[0] - middle[0]) < 4

@@ -8,7 +8,7 @@ from typing import Any
 
 from modules.annotate.preprocessor import Pixels, Preprocessor, Values
 from modules.annotate.scale import scaled
-from modules.annotate.skeleton import drawn
+from modules.annotate.skeleton import People, drawn
 from modules.base.files import FileVersion, file_version
 from modules.errors import InvalidInput
 
@@ -36,11 +36,16 @@ class Annotators:
 
         Raises InvalidInput where a network is missing, and CheckpointError where it cannot be used.
         """
+        return self.map_and_people(item, picture, values)[0]
+
+    def map_and_people(self, item: Preprocessor, picture: Pixels, values: Values) -> tuple[Pixels, People | None]:
+        """`control_map`, and the people in it where it shows such."""
         if item.compute:
-            return item.compute(picture, values)
+            return item.compute(picture, values), None
         path = self._find(item)
         load, as_map = recipes()[item.name]
-        return as_map(self._network(path, load)(scaled(picture, values.resolution)), values)
+        answer = self._network(path, load)(scaled(picture, values.resolution))
+        return as_map(answer, values), answer if isinstance(answer, People) else None
 
     def _network(self, path: Path, load: Load) -> Callable[[Pixels], Any]:
         key = (path, file_version(path), load)

@@ -124,7 +124,7 @@ def people_in(picture: Pixels, look: Look, hand: Look | None,
         one = _follow(picture, start, look)
         if one is not None and not any(_is_same(one, other) for other in found) and len(found) < MOST:
             found.append(one)
-    return People((width, height), tuple(Person(_body(one, (width, height)), _hands(picture, one, hand))
+    return People((width, height), tuple(Person(_body(one, (width, height)), *_hands(picture, one, hand))
                                          for one in found))
 
 
@@ -177,19 +177,17 @@ def _body(found: Found, size: tuple[int, int]) -> tuple[Point | None, ...]:
     return tuple(neck if number is None else point(number) for number in BODY)
 
 
-def _hands(picture: Pixels, found: Found, look: Look | None) -> tuple[tuple[Point, ...], ...]:
-    """The points of the hands that are seen."""
-    hands: list[tuple[Point, ...]] = []
-    for wrist, little, index in HANDS if look else ():
-        if found.visible[wrist] < SEEN:
-            continue
+def _hands(picture: Pixels, found: Found, look: Look | None) -> list[tuple[Point, ...] | None]:
+    """The points of the right and of the left hand."""
+    hands: list[tuple[Point, ...] | None] = []
+    for wrist, little, index in HANDS:
         start = found.points[wrist]
         roots = (2 * found.points[index] + found.points[little]) / 3
         square = _upright(start, roots, FIRST_HAND * math.dist(start, roots), roots)
-        points = _follow_hand(picture, square, look) if look and square.side >= 1 else None
-        if points is not None:
-            hands.append(tuple((float(x), float(y)) for x, y in points))
-    return tuple(hands)
+        looks = look is not None and found.visible[wrist] >= SEEN and square.side >= 1
+        points = _follow_hand(picture, square, look) if look and looks else None
+        hands.append(None if points is None else tuple((float(x), float(y)) for x, y in points))
+    return hands
 
 
 def _follow_hand(picture: Pixels, square: Square, look: Look) -> Array | None:
