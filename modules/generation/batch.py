@@ -166,6 +166,7 @@ def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_b
         if interrupted:
             break
     control = start.control
+    notes += control.notes if control else []
     warnings = (*start.warnings, *hires.stand_ins(request, start.upscalers), *unspared, *rough, *notes)
     return Outcome(tuple(pictures), warnings, interrupted, work, control.maps if control else ())
 

@@ -25,6 +25,7 @@ from modules.generation import hires
 from modules.imaging.mask import blur, crop_region, of_size
 from modules.imaging.resize import resize
 from modules.networks.control.layers import AtCall
+from modules.networks.control.loading import WrongFamily
 from modules.networks.control.network import ControlNetwork, EncoderInUse, IPAdapterNetwork, LLLiteNetwork, added
 from modules.networks.control.reference import ATTENTION, STATISTICS, Reference
 from modules.networks.control.union import kind_of
@@ -136,6 +137,8 @@ class Control:
 
     def __init__(self, units: Sequence[PreparedUnit], request: Txt2Img, tools: ControlTools, latent: Latent) -> None:
         self._units, self._request, self._tools, self._latent = units, request, tools, latent
+        self.notes: list[str] = []
+        """What the person should be told of the passes that were made."""
         self.low = latent.whole((request.width, request.height))
         self.high = latent.whole(hires.hires_size(request).cut) if request.enable_hr else None
 
@@ -155,7 +158,7 @@ class Control:
         size = self._latent.whole(size)
         second = high is not None and abs(size[1] - low[1]) >= abs(size[1] - high[1])
         units = [_Unit(unit, size, second) for unit in self._units]
-        a_pass = _Pass(units, self._tools, torch.Generator().manual_seed(seeds[-1]))
+        a_pass = _Pass(units, self._tools, self.notes, torch.Generator().manual_seed(seeds[-1]))
         # In WebUI the autoencoder draws from the generator of the references' noise: for what an inpainting checkpoint
         # is shown in txt2img, and for the units' latents, which are kept for the next batch.
         a_pass.draws = (0 if isinstance(self._request, Img2Img) or (high and size == high) else len(seeds),
@@ -359,9 +362,9 @@ def _region(unit: ControlUnit) -> Tensor | None:
 class _Pass:
     """The units around the network in one run of a sampler."""
 
-    def __init__(self, units: Sequence[_Unit], tools: ControlTools, noise: torch.Generator) -> None:
-        """`noise` draws the noise of references."""
-        self._units, self._tools, self._noise = units, tools, noise
+    def __init__(self, units: Sequence[_Unit], tools: ControlTools, notes: list[str], noise: torch.Generator) -> None:
+        """`noise` draws the noise of references; `notes` takes what the person should be told."""
+        self._units, self._tools, self._notes, self._noise = units, tools, notes, noise
         self.draws = 0, True
         """How often the autoencoder has drawn before for what an inpainting checkpoint is shown, and whether it draws
         for the units' latents."""
@@ -427,14 +430,22 @@ class _Pass:
         return ask
 
     def _networks(self, model: SDModel) -> tuple[dict[_Unit, ControlNetwork], dict[_Unit, Patch]]:
-        """The networks whose answers are added inside `model`'s UNet, and those that change its layers."""
+        """The networks whose answers are added inside `model`'s UNet, and those that change its layers. Those that are
+        not for a refiner are left out there."""
         networks: dict[_Unit, ControlNetwork] = {}
         patches: dict[_Unit, Patch] = {}
         for unit in self._units:
             preprocessor = registry.find(unit.unit.module)
             if preprocessor.model_free:
                 continue
-            network = self._tools.load(unit.unit, model)
+            try:
+                network = self._tools.load(unit.unit, model)
+            except WrongFamily:
+                if self._models == 1:
+                    raise
+                note = f"{model.name} went on without {unit.unit.model}, which is for another family of checkpoints."
+                self._notes += [] if note in self._notes else [note]
+                continue
             reads_pictures = isinstance(network, IPAdapterNetwork)
             if reads_pictures != (preprocessor.encoder is not None):
                 raise InvalidInput(

@@ -40,6 +40,10 @@ MARKS = ("difference", "lora_controlnet")
 TRAINING_ONLY = ("logit_scale", "model_ema.")
 
 
+class WrongFamily(CheckpointError):
+    """The network is for another UNet than the one that it should steer."""
+
+
 ControlModule = ControlNet | Adapter | IPAdapter | LLLite
 
 
@@ -88,7 +92,7 @@ def load_control(path: Path, base: Base, *, device: torch.device, dtype: torch.d
                  on_progress: Callable[[float], None] = lambda share: None) -> ControlModule:
     """The control network in `path`, for the UNet of `base`.
 
-    Raises CheckpointError: the file is damaged, unsafe, of no kind that is known, incomplete, or for another family.
+    Raises WrongFamily, and CheckpointError: the file is damaged, unsafe, of no kind that is known, or incomplete.
     """
     with read_tensors(path) as file:
         network: ControlModule
@@ -139,8 +143,8 @@ def _check_family(file: TensorFile, base: Base, is_xl: bool, finest: int) -> Non
         raise _misfit(file.name)
 
 
-def _misfit(name: str) -> CheckpointError:
-    return CheckpointError(f"{name} is for another family of checkpoints than the one in use.")
+def _misfit(name: str) -> WrongFamily:
+    return WrongFamily(f"{name} is for another family of checkpoints than the one in use.")
 
 
 # ControlNets

@@ -162,6 +162,15 @@ def test_sizes_that_do_not_halve_are_followed_too(bench: Bench) -> None:
     assert not torch.equal(found, bench.make(dataclasses.replace(request, control_units=()))[2])
 
 
+def test_a_refiner_of_another_family_goes_on_without_it(bench: Bench) -> None:
+    options = bench.engine.options.replaced({"sd_model_checkpoint": XL})
+    request = Txt2Img(sampler="Euler", steps=4, width=64, height=64, seed=1, options=options, control_units=(UNIT,),
+                      refiner_checkpoint="tiny-sdxl-refiner", refiner_switch_at=0.5, n_iter=2)
+    result, _, latents = bench.make(request)
+    assert result.warnings == ("tiny-sdxl-refiner went on without kohya, which is for another family of checkpoints.",)
+    assert not torch.equal(latents, bench.make(dataclasses.replace(request, control_units=()))[2])
+
+
 @pytest.mark.parametrize(("name", "shape", "says"), [
     ("up.0.bias", None, "incomplete"), ("down.0.weight", (INNER, 999), "another family"),
     ("conditioning1.0.weight", (4, 3, 4), "damaged"), ("more.0.weight", (3, 3), "does not belong")])
