@@ -130,7 +130,8 @@ def _tiles(size: Size, tile: Size, request: Img2Img, arguments: Arguments) -> Pa
     cells = [(x, y) for y in range(math.ceil(size[1] / tile[1])) for x in range(math.ceil(size[0] / tile[0]))]
     if mode == CHESS:
         cells.sort(key=lambda cell: (cell[0] + cell[1]) % 2)
-    parts = [_part((x * tile[0], y * tile[1], (x + 1) * tile[0], (y + 1) * tile[1]), Image.new("L", tile, 255), size)
+    white = Image.new("L", tile, 255)
+    parts = [_part((x * tile[0], y * tile[1], (x + 1) * tile[0], (y + 1) * tile[1]), white, size)
              for x, y in cells if mode != NONE]
     drawn = _up(tile[0] + padding), _up(tile[1] + padding)
     if not parts and arguments["seams"] != NONE:
@@ -155,13 +156,14 @@ def _half_tiles(size: Size, tile: Size) -> Iterator[Part]:
     """Tiles that lie half on one tile and half on the next, as far as they are near the seam: first those over the
     seams between rows, then those between columns."""
     width, height = tile
-    across, down = _ramps(width), _ramps(height)
+    over_rows = _mask(np.ones(width), _ramps(height))
     for top in range(height // 2, size[1] - height // 2, height):
         for left in range(0, size[0], width):
-            yield _part((left, top, left + width, top + height), _mask(np.ones(width), down), size)
+            yield _part((left, top, left + width, top + height), over_rows, size)
+    over_columns = _mask(_ramps(width), np.ones(height))
     for top in range(0, size[1], height):
         for left in range(width // 2, size[0] - width // 2, width):
-            yield _part((left, top, left + width, top + height), _mask(across, np.ones(height)), size)
+            yield _part((left, top, left + width, top + height), over_columns, size)
 
 
 def _crossings(size: Size, tile: Size) -> Iterator[Part]:
@@ -204,10 +206,11 @@ def _mask(across: Line, down: Line) -> Image.Image:
 
 
 def _part(box: Box, mask: Image.Image, size: Size) -> Part:
-    """A part, without what lies outside of a picture of `size`."""
-    left, top, right, bottom = max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])
-    return Part((left, top, right, bottom),
-                mask.crop((left - box[0], top - box[1], right - box[0], bottom - box[1])))
+    """A part, without what lies outside of a picture of `size`. Those that lie inside share their mask."""
+    left, top, right, bottom = inside = max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])
+    if inside == box:
+        return Part(box, mask)
+    return Part(inside, mask.crop((left - box[0], top - box[1], right - box[0], bottom - box[1])))
 
 
 # drawing
