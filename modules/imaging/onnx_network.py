@@ -13,6 +13,8 @@ from modules.errors import CheckpointError
 from modules.imaging.onnx_header import OnnxHeader, read_header, with_sorted_nodes
 
 Array = NDArray[np.float32]
+LONGEST = 4096
+"""Pixels of a side of the largest picture that a network may read."""
 
 
 class OnnxNetwork:
@@ -27,6 +29,18 @@ class OnnxNetwork:
         except cv2.error as error:
             raise CheckpointError(f"{path.name} holds a network that OpenCV cannot compute.") from error
         self._outputs: tuple[str, ...] = tuple(self._net.getUnconnectedOutLayersNames())
+
+    def picture_size(self, default: tuple[int, int], *, colours_last: bool = False) -> tuple[int, int]:
+        """(width, height) of the RGB picture that is the only input, (N, 3, H, W) or with the colours last; `default`
+        where the file leaves it open. Raises CheckpointError if it reads something else."""
+        shapes = list(self.header.inputs.values())
+        if len(shapes) == 1 and len(shapes[0]) == 4:
+            colours, height, width = (shapes[0][place] for place in ((3, 1, 2) if colours_last else (1, 2, 3)))
+            if colours in (0, 3) and max(height, width) <= LONGEST:
+                return width or default[0], height or default[1]
+        order = "with the colours last" if colours_last else "with the colours first"
+        raise CheckpointError(f"{self.name} cannot be used here: it does not take one RGB picture {order} of at most "
+                              f"{LONGEST} x {LONGEST}.")
 
     def __call__(self, blob: Array) -> dict[str, Array]:
         """The outputs by name for the only input. Raises CheckpointError if the network cannot take a `blob` of that

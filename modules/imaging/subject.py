@@ -44,10 +44,7 @@ class Subjects:
         if file is None:
             return ClickMasks(picture).in_the_middle()
         network = self._network(file)
-        shapes = list(network.header.inputs.values())
-        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (0, 3):
-            raise CheckpointError(f"{network.name} finds no subjects: it does not take one RGB picture.")
-        size = shapes[0][3] or SIDE, shapes[0][2] or SIDE
+        size = network.picture_size((SIDE, SIDE))
         pixels = np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
         answers = network(np.asarray(pixels / 255 - 0.5, dtype=np.float32).transpose(2, 0, 1)[None])
         share = answers.get(next(iter(network.header.outputs)), next(iter(answers.values())))

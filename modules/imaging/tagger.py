@@ -72,11 +72,8 @@ class Taggers:
     def tag(self, image: Image.Image, name: str) -> Tags:
         """What the tagger of that full name sees in a picture. Raises CheckpointError."""
         network, words = self._loaded(*self.files()[name])
-        shapes = list(network.header.inputs.values())
-        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] not in (0, 3):
-            raise CheckpointError(f"{network.name} is no tagger that can be used here: it does not take one picture "
-                                  "with the colours last.")
-        (answer, *_) = network(_squared(image, shapes[0][1] or SIDE)).values()
+        side = max(network.picture_size((SIDE, SIDE), colours_last=True))
+        (answer, *_) = network(_squared(image, side)).values()
         if answer.size != len(words):
             raise CheckpointError(f"{network.name} answers with {answer.size} shares, and its list has {len(words)} "
                                   "words.")

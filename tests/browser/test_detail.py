@@ -10,12 +10,32 @@ from playwright.sync_api import Locator, Page, expect
 from modules.request.detail import DetailPass
 from modules.text import infotext
 from tests.browser.canvas_driver import Canvas
+from tests.browser.conftest import PageApp
 from tests.browser.page_driver import generate, set_number, tab
 
 
 def control(page: Page, number: int, name: str) -> Locator:
     """The control called `name` of a pass on the inpaint tab; "title" is its switch."""
     return page.locator(f'#inpaint_detail{number} [data-name="{name}"]')
+
+
+def test_a_new_file_is_offered_at_once(web: Page, page_app: PageApp) -> None:
+    folder = page_app.engine.settings.models_dir / "adetailer"
+    tab(web, "inpaint")
+    web.locator("#inpaint_detail > button").click()
+    control(web, 0, "title").locator("input").check()
+    choices = control(web, 0, "model").locator("select")
+    expect(choices.locator("option", has_text="hand.onnx")).to_have_count(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hand.onnx").write_bytes(b"")
+    try:
+        choices.focus()
+        expect(choices.locator("option", has_text="hand.onnx")).to_have_count(1)
+        expect(choices).to_have_value("Face")
+        choices.select_option("hand.onnx")
+        expect(choices).to_have_value("hand.onnx")
+    finally:
+        (folder / "hand.onnx").unlink()
 
 
 def test_passes_go_into_the_text_and_come_back(web: Page, tmp_path: Path) -> None:

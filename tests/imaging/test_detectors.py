@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -69,9 +68,16 @@ def test_a_network_sees_rgb_on_grey(tmp_path: Path) -> None:
 def test_where_the_file_leaves_the_input_open(tmp_path: Path) -> None:
     write_onnx(tmp_path / "open.onnx", {"output0": version_8([(0.9, 0.1)] * 3)}, shape=(1, 3, 0, 0),
                metadata=NAMES | {"imgsz": "[64, 96]"})
-    told = SimpleNamespace(name="open.onnx", header=read_header(tmp_path / "open.onnx"))
-    assert told.header.inputs == {"images": (1, 3, 0, 0)}
-    assert input_size(told) == (96, 64)
+    network = OnnxNetwork.__new__(OnnxNetwork)  # OpenCV does not read the rest of this file
+    network.name, network.header = "open.onnx", read_header(tmp_path / "open.onnx")
+    assert network.header.inputs == {"images": (1, 3, 0, 0)}
+    assert input_size(network) == (96, 64)
+
+
+def test_an_input_without_bounds_is_refused(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "huge.onnx", {"output0": version_8([(0.9, 0.1)] * 3)}, shape=(1, 3, 100_000, 100_000))
+    with pytest.raises(CheckpointError, match="does not take one RGB picture with the colours first of at most 4096"):
+        detectors(tmp_path).detector("huge.onnx")
 
 
 def test_centerface(tmp_path: Path) -> None:

@@ -63,5 +63,5 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not an ONNX file"):
         taggers.tag(picture, "wd14")
     write_onnx(folder / "model.onnx", {"predictions": Output.of([[0.5]])})
-    with pytest.raises(CheckpointError, match="does not take one picture with the colours last"):
+    with pytest.raises(CheckpointError, match="does not take one RGB picture with the colours last"):
         taggers.tag(picture, "wd14")

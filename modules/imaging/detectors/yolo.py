@@ -17,7 +17,7 @@ from PIL import Image
 
 from modules.errors import CheckpointError
 from modules.imaging.detectors.find import MOST, Detect, Find, clipped
-from modules.imaging.onnx_network import OnnxNetwork
+from modules.imaging.onnx_network import LONGEST, OnnxNetwork
 
 GREY = 114
 SIDE = 640
@@ -43,13 +43,9 @@ def classes(network: OnnxNetwork) -> list[str]:
 
 def input_size(network: OnnxNetwork) -> tuple[int, int]:
     """(width, height) of the input. Raises CheckpointError if the network does not take one RGB picture."""
-    shapes = list(network.header.inputs.values())
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (0, 3):
-        raise CheckpointError(f"{network.name} is no detector that can be used here: it does not take one RGB picture.")
     told = [int(side) for side in _NUMBERS.findall(network.header.metadata.get("imgsz", ""))][:2]
-    open_height, open_width = told if len(told) == 2 and all(32 <= side <= 4096 for side in told) else (SIDE, SIDE)
-    height, width = shapes[0][2:]
-    return width or open_width, height or open_height
+    height, width = told if len(told) == 2 and all(32 <= side <= LONGEST for side in told) else (SIDE, SIDE)
+    return network.picture_size((width, height))
 
 
 def yolo(network: OnnxNetwork) -> Detect:

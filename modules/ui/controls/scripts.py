@@ -50,11 +50,17 @@ class ScriptForm(gr.HTML, metaclass=WithoutStub):
             axis = next((axis for axis in axes(img2img=img2img) if axis.label == label), None)
             return list(axis.choices(engine.available)) if engine and axis and axis.choices else []
 
+        def live_choices(name: str) -> list[str]:
+            """What the input of that name offers now."""
+            one = next((one for form in forms for one in form.inputs if one.name == name and callable(one.choices)),
+                       None)
+            return one.labels(engine.available) if engine and one else []
+
         super().__init__(
             value=value or Choice(), html_template='<div class="script-form"></div>',
             css_template=_asset("form.css"),
             js_on_load="".join(_asset(name) for name in ("inputs.js", "form.js")),
-            apply_default_css=False, server_functions=[axis_values],
+            apply_default_css=False, server_functions=[axis_values, live_choices],
             lead=lead, scripts=[_declaration(form, engine) for form in forms if engine], **kwargs)
 
     def preprocess(self, payload: Choice | None) -> Choice:  # type: ignore[override]
@@ -143,4 +149,4 @@ def _input(one: Input, engine: Engine) -> dict[str, Any]:
     choices = [label for label in one.labels(engine.available) if label not in one.absent]
     value = list(one.default) if isinstance(one.default, tuple) else one.default
     return {"name": one.name, "label": one.label, "help": one.help, "kind": one.kind, "value": value,
-            "low": one.low, "high": one.high, "step": one.step, "choices": choices}
+            "low": one.low, "high": one.high, "step": one.step, "choices": choices, "live": callable(one.choices)}

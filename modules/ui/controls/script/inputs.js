@@ -12,6 +12,14 @@ function set(changes, {again = false} = {}) {
 	if (again) draw();
 }
 
+// Offers what there is now, such as files that came after the page: `server.live_choices` tells.
+async function renew(input, select) {
+	const found = await server.live_choices(input.name).catch(() => []);
+	if (!found.length || found.join("\n") === input.choices.join("\n")) return;
+	input.choices = found;
+	select.replaceChildren(...options(found, valueOf(input)));
+}
+
 const named = ({name, help}) => ({"data-name": name, ...(help && {"data-help": help})});
 
 function labelled(input, control, tag = "label") {
@@ -28,6 +36,7 @@ const controls = {
 	text: (input) => labelled(input, make("input", {
 		type: "text", value: valueOf(input), oninput: (event) => set({[input.name]: event.target.value})})),
 	dropdown: (input) => labelled(input, make("select", {
+		onfocus: (event) => input.live && renew(input, event.target),
 		onchange: (event) => set({[input.name]: event.target.value}, {again: true})}, ...options(input.choices, valueOf(input)))),
 	checkbox: (input) => make("label", {className: "sf-check", ...named(input)}, make("input", {
 		type: "checkbox", checked: valueOf(input),
