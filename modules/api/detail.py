@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fastapi import APIRouter
 from pydantic import BaseModel, ValidationError, create_model
 
 from modules.api.body import Body, Integer, Number, Text, first_problem
+from modules.engine.engine import Engine
 from modules.errors import InvalidInput
 from modules.request.detail import MOST_PASSES, DetailPass
 from modules.request.fields import declared
@@ -25,6 +27,21 @@ _FIELDS: dict[str, Any] = {BEFORE + item.name: (_TYPES[item.kind], item.default)
 PassBody: type[BaseModel] = create_model("PassBody", __base__=Body, **_FIELDS | {
     "ad_model": (Text, "None"), "ad_tap_enable": (bool, True), "ad_tab_enable": (bool, True)})
 """One pass. Both spellings of the last field are in use."""
+
+
+def router(engine: Engine) -> APIRouter:
+    """The extension's lists for programs: the detectors, and the fields of a pass as a JSON schema."""
+    api = APIRouter(prefix="/adetailer/v1")
+
+    @api.get("/ad_model")
+    def ad_model() -> dict[str, list[str]]:
+        return {"ad_model": engine.detectors.names()}
+
+    @api.get("/schema")
+    def schema() -> dict[str, Any]:
+        return PassBody.model_json_schema()
+
+    return api
 
 
 def detail_passes(scripts: Mapping[str, Any]) -> tuple[DetailPass, ...]:

@@ -178,7 +178,7 @@ class Gate:
             await refusal(scope, receive, send)
 
 
-PROGRAMS = ("/sdapi/", "/tagger/", "/internal/", "/v1/")
+PROGRAMS = ("/sdapi/", "/adetailer/", "/tagger/", "/internal/", "/v1/")
 """How paths that programs ask for begin."""
 
 

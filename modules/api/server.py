@@ -13,6 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from modules.api import (
     catalog,
     controlnet,
+    detail,
     docs,
     extras,
     generation,
@@ -55,6 +56,7 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(scripts.router(engine))
     app.include_router(extras.router(engine, queue, settings))
     app.include_router(controlnet.router(engine, queue, settings))
+    app.include_router(detail.router(engine))
     app.include_router(interrogate.router(engine, queue, settings))
     app.include_router(remove.router(engine, queue, settings))
     app.include_router(internal.router(engine, queue, settings))
@@ -63,7 +65,7 @@ def create_api(engine: Engine, queue: JobQueue, settings: Settings) -> FastAPI:
     app.include_router(steps.router(engine, queue))
     app.include_router(timetable.router(engine))
     app.add_api_route("/docs", lambda: HTMLResponse(docs.page(app.openapi())), include_in_schema=False)
-    for room in ("sdapi", "controlnet", "tagger", "internal", "v1"):
+    for room in ("sdapi", "controlnet", "adetailer", "tagger", "internal", "v1"):
         app.add_api_route(f"/{room}/{{path:path}}", _no_endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                           include_in_schema=False)
     app.add_exception_handler(UserError, _user_error)

@@ -102,6 +102,20 @@ def test_img2img_and_the_list_of_scripts(client: TestClient, photo: Image.Image)
     assert "adetailer" in scripts["img2img"]
 
 
+def test_the_extensions_lists(client: TestClient, engine: Engine) -> None:
+    folder = engine.settings.models_dir / "adetailer"
+    folder.mkdir(parents=True)
+    (folder / "hand_yolov8n.onnx").write_bytes(b"")
+    models = client.get("/adetailer/v1/ad_model").json()["ad_model"]
+    assert models == ["Face", "Face in profile", "Cat's face", "Eye", "Person", "hand_yolov8n.onnx"]
+    fields = client.get("/adetailer/v1/schema").json()["properties"]
+    assert fields["ad_confidence"]["default"] == 0.3
+    assert set(webuiapi.ADetailer().to_dict()) - set(fields) == {
+        "ad_use_checkpoint", "ad_checkpoint", "ad_use_vae", "ad_vae", "ad_controlnet_model", "ad_controlnet_module",
+        "ad_controlnet_weight", "ad_controlnet_guidance_start", "ad_controlnet_guidance_end"}
+    assert client.get("/adetailer/v1/nothing").status_code == 404
+
+
 def test_the_client_webuiapi(address: str, engine: Engine) -> None:
     api = webuiapi.WebUIApi(port=int(address.rpartition(":")[2]), sampler="Euler", steps=3)
     assert api.has_adetailer

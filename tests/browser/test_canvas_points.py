@@ -128,6 +128,33 @@ def test_by_keyboard_alone(page: Page, canvas_app: CanvasApp, photo: Path) -> No
     assert dots(canvas) == ["true", "false"]
 
 
+@pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
+                                              "is_mobile": True}], ids=["phone"])
+def test_by_finger(canvas: Canvas) -> None:
+    """A finger has no Shift: Leave out says that what is tapped is not meant."""
+    for at, button in ((LEFT, ""), (RIGHT, ""), ((RIGHT[0], RIGHT[1] + 20), "notMeant")):
+        if button:
+            canvas.root.locator(f'.mc-bar [data-act="{button}"]').tap()
+        ((x, y),), _ = canvas.screen([at])
+        canvas.page.touchscreen.tap(x, y)
+        answered(canvas)
+    assert dots(canvas) == ["true", "true", "false"]
+    mask = canvas.mask()
+    assert mask[LEFT[1], LEFT[0]]
+    assert mask[RIGHT[1], RIGHT[0]]
+    assert not mask[RIGHT[1] + 20, RIGHT[0]]
+
+    touch = canvas.page.context.new_cdp_session(canvas.page)
+    scale = canvas.matrix()[0]
+    ((x, y),), _ = canvas.screen([LEFT])
+    for kind, fingers in (("touchStart", [x - 10]), ("touchStart", [x - 10, x + 10]), ("touchMove", [x - 40, x + 40]),
+                          ("touchEnd", [])):
+        touch.send("Input.dispatchTouchEvent", {
+            "type": kind, "touchPoints": [{"x": at, "y": y, "id": i} for i, at in enumerate(fingers)]})
+    assert canvas.matrix()[0] > 1.5 * scale
+    assert len(dots(canvas)) == 3, "two fingers point at nothing"
+
+
 def test_what_is_not_meant_alone_is_told(canvas: Canvas) -> None:
     ((x, y),), _ = canvas.screen([LEFT])
     canvas.page.keyboard.down("Shift")

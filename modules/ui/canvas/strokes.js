@@ -19,12 +19,18 @@ function onDown(event) {
 	event.preventDefault();
 	view.setPointerCapture(event.pointerId);
 	const pointing = state.tool === "point" && !state.space && [0, 2].includes(event.button);
-	if (pointing) return pointAt(at, !(event.shiftKey || event.button === 2 || state.notMeant));
+	if (pointing) return point(event, at, !(event.shiftKey || event.button === 2 || state.notMeant));
 	const panning = event.button === 1 || (event.button === 0 && (state.tool === "pan" || state.space || event.shiftKey));
 	if (panning) startPan(event, at);
 	else if (event.button === 0 && (state.tool === "eyedropper" || (state.inColour && event.altKey))) takeColour(at);
 	else if (event.button === 0 && state.tool in SEEKERS) selectAt(at);
 	else if ([0, 2, 5].includes(event.button) && SHAPES.includes(state.tool)) startPaint(event, at);
+}
+
+// A finger points when it is lifted: with a second finger it zooms.
+function point(event, at, meant) {
+	if (event.pointerType !== "touch") return pointAt(at, meant);
+	gesture = {kind: "tap", id: event.pointerId, at, meant};
 }
 
 function startPan(event, at) {
@@ -76,6 +82,7 @@ function onMove(event) {
 		redraw();
 	}
 	if (!gesture || gesture.id !== event.pointerId) return;
+	if (gesture.kind === "tap") return;
 	if (gesture.kind === "pan") {
 		panBy(at.vx - gesture.at.vx, at.vy - gesture.at.vy);
 		gesture.at = at;
@@ -111,7 +118,8 @@ function onUp(event) {
 		return;
 	}
 	if (gesture.id !== event.pointerId) return;
-	const {kind, from, to, points, value} = gesture;
+	const {kind, from, to, points, value, at, meant} = gesture;
+	if (kind === "tap") return endGesture(), pointAt(at, meant);
 	if (kind === "rectangle") draw(value, (layer) => layer.rectangle(from.x, from.y, to.x, to.y, value));
 	if (kind === "lasso") draw(value, (layer) => layer.polygon(points, value));
 	const painted = kind !== "pan";
