@@ -54,7 +54,7 @@ NAMES = """txt2img img2img inpaint WebUI Inpaint Stable Diffusion SD PNG CFG VAE
     latent noise surroundings lora Lora name wildcards txt embeddings hypernetworks
     ControlNet Multi-ControlNet inpaint_only API eps
     ADetailer BLIP WD14 captioners taggers transformers sam subject
-    Segment Anything SEP SKIP PROMPT ONNX OpenCV CenterFace RGB CLIP"""
+    Segment Anything SEP SKIP PROMPT ONNX OpenCV CenterFace RGB CLIP OpenRaster Krita GIMP"""
 """Names, units and keys that are the same in Chinese, beside those of samplers, schedules and files."""
 
 TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history", "extensions", "settings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,16 @@ def test_a_16_bit_tiff_comes_back_but_for_the_painted_part(web: Page, page_app: 
         kept = [one for one in page_app.outputs.rglob(f"*{ending}") if one.read_bytes() == path.read_bytes()]
         assert len(kept) == 1, "it is among the outputs"
     expect(web.get_by_text("JPEG is compressed anew")).to_be_visible()
+    path = download(web, "Layer (PNG)")
+    patch = read(path.read_bytes())
+    assert path.name.endswith("-layer.png")
+    assert (patch.size, patch.is_deep, patch.has_alpha) == ((300, 200), True, True)
+    assert patch.pixels[100, 150, 3] == 65535
+    assert not patch.pixels[:60].any()
+    path = download(web, "Layers (OpenRaster)")
+    assert path.suffix == ".ora"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("mimetype") == b"image/openraster"
 
 
 def test_only_uploaded_files_are_shown(tmp_path: Path) -> None:

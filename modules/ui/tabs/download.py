@@ -8,9 +8,11 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
+from gradio import processing_utils
 from PIL import Image
 
 from modules.errors import NotFound
+from modules.gallery import layers
 from modules.gallery.formats import Format
 from modules.imaging import photograph as photographs
 from modules.request import Txt2Img
@@ -23,6 +25,9 @@ from modules.ui.page.messages import tell, told
 
 FORMATS = {"As saved": "", "PNG": "png", "TIFF": "tiff", "WebP": "webp", "JPEG": "jpeg"}
 """What the dropdown offers, by the formats' names."""
+
+LAYERS = {"Layer (PNG)": "layer", "Layers (OpenRaster)": "openraster"}
+"""What it offers on the inpaint tab too, by the kinds of `modules.gallery.layers`."""
 
 SHOWN_BY_BROWSERS = (".png", ".jpg", ".jpeg", ".webp")
 """The endings of files that every browser shows."""
@@ -75,6 +80,10 @@ class Download:
             if not pictures:
                 raise NotFound("There is no picture to save yet.")
             one = pictures[min(index, len(pictures) - 1)]
+            if kind := LAYERS.get(choice):
+                name = f"{one.made.path.stem if one.made.path else one.made.seed}{layers.SUFFIXES[kind]}"
+                data = layers.encode(kind, one.made, one.request)
+                return Path(processing_utils.save_bytes_to_cache(data, name, self.file.GRADIO_CACHE))
             saved = one.made.path if one.made.path and one.made.path.is_file() else None
             chosen = form().named(FORMATS[choice]).fitting(one.made.image)
             if saved and (not FORMATS[choice] or (saved.suffix == chosen.suffix and chosen.kind in ("PNG", "TIFF"))):
@@ -90,11 +99,16 @@ class Download:
 
 def draw(tab: str) -> Download:
     """Draw the widgets here."""
-    choice = explain(gr.Dropdown(list(FORMATS), value="As saved", label="Format", min_width=150,
+    offered, more = list(FORMATS), ""
+    if tab == "inpaint":
+        offered += LAYERS
+        more = (" Layer is only what was painted, transparent around it, to lay over the photograph; OpenRaster has "
+                "photograph, painted part and mask as layers for Krita and GIMP.")
+    choice = explain(gr.Dropdown(offered, value="As saved", label="Format", min_width=150,
                                  elem_id=f"{tab}_format", elem_classes="inline"),
                      "The format that Download saves the shown picture in. PNG and TIFF keep every value of a "
                      "photograph, WebP keeps 8 bits a channel, JPEG loses a little everywhere. Change it to pass a "
-                     "picture on to a program that wants another format.")
+                     "picture on to a program that wants another format." + more)
     button = gr.Button("Download", size="sm", interactive=False, min_width=90, elem_id=f"{tab}_download")
     file = gr.DownloadButton("Download", visible="hidden", elem_id=f"{tab}_download_file")
     return Download(choice, button, file)
