@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
                         help="start, load, memory, vae, steps, cpp, compiled, small_masks, reuse, recording, "
-                             "networks, cards, large; all but large when left out")
+                             "networks, control, cards, large; all but large when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -64,6 +64,12 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         from benchmarks import loading
 
         return loading.run(chosen.cache, chosen.threads, chosen.rounds)
+
+    def control() -> list[Row]:
+        from benchmarks import control
+
+        return control.run(chosen.cache, size=chosen.size, calls=chosen.calls, threads=chosen.threads,
+                           rounds=chosen.rounds)
 
     def cards() -> list[Row]:
         if find_spec("playwright") is None:
@@ -135,7 +141,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
             "cpp": cpp, "compiled": compiled, "small_masks": small_masks, "reuse": reuse,
-            "recording": recording, "networks": networks, "cards": cards, "large": large}
+            "recording": recording, "networks": networks, "control": control, "cards": cards, "large": large}
 
 
 def machine(threads: int) -> str:
