@@ -5,12 +5,6 @@ const TILE = 128;
 // A box is {x0, y0, x1, y1} in whole pixels, x1 and y1 not included.
 const emptyBox = () => ({x0: Infinity, y0: Infinity, x1: -Infinity, y1: -Infinity});
 const isEmptyBox = (box) => box.x0 >= box.x1 || box.y0 >= box.y1;
-function grow(box, other) {
-	box.x0 = Math.min(box.x0, other.x0);
-	box.y0 = Math.min(box.y0, other.y0);
-	box.x1 = Math.max(box.x1, other.x1);
-	box.y1 = Math.max(box.y1, other.y1);
-}
 
 class Layer {
 	// `Values` is the class of its array: Uint8Array for a mask, Uint32Array for colours.
@@ -20,8 +14,9 @@ class Layer {
 		this.data = new Values(width * height);
 		this.painted = 0; // pixels that are not 0
 		this.columns = Math.ceil(width / TILE);
+		this.counts = new Uint16Array(this.columns * Math.ceil(height / TILE)); // the same for each tile
 		this.saved = new Map(); // tile number -> its values before the current step
-		this.dirty = emptyBox(); // the box that is not on the screen yet
+		this.dirty = new Set(); // the tiles that are not on the screen yet
 	}
 
 	get box() {
@@ -93,13 +88,12 @@ class Layer {
 
 	// --- steps
 
-	// Ends the step. Returns the old values of the tiles that it changed.
+	// Ends the step. Returns the old values of the tiles that it changed, each with how many of them are painted.
 	takeChanges() {
 		const tiles = [];
 		for (const [number, before] of this.saved) {
 			const after = this.tile(number);
-			if (!sameValues(before, after)) tiles.push({number, values: before});
-			this.painted += countPainted(after) - countPainted(before);
+			if (!sameValues(before, after)) tiles.push({number, values: before, painted: this.count(number, countPainted(after))});
 		}
 		this.saved.clear();
 		return tiles;
@@ -114,18 +108,26 @@ class Layer {
 	swap(tiles) {
 		for (const tile of tiles) {
 			const present = this.tile(tile.number);
-			this.painted += countPainted(tile.values) - countPainted(present);
 			this.setTile(tile.number, tile.values);
 			tile.values = present;
+			tile.painted = this.count(tile.number, tile.painted);
 		}
 	}
 
 	// Replaces the layer by `data`. There is nothing to undo then.
 	load(data) {
 		this.data.set(data);
-		this.painted = countPainted(data);
 		this.saved.clear();
-		grow(this.dirty, this.box);
+		for (let number = 0; number < this.counts.length; number++) this.count(number, countPainted(this.tile(number)));
+		this.markAll();
+	}
+
+	// Sets how many pixels of a tile are painted. Returns how many there were.
+	count(number, painted) {
+		const before = this.counts[number];
+		this.painted += painted - before;
+		this.counts[number] = painted;
+		return before;
 	}
 
 	// --- rows and tiles
@@ -146,11 +148,11 @@ class Layer {
 
 	// Stores the old values inside `box`. To be called before anything is written there.
 	touch(box) {
-		grow(this.dirty, box);
 		for (let row = Math.floor(box.y0 / TILE); row * TILE < box.y1; row++) {
 			for (let column = Math.floor(box.x0 / TILE); column * TILE < box.x1; column++) {
 				const number = row * this.columns + column;
 				if (!this.saved.has(number)) this.saved.set(number, this.tile(number));
+				this.dirty.add(number);
 			}
 		}
 	}
@@ -171,18 +173,30 @@ class Layer {
 	}
 
 	setTile(number, values) {
-		const box = this.tileBox(number);
-		const {x0, y0, x1, y1} = box;
+		const {x0, y0, x1, y1} = this.tileBox(number);
 		for (let y = y0; y < y1; y++) {
 			this.data.set(values.subarray((y - y0) * (x1 - x0), (y - y0 + 1) * (x1 - x0)), y * this.width + x0);
 		}
-		grow(this.dirty, box);
+		this.dirty.add(number);
 	}
 
-	takeDirty() {
-		const box = this.clip(this.dirty);
-		this.dirty = emptyBox();
-		return box;
+	markAll() {
+		for (let number = 0; number < this.counts.length; number++) this.dirty.add(number);
+	}
+
+	// The boxes of up to `most` tiles that are not on the screen yet. Those side by side have one together.
+	takeDirty(most) {
+		const numbers = Uint32Array.from(this.dirty).sort().subarray(0, most);
+		const boxes = [];
+		let last = -1;
+		for (const number of numbers) {
+			this.dirty.delete(number);
+			const box = this.tileBox(number);
+			if (number === last + 1 && number % this.columns) boxes.at(-1).x1 = box.x1;
+			else boxes.push(box);
+			last = number;
+		}
+		return boxes;
 	}
 }
 

@@ -88,14 +88,19 @@ function layerUrl(layer) {
 	return canvas.toDataURL("image/png");
 }
 
-// The same, asynchronously.
-async function layerUrlLater(layer) {
+// The same in a thread of its own: a large layer would hold up the page.
+let encoder = null;
+function layerUrlLater({width, height, data}) {
+	encoder ??= new Worker(URL.createObjectURL(new Blob([`${layerPixels}\nonmessage = ${encodeLayer}`])));
+	const {port1, port2} = new MessageChannel();
+	const copy = data.slice();
+	encoder.postMessage({width, height, data: copy, port: port2}, [copy.buffer, port2]);
+	return new Promise((resolve) => (port1.onmessage = (answer) => resolve(answer.data)));
+}
+
+// What that thread does.
+async function encodeLayer({data: {port, ...layer}}) {
 	const canvas = new OffscreenCanvas(layer.width, layer.height);
 	canvas.getContext("2d", {willReadFrequently: true}).putImageData(layerPixels(layer), 0, 0);
-	const blob = await canvas.convertToBlob({type: "image/png"});
-	return new Promise((resolve) => {
-		const reader = new FileReader();
-		reader.onload = () => resolve(reader.result);
-		reader.readAsDataURL(blob);
-	});
+	port.postMessage(new FileReaderSync().readAsDataURL(await canvas.convertToBlob({type: "image/png"})));
 }

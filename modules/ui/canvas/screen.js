@@ -1,5 +1,6 @@
 // Draws the mask and its numbers, at most once a frame and only where something has changed.
 
+const MOST_TILES = 512; // drawn in one frame, so that a large picture does not hold up the page
 let frame = 0;
 function redraw() {
 	if (!frame) frame = requestAnimationFrame(drawNow);
@@ -11,28 +12,36 @@ function drawNow() {
 	if (!state.painting) return;
 	const {mask, colours} = state.painting;
 	const tint = colourWord(state.color);
-	drawLayer(mask, maskPaper, (value) => (value << 24) | tint);
-	if (colours) drawLayer(colours, coloursPaper, (value) => value);
+	drawLayer(mask, maskPaper, Uint32Array.from({length: 256}, (_, value) => (value << 24) | tint));
+	if (colours) drawLayer(colours, coloursPaper);
+	if (state.painting.layers.some((layer) => layer.dirty.size)) redraw();
 }
 
-function drawLayer(layer, paper, wordOf) {
-	const box = layer.takeDirty();
-	if (isEmptyBox(box)) return;
+// `words` has the colour for each value of a mask; the values of colours are words themselves.
+function drawLayer(layer, paper, words) {
+	const boxes = layer.takeDirty(MOST_TILES);
+	if (!boxes.length) return;
 	if (paper.width !== layer.width || paper.height !== layer.height) [paper.width, paper.height] = [layer.width, layer.height];
-	const pixels = new ImageData(box.x1 - box.x0, box.y1 - box.y0);
-	const words = new Uint32Array(pixels.data.buffer);
-	for (let y = box.y0, i = 0; y < box.y1; y++) {
-		const row = y * layer.width;
-		for (let x = box.x0; x < box.x1; x++, i++) words[i] = wordOf(layer.data[row + x]);
+	for (const box of boxes) drawBox(layer, box, paper.getContext("2d"), words);
+}
+
+function drawBox(layer, {x0, y0, x1, y1}, context, words) {
+	const pixels = new ImageData(x1 - x0, y1 - y0);
+	const target = new Uint32Array(pixels.data.buffer);
+	for (let y = y0, i = 0; y < y1; y++) {
+		const values = layer.data.subarray(y * layer.width + x0, y * layer.width + x1);
+		if (words) for (let x = 0; x < values.length; x++) target[i + x] = words[values[x]];
+		else target.set(values, i);
+		i += values.length;
 	}
-	paper.getContext("2d").putImageData(pixels, box.x0, box.y0);
+	context.putImageData(pixels, x0, y0);
 }
 
 // Redraws everything.
 function redrawAll() {
 	if (!state.painting) return;
 	if (!state.painting.colours) coloursPaper.width = coloursPaper.height = 1;
-	for (const layer of state.painting.layers) grow(layer.dirty, layer.box);
+	for (const layer of state.painting.layers) layer.markAll();
 	redraw();
 }
 
