@@ -1,8 +1,4 @@
-"""Writes the trained networks as one Stable Diffusion 1.x file, fp16, with what a loader and a page want to know.
-
-    python training/export.py                                               # the default checkpoint
-    python training/export.py --unfinished --out training/world.safetensors # UNet and text encoder, for resume.py
-"""
+"""Writes the trained networks as one Stable Diffusion 1.x file, fp16, with what a loader and a page want to know."""
 
 from __future__ import annotations
 
@@ -54,24 +50,17 @@ def words_known() -> dict[str, object]:
     }
 
 
-def checkpoint(unet: UNet, vae: Autoencoder | None, text: TextEncoder, table: Tensor) -> dict[str, Tensor]:
+def checkpoint(unet: UNet, vae: Autoencoder, text: TextEncoder, table: Tensor) -> dict[str, Tensor]:
     """All tensors with the original names, fp16. table: the whole token embedding (49408, D)."""
     out: dict[str, Tensor] = {}
-    for prefix, module in (("model.diffusion_model.", unet), ("cond_stage_model.transformer.", text)):
+    for prefix, module in (("model.diffusion_model.", unet), ("first_stage_model.", vae),
+                           ("cond_stage_model.transformer.", text)):
         out |= {prefix + k: v for k, v in module.state_dict().items()}
     out["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"] = table
-    if vae is not None:
-        out |= autoencoder(vae)
-    return {k: v.detach().half().contiguous() for k, v in out.items()}
-
-
-def autoencoder(vae: Autoencoder) -> dict[str, Tensor]:
-    """The autoencoder's tensors with the original names."""
-    out = {f"first_stage_model.{k}": v for k, v in vae.state_dict().items()}
     weight, bias = out["first_stage_model.quant_conv.weight"].clone(), out["first_stage_model.quant_conv.bias"].clone()
     weight[4:], bias[4:] = 0, -30  # the encoder knows no doubt: encoding is the same each time
     out["first_stage_model.quant_conv.weight"], out["first_stage_model.quant_conv.bias"] = weight, bias
-    return out
+    return {k: v.detach().half().contiguous() for k, v in out.items()}
 
 
 def metadata(sizes: Sizes, samples: int, vae_samples: int, side: int) -> dict[str, str]:
@@ -92,22 +81,20 @@ def metadata(sizes: Sizes, samples: int, vae_samples: int, side: int) -> dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("cache/training"))
     parser.add_argument("--state", type=Path, default=Path("cache/training/state"))
     parser.add_argument("--out", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
     parser.add_argument("--side", type=int, default=scenes.SIZE, help="the size that the UNet was trained for last")
     parser.add_argument("--average", type=float, help="which of the UNet's moving averages; the first one if not given")
-    parser.add_argument("--unfinished", action="store_true", help="without the decoder")
     args = parser.parse_args()
     sizes, words = Sizes(), Words(args.data / "bpe.txt.gz")
-    unet, vae = UNet(sizes), None if args.unfinished else Autoencoder(sizes)
+    unet, vae = UNet(sizes), Autoencoder(sizes)
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
-    seen = {"vae": 0}
-    for name, module in (("unet", unet), ("text", text), ("vae", vae)):
-        if module is not None:
-            load_average(module, args.state / f"{name}.pt", name, args.average if name == "unet" else None)
-            seen[name] = torch.load(args.state / f"{name}.pt", map_location="cpu")["samples"]
+    seen = {}
+    for name, module, file in (("unet", unet, "unet"), ("text", text, "text"), ("vae", vae, "vae")):
+        load_average(module, args.state / f"{file}.pt", name, args.average if name == "unet" else None)
+        seen[name] = torch.load(args.state / f"{file}.pt", map_location="cpu")["samples"]
     table = words.expand(text.text_model.embeddings.token_embedding.weight.detach())
     args.out.parent.mkdir(parents=True, exist_ok=True)
     save_file(checkpoint(unet, vae, text, table), args.out, metadata(sizes, seen["unet"], seen["vae"], args.side))

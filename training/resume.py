@@ -1,8 +1,6 @@
 """Makes training states of a checkpoint file, so that training goes on from it with a fresh optimizer.
 
     python training/resume.py models/Stable-diffusion/emoji-mini.safetensors --state cache/training/state
-
-A file without an autoencoder (`export.py --unfinished`) leaves the decoder to be trained from nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +38,6 @@ def main() -> None:
     text[f"text.{TABLE}"] = words.reduce(text[f"text.{TABLE}"])
     states = {"unet": ({**unet, **text}, "samples"), "vae": (vae, "vae_samples")}
     for name, (weights, seen) in states.items():
-        if not weights:
-            continue
         torch.save({"modules": weights, "averages": {}, "optimizer": None, "step": FRESH, "steps": 0, "seconds": 0.0,
                     "samples": int(metadata[seen])}, args.state / f"{name}.pt")
     torch.save({"averages": {0: text}, "samples": 0}, args.state / "text.pt")
