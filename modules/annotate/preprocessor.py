@@ -64,7 +64,7 @@ class Preprocessor:
         takes_mask: whether it works on a picture with a mask.
         resolution, a, b: its sliders.
         encoder: None where it makes a map. Else the picture itself is shown to an image encoder of so many channels, or
-            with 0 to the one that fits (IP-Adapter).
+            with 0 to the one that fits (IP-Adapter); its sliders are for programs only, and change nothing.
         network, file: the folder below `models/annotators` with its network, and the name of the file of weights in it
             without its usual `suffix`. Without a `file` the folder has transformers' layout.
     """

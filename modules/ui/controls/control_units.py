@@ -286,7 +286,7 @@ def _settings(number: int) -> str:
 
 
 def _module(item: Preprocessor) -> dict[str, Any]:
-    sliders = zip(NUMBERS, (item.resolution, item.a, item.b), strict=True)
+    sliders = list(zip(NUMBERS, (item.resolution, item.a, item.b), strict=True)) if item.encoder is None else []
     return {"model_free": item.model_free, "hidden": list(OF_MAPS) if item.encoder is not None else [], "inputs": [
         {"name": name, "label": slider.label, "help": slider.help, "kind": "slider", "value": slider.value,
          "low": slider.low, "high": slider.high, "step": slider.step} for name, slider in sliders if slider.label]}
