@@ -92,7 +92,7 @@ class ExtrasTab:
 
 def build(header: Header) -> ExtrasTab:
     """Draw the tab here."""
-    with gr.Row(elem_classes="bench two"):
+    with gr.Row(elem_classes="extras-bench"):
         with gr.Column(elem_classes="area-prompt", min_width=300):
             with gr.Tabs(selected="single", elem_id="extras_sources") as sources:
                 with gr.Tab("Single Image", id="single") as single:
