@@ -27,7 +27,7 @@ class Sizes:
     unet_attention: tuple[bool, ...] = (False, True, False)
     unet_heads: int = 4
     unet_groups: int = 16
-    vae_channels: tuple[int, ...] = (16, 32, 64, 128)
+    vae_channels: tuple[int, ...] = (24, 48, 96, 160)
     vae_blocks: int = 1
     vae_groups: int = 8
     text_width: int = 96
