@@ -2,7 +2,8 @@
 
 const HISTORY_BYTES = 96 * 2 ** 20;
 
-// A step has `swap()`, which undoes it and then redoes it, and `bytes`, the memory that it uses.
+// A step has `swap()`, which undoes it and then redoes it, `bytes`, the memory that it uses, an `id`, and `toRecord()`,
+// which changes with each swap. `stored` says whether the browser has the present record.
 class History {
 	constructor() {
 		this.done = [];
@@ -27,8 +28,19 @@ class History {
 		const step = from.pop();
 		if (!step) return false;
 		step.swap();
+		step.stored = false;
 		to.push(step);
 		return true;
+	}
+
+	// The steps that are to be stored: those next to the present, of at most `most` bytes each way, pictures' files included.
+	nearest(most) {
+		const near = (steps) => {
+			let bytes = 0;
+			const first = steps.findLastIndex((step) => (bytes += step.bytes + (step.other?.file?.size ?? 0)) > most);
+			return steps.slice(first + 1);
+		};
+		return {done: near(this.done), undone: near(this.undone)};
 	}
 
 	forgetOldest() {

@@ -130,6 +130,12 @@ class Layer {
 		return before;
 	}
 
+	// The tiles on which something is painted.
+	paintedTiles() {
+		const numbers = [...this.counts.keys()].filter((number) => this.counts[number]);
+		return numbers.map((number) => ({number, values: this.tile(number), painted: this.counts[number]}));
+	}
+
 	// --- rows and tiles
 
 	// Fills the pixels of row `y` whose centres lie in [left, right].

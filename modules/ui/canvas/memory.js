@@ -1,8 +1,8 @@
-// Stores picture, mask, colours and look in the browser for this window, so that they survive a reload.
+// Stores picture, mask, colours, look and history in the browser for this window, so that they survive a reload.
 
 const STORE = "canvas";
+const STORED_BYTES = 128 * 2 ** 20; // of the history, each way
 const key = (part, owner = inpaintWindow.id) => `${owner}/${props.canvas_id}:${part}`;
-const PARTS = ["picture", "mask", "paint", "look"];
 let database = null;
 
 function openDatabase() {
@@ -16,10 +16,12 @@ function openDatabase() {
 }
 
 // Writes several parts in one transaction that ends at once. A longer one would be aborted when the page is left.
-async function store(parts) {
+// `refused` is called if the browser has no room.
+async function store(parts, refused = () => {}) {
 	inpaintWindow.touch();
 	try {
 		const transaction = (await openDatabase()).transaction(STORE, "readwrite");
+		transaction.onabort = refused;
 		const objects = transaction.objectStore(STORE);
 		for (const [part, value] of Object.entries(parts)) {
 			if (value === null) objects.delete(key(part));
@@ -36,21 +38,24 @@ const answered = (request) => new Promise((resolve, reject) => {
 	request.onerror = () => reject(request.error);
 });
 
-async function recall(part, owner) {
+// What a window has stored, by its part.
+async function recall(owner = inpaintWindow.id) {
 	try {
-		return await answered((await openDatabase()).transaction(STORE).objectStore(STORE).get(key(part, owner)));
+		const objects = (await openDatabase()).transaction(STORE).objectStore(STORE);
+		const range = IDBKeyRange.bound(key("", owner), key("\uffff", owner));
+		const [names, values] = await Promise.all([answered(objects.getAllKeys(range)), answered(objects.getAll(range))]);
+		return Object.fromEntries(names.map((name, i) => [name.slice(key("", owner).length), values[i]]));
 	} catch {
-		return undefined;
+		return {};
 	}
 }
 
 // What this window has stored; at its first look, what the window has stored that it takes over.
 async function recallAll() {
-	const {from} = inpaintWindow;
-	if (!from || await recall("taken")) return Promise.all(PARTS.map((part) => recall(part)));
-	const parts = await Promise.all(PARTS.map((part) => recall(part, from)));
-	const found = PARTS.map((part, i) => [part, parts[i]]).filter(([, value]) => value !== undefined);
-	await store({...Object.fromEntries(found), taken: true});
+	const own = await recall();
+	if (!inpaintWindow.from || own.taken) return own;
+	const parts = await recall(inpaintWindow.from);
+	await store({...parts, taken: true});
 	return parts;
 }
 
@@ -65,26 +70,88 @@ async function forgetWindows() {
 	}
 }
 
-const savePicture = () => store({picture: state.file});
-const savePainting = (mask, paint) => store({mask, paint});
+let storedFile = null; // the picture that is stored
+let storedRecords = new Set(); // the names of the history's parts that are stored
+let keepsHistory = true; // until the browser has no room for it
+
+// Stores the PNGs of mask and colours, and with them what is new of the picture and of the history. They belong together,
+// so one transaction has them all.
+function save(mask, paint) {
+	const picture = storedFile === state.file ? {} : {picture: state.file};
+	storedFile = state.file;
+	const records = keepsHistory ? historyRecords() : {};
+	store({mask, paint, ...picture, ...records}, () => {
+		keepsHistory = false;
+		store({mask, paint, ...picture, history: null});
+	});
+}
+
+// The parts of the history that have changed since they were stored, and null for those that are gone. Paintings that are
+// not the present one are parts of their own.
+function historyRecords() {
+	const {done, undone} = state.history.nearest(STORED_BYTES);
+	const records = {history: {done: done.map((step) => step.id), undone: undone.map((step) => step.id), painting: state.painting?.id}};
+	const wanted = new Set();
+	for (const step of [...done, ...undone]) {
+		const others = step.other?.painting && step.other.painting !== state.painting ? [step.other.painting] : [];
+		const parts = [[`step ${step.id}`, step], ...others.map((painting) => [`painting ${painting.id}`, painting])];
+		for (const [name, one] of parts) {
+			wanted.add(name);
+			if (!step.stored || !storedRecords.has(name)) records[name] = one.toRecord();
+		}
+		step.stored = true;
+	}
+	for (const name of storedRecords) if (!wanted.has(name)) records[name] = null;
+	storedRecords = wanted;
+	return records;
+}
+
+// Makes the steps of the history again. One that cannot be made ends it.
+async function restoreHistory(parts, present) {
+	const paintings = present ? {[present.id]: present} : {};
+	const paintingOf = (id) => (paintings[id] ??= parts[`painting ${id}`] ? Painting.fromRecord(parts[`painting ${id}`]) : null);
+	const make = async (id) => {
+		const record = parts[`step ${id}`];
+		const painting = record && paintingOf(record.painting);
+		if (!record || (record.painting && !painting)) return null;
+		const step = record.changes ? new PaintStep(painting, record.changes) : await PictureStep.fromRecord(record, painting);
+		return step && Object.assign(step, {id, stored: true});
+	};
+	const all = async (ids) => {
+		const steps = await Promise.all(ids.map(make));
+		return steps.slice(steps.findLastIndex((step) => !step) + 1);
+	};
+	const [done, undone] = await Promise.all([all(parts.history.done), all(parts.history.undone)]);
+	storedRecords = new Set(Object.keys(parts).filter((name) => /^(step|painting) /.test(name)));
+	return {done, undone};
+}
+
 const LOOK = ["color", "opacity", "ink", "inkOpacity", "inColour", "tolerance"];
 const saveLook = () => store({look: {...Object.fromEntries(LOOK.map((name) => [name, state[name]])), brush: state.brush}});
 
 async function restore() {
-	const [file, mask, paint, look] = await recallAll();
+	const parts = await recallAll();
+	const {look} = parts;
 	for (const name of LOOK) if (look && name in look) state[name] = look[name];
-	if (file && !state.painting) await restorePicture(file, mask, paint, look);
+	if (parts.picture || parts.history) await restorePicture(parts);
 	showLook();
 	root.dataset.ready = "true";
 	forgetWindows();
 }
 
-async function restorePicture(file, mask, paint, look) {
-	const loaded = await loadPicture(file);
-	if (!loaded) return savePicture();
-	const painting = new Painting(loaded.naturalWidth, loaded.naturalHeight);
-	painting.load(...(await readLayers(mask, paint)));
+// A picture that was removed can still be brought back, so there may be none.
+async function restorePicture(parts) {
+	const {picture: file = null, mask, paint, look, history} = parts;
+	const loaded = file && await loadPicture(file);
+	if (file && !loaded) return store({picture: null, history: null});
+	const painting = file && new Painting(loaded.naturalWidth, loaded.naturalHeight, history?.painting);
+	painting?.load(...(await readLayers(mask, paint)));
+	const steps = history && await restoreHistory(parts, painting);
+	if (state.painting || state.history.done.length) return; // somebody was faster
+	Object.assign(state.history, steps);
 	show({file, image: null, bitmap: loaded, painting});
+	storedFile = file;
+	if (!file) return;
 	if (look) state.brush = look.brush;
 	await sendPicture(file);
 }

@@ -2,7 +2,9 @@
 // in memory order). Independent of the page.
 
 class Painting {
-	constructor(width, height) {
+	// `id` is that of a painting that was stored.
+	constructor(width, height, id = newId()) {
+		this.id = id;
 		this.width = width;
 		this.height = height;
 		this.mask = new Layer(width, height, Uint8Array);
@@ -38,10 +40,17 @@ class Painting {
 
 	// Ends the step and returns it for the history; null if it changed nothing.
 	commit() {
-		const changes = this.layers.map((layer) => ({layer, tiles: layer.takeChanges()})).filter((one) => one.tiles.length);
-		if (!changes.length) return null;
-		const bytes = changes.flatMap((one) => one.tiles).reduce((sum, tile) => sum + tile.values.byteLength, 0);
-		return {bytes, swap: () => changes.forEach(({layer, tiles}) => layer.swap(tiles))};
+		const changes = this.takeChanges();
+		return changes.length ? new PaintStep(this, changes) : null;
+	}
+
+	takeChanges() {
+		const changes = this.layers.map((layer) => ({isMask: layer === this.mask, tiles: layer.takeChanges()}));
+		return changes.filter((one) => one.tiles.length);
+	}
+
+	layer(isMask) {
+		return isMask ? this.mask : this.needColours();
 	}
 
 	cancel() {
@@ -62,4 +71,36 @@ class Painting {
 		mask.replace(mask.data.map((value, i) => Math.max(value, colours.data[i] >>> 24)));
 		colours.fill(0);
 	}
+
+	// What is painted, as a value that a database can hold, and such a value as a painting.
+	toRecord() {
+		const {id, width, height} = this;
+		return {id, width, height, layers: this.layers.map((layer) => ({isMask: layer === this.mask, tiles: layer.paintedTiles()}))};
+	}
+
+	static fromRecord({id, width, height, layers}) {
+		const painting = new Painting(width, height, id);
+		for (const {isMask, tiles} of layers) painting.layer(isMask).swap(tiles);
+		return painting;
+	}
 }
+
+// A step of painting: for mask and colours, the values of the tiles before it, or after it when it is undone.
+class PaintStep {
+	constructor(painting, changes) {
+		Object.assign(this, {id: newId(), painting, changes});
+		this.bytes = changes.flatMap((one) => one.tiles).reduce((sum, tile) => sum + tile.values.byteLength, 0);
+	}
+
+	swap() {
+		for (const {isMask, tiles} of this.changes) this.painting.layer(isMask).swap(tiles);
+	}
+
+	toRecord() {
+		return {painting: this.painting.id, changes: this.changes};
+	}
+}
+
+// Unlike that of another window or of the page before a reload.
+let ids = 0;
+const newId = () => `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}-${ids++}`;

@@ -97,7 +97,7 @@ function show({file, image, bitmap, painting}) {
 // it: listeners store their state in `beside`. The event is sent first, since the picture may take long to load.
 class PictureStep {
 	constructor(size = null) {
-		Object.assign(this, {bytes: 0, other: null, beside: null, isSized: Boolean(size)});
+		Object.assign(this, {id: newId(), bytes: 0, other: null, beside: null, isSized: Boolean(size)});
 		this.tell(size);
 	}
 
@@ -122,8 +122,21 @@ class PictureStep {
 	exchange(next) {
 		this.other = present();
 		show(next);
-		savePicture();
+		state.synced = false; // until it is published
 		if (state.file && !state.image) sendPicture(state.file);
+	}
+
+	// A record of it. The painting is beside it, unless it is the present one.
+	toRecord() {
+		const {bytes, beside, isSized, other: {file, painting}} = this;
+		return {bytes, beside, isSized, file, painting: painting && painting.id};
+	}
+
+	// The step of a record; `painting` is the one that the record names. Null if its picture cannot be shown any more.
+	static async fromRecord({bytes, beside, isSized, file}, painting) {
+		const bitmap = file && await loadPicture(file);
+		if (file && !bitmap) return null;
+		return Object.assign(new PictureStep(), {bytes, beside, isSized, other: {file, image: null, bitmap, painting}});
 	}
 }
 

@@ -26,7 +26,7 @@ function publish(mask = urlOf(state.painting?.mask), paint = urlOf(state.paintin
 		loading: Boolean(state.uploading), as_step: false,
 	};
 	showState();
-	savePainting(mask, paint);
+	save(mask, paint);
 }
 
 // The server has set the value (a "send to", for example; perhaps while this tab is hidden).
