@@ -48,8 +48,7 @@ class Steps:
 
     def picture(self, call: int, shown: str, image: int = 0) -> Image.Image:
         """The rough picture of one call, a pixel for each cell. Raises NotFound for one that there is not."""
-        about = self.about
-        if shown not in about["shown"] or not 0 <= call < len(about["calls"]) or not 0 <= image < about["images"]:
+        if not self._has(call, shown, image):
             raise NotFound("The recording has no such picture.")
         with safe_open(self.path, "np") as file:
             return Image.fromarray(cast(NDArray[np.uint8], file.get_slice(f"picture.{shown}")[call, image]))
@@ -57,11 +56,9 @@ class Steps:
     def latent(self, call: int, shown: str, image: int = 0) -> NDArray[np.float32]:
         """What `picture` shows, as the latent itself, (C, h, w). Raises NotFound for one that there is not, and for
         what guidance changes, which is no latent."""
-        about = self.about
-        if shown not in about["shown"] or shown == "guidance" or not 0 <= call < len(about["calls"]) or \
-                not 0 <= image < about["images"]:
+        if shown == "guidance" or not self._has(call, shown, image):
             raise NotFound("The recording has no such latent.")
-        level = about["calls"][call]
+        level = self.about["calls"][call]
 
         def read(name: str) -> NDArray[np.float32]:
             with safe_open(self.path, "np") as file:
@@ -70,6 +67,10 @@ class Steps:
         if shown == "eps":
             return np.asarray((read("x") - level["signal"] * read("x0")) / level["noise"], np.float32)
         return read(shown)
+
+    def _has(self, call: int, shown: str, image: int) -> bool:
+        about = self.about
+        return shown in about["shown"] and 0 <= call < len(about["calls"]) and 0 <= image < about["images"]
 
     def difference(self, other: Steps, call: int, shown: str, image: int = 0) -> Image.Image:
         """`picture` minus that of `other`, about a grey: a colour is stronger where this run has more of it.

@@ -27,7 +27,7 @@ from modules.engine.engine import Engine
 from modules.errors import InvalidInput, NotFound
 from modules.hooks.forms import Input
 from modules.imaging import sketch
-from modules.jobs.job import Job
+from modules.jobs.answers import answer
 from modules.jobs.queue import JobQueue
 from modules.request import ControlMode, ControlResize, ControlUnit, HiresControl
 from modules.request.fields import declared
@@ -212,18 +212,8 @@ class ControlUnits:
     def _control_map(self, item: Preprocessor, source: Pixels, values: Values) -> Pixels:
         if not item.network:
             return self.engine.annotators.control_map(item, source, values)
-        made: list[Pixels] = []
-
-        def work(job: Job) -> None:
-            made.append(self.engine.annotators.control_map(item, source, values))
-
-        job = self.queue.submit_work(work, nbytes=source.nbytes)
-        job.wait()
-        if job.error is not None:
-            raise job.error
-        if not made:
-            raise InvalidInput("The preview was interrupted.")
-        return made[0]
+        return answer(self.queue, lambda job: self.engine.annotators.control_map(item, source, values),
+                      interrupted=InvalidInput("The preview was interrupted."), nbytes=source.nbytes)
 
 
 def unit_of(settings: Mapping[str, Any], picture: MaskData, engine: Engine) -> ControlUnit:

@@ -10,6 +10,7 @@ import gradio as gr
 from modules.engine.describing import CLIP, DEEPDANBOORU
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
+from modules.jobs.answers import answer
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
@@ -50,19 +51,14 @@ def _describer(model: str, engine: Engine, queue: JobQueue) -> Any:
         image = picture.chosen()
         engine.describers.check(model)
         threshold = engine.options.interrogate_deepbooru_score_threshold
-        found: list[str] = []
 
-        def work(job: Job) -> None:
+        def work(job: Job) -> str:
             job.stage("Looking at the picture")
-            found.append(engine.describers.describe(image, model, threshold, job.check))
+            return engine.describers.describe(image, model, threshold, job.check)
 
-        job = queue.submit_work(work, nbytes=image.width * image.height * 4)
-        job.wait()
-        if job.error is not None:
-            raise job.error
-        if not found:
-            raise InvalidInput("The picture was not described: it was interrupted.")
-        return added(prompt or "", found[0])
+        words = answer(queue, work, nbytes=image.width * image.height * 4,
+                       interrupted=InvalidInput("The picture was not described: it was interrupted."))
+        return added(prompt or "", words)
 
     return describe
 

@@ -12,6 +12,7 @@ from modules.base.files import file_version
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
 from modules.imaging.click_mask import Click
+from modules.jobs.answers import answer
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 
@@ -39,16 +40,9 @@ class Masks:
     def _made(self, make: Callable[[], Image.Image], *, in_turn: bool) -> Image.Image:
         if not in_turn:
             return make()
-        made: list[Image.Image] = []
 
-        def work(job: Job) -> None:
+        def work(job: Job) -> Image.Image:
             job.stage("Looking at the picture")
-            made.append(make())
+            return make()
 
-        job = self.queue.submit_work(work)
-        job.wait()
-        if job.error is not None:
-            raise job.error
-        if not made:
-            raise InvalidInput("No mask was made: it was interrupted.")
-        return made[0]
+        return answer(self.queue, work, interrupted=InvalidInput("No mask was made: it was interrupted."))

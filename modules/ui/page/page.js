@@ -45,8 +45,8 @@ const inpaintPage = (() => {
 		}
 	}
 
-	// [width, height] of a size in other proportions, such as "3:2", with about as many pixels: sides of whole 64ths of SDXL's
-	// 1024 pixels, and of smaller ones of smaller sizes, within [least, largest]. A portrait stays one.
+	// [width, height] in other proportions, such as "3:2", with about as many pixels, each between `least` and `largest`. The
+	// sides are multiples of about a sixteenth of the size, between 8 and 64 pixels. A portrait stays one.
 	function inProportion(aspect, width, height, least, largest) {
 		const [long, short] = aspect.split(":").map(Number), side = Math.sqrt(width * height);
 		const unit = Math.min(64, Math.max(8, 2 ** Math.round(Math.log2(side / 16))));
