@@ -9,7 +9,6 @@ time is measured.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkpoints import checkpoint
-from benchmarks.loading import PROJECT, measured, weights_gb
-from benchmarks.timing import Row, interleaved, medians
+from benchmarks.loading import measured, weights_gb
+from benchmarks.timing import Row, child, interleaved, medians
 
 CALLS = 2
 CONFIG = {"in_channels": 4, "out_channels": 4, "block_out_channels": (320, 640, 1280), "layers_per_block": 2,
@@ -43,7 +42,8 @@ def run(cache: Path, *, threads: int, rounds: int) -> list[Row]:
     seconds = medians(interleaved({"ours": loaded, "floor": lambda: [measured("floor", path, threads)["seconds"]]},
                                   rounds))
     weights, made = weights_gb(path), measured("picture", path, threads)
-    calls = medians(interleaved({who: lambda who=who: _calls(who, path, threads) for who in WHO}, rounds))
+    calls = medians(interleaved(
+        {who: lambda who=who: child("benchmarks.large", who, path, threads) for who in WHO}, rounds))
     return [
         Row("Load SDXL, 6.9 GB (fp16 file to float32)", seconds["ours"], seconds["floor"],
             "reading the file + writing the weights once", "s", 1.5),
@@ -52,13 +52,6 @@ def run(cache: Path, *, threads: int, rounds: int) -> list[Row]:
             "GB", 1.3),
         Row("A call of SDXL's UNet, two rows, 512 x 512", calls["ours"], calls["diffusers"], "diffusers' UNet", "s"),
     ]
-
-
-def _calls(who: str, path: Path, threads: int) -> list[float]:
-    told = subprocess.run([sys.executable, "-m", "benchmarks.large", who, str(path), str(threads)], cwd=PROJECT,
-                          check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    seconds: list[float] = json.loads(told)
-    return seconds
 
 
 # What the child processes do: each returns a call of a UNet.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,10 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import timing
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
 
-PROJECT = Path(__file__).parent.parent
 LOADER_TARGET, MEMORY_TARGET = 0.6, 1.15
 
 
@@ -57,9 +56,7 @@ def run(cache: Path, threads: int, rounds: int) -> list[Row]:
 
 def measured(kind: str, path: Path, threads: int) -> dict[str, float]:
     """One of CHILDREN in a process of its own: its seconds, and its peaks of memory in GB."""
-    told = subprocess.run([sys.executable, "-m", "benchmarks.loading", kind, str(path), str(threads)],
-                          cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
-    figures: dict[str, float] = json.loads(told)
+    figures: dict[str, float] = timing.child("benchmarks.loading", kind, path, threads)
     return figures
 
 

@@ -9,7 +9,6 @@ picture is made. With one thread, CPU time is measured.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,9 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.large import CONFIG, empty_unet
-from benchmarks.loading import PROJECT
 from benchmarks.small_masks import load
-from benchmarks.timing import Row, interleaved, medians
+from benchmarks.timing import Row, child, interleaved, medians
 from modules.networks.model import DiffusionModel
 from modules.networks.patches.lora import Lora, read_lora
 from modules.networks.patches.patched import plain_weight
@@ -40,9 +38,7 @@ def run(name: str, cache: Path, *, threads: int, rounds: int) -> list[Row]:
     figures: dict[str, list[float]] = {}
 
     def measured(who: str) -> list[float]:
-        told = subprocess.run([sys.executable, "-m", "benchmarks.networks", who, name, str(cache), str(threads)],
-                              cwd=PROJECT, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        for act, seconds in json.loads(told).items():
+        for act, seconds in child("benchmarks.networks", who, name, cache, threads).items():
             figures.setdefault(f"{who}, {act}", []).append(seconds)
         return []
 

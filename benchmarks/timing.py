@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -34,3 +41,11 @@ def interleaved(runs: Mapping[str, Callable[[], list[float]]], rounds: int) -> d
 
 def medians(figures: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def child(module: str, *arguments: object) -> Any:
+    """The value of the last line, which is JSON, that `python -m module` prints: a process of its own for what would
+    disturb another's time or memory."""
+    told = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=PROJECT, check=True,
+                          stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(told.splitlines()[-1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.checkpoints import checkpoint
-from benchmarks.loading import PROJECT, status
-from benchmarks.timing import Row, interleaved, medians
+from benchmarks.loading import status
+from benchmarks.timing import Row, child, interleaved, medians
 
 
 def run(cache: Path, *, size: int, threads: int, rounds: int) -> list[Row]:
@@ -20,14 +19,12 @@ def run(cache: Path, *, size: int, threads: int, rounds: int) -> list[Row]:
     path = checkpoint("sd15", cache)
     peaks: dict[str, list[float]] = {"strips": [], "whole": []}
 
-    def child(kind: str) -> list[float]:
-        told = subprocess.run([sys.executable, "-m", "benchmarks.vae", kind, str(path), str(size), str(threads)],
-                              cwd=PROJECT, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        figures = json.loads(told)
+    def decoded(kind: str) -> list[float]:
+        figures = child("benchmarks.vae", kind, path, size, threads)
         peaks[kind].append(figures["peak"])
         return [figures["seconds"]]
 
-    found = medians(interleaved({kind: lambda kind=kind: child(kind) for kind in peaks}, rounds))
+    found = medians(interleaved({kind: lambda kind=kind: decoded(kind) for kind in peaks}, rounds))
     peak = medians(peaks)
     return [Row(f"Decode {size} x {size} in strips, CPU time", found["strips"], found["whole"], "in one piece", "s"),
             Row(f"Decode {size} x {size} in strips, peak memory", peak["strips"], peak["whole"], "in one piece", "GB")]
