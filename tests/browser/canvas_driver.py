@@ -42,7 +42,13 @@ class Canvas:
             self.wait_size(*image.size)
 
     def press(self, name: str) -> None:
-        self.root.locator(f'.mc-bar [data-act="{name}"]').click()
+        """Presses a tool; one that the row has no room for is in the menu."""
+        tool = self.root.locator(f'.mc-tools [data-act="{name}"]')
+        if not tool.is_visible():
+            self.root.locator('[data-act="more"]').click()
+        tool.click()
+        if self.root.locator(".mc-more").is_visible():
+            self.page.keyboard.press("Escape")
 
     def set_brush(self, diameter: int) -> None:
         """The brush takes the size that the slider allows next to `diameter`."""

@@ -67,7 +67,7 @@ const COMMANDS = {
 	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
 	actual: () => zoomTo(1 / devicePixelRatio), fit: () => fit(), fullscreen: () => toggleFullscreen(),
 	choose: () => chooseFile("choose"), remove: () => removePicture(), compare: () => compare(!state.comparing),
-	useResult, discard: discardResult,
+	useResult, discard: discardResult, more: () => {},
 };
 
 const MASK_COMMANDS = ["invert", "inColour"]; // those of KEYS that have no effect where only colours can be painted

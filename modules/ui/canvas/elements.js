@@ -49,9 +49,11 @@ function setWords() {
 	if (sketch) Object.assign(TEXT, SKETCH_TEXT);
 	for (const group of element.querySelectorAll("[data-label]")) group.setAttribute("aria-label", TEXT[group.dataset.label]);
 	for (const item of element.querySelectorAll("[data-text]")) item.textContent = TEXT[item.dataset.text];
+	const nameOf = (name) => TEXT[name].split(" (")[0].split(". ")[0];
+	for (const item of element.querySelectorAll("[data-name]")) item.textContent = nameOf(item.dataset.name);
 	for (const item of element.querySelectorAll("button[data-act], input[data-set]")) {
 		const name = item.dataset.act || item.dataset.set;
-		if (!item.dataset.text) item.setAttribute("aria-label", TEXT[name].split(" (")[0].split(". ")[0]);
+		if (!item.dataset.text) item.setAttribute("aria-label", nameOf(name));
 		item.title = TEXT[`${name}Title`] || TEXT[name];
 	}
 	for (const item of element.querySelectorAll("[data-file]")) item.setAttribute("aria-label", TEXT[item.dataset.file]);

@@ -136,7 +136,35 @@ class Layer {
 		return numbers.map((number) => ({number, values: this.tile(number), painted: this.counts[number]}));
 	}
 
-	// --- rows and tiles
+	// --- boxes, rows and tiles
+
+	// The box of the painted tiles with `margin` pixels around; an empty one if nothing is painted.
+	around(margin) {
+		const boxes = [...this.counts.keys()].filter((number) => this.counts[number]).map((number) => this.tileBox(number));
+		return this.clip(boxes.reduce((all, box) => ({
+			x0: Math.min(all.x0, box.x0 - margin), y0: Math.min(all.y0, box.y0 - margin),
+			x1: Math.max(all.x1, box.x1 + margin), y1: Math.max(all.y1, box.y1 + margin),
+		}), emptyBox()));
+	}
+
+	read({x0, y0, x1, y1}) {
+		const values = new this.data.constructor((x1 - x0) * (y1 - y0));
+		for (let y = y0; y < y1; y++) {
+			values.set(this.data.subarray(y * this.width + x0, y * this.width + x1), (y - y0) * (x1 - x0));
+		}
+		return values;
+	}
+
+	write(box, values) {
+		this.touch(box);
+		this.copy(box, values);
+	}
+
+	copy({x0, y0, x1, y1}, values) {
+		for (let y = y0; y < y1; y++) {
+			this.data.set(values.subarray((y - y0) * (x1 - x0), (y - y0 + 1) * (x1 - x0)), y * this.width + x0);
+		}
+	}
 
 	// Fills the pixels of row `y` whose centres lie in [left, right].
 	fillRow(y, left, right, value) {
@@ -170,19 +198,11 @@ class Layer {
 	}
 
 	tile(number) {
-		const {x0, y0, x1, y1} = this.tileBox(number);
-		const values = new this.data.constructor((x1 - x0) * (y1 - y0));
-		for (let y = y0; y < y1; y++) {
-			values.set(this.data.subarray(y * this.width + x0, y * this.width + x1), (y - y0) * (x1 - x0));
-		}
-		return values;
+		return this.read(this.tileBox(number));
 	}
 
 	setTile(number, values) {
-		const {x0, y0, x1, y1} = this.tileBox(number);
-		for (let y = y0; y < y1; y++) {
-			this.data.set(values.subarray((y - y0) * (x1 - x0), (y - y0 + 1) * (x1 - x0)), y * this.width + x0);
-		}
+		this.copy(this.tileBox(number), values);
 		this.dirty.add(number);
 	}
 

@@ -62,7 +62,9 @@ function showState() {
 	root.dataset.imageSize = painting ? painting.size.join("x") : "";
 	root.dataset.maskCoverage = painting ? mask.coverage.toFixed(6) : "";
 	root.dataset.synced = state.synced && !state.uploading;
-	for (const item of element.querySelectorAll(".mc-tools button")) item.disabled = !painting && item.dataset.act !== "choose";
+	for (const item of element.querySelectorAll(".mc-tools button")) item.disabled = !painting && !["choose", "more"].includes(item.dataset.act);
+	for (const name of ADJUST) input(name).disabled = !mask?.painted && !isSameAdjusting();
+	showAdjusting();
 	press("brush", !state.erase && SHAPES.includes(state.tool));
 	press("eraser", state.erase && SHAPES.includes(state.tool));
 	for (const name of ["freehand", "rectangle", "lasso", "pan", "flood", "range", "point", "eyedropper"]) press(name, state.tool === name);

@@ -18,6 +18,7 @@ function listenToTools() {
 	listenToLook("opacity", setLook);
 	listenToLook("ink", () => setMode(false));
 	listenToLook("inkOpacity", () => {});
+	for (const name of ADJUST) input(name).addEventListener("input", adjust);
 	input("tolerance").addEventListener("input", (event) => setTolerance(Number(event.target.value)));
 	for (const chooser of element.querySelectorAll("[data-file]")) {
 		chooser.addEventListener("change", () => {

@@ -3,7 +3,11 @@
 const TEXT = {
 	toolbar: "Mask tools", view: "Picture and mask. Arrow keys move the brush, Enter paints",
 	mode: "Paint or erase", shape: "Shape", size: "Brush size", history: "History", mask: "Mask", look: "Mask appearance",
-	zoom: "Zoom", picture: "Picture", color: "Mask colour", opacity: "Mask opacity",
+	zoom: "Zoom", kind: "Colours and selections", color: "Mask colour", opacity: "Mask opacity", more: "More tools",
+	adjust: "Outline of the mask", files: "Files", grow: "Grow or shrink",
+	growTitle: "How many pixels of the picture the mask grows on all sides. Less than 0 shrinks it", smooth: "Smooth",
+	smoothTitle: "Rounds corners of the mask off and takes specks away, up to about this many pixels", feather: "Feather",
+	featherTitle: "Makes the edge of the mask soft, over about twice as many pixels",
 	brush: "Paint (B). Right button erases", eraser: "Erase (E)",
 	freehand: "Freehand (D)", rectangle: "Fill a rectangle (R)", lasso: "Fill a lasso (L)",
 	pan: "Move the picture (H, or hold Space or Shift, or middle button)",

@@ -1,0 +1,143 @@
+"""The canvas's row of tools and its menu, and the tools that change the outline of the mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.browser.canvas_driver import Canvas, photo
+from tests.browser.conftest import CanvasApp
+
+PLACES = """(root) => {
+    const of = (selector) => root.querySelector(selector).getBoundingClientRect();
+    return {row: of('[role="toolbar"]').height, view: of(".mc-view").top, wide: of('[role="toolbar"]').width,
+        inside: root.querySelector('[role="toolbar"]').scrollWidth};
+}"""
+SMALL = """(root) => [...root.querySelectorAll('[role="toolbar"] button, .mc-more button')]
+    .map((tool) => [tool.dataset.act, tool.getBoundingClientRect()])
+    .filter(([_, {width, height}]) => width && (width < 44 || height < 44)).map(([name]) => name)"""
+SCREENS = {width: {"viewport": {"width": width, "height": 900}, "has_touch": width < 1000}
+           for width in (320, 390, 820, 1440)}
+
+
+@pytest.fixture
+def canvas(page, canvas_app: CanvasApp, tmp_path: Path) -> Canvas:  # type: ignore[no-untyped-def]
+    canvas = Canvas(page, canvas_app.received)
+    canvas.open(photo(tmp_path / "photo.png", (320, 240)))
+    return canvas
+
+
+@pytest.mark.parametrize("context_options", SCREENS.values(), ids=SCREENS.keys())
+def test_the_tools_are_one_row_and_no_panel_moves_the_picture(canvas: Canvas) -> None:
+    """Each tool is in the row or in the menu. A finger finds 44 pixels."""
+    root, before = canvas.root, canvas.root.evaluate(PLACES)
+    assert before["row"] <= 54
+    assert before["inside"] <= before["wide"]
+    for panel in ("select", "inColour", "more"):
+        if panel == "more":
+            root.locator('[data-act="more"]').click()
+        else:
+            canvas.press(panel)
+        assert root.evaluate(PLACES) == before
+    expect(root.locator(".mc-more")).to_be_visible()
+    for tool in root.locator('[role="toolbar"] [data-act], .mc-more [data-act]').all():
+        expect(tool).to_be_visible()
+    if canvas.page.evaluate("matchMedia('(pointer: coarse)').matches"):
+        assert root.evaluate(SMALL) == []
+    box = root.locator(".mc-more").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 900
+
+
+def test_the_row_follows_the_width(canvas: Canvas) -> None:
+    lasso = canvas.root.locator('[role="toolbar"] [data-act="lasso"]')
+    expect(lasso).to_be_visible()
+    canvas.page.set_viewport_size({"width": 320, "height": 900})
+    expect(lasso).to_have_count(0)
+    canvas.press("lasso")
+    expect(canvas.root).to_have_attribute("data-tool", "lasso")
+    canvas.page.set_viewport_size({"width": 1440, "height": 900})
+    expect(lasso).to_have_attribute("aria-pressed", "true")
+    tools = canvas.root.locator('[role="toolbar"] [data-act]')
+    order = tools.evaluate_all("(all) => all.map((one) => one.dataset.act)")
+    assert order[:2] == ["brush", "eraser"]
+    assert order[-1] == "more"
+    assert order.index("lasso") < order.index("inColour") < order.index("fit")
+
+
+def slide(canvas: Canvas, name: str, *values: int) -> None:
+    """Moves a slider of the menu over values, as a hand does."""
+    for value in values:
+        canvas.root.locator(f'[data-set="{name}"]').evaluate(
+            "(it, value) => { it.value = value; it.dispatchEvent(new Event('input')); }", value)
+    canvas.wait_synced()
+
+
+def grey(canvas: Canvas) -> NDArray[np.uint8]:
+    mask = canvas.get().mask
+    assert mask is not None
+    return np.asarray(mask)
+
+
+def disc(radius: int) -> NDArray[np.uint8]:
+    y, x = np.mgrid[-radius:radius + 1, -radius:radius + 1]
+    return (x * x + y * y <= radius * radius).astype(np.uint8)
+
+
+@pytest.fixture
+def shape(canvas: Canvas, tmp_path: Path) -> NDArray[np.uint8]:
+    """A mask with corners, a speck, a hole, and a part at the border."""
+    drawn = np.zeros((240, 320), np.uint8)
+    drawn[60:140, 80:200] = 255
+    drawn[100:103, 120:123] = 0
+    drawn[200:202, 40:42] = 255
+    drawn[180:, 250:] = 255
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    canvas.choose(tmp_path / "mask.png", "uploadMask")
+    expect(canvas.root).to_have_attribute("data-masked", "true")
+    canvas.wait_synced()
+    return drawn
+
+
+def test_grow_and_shrink_are_those_of_opencv_and_one_step(canvas: Canvas, shape: NDArray[np.uint8]) -> None:
+    slide(canvas, "grow", 3, 9, 17)
+    assert np.array_equal(grey(canvas), cv2.dilate(shape, disc(17)))
+    slide(canvas, "grow", -7)
+    assert np.array_equal(grey(canvas), cv2.erode(shape, disc(7), borderType=cv2.BORDER_REPLICATE))
+    canvas.press("undo")
+    assert np.array_equal(grey(canvas), shape)
+    expect(canvas.root.locator('[data-of="grow"]')).to_have_text("0 px")
+    canvas.press("redo")
+    assert np.array_equal(grey(canvas), cv2.erode(shape, disc(7), borderType=cv2.BORDER_REPLICATE))
+
+
+def test_a_new_stroke_ends_the_step(canvas: Canvas, shape: NDArray[np.uint8]) -> None:
+    slide(canvas, "grow", 5)
+    canvas.set_brush(8)
+    canvas.drag([(20, 20), (40, 20)])
+    expect(canvas.root.locator('[data-of="grow"]')).to_have_text("0 px")
+    with_stroke = grey(canvas)
+    slide(canvas, "grow", 4, 0)
+    assert np.array_equal(grey(canvas), with_stroke)
+    slide(canvas, "grow", 4)
+    assert np.array_equal(grey(canvas), cv2.dilate(with_stroke, disc(4)))
+
+
+@pytest.mark.parametrize("sigma", [2, 9])
+def test_feather_and_smooth_are_a_gaussian(canvas: Canvas, shape: NDArray[np.uint8], sigma: int) -> None:
+    blurred = cv2.GaussianBlur(shape, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    slide(canvas, "feather", sigma)
+    assert np.abs(grey(canvas).astype(int) - blurred).max() <= 20
+    slide(canvas, "feather", 0)
+    assert np.array_equal(grey(canvas), shape)
+    slide(canvas, "smooth", sigma)
+    smooth = grey(canvas)
+    assert set(np.unique(smooth)) == {0, 255}
+    assert np.mean((smooth > 127) != (blurred > 127)) < 0.002
+    assert not smooth[195:205, 35:45].any()
