@@ -51,6 +51,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "taggers": (("taggers",), ("models/TaggerOnnx",), ("custom_nodes/ComfyUI-WD14-Tagger/models",)),
     "subject networks": (("subject",), (), ()),
     "segmenters": (("sam",), (), ()),
+    "grounders": (("grounding",), (), ()),
     "depth networks": (("depth",), ("models/depth",), ("models/depth",)),
     "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip")),
     "annotators": (("annotators",), ("extensions/sd-webui-controlnet/annotator/downloads",), ())}

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -137,8 +136,15 @@ def submit(body: Txt2ImgBody, engine: Engine, queue: JobQueue, settings: Setting
     engine.check_detail(request)
     check_going_on(request)
     engine.files_of(request.options)
-    return queue.submit(request, job_id=body.force_task_id, save=body.save_images,
-                        unpack=partial(pictures.unpacked_request, keep_photographs=bool(photograph_format(body))),
+    words = body.mask_words if isinstance(body, Img2ImgBody) else ""
+    if words:
+        engine.grounding.check(words)
+
+    def unpack(packed: Txt2Img) -> Txt2Img:
+        whole = pictures.unpacked_request(packed, keep_photographs=bool(photograph_format(body)))
+        return engine.grounding.masked(whole, words) if words else whole
+
+    return queue.submit(request, job_id=body.force_task_id, save=body.save_images, unpack=unpack,
                         origin=origin), warnings
 
 

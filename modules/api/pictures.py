@@ -107,6 +107,13 @@ def open_picture(text: str, field: str, max_pixels: int) -> Image.Image:
     return image
 
 
+def empty_mask(image: Image.Image) -> Image.Image:
+    """A mask for what `open_picture` gave on which nothing is painted, packed like that."""
+    file = io.BytesIO()
+    Image.new("1", turned_size(image)).save(file, "PNG")
+    return Image.open(file, formats=("PNG",))
+
+
 def encode(image: Image.Image, infotext: str = "", texts: Mapping[str, str] = MappingProxyType({}),
            form: Format = PNG, photograph: Photograph | None = None) -> str:
     """`image`, or instead of it `photograph`, in base64, with its parameters text inside, and in a PNG more `texts` by

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+from PIL import Image
 from pydantic import Field, create_model
 
 from modules.api import pictures
@@ -194,6 +195,7 @@ class Img2ImgBody(Img2ImgFields):
     include_init_images: bool = False
     # ours
     depth_map: str | None = None
+    mask_words: Annotated[str, Field(max_length=500), TEXT] = ""
     then_mask: str | None = None
     photograph_format: Annotated[str, Field(pattern="^(png|tiff|webp|jpeg|original)?$")] = ""
 
@@ -211,9 +213,9 @@ class Img2ImgBody(Img2ImgFields):
             "resize_mode": ResizeMode(self.resize_mode), "enable_hr": False}
         if self.depth_map:
             common["depth_map"] = pictures.open_picture(self.depth_map, "depth_map", max_pixels)
-        mask = self.mask or self.latent_mask
+        mask = self._mask(common["init_images"][0], max_pixels)
         values = common if not mask else common | self._values(own(Inpaint)) | {
-            "mask": pictures.open_picture(mask, "mask" if self.mask else "latent_mask", max_pixels),
+            "mask": mask,
             "mask_invert": bool(self.inpainting_mask_invert), "masked_content": MaskedContent(self.inpainting_fill),
             "soft": soft_inpainting(self.alwayson_scripts)}
         if mask and self.then_mask:
@@ -223,6 +225,16 @@ class Img2ImgBody(Img2ImgFields):
         if self.infotext:
             values |= self._pasted(values)
         return Inpaint(**values) if mask else Img2Img(**values)
+
+    def _mask(self, picture: Image.Image, max_pixels: int) -> Image.Image | None:
+        """The mask of a request that starts from `picture`, still packed: empty where only words make it. Raises
+        InvalidInput."""
+        text = self.mask or self.latent_mask
+        if self.mask_words and len(self.init_images) > 1:
+            raise InvalidInput("Words make the mask of one picture: send several one by one.", field="mask_words")
+        if text:
+            return pictures.open_picture(text, "mask" if self.mask else "latent_mask", max_pixels)
+        return pictures.empty_mask(picture) if self.mask_words else None
 
     def _pasted(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters text's values for the picture's and the mask's fields that the body does not set."""

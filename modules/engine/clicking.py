@@ -1,4 +1,4 @@
-"""Masks by clicks: Segment Anything where a folder of it is there, and GrabCut otherwise."""
+"""Masks by clicks and boxes: Segment Anything where a folder of it is there, and GrabCut otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from modules.base.files import FileVersion, tree_version
 from modules.engine.models import compute_device
-from modules.imaging.click_mask import Click, ClickMasks
+from modules.imaging.click_mask import Box, Click, ClickMasks
 from modules.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ Key = tuple[object, ...]
 class SeenPicture(Protocol):
     """A picture that was looked at, so that each click takes a moment."""
 
-    def by_clicks(self, clicks: Sequence[Click]) -> Image.Image:
-        """An L mask of the picture's size, 0 or 255. Raises InvalidInput."""
+    def by_clicks(self, clicks: Sequence[Click], box: Box | None = None, candidate: int | None = None) -> Image.Image:
+        """An L mask of the picture's size, 0 or 255. `candidate` 0 to 2 is the smallest to the largest of three. Raises
+        InvalidInput."""
 
 
 class Clicking:
@@ -46,8 +47,10 @@ class Clicking:
         """Whether a folder of Segment Anything is there."""
         return self._folder() is not None
 
-    def mask(self, key: Key, picture: Callable[[], Image.Image], clicks: Sequence[Click]) -> Image.Image:
-        """An L mask of the picture's size, 0 or 255. `key` says which picture it is; `picture` opens it.
+    def mask(self, key: Key, picture: Callable[[], Image.Image], clicks: Sequence[Click], box: Box | None = None,
+             candidate: int | None = None) -> Image.Image:
+        """An L mask of the picture's size, 0 or 255: what the clicks and the box mean, as `SeenPicture.by_clicks`.
+        `key` says which picture it is; `picture` opens it.
 
         Raises InvalidInput, CheckpointError.
         """
@@ -60,7 +63,7 @@ class Clicking:
             self._seen[whole] = seen
             while len(self._seen) > self.KEPT:
                 del self._seen[next(iter(self._seen))]
-        return seen.by_clicks(clicks)
+        return seen.by_clicks(clicks, box, candidate)
 
     def forget(self) -> None:
         """Drop the network and what it has seen."""

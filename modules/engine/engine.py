@@ -18,6 +18,7 @@ from modules.engine.cards import Cards
 from modules.engine.clicking import Clicking
 from modules.engine.describing import Describers
 from modules.engine.file_keys import file_keys
+from modules.engine.grounding import Grounding
 from modules.engine.limits import PROMPTS, check_limits
 from modules.engine.model_cache import Loaded
 from modules.engine.models import FileLoader, LoadModel, ModelSlot, compute_device
@@ -77,6 +78,7 @@ class Engine:
                                                ImageEncoders(settings.folders("image encoders")))
         self.describers = Describers(settings)
         self.clicking = Clicking(settings)
+        self.grounding = Grounding(settings, self.clicking)
         self.detectors = Detectors(settings.folders("detectors"))
         self.wildcards = Wildcards(settings.wildcard_dirs)
         self.cards = Cards(settings, self.catalog, self.networks)
@@ -123,12 +125,13 @@ class Engine:
         return model
 
     def unload(self) -> None:
-        """Drop every network: models, control networks, captioners, taggers, segmenters. What is needed again is read
-        again."""
+        """Drop every network: models, control networks, captioners, taggers, segmenters, networks for words. What is
+        needed again is read again."""
         self.models.unload()
         self.control.clear()
         self.describers.forget()
         self.clicking.forget()
+        self.grounding.forget()
 
     # carrying out requests
 

@@ -1,9 +1,9 @@
-"""Masks by clicks without a network: GrabCut (Rother, Kolmogorov, Blake 2004), seeded by places that are meant and
-places that are not.
+"""Masks by clicks and boxes without a network: GrabCut (Rother, Kolmogorov, Blake 2004), seeded by places that are
+meant, places that are not, and a box around the thing.
 
-What is cut out lies near the places that are meant: nobody clicks the head to get what is at the other end of the
-picture. The cut is found in a small copy; its edge is then laid along the edges of the picture (guided filter: He, Sun,
-Tang 2013).
+Without a box what is cut out lies near the places that are meant: nobody clicks the head to get what is at the other
+end of the picture. The cut is found in a small copy; its edge is then laid along the edges of the picture (guided
+filter: He, Sun, Tang 2013).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ ROUNDS = 3
 REACH, REACH_OF_EXTENT = 0.2, 0.4
 """What is cut out is not farther from the clicks that are meant than this share of the longer side, or of the clicks'
 own extent if that is more."""
+SIZES = 0.5, 1.0, 2.0
+"""What REACH is multiplied by for a small, a middle and a large candidate."""
 LIKELY, CERTAIN = 0.1, 0.02
 """Shares of the longer side: what is so near to a place probably belongs to it, or certainly."""
 FULL_EDGE = 2048
@@ -36,10 +38,14 @@ MIDDLE, LOWER = (0.36, 0.44), 0.55
 """Where a subject is looked for: half axes of an ellipse, and its centre, as shares of width and height."""
 PART = 0.1
 """A part of a subject has at least this share of the largest part's area."""
+LEAST_OF_BOX = 0.05
+"""Of a box with less than this share cut out, all is taken: what is in it has the colours of what is around."""
 MOST_CLICKS = 100
 
 Pixels = NDArray[np.uint8]
 Bits = NDArray[np.bool_]
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels of the picture, right and bottom exclusive."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,17 @@ class Click:
     meant: bool = True
 
 
-def checked(clicks: Sequence[Click], size: tuple[int, int]) -> Sequence[Click]:
-    """The clicks. Raises InvalidInput if none is meant, one is outside the picture of `size` (width, height), or there
-    are too many."""
-    if not any(one.meant for one in clicks):
+def checked(clicks: Sequence[Click], box: Box | None, size: tuple[int, int]) -> Sequence[Click]:
+    """The clicks. Raises InvalidInput if nothing is meant, a place is outside the picture of `size` (width, height),
+    the box is empty, or there are too many."""
+    if box is None and not any(one.meant for one in clicks):
         raise InvalidInput("Click what is meant first.", field="clicks")
     if len(clicks) > MOST_CLICKS:
         raise InvalidInput(f"At most {MOST_CLICKS} clicks make one mask.", field="clicks")
     if not all(0 <= one.x < size[0] and 0 <= one.y < size[1] for one in clicks):
         raise InvalidInput("A click lies outside the picture.", field="clicks")
+    if box is not None and not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1]):
+        raise InvalidInput("The box must lie inside the picture.", field="box")
     return clicks
 
 
@@ -74,31 +82,44 @@ class ClickMasks:
         small = cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA)
         self._small: Pixels = np.asarray(cv2.bilateralFilter(small, 5, 30, 5), dtype=np.uint8)
 
-    def by_clicks(self, clicks: Sequence[Click]) -> Image.Image:
-        """An L mask of the picture's size, 0 or 255: what the clicks mean. Raises InvalidInput."""
+    def by_clicks(self, clicks: Sequence[Click], box: Box | None = None, candidate: int | None = None) -> Image.Image:
+        """An L mask of the picture's size, 0 or 255: what the clicks mean, inside `box` if there is one. `candidate` 0
+        is a small thing, 1 a middle one, 2 a large one; None is the middle. A box needs none. Raises InvalidInput."""
         height, width = self._pixels.shape[:2]
-        checked(clicks, (width, height))
-        return self._full(self._cut(self._labels(clicks), [self._place(one) for one in clicks if one.meant]))
+        checked(clicks, box, (width, height))
+        if box is None:
+            labels = self._near(clicks, SIZES[1 if candidate is None else candidate])
+            return self._full(self._cut(self._clicked(labels, clicks), [self._place(one) for one in clicks
+                                                                        if one.meant]))
+        labels = self._clicked(np.where(self._inside(box), cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8), clicks)
+        possible = self._inside(box) & (labels != cv2.GC_BGD)
+        cut = _without_specks(self._grabbed(labels)) & possible
+        return self._full(cut if cut.sum() >= LEAST_OF_BOX * possible.sum() else possible)
 
     def in_the_middle(self) -> Image.Image:
         """An L mask of the picture's size, 0 or 255: what is in the middle and differs from the border."""
         height, width = self._small.shape[:2]
         y, x = np.mgrid[:height, :width]
         middle = ((x - width / 2) / (MIDDLE[0] * width)) ** 2 + ((y - height * LOWER) / (MIDDLE[1] * height)) ** 2 < 1
-        found = self._grabbed(np.where(middle, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8))
-        opened = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        _, parts, about, _ = cv2.connectedComponentsWithStats(opened)
-        sizes = about[1:, cv2.CC_STAT_AREA]
-        large = [number for number, size in enumerate(sizes, start=1) if size >= PART * sizes.max()]
-        return self._full(np.isin(parts, large))
+        return self._full(_without_specks(self._grabbed(np.where(middle, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8))))
+
+    def _inside(self, box: Box) -> Bits:
+        """Where `box` is in the small copy, at least a pixel of it."""
+        height, width = self._small.shape[:2]
+        left, top = (min(int(at * self._scale), side - 1) for at, side in zip(box[:2], (width, height), strict=True))
+        right, bottom = (max(round(at * self._scale), low + 1)
+                         for at, low in zip(box[2:], (left, top), strict=True))
+        inside = np.zeros((height, width), np.bool_)
+        inside[top:bottom, left:right] = True
+        return inside
 
     def _place(self, click: Click) -> tuple[int, int]:
         """(x, y) in the small copy."""
         height, width = self._small.shape[:2]
         return min(int(click.x * self._scale), width - 1), min(int(click.y * self._scale), height - 1)
 
-    def _labels(self, clicks: Sequence[Click]) -> Pixels:
-        """GrabCut's labels before its first round."""
+    def _near(self, clicks: Sequence[Click], times: float) -> Pixels:
+        """GrabCut's labels of what is within `times` the reach of the clicks that are meant, and outside."""
         shape = self._small.shape[:2]
         longest = max(shape)
         meant = np.array([self._place(one) for one in clicks if one.meant], np.int32)
@@ -106,7 +127,12 @@ class ClickMasks:
         between = np.ones(shape, np.uint8)
         cv2.fillConvexPoly(between, cv2.convexHull(meant), 0)
         labels = np.full(shape, cv2.GC_BGD, np.uint8)
-        labels[_distance(between) < max(REACH * longest, REACH_OF_EXTENT * extent)] = cv2.GC_PR_FGD
+        labels[_distance(between) < times * max(REACH * longest, REACH_OF_EXTENT * extent)] = cv2.GC_PR_FGD
+        return labels
+
+    def _clicked(self, labels: Pixels, clicks: Sequence[Click]) -> Pixels:
+        """The labels with those of the clicks and their surroundings."""
+        shape, longest = labels.shape, max(labels.shape)
         for one in clicks:
             away = np.ones(shape, np.uint8)
             x, y = self._place(one)
@@ -149,6 +175,15 @@ class ClickMasks:
             soft = _guided(np.asarray(guide, dtype=np.float32) / np.float32(255), soft, radius)
         full = np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR))
         return Image.fromarray(np.where(full > 0.5, 255, 0).astype(np.uint8))
+
+
+def _without_specks(found: Bits) -> Bits:
+    """The parts of what was found that are not much smaller than the largest one."""
+    opened = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, parts, about, _ = cv2.connectedComponentsWithStats(opened)
+    sizes = about[1:, cv2.CC_STAT_AREA]
+    large = [number for number, size in enumerate(sizes, start=1) if size >= PART * sizes.max()]
+    return np.isin(parts, large)
 
 
 def _distance(apart: Pixels) -> NDArray[np.float32]:

@@ -1,4 +1,5 @@
-"""Masks by clicks with Segment Anything, by transformers' models: SAM (Kirillov et al. 2023), SAM 2 (Ravi et al. 2024).
+"""Masks by clicks and boxes with Segment Anything, by transformers' models: SAM (Kirillov et al. 2023), SAM 2 (Ravi et
+al. 2024).
 
 The pictures are prepared here: transformers' processor of SAM 2 needs torchvision.
 """
@@ -16,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.errors import CheckpointError
-from modules.imaging.click_mask import Click, checked
+from modules.imaging.click_mask import Box, Click, checked
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's channels, which the networks were trained with."""
@@ -61,13 +62,20 @@ class Segmenter:
         return padded, (size[0] / width, size[1] / height)
 
     @torch.inference_mode()
-    def mask(self, embeddings: Any, places: Tensor, meant: Tensor) -> Tensor:
-        """The logits (h, w) of the mask that the network thinks best, for `places` (N, 2) in pixels of its input and
-        `meant` (N,), 1 or 0. One place alone is ambiguous: of three candidates the surest is taken."""
-        answer = self._network(image_embeddings=embeddings, input_points=places[None, None].to(self._device),
-                               input_labels=meant[None, None].to(self._device), multimask_output=len(places) == 1)
-        best = answer.iou_scores[0, 0].argmax()
-        return cast(Tensor, answer.pred_masks[0, 0, best])
+    def mask(self, embeddings: Any, places: Tensor, meant: Tensor, box: Tensor | None = None,
+             candidate: int | None = None) -> Tensor:
+        """The logits (h, w) of a mask for `places` (N, 2) and `box` (4,), both in pixels of the network's input, and
+        `meant` (N,), 1 or 0. One place alone is ambiguous: of three candidates the surest is taken. `candidate` takes
+        the smallest (0) to the largest (2) of the three instead."""
+        points = {} if not len(places) else {"input_points": places[None, None].to(self._device),
+                                             "input_labels": meant[None, None].to(self._device)}
+        boxes = {} if box is None else {"input_boxes": box[None, None].to(self._device)}
+        several = candidate is not None or (box is None and len(places) == 1)
+        answer = self._network(image_embeddings=embeddings, multimask_output=several, **points, **boxes)
+        masks = cast(Tensor, answer.pred_masks[0, 0])
+        if candidate is not None:
+            return masks[(masks > 0).sum(dim=(1, 2)).argsort(stable=True)[candidate]]
+        return masks[answer.iou_scores[0, 0].argmax()]
 
 
 class Seen:
@@ -77,12 +85,14 @@ class Seen:
                  size: tuple[int, int]) -> None:
         self._segmenter, self._embeddings, self._scale, self._size = segmenter, embeddings, scale, size
 
-    def by_clicks(self, clicks: Sequence[Click]) -> Image.Image:
-        """An L mask of the picture's size, 0 or 255: what the clicks mean. Raises InvalidInput."""
-        checked(clicks, self._size)
+    def by_clicks(self, clicks: Sequence[Click], box: Box | None = None, candidate: int | None = None) -> Image.Image:
+        """An L mask of the picture's size, 0 or 255: what the clicks and the box mean. `candidate` is the smallest (0)
+        to the largest (2) of the network's three, None the surest. Raises InvalidInput."""
+        checked(clicks, box, self._size)
         places = torch.tensor([(one.x * self._scale[0], one.y * self._scale[1]) for one in clicks])
         meant = torch.tensor([int(one.meant) for one in clicks])
-        logits = self._segmenter.mask(self._embeddings, places, meant)[None, None].float()
+        corners = None if box is None else torch.tensor(box, dtype=torch.float32) * torch.tensor(self._scale * 2)
+        logits = self._segmenter.mask(self._embeddings, places, meant, corners, candidate)[None, None].float()
         (width, height), side = self._size, self._segmenter.side
         if not self._segmenter.stretches:
             large = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)

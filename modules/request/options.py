@@ -275,6 +275,10 @@ class Options(Table):
     interrogate_deepbooru_score_threshold: float = option(
         0.5, "Least share of a tag", "A tagger's words with less are left out of the prompt. 0.35 gets more of them.",
         low=0, high=1)
+    mask_words_threshold: float = option(
+        0.0, "Least confidence of word masks",
+        "How sure the network must be of what words name. 0 takes what suits it; "
+        "lower it where something is not found.", low=0, high=1)
     # face restoration
     face_restoration: bool = option(
         False, "Restore faces",

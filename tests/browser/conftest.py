@@ -27,11 +27,12 @@ from playwright.sync_api import TimeoutError as OutOfTime
 from modules import ui
 from modules.api import cards
 from modules.engine.engine import Engine
+from modules.engine.grounding import listed
 from modules.errors import CheckpointError
 from modules.gallery.history import History
 from modules.gallery.saving import Saver
 from modules.gallery.thumbnails import Thumbnails
-from modules.imaging.click_mask import Click, ClickMasks
+from modules.imaging.click_mask import Box, Click, ClickMasks
 from modules.jobs.queue import JobQueue
 from modules.settings import Settings
 from modules.ui.canvas.canvas import MaskCanvas, MaskData
@@ -60,10 +61,17 @@ class CanvasApp:
 
 
 class Masks:
-    """As the program makes them without networks."""
+    """As the program makes them without networks; words name boxes like "10 10 80 80"."""
 
-    def by_clicks(self, file: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click]) -> Image.Image:
-        return ClickMasks(opened()).by_clicks(clicks)
+    def by_clicks(self, file: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click], box: Box | None,
+                  candidate: int | None) -> Image.Image:
+        return ClickMasks(opened()).by_clicks(clicks, box, candidate)
+
+    def by_words(self, file: Path, opened: Callable[[], Image.Image], words: str) -> Image.Image:
+        mask = Image.new("L", opened().size)
+        for box in listed(words):
+            mask.paste(255, tuple(map(int, box.split())))
+        return mask
 
     def subject(self, file: Path, opened: Callable[[], Image.Image]) -> Image.Image:
         return ClickMasks(opened()).in_the_middle()

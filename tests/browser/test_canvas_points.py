@@ -1,4 +1,4 @@
-"""Masks by clicks on the canvas: mouse, keyboard and touch, and how the masks are joined."""
+"""Masks by clicks, boxes and words on the canvas: mouse, keyboard and touch, and how the masks are joined."""
 
 from __future__ import annotations
 
@@ -182,6 +182,9 @@ def test_on_the_inpaint_tab_and_nowhere_else(web: Page, page_app: PageApp, photo
         assert canvas.coverage == before
     finally:
         (folder / "config.json").unlink()
+    canvas.root.locator('[data-set="said"]').fill("the dog")
+    canvas.press("takeWords")
+    expect(canvas.root.locator(".mc-note")).to_contain_text("There is no model here that finds words in pictures")
     tab(web, "img2img")
     sketch = Canvas(web, [], "#img2img_image")
     sketch.open(photo)
@@ -199,3 +202,50 @@ def test_the_subject_and_the_background(canvas: Canvas, photo: Path) -> None:
     assert np.array_equal(canvas.mask(), ~expected)
     canvas.press("undo")
     assert np.array_equal(canvas.mask(), expected)
+
+
+def test_a_box_around_the_thing(canvas: Canvas, photo: Path) -> None:
+    expected = ClickMasks(Image.open(photo))
+    (left, top), (right, bottom) = canvas.drag([(LEFT[0] + 55, LEFT[1] - 55), (LEFT[0] - 55, LEFT[1] + 55)])
+    answered(canvas)
+    box = right, top, left, bottom
+    assert np.array_equal(canvas.mask(), np.asarray(expected.by_clicks([], box)) > 0)
+    assert iou(canvas.mask(), disk(LEFT)) > 0.95
+    expect(canvas.root.locator(".mc-dots b")).to_have_count(1)
+    hit = click(canvas, (LEFT[0] + 20.5, LEFT[1] - 2.5), key="Shift")
+    assert np.array_equal(canvas.mask(), np.asarray(expected.by_clicks([Click(*hit, meant=False)], box)) > 0)
+    canvas.press("undo")
+    assert not canvas.mask().any(), "box and clicks are one step"
+    expect(canvas.root.locator(".mc-dots b")).to_have_count(0)
+
+
+def test_the_next_of_three_sizes(canvas: Canvas, photo: Path) -> None:
+    expected = ClickMasks(Image.open(photo))
+    canvas.press("replace")
+    hit = click(canvas, (LEFT[0] + 2.5, LEFT[1] - 2.5))
+    for candidate in (0, 1, 2, 0):
+        canvas.press("nextSize")
+        answered(canvas)
+        assert np.array_equal(canvas.mask(), np.asarray(expected.by_clicks([Click(*hit)], candidate=candidate)) > 0)
+    assert dots(canvas) == ["true"]
+    canvas.press("undo")
+    assert not canvas.mask().any(), "the sizes are one step"
+
+
+def test_a_mask_by_words(canvas: Canvas) -> None:
+    said = canvas.root.locator('[data-set="said"]')
+    said.fill("10 20 110 70, 200 30 300 90")
+    said.press("Enter")
+    answered(canvas)
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    both = ((x >= 10) & (x < 110) & (y >= 20) & (y < 70)) | ((x >= 200) & (x < 300) & (y >= 30) & (y < 90))
+    assert np.array_equal(canvas.mask(), both)
+    said.fill("0 0 50 240")
+    canvas.press("subtract")
+    canvas.press("takeWords")
+    answered(canvas)
+    assert np.array_equal(canvas.mask(), both & (x >= 50))
+    said.fill("")
+    canvas.press("takeWords")
+    expect(canvas.root.locator(".mc-note")).to_contain_text("Say in words what the mask should cover")
+    assert np.array_equal(canvas.mask(), both & (x >= 50))

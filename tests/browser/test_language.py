@@ -53,8 +53,9 @@ NAMES = """txt2img img2img inpaint WebUI Inpaint Stable Diffusion SD PNG CFG VAE
     EXIF GPS JPEG TIFF WebP None Latent No norm first second pass both passes classic fresh auto strong original fill
     latent noise surroundings lora Lora name wildcards txt embeddings hypernetworks
     ControlNet Multi-ControlNet inpaint_only API eps
-    ADetailer BLIP WD14 captioners taggers transformers sam subject
-    Segment Anything SEP SKIP PROMPT ONNX OpenCV CenterFace RGB CLIP OpenRaster Krita GIMP"""
+    ADetailer BLIP WD14 captioners taggers transformers sam subject grounding
+    Segment Anything Grounding DINO OWLv2 CLIPSeg
+    SEP SKIP PROMPT ONNX OpenCV CenterFace RGB CLIP OpenRaster Krita GIMP"""
 """Names, units and keys that are the same in Chinese, beside those of samplers, schedules and files."""
 
 TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history", "extensions", "settings")

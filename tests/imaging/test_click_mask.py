@@ -67,6 +67,45 @@ def test_small_long_and_plain_pictures(size: tuple[int, int]) -> None:
     assert selected(Image.new("LA", size), Click(size[0] - 1, size[1] - 1, True)).any()
 
 
+@pytest.mark.parametrize("scale", [1, 4])
+def test_a_box_takes_what_is_in_it(scale: int) -> None:
+    picture, left, _ = disks(scale=scale)
+    masks, box = ClickMasks(picture), (12 * scale, 30 * scale, 70 * scale, 92 * scale)
+    found = np.asarray(masks.by_clicks([], box)) > 0
+    assert iou(found, left) > 0.97
+    without = np.asarray(masks.by_clicks([Click(45 * scale, 60 * scale, False)], box)) > 0
+    assert not without[60 * scale, 45 * scale]
+
+
+def test_all_of_a_box_without_a_thing_in_it() -> None:
+    for picture in (Image.new("RGB", (160, 120), (9, 90, 200)), Image.new("RGB", (1, 1)), Image.new("L", (3000, 2))):
+        width, height = picture.size
+        box = (width // 4, 0, width - width // 4, height)
+        expected = np.zeros((height, width), bool)
+        expected[:, box[0] : box[2]] = True
+        found = np.asarray(ClickMasks(picture).by_clicks([], box)) > 0
+        assert iou(found, expected) > 0.95
+
+
+def test_three_sizes_of_one_click() -> None:
+    """Of one bar, which goes on beyond the reach of the small and the middle candidate."""
+    pixels = np.full((120, 160, 3), (40, 90, 170), np.uint8)
+    pixels[45:75, 20:140] = 210, 120, 30
+    masks = ClickMasks(Image.fromarray(pixels))
+    small, middle, large = (np.asarray(masks.by_clicks([Click(30, 60)], candidate=size)) > 0 for size in range(3))
+    bar = pixels[..., 0] == 210
+    assert small.sum() < middle.sum() < large.sum()
+    assert not ((small | middle | large) & ~bar).any()
+    assert np.array_equal(middle, np.asarray(masks.by_clicks([Click(30, 60)])) > 0)
+
+
+@pytest.mark.parametrize("box", [(1, 1, 1, 5), (-1, 0, 5, 5), (0, 0, 161, 5), (5, 5, 2, 9),
+                                 (0, 0, float("nan"), 5)])
+def test_boxes_that_make_no_mask(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(InvalidInput, match="box"):
+        ClickMasks(disks()[0]).by_clicks([], box)
+
+
 def test_the_same_clicks_give_the_same_mask() -> None:
     picture = Image.effect_noise((90, 70), 90)
     once = ClickMasks(picture)

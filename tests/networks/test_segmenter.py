@@ -80,6 +80,31 @@ def test_sam_is_what_transformers_makes_of_it(tmp_path: Path, clicks: list[Click
     assert (ours != expected).mean() < 0.002
 
 
+@pytest.mark.parametrize("clicks", [[], CLICKS[1]])
+@pytest.mark.parametrize("candidate", [None, 0, 2])
+def test_boxes_and_candidates_are_those_of_transformers(tmp_path: Path, clicks: list[Click],
+                                                        candidate: int | None) -> None:
+    from transformers import SamModel, SamProcessor
+    from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
+
+    model = SamModel.from_pretrained(write_sam(tmp_path / "sam")).eval()
+    processor = SamProcessor(SamImageProcessorPil(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}))
+    points, labels = labelled(clicks)
+    pointed = {"input_points": [[points]], "input_labels": [[labels]]} if clicks else {}
+    inputs = processor(PICTURE, input_boxes=[[[20.0, 10.0, 120.5, 90.0]]], return_tensors="pt", **pointed)
+    given = {name: inputs[name].float() for name in ("input_points", "input_boxes") if name in inputs}
+    given |= {"input_labels": inputs["input_labels"]} if clicks else {}
+    with torch.no_grad():
+        answer = model(pixel_values=inputs["pixel_values"], multimask_output=candidate is not None, **given)
+    (masks,) = processor.post_process_masks(answer.pred_masks, inputs["original_sizes"],
+                                            inputs["reshaped_input_sizes"])
+    by_size = sorted(masks[0].numpy(), key=lambda mask: mask.sum())
+    expected = by_size[candidate or 0]
+    ours = Segmenter(tmp_path / "sam", "cpu").seen(PICTURE).by_clicks(clicks, (20.0, 10.0, 120.5, 90.0), candidate)
+    assert len(by_size) == (1 if candidate is None else 3)
+    assert ((np.asarray(ours) > 0) != expected).mean() < 0.002
+
+
 @pytest.mark.parametrize("clicks", CLICKS)
 def test_sam_2_is_what_its_model_makes_of_a_square(tmp_path: Path, clicks: list[Click]) -> None:
     """Its processor needs torchvision, so the square is made by torch here."""

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
 from modules.imaging import photograph as photographs
-from modules.imaging.click_mask import Click
+from modules.imaging.click_mask import Box, Click
 from modules.imaging.modes import to_rgb
 from modules.request.photograph import Photograph
 from modules.ui.page.component import WithoutStub, assets
@@ -37,11 +37,15 @@ MAX_PIXELS = 64 * 2**20
 
 
 class MaskMaker(Protocol):
-    """Makes masks from what is in the picture of an uploaded file, which `opened` opens: L, of its size, 0 or 255. Both
+    """Makes masks from what is in the picture of an uploaded file, which `opened` opens: L, of its size, 0 or 255. All
     raise UserError."""
 
-    def by_clicks(self, file: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click]) -> Image.Image:
-        """What the clicks mean."""
+    def by_clicks(self, file: Path, opened: Callable[[], Image.Image], clicks: Sequence[Click], box: Box | None,
+                  candidate: int | None) -> Image.Image:
+        """What the clicks and the box mean. `candidate` 0 to 2 is the smallest to the largest of three."""
+
+    def by_words(self, file: Path, opened: Callable[[], Image.Image], words: str) -> Image.Image:
+        """What the words name, a list with commas."""
 
     def subject(self, file: Path, opened: Callable[[], Image.Image]) -> Image.Image:
         """The subject."""
@@ -101,7 +105,7 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
     """Shows a picture on which a mask can be painted. Its value in Python is a `MaskData`.
 
     `canvas_id` is the name under which the browser stores picture and layers for a reload. On a `sketch` canvas only
-    colours can be painted. `masks` makes masks by clicks and of the subject; without it
+    colours can be painted. `masks` makes masks by clicks, by words and of the subject; without it
     the canvas has no such tools.
     """
 
@@ -115,7 +119,7 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
             sketch=str(sketch).lower(), points=str(masks is not None).lower(),
-            server_functions=[answered(self.as_png), answered(self.by_clicks),
+            server_functions=[answered(self.as_png), answered(self.by_clicks), answered(self.by_words),
                               answered(self.subject)], **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
@@ -157,14 +161,25 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         return {"path": str(_save_picture(shown, self.GRADIO_CACHE))}
 
     def by_clicks(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """The mask that the clicks on an uploaded picture mean, as a data URL. `size` is as in CanvasValue. Raises
-        InvalidInput, CheckpointError."""
+        """The mask that the clicks and the box on an uploaded picture mean, as a data URL. `size` is as in CanvasValue,
+        `candidate` null or 0 to 2. Raises InvalidInput, CheckpointError."""
         masks, path, opened = self._asked(question)
         try:
             clicks = [Click(float(one["x"]), float(one["y"]), bool(one["meant"])) for one in question["clicks"]]
+            corners, candidate = question.get("box"), question.get("candidate")
+            left, top, right, bottom = map(float, corners or (0, 0, 0, 0))
+            if candidate not in (None, 0, 1, 2):
+                raise ValueError(candidate)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("A click needs a place in the picture.", field="clicks") from error
-        return {"mask": encode_mask(masks.by_clicks(path, opened, clicks))}
+        box = (left, top, right, bottom) if corners else None
+        return {"mask": encode_mask(masks.by_clicks(path, opened, clicks, box, candidate))}
+
+    def by_words(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The mask of what the `words` name in an uploaded picture, as a data URL. Raises InvalidInput, NotFound,
+        CheckpointError."""
+        masks, path, opened = self._asked(question)
+        return {"mask": encode_mask(masks.by_words(path, opened, str(question.get("words", ""))))}
 
     def subject(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The mask of the subject of an uploaded picture, or of all else if `background` is true, as a data URL. Raises

@@ -60,7 +60,7 @@ const COMMANDS = {
 	inColour: () => setInColour(!state.inColour), eyedropper: () => setTool("eyedropper"),
 	select: () => togglePanel("select"), replace: () => setJoin("replace"), add: () => setJoin("add"),
 	subtract: () => setJoin("subtract"), intersect: () => setJoin("intersect"), point: () => pointTool(),
-	notMeant: () => setNotMeant(!state.notMeant), nextThing: () => nextThing(),
+	notMeant: () => setNotMeant(!state.notMeant), nextThing: () => nextThing(), nextSize: () => nextSize(), takeWords: () => takeWords(),
 	subject: () => takeSubject(false), background: () => takeSubject(true), flood: () => setTool("flood"), range: () => setTool("range"),
 	alpha: () => selectTransparency(), difference: () => chooseFile("other"),
 	uploadMask: () => chooseFile("uploadMask"), downloadMask: () => downloadMask(),

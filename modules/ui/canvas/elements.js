@@ -56,5 +56,6 @@ function setWords() {
 		if (!item.dataset.text) item.setAttribute("aria-label", nameOf(name));
 		item.title = TEXT[`${name}Title`] || TEXT[name];
 	}
+	input("said").placeholder = TEXT.saidHint;
 	for (const item of element.querySelectorAll("[data-file]")) item.setAttribute("aria-label", TEXT[item.dataset.file]);
 }

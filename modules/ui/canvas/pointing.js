@@ -1,16 +1,20 @@
-// Masks by clicks: each says what is meant, or what is not, and the server answers with the mask of all of them. Together
-// they are one step, until something else is painted or the next thing is begun.
+// Masks by clicks, boxes and words. A click says what is meant, or what is not, a box where it is, and the server answers
+// with the mask of all of them. Together they are one step, until something else is painted or the next thing is begun.
 
 const SLOW = 400; // milliseconds after which a note says that the picture is being looked at
 const dotsLayer = find(".mc-dots");
 const canPoint = root.dataset.points === "true";
-let thing = {clicks: [], painting: null, last: null, changed: false}; // what is pointed at, and its step in the history
+let thing = noThing(); // what is pointed at, and its step in the history
 let asked = 0; // counts the questions: only the last one's answer counts
 
 const isSameThing = () => state.painting && thing.painting === state.painting && thing.last === lastStep();
 
+function noThing() {
+	return {clicks: [], box: null, candidate: null, painting: null, last: null, changed: false};
+}
+
 function nextThing() {
-	thing = {clicks: [], painting: state.painting, last: lastStep(), changed: false};
+	thing = {...noThing(), painting: state.painting, last: lastStep()};
 	placeDots();
 }
 
@@ -19,9 +23,40 @@ function pointAt({x, y}, meant) {
 	if (x < 0 || y < 0 || x >= width || y >= height) return;
 	if (!isSameThing()) nextThing();
 	thing.clicks.push({x, y, meant});
+	thing.candidate = null;
 	placeDots();
-	if (!thing.clicks.some((click) => click.meant)) return say(TEXT.meantFirst, [TEXT.ok, hush]);
-	return takeMask("by_clicks", {clicks: thing.clicks});
+	return takeThing();
+}
+
+// A box from one place to another, inside the picture, begins the next thing.
+function boxAt(from, to) {
+	const {width, height} = state.painting;
+	const inside = (value, most) => Math.min(Math.max(value, 0), most);
+	const [left, right] = [from.x, to.x].map((x) => inside(x, width)).sort((a, b) => a - b);
+	const [top, bottom] = [from.y, to.y].map((y) => inside(y, height)).sort((a, b) => a - b);
+	if (left === right || top === bottom) return;
+	nextThing();
+	thing.box = [left, top, right, bottom];
+	placeDots();
+	return takeThing();
+}
+
+function nextSize() {
+	if (!isSameThing()) nextThing();
+	thing.candidate = thing.candidate === null ? 0 : (thing.candidate + 1) % 3;
+	return takeThing();
+}
+
+function takeThing() {
+	const {clicks, box, candidate} = thing;
+	if (!box && !clicks.some((click) => click.meant)) return say(TEXT.meantFirst, [TEXT.ok, hush]);
+	return takeMask("by_clicks", {clicks, box, candidate});
+}
+
+function takeWords() {
+	if (!state.painting) return;
+	nextThing();
+	return takeMask("by_words", {words: input("said").value});
 }
 
 // Joins the mask of the server's answer with the mask as it was before the thing.
@@ -54,10 +89,16 @@ function takeSubject(background) {
 	return takeMask("subject", {background});
 }
 
-// Shows where was clicked, as long as the next click belongs to the same thing.
+// Shows the box and where was clicked, as long as the next click belongs to the same thing.
 function placeDots() {
-	const shown = state.tool === "point" && isSameThing() ? thing.clicks : [];
-	dotsLayer.replaceChildren(...shown.map(({x, y, meant}) => {
+	const shown = state.tool === "point" && isSameThing() ? thing : noThing();
+	const boxes = shown.box ? [inpaintPage.make("b")] : [];
+	for (const box of boxes) {
+		const [left, top, right, bottom] = shown.box.map((value) => value * state.scale);
+		box.style.transform = `translate(${left + state.x}px, ${top + state.y}px)`;
+		Object.assign(box.style, {width: `${right - left}px`, height: `${bottom - top}px`});
+	}
+	dotsLayer.replaceChildren(...boxes, ...shown.clicks.map(({x, y, meant}) => {
 		const dot = inpaintPage.make("i", {"data-meant": meant});
 		dot.style.transform = `translate(${x * state.scale + state.x}px, ${y * state.scale + state.y}px)`;
 		return dot;

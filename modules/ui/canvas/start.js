@@ -20,6 +20,7 @@ function listenToTools() {
 	listenToLook("inkOpacity", () => {});
 	for (const name of ADJUST) input(name).addEventListener("input", adjust);
 	input("tolerance").addEventListener("input", (event) => setTolerance(Number(event.target.value)));
+	input("said").addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && takeWords());
 	for (const chooser of element.querySelectorAll("[data-file]")) {
 		chooser.addEventListener("change", () => {
 			const file = chooser.files[0];

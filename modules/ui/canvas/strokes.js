@@ -19,7 +19,7 @@ function onDown(event) {
 	event.preventDefault();
 	view.setPointerCapture(event.pointerId);
 	const pointing = state.tool === "point" && !state.space && [0, 2].includes(event.button);
-	if (pointing) return point(event, at, !(event.shiftKey || event.button === 2 || state.notMeant));
+	if (pointing) return startTap(event, at, !(event.shiftKey || event.button === 2 || state.notMeant));
 	const panning = event.button === 1 || (event.button === 0 && (state.tool === "pan" || state.space || event.shiftKey));
 	if (panning) startPan(event, at);
 	else if (event.button === 0 && (state.tool === "eyedropper" || (state.inColour && event.altKey))) takeColour(at);
@@ -27,10 +27,18 @@ function onDown(event) {
 	else if ([0, 2, 5].includes(event.button) && SHAPES.includes(state.tool)) startPaint(event, at);
 }
 
-// A finger points when it is lifted: with a second finger it zooms.
-function point(event, at, meant) {
-	if (event.pointerType !== "touch") return pointAt(at, meant);
-	gesture = {kind: "tap", id: event.pointerId, at, meant};
+// What is pressed points when it is lifted: a second finger makes it a zoom, and moving it a box.
+function startTap(event, at, meant) {
+	gesture = {kind: "tap", id: event.pointerId, from: at, to: at, meant};
+}
+
+const BOX = 8; // pixels of the screen after which what is pressed draws a box
+
+function dragBox(at) {
+	const {from, kind, meant} = gesture;
+	if (kind === "tap" && (!meant || Math.hypot(at.vx - from.vx, at.vy - from.vy) < BOX)) return;
+	Object.assign(gesture, {kind: "box", to: at});
+	showShape();
 }
 
 function startPan(event, at) {
@@ -82,7 +90,7 @@ function onMove(event) {
 		redraw();
 	}
 	if (!gesture || gesture.id !== event.pointerId) return;
-	if (gesture.kind === "tap") return;
+	if (gesture.kind === "tap" || gesture.kind === "box") return dragBox(at);
 	if (gesture.kind === "pan") {
 		panBy(at.vx - gesture.at.vx, at.vy - gesture.at.vy);
 		gesture.at = at;
@@ -118,8 +126,9 @@ function onUp(event) {
 		return;
 	}
 	if (gesture.id !== event.pointerId) return;
-	const {kind, from, to, points, value, at, meant} = gesture;
-	if (kind === "tap") return endGesture(), pointAt(at, meant);
+	const {kind, from, to, points, value, meant} = gesture;
+	if (kind === "tap") return endGesture(), pointAt(from, meant);
+	if (kind === "box") return endGesture(), boxAt(from, to);
 	if (kind === "rectangle") draw(value, (layer) => layer.rectangle(from.x, from.y, to.x, to.y, value));
 	if (kind === "lasso") draw(value, (layer) => layer.polygon(points, value));
 	const painted = kind !== "pan";
@@ -166,7 +175,7 @@ function paintingChanged() {
 function showShape() {
 	const {from, to} = gesture;
 	const corners = [[from.x, from.y], [to.x, from.y], [to.x, to.y], [from.x, to.y]];
-	const points = (gesture.kind === "rectangle" ? corners : gesture.points).map(toView).join(" ");
+	const points = (["rectangle", "box"].includes(gesture.kind) ? corners : gesture.points).map(toView).join(" ");
 	for (const shape of shapes) shape.setAttribute("points", points);
 }
 

@@ -11,7 +11,7 @@ from PIL import Image
 from modules.base.files import file_version
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
-from modules.imaging.click_mask import Click
+from modules.imaging.click_mask import Box, Click
 from modules.jobs.answers import answer
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
@@ -26,11 +26,18 @@ class Masks:
     engine: Engine
     queue: JobQueue
 
-    def by_clicks(self, file: Path, opened: Open, clicks: Sequence[Click]) -> Image.Image:
-        """What the clicks mean. Raises InvalidInput, CheckpointError."""
+    def by_clicks(self, file: Path, opened: Open, clicks: Sequence[Click], box: Box | None,
+                  candidate: int | None) -> Image.Image:
+        """What the clicks and the box mean. Raises InvalidInput, CheckpointError."""
         clicking = self.engine.clicking
-        return self._made(lambda: clicking.mask((file, file_version(file)), opened, clicks),
+        return self._made(lambda: clicking.mask((file, file_version(file)), opened, clicks, box, candidate),
                           in_turn=clicking.is_network)
+
+    def by_words(self, file: Path, opened: Open, words: str) -> Image.Image:
+        """What the words name. Raises InvalidInput, NotFound, CheckpointError."""
+        grounding, least = self.engine.grounding, self.engine.options.mask_words_threshold
+        grounding.check(words)
+        return self._made(lambda: grounding.mask((file, file_version(file)), opened, words, least), in_turn=True)
 
     def subject(self, file: Path, opened: Open) -> Image.Image:
         """The subject. Raises InvalidInput, CheckpointError."""

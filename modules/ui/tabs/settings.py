@@ -31,7 +31,8 @@ _asset = assets(Path(__file__).parent / "settings_view")
 SECTIONS = {"Defaults of the controls": "tab", "Saving": "samples_save", "Prompts": "CLIP_stop_at_last_layers",
             "Sampling": "eta_ddim", "Noise": "randn_source", "img2img and inpainting": "overlay_inpaint",
             "Hires. fix and refiner": "hires_fix_refiner_pass", "ADetailer": "ad_bbox_sortby",
-            "Describe": "interrogate_deepbooru_score_threshold", "Face restoration": "face_restoration",
+            "Describe": "interrogate_deepbooru_score_threshold", "Masks by words": "mask_words_threshold",
+            "Face restoration": "face_restoration",
             "Remove": "remove_model", "ControlNet": "control_net_unit_count",
             "Compatibility": "use_old_karras_scheduler_sigmas"}
 """The first setting of each section; a section extends to the next one. The checkpoint and its VAE, which precede the
