@@ -47,8 +47,9 @@ expect.set_options(timeout=120_000)  # a busy machine is slow, not wrong
 ASKS_ITS_PAGE = False
 """Gradio would ask its page first and give up if a busy machine needs more than 3 seconds to answer."""
 
-LEAVING = ("AbortError", "Unexpected error Connection errored out")
-"""What Gradio's script says when a page that waits for the server is left."""
+LEAVING = ("AbortError", "Unexpected error Connection errored out", "Unexpected error 404: Not Found")
+"""What Gradio's script says when a page that waits for the server is left. The last one is the server's answer to a
+stream that the browser has closed already: it knows the window no more."""
 
 
 @dataclass
