@@ -3,7 +3,7 @@
 Both read the same two files of rank 32 for all linear layers of attention, of Stable Diffusion 1.5's UNet and text
 encoder, and of SDXL's UNet. Theirs is `load_lora_weights` and `fuse_lora`, and before another set `unfuse_lora` and
 `unload_lora_weights`; it wants peft and accelerate. Both compute in float32, each in a process of its own, and no
-picture is made. With one thread, CPU time is measured.
+picture is made. The first apply and the first change are not counted. With one thread, CPU time is measured.
 """
 
 from __future__ import annotations

@@ -104,15 +104,16 @@ def by_layer(loras: Iterable[Lora], names: LayerNames) -> dict[Layer, list[tuple
 
 
 def changed(layer: Layer, weight: Tensor, bias: Tensor | None, modules: Iterable[tuple[Lora, Tensors]],
-            misfits: dict[Path, int]) -> tuple[Tensor, Tensor | None]:
+            misfits: dict[Path, int], *, overwrite: bool = False) -> tuple[Tensor, Tensor | None]:
     """The weight and bias of a layer with all `modules` added one after the other, each to what those before it made of
-    it. Both float32.
+    it. Both float32; with `overwrite` the result may be written into `weight`.
 
     One that does not fit, or whose numbers are not finite, changes nothing; its tensors are counted in `misfits`.
     """
     for lora, tensors in modules:
         try:
-            weight, bias = added(tensors, weight, bias, lora.multiplier(layer.part), lora.rank)
+            weight, bias = added(tensors, weight, bias, lora.multiplier(layer.part), lora.rank,
+                                 overwrite=overwrite)
         except Misfit:
             misfits[lora.file.path] = misfits.get(lora.file.path, 0) + len(tensors)
     return weight, bias

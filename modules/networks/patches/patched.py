@@ -1,7 +1,8 @@
-"""Weights swapped in for a while: what is in force on each part of a model, and the objects that were there before.
+"""Weights swapped in for a while: what is in force on each part of a model, and the values that were there before.
 
 Nothing is ever subtracted: a float32 difference added and taken away again leaves more than half of a layer's values
-changed in the last place.
+changed in the last place. The values before are kept: as the objects that hold them, or as halves if no value needs
+more, and the weight itself is overwritten then.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from modules.base.stopping import may_go_on
 from modules.networks.forwards import replaced as forwards_replaced
 from modules.networks.packing import PackedConv2d, replaced
+from modules.networks.patches.halves import Halves
 from modules.networks.patches.hypernetwork import Hypernetwork, forwards
 from modules.networks.patches.kinds import Tensors
 from modules.networks.patches.layers import Layer, LayerNames
@@ -29,6 +30,7 @@ class InForce:
     def __init__(self) -> None:
         self.signature: Hashable = ()
         self.misfits: dict[Path, int] = {}
+        self.halves = Halves()
         self._undo = ExitStack()
 
     @classmethod
@@ -47,7 +49,7 @@ class InForce:
         self.signature, self.misfits = signature, misfits or {}
 
     def undo(self) -> None:
-        """Put the objects back that were there before."""
+        """Put back what was there before."""
         self.signature, self.misfits = (), {}
         self._undo.close()
 
@@ -62,10 +64,10 @@ def put_on(parts: Mapping[str, nn.Module], names: LayerNames, loras: Sequence[Lo
     changing = [name for name, signature in wanted.items() if signature != InForce.on(parts[name]).signature]
     layers = by_layer(loras, names) if changing else {}
     for name in changing:
-        misfits: dict[Path, int] = {}
+        in_force, misfits = InForce.on(parts[name]), dict[Path, int]()
         of_part = {layer: [(lora, tensors) for lora, tensors in modules if lora.multiplier(name)]
                    for layer, modules in layers.items() if layer.part == name}
-        InForce.on(parts[name]).replace(wanted[name], _swaps(parts[name], of_part, misfits), misfits)
+        in_force.replace(wanted[name], _swaps(parts[name], of_part, misfits, in_force.halves), misfits)
     return bool(changing)
 
 
@@ -93,15 +95,21 @@ def is_swapped(part: nn.Module) -> bool:
 
 
 def _swaps(part: nn.Module, layers: Mapping[Layer, Sequence[tuple[Lora, Tensors]]],
-           misfits: dict[Path, int]) -> Iterator[Any]:
+           misfits: dict[Path, int], kept: Halves) -> Iterator[Any]:
     for layer, modules in layers.items():
         may_go_on()
         target = part.get_submodule(layer.path)
         weight, bias = plain_weight(target), cast("Tensor | None", getattr(target, "bias", None))
         before = weight.float(), None if bias is None else bias.float()
-        new = changed(layer, *before, modules, misfits)
-        if new[0] is not before[0]:
-            yield replaced(target, torch.empty_like(weight).copy_(new[0]))
+        halves = None if isinstance(target, PackedConv2d) else kept.of(layer.path, weight)
+        if halves is not None:
+            yield _restored(target, halves)
+        new = changed(layer, *before, modules, misfits, overwrite=halves is not None)
+        if halves is not None:
+            if new[0] is not weight:
+                weight.copy_(new[0])
+        elif new[0] is not before[0]:
+            yield replaced(target, new[0].to(weight.dtype))
         if new[1] is not None and new[1] is not before[1]:
             yield _bias_replaced(target, new[1].to(cast(Tensor, bias).dtype))
 
@@ -111,6 +119,15 @@ def plain_weight(layer: nn.Module) -> Tensor:
     if isinstance(layer, PackedConv2d):
         return layer.plain_weight()
     return cast(Tensor, layer.weight).detach()
+
+
+@contextmanager
+def _restored(layer: nn.Module, halves: Tensor) -> Iterator[None]:
+    """The weight of `layer` may be overwritten while this lasts; afterwards it has the values `halves` again."""
+    try:
+        yield
+    finally:
+        plain_weight(layer).copy_(halves)
 
 
 @contextmanager

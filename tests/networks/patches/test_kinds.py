@@ -190,7 +190,20 @@ def test_memory_that_is_exhausted_is_no_misfit(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("modules.networks.patches.kinds._fitted", exhausted)
     with pytest.raises(torch.OutOfMemoryError):
-        added({"lora_up.weight": noise(OUT, RANK), "lora_down.weight": noise(RANK, IN)}, LINEAR, None, 1.0)
+        added({"diff": noise(OUT, IN)}, LINEAR, None, 1.0)
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf"), 1e30])
+def test_a_weight_that_may_be_overwritten_is_not_by_what_is_not_finite(spoilt: float) -> None:
+    weight = LINEAR.clone()
+    tensors = {"lora_up.weight": noise(OUT, RANK) * 1e10, "lora_down.weight": noise(RANK, IN)}
+    tensors["lora_down.weight"][0, 0] = spoilt
+    with pytest.raises(Misfit):
+        added(tensors, weight, None, 1.0, overwrite=True)
+    assert torch.equal(weight, LINEAR)
+    tensors = {"lora_up.weight": noise(OUT, RANK), "lora_down.weight": noise(RANK, IN)}
+    assert added(tensors, weight, None, 1.0, overwrite=True)[0].data_ptr() == weight.data_ptr()
+    assert not torch.equal(weight, LINEAR)
 
 
 def test_a_file_in_float16_is_computed_in_float16_as_webui_does() -> None:

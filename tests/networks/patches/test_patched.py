@@ -74,13 +74,13 @@ def test_norms_are_changed_too(model: DiffusionModel, tmp_path: Path) -> None:
     tensors = {f"{name}.{part}": torch.full((32,), 0.5) for part in ("w_norm", "b_norm")}
     save_file(tensors, tmp_path / "n.safetensors")
     norm = model.unet.get_submodule("down_blocks.0.resnets.0.norm1")
-    weight, bias = norm.weight, norm.bias
+    weight, bias = norm.weight.clone(), norm.bias.clone()
     assert model.put_on(of(Lora(read_lora(tmp_path / "n.safetensors", "n")))) == ()
     assert torch.equal(norm.weight, weight + 0.5)
     assert torch.equal(norm.bias, bias + 0.5)
     model.put_on(NOTHING)
-    assert norm.weight is weight
-    assert norm.bias is bias
+    assert torch.equal(norm.weight, weight)
+    assert torch.equal(norm.bias, bias)
 
 
 def test_the_order_counts_and_history_does_not(model: DiffusionModel, tmp_path: Path) -> None:
@@ -99,12 +99,31 @@ def test_the_same_set_again_touches_nothing(model: DiffusionModel, tmp_path: Pat
     path = write(tmp_path / "x.safetensors", model, "lora")
     layer = model.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj")
     model.put_on(of(Lora(read_lora(path, "x"), 0.5, 0.5)))
-    weight = layer.weight
+    weight, writes = layer.weight, layer.weight._version
     model.put_on(of(Lora(read_lora(path, "x"), 0.9, 0.5)))  # another weight of the text encoder alone
     assert layer.weight is weight
+    assert weight._version == writes
     model.put_on(of(Lora(read_lora(path, "x"), 0.9, 0.6)))
-    assert layer.weight is not weight
+    assert layer.weight is not weight or weight._version > writes
     model.put_on(NOTHING)
+
+
+def test_a_weight_of_halves_is_kept_in_half_its_memory(tiny: Path, tmp_path: Path) -> None:
+    """Those of a file in float16 are overwritten and come back to the bit; those of one in float32 are set aside."""
+    path = "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    for dtype in (torch.float16, torch.float32):
+        save_file({key: value.to(dtype) + torch.tensor(1e-5 if dtype == torch.float32 else 0, dtype=dtype)
+                   for key, value in load_file(tiny).items()}, tmp_path / f"{dtype}.safetensors")
+        model = load(tmp_path / f"{dtype}.safetensors")
+        layer, before = model.unet.get_submodule(path), answer(model)
+        weight, values = layer.weight, layer.weight.clone()
+        model.put_on(of(Lora(read_lora(write(tmp_path / "x.safetensors", model, "lora"), "x"))))
+        assert (layer.weight is weight) == (dtype == torch.float16)
+        assert not torch.equal(layer.weight, values)
+        model.put_on(NOTHING)
+        assert layer.weight is weight
+        assert torch.equal(layer.weight, values)
+        assert same(answer(model), before)
 
 
 def test_a_weight_of_zero_is_none(model: DiffusionModel, tmp_path: Path) -> None:
@@ -137,7 +156,7 @@ def test_an_error_on_the_way_leaves_the_originals(model: DiffusionModel, tmp_pat
     before = answer(model)
     from modules.networks.patches import lora
 
-    monkeypatch.setattr(lora, "added", lambda *_: 1 / 0)
+    monkeypatch.setattr(lora, "added", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.put_on(of(Lora(file)))
     assert same(answer(model), before)
@@ -162,6 +181,8 @@ def test_a_hundred_changing_sets_leave_no_tensors_behind(model: DiffusionModel, 
         gc.collect()
         return sum(isinstance(one, Tensor) for one in gc.get_objects())
 
+    for file in files:
+        model.put_on(of(Lora(file)))  # from now on the model keeps halves
     model.put_on(NOTHING)
     count = tensors()
     for _ in range(100):
