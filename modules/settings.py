@@ -52,6 +52,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "subject networks": (("subject",), (), ()),
     "segmenters": (("sam",), (), ()),
     "grounders": (("grounding",), (), ()),
+    "embedders": (("embedders",), (), ()),
     "depth networks": (("depth",), ("models/depth",), ("models/depth",)),
     "text encoders": (("text_encoder",), ("models/text_encoder",), ("models/text_encoders", "models/clip")),
     "annotators": (("annotators",), ("extensions/sd-webui-controlnet/annotator/downloads",), ())}

@@ -10,7 +10,7 @@ import torch
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "a", "the", "dog", "bench", "tree", "red"]
 
 
-def _clip_tokenizer(folder: Path):  # type: ignore[no-untyped-def]
+def clip_tokenizer(folder: Path):  # type: ignore[no-untyped-def]
     """A tokenizer of CLIP's kind that knows letters and no merges."""
     from transformers import CLIPTokenizerFast
 
@@ -36,7 +36,7 @@ def write_owlv2(folder: Path) -> Path:
         **TOWER, "image_size": 64, "patch_size": 8}))
     network.box_head.dense2.weight.data *= 0.01  # so that each box is near its place
     network.save_pretrained(folder)
-    Owlv2Processor(Owlv2ImageProcessorPil(size={"height": 64, "width": 64}), _clip_tokenizer(folder)).save_pretrained(
+    Owlv2Processor(Owlv2ImageProcessorPil(size={"height": 64, "width": 64}), clip_tokenizer(folder)).save_pretrained(
         folder)
     return folder
 
@@ -53,7 +53,7 @@ def write_clipseg(folder: Path) -> Path:
         if name.startswith("decoder.") and parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)  # so that the words matter
     network.save_pretrained(folder)
-    CLIPSegProcessor(ViTImageProcessorPil(size={"height": 64, "width": 64}), _clip_tokenizer(folder)).save_pretrained(
+    CLIPSegProcessor(ViTImageProcessorPil(size={"height": 64, "width": 64}), clip_tokenizer(folder)).save_pretrained(
         folder)
     return folder
 

@@ -49,6 +49,17 @@ class Status:
     looking: bool
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What a search by meaning reads of a picture; the fields are those of `Picture`."""
+
+    id: int
+    path: str
+    created: int
+    bytes: int
+    prompt: str
+
+
 class History:
     """The index of one outputs folder. Every method may be called from any thread."""
 
@@ -81,6 +92,20 @@ class History:
         """The number of pictures that match `wanted`."""
         where, values = index.where(wanted)
         return int(self._all(f"SELECT count(*) AS found FROM pictures WHERE {where}", *values)[0]["found"])
+
+    def entries(self, wanted: Filter) -> list[Entry]:
+        """All pictures that match `wanted`, the newest first."""
+        where, values = index.where(wanted)
+        return [Entry(*row) for row in self._all(
+            f"SELECT id, path, created, bytes, prompt FROM pictures WHERE {where} ORDER BY created DESC, id DESC",
+            *values)]
+
+    def pictures(self, picture_ids: Collection[int]) -> list[Picture]:
+        """The pictures of those ids, in their order; those that are gone are left out."""
+        marks = ", ".join("?" * len(picture_ids))
+        rows = {int(row["id"]): row for row in self._all(
+            f"SELECT {index.COLUMNS} FROM pictures WHERE id IN ({marks})", *picture_ids)}
+        return [index.picture(rows[number]) for number in picture_ids if number in rows]
 
     def get(self, picture_id: int) -> Picture:
         """The picture of that id. Raises NotFound."""

@@ -25,6 +25,7 @@ DELETE_CACHE = (3600, 86400)
 
 def build(engine: Engine, queue: JobQueue, settings: Settings, history: History) -> gr.Blocks:
     """Build the whole page: header and tabs. Mount it with the arguments that `look` returns."""
+    from modules.engine.meanings import Meanings
     from modules.gallery.formats import Format
     from modules.gallery.saving import Saver
     from modules.ui import endpoints
@@ -60,7 +61,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
             with gr.Tab("Checkpoint Merger", id="merger", elem_id="tab_merger"):
                 merging = merger.build(header)
             with gr.Tab("History", id="history", elem_id="tab_history"):
-                past = history_tab.build(history, settings.root_path)
+                past = history_tab.build(history, Meanings(settings, history), settings.root_path)
             with gr.Tab("Extensions", id="extensions", elem_id="tab_extensions") as extensions_tab:
                 guests = extensions.build(engine)
             with gr.Tab("Settings", id="settings", elem_id="tab_settings"):

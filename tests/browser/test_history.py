@@ -6,6 +6,7 @@ import colorsys
 import io
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from embedders import write_sentences
 from fakes import FakeModel, fake_engine, write_checkpoint
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
@@ -123,6 +125,28 @@ def expect_names(view: Page) -> None:
         .filter((one) => !one.getAttribute("aria-label") && !one.textContent.trim() && !(one.labels || []).length)
         .map((one) => one.outerHTML.slice(0, 200))""")
     assert unnamed == []
+
+
+def test_search_by_meaning(view: Page, past: PastApp) -> None:
+    """With a network of random weights, to which equal prompts are nearest."""
+    meaning = field(view, "meaning")
+    expect(meaning).to_be_hidden()
+    folder = past.outputs.parent / "models" / "embedders" / "tiny"
+    write_sentences(folder)
+    try:
+        view.get_by_role("button", name="Refresh").click()
+        field(view, "words").fill("红苹果, by the lake")
+        expect(count(view)).to_have_text("13 pictures")
+        meaning.check()
+        expect(count(view)).to_have_text(f"{COUNT} pictures, the nearest in meaning first")
+        assert [past.number_of(tiles(view).nth(place).locator("img")) % 10 for place in range(13)] == [0] * 13
+        expect(view.locator(".hi-day")).to_have_count(0)
+        expect_names(view)
+        meaning.uncheck()
+        expect(count(view)).to_have_text("13 pictures")
+        expect(view.locator(".hi-day").first).to_be_visible()
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_find_look_and_send(view: Page, past: PastApp) -> None:

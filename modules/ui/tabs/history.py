@@ -15,6 +15,7 @@ from typing import Any
 
 import gradio as gr
 
+from modules.engine.meanings import Meanings, Nearest
 from modules.errors import InvalidInput, NotFound
 from modules.gallery.history import History
 from modules.gallery.index import Filter, Picture
@@ -47,11 +48,11 @@ class HistoryTab:
     buttons: dict[str, gr.Button]
 
 
-def build(history: History, root_path: str) -> HistoryTab:
+def build(history: History, meanings: Meanings, root_path: str) -> HistoryTab:
     """Draw the tab here. `root_path` is the path under which the page is served, "" or "/sd"."""
     view = gr.HTML(0, html_template=_asset("view.html"), css_template=_asset("style.css"),
                    js_on_load="".join(_asset(f"{name}.js") for name in SCRIPTS), apply_default_css=False,
-                   server_functions=answers(history, root_path), elem_id="history_view")
+                   server_functions=answers(history, meanings, root_path), elem_id="history_view")
     buttons = {name: gr.Button(f"Send to {name}", visible="hidden", elem_id=f"history_send_to_{name}")
                for name in TARGETS}
     return HistoryTab(history, view, buttons)
@@ -68,7 +69,7 @@ def connect(tab: HistoryTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, 
         connect_send(button, source, [tab.view], tabs_by_name[name], tabs, header)
 
 
-def answers(history: History, root_path: str) -> list[Callable[[Any], Answer]]:
+def answers(history: History, meanings: Meanings, root_path: str) -> list[Callable[[Any], Answer]]:
     """The functions that the tab's script calls, each with one JSON object. An error gives {"problem": one
     sentence}."""
 
@@ -77,14 +78,18 @@ def answers(history: History, root_path: str) -> list[Callable[[Any], Answer]]:
         limit = min(max(_number(question.get("limit")), 1), MOST_PICTURES)
         after = question.get("after")
         now = state()  # read before the pictures: the page asks again if the version has changed meanwhile
+        if wanted.words and _is_meant(question.get("filter")) and not after:
+            return _nearest(meanings.find(wanted), root_path) | now | lists()
         pictures = history.page(wanted, (_number(after[0]), _number(after[1])) if after else None, limit)
         found = {"pictures": [_shown(picture, root_path) for picture in pictures],
                  # As text: nanoseconds exceed the integers of JavaScript.
                  "cursor": list(map(str, pictures[-1].cursor)) if len(pictures) == limit else None}
         if after:
             return found
-        return found | now | {"count": history.count(wanted), "models": history.models(),
-                                  "samplers": history.samplers()}
+        return found | now | lists() | {"count": history.count(wanted)}
+
+    def lists() -> Answer:
+        return {"models": history.models(), "samplers": history.samplers(), "knows_meanings": meanings.available}
 
     def look(question: Question) -> Answer:
         history.look()
@@ -125,6 +130,12 @@ def _shown(picture: Picture, root_path: str) -> Answer:
             "thumbnail": f"{root_path}/history/thumbnails/{picture.id}"}
 
 
+def _nearest(found: Nearest, root_path: str) -> Answer:
+    """The tiles of a search by meaning. `read` is how many of the pictures are read, while that goes on."""
+    return {"pictures": [_shown(picture, root_path) for picture in found.pictures], "cursor": None,
+            "count": len(found.pictures), "ranked": True, "read": [found.done, found.total] if found.total else None}
+
+
 def _details(picture: Picture) -> Answer:
     found = infotext.parse(picture.text)
     prompts = [[key, found[key]] for key in ("Prompt", "Negative prompt") if found[key]]
@@ -141,6 +152,11 @@ def _filter(value: Any) -> Filter:
     return Filter(words=given.get("words", "")[:500], model=given.get("model", ""), sampler=given.get("sampler", ""),
                   seed=_number(seed, 64) if seed else None, first=_day(given.get("first")),
                   last=_day(given.get("last")), favourites="favourites" in given)
+
+
+def _is_meant(value: Any) -> bool:
+    """Whether the page asks for a search by meaning."""
+    return isinstance(value, dict) and "meaning" in value
 
 
 def _day(text: str | None) -> datetime.date | None:

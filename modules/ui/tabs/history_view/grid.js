@@ -9,13 +9,17 @@ async function reload(least = PAGE) {
 	const limit = Math.min(MOST, Math.max(least, Math.ceil(state.pictures.length / PAGE) * PAGE));
 	const answer = await ask("find", {filter: wanted(), limit});
 	if (!answer || asked !== state.asked) return;
-	Object.assign(state, {pictures: [], cursor: answer.cursor, count: answer.count, version: answer.version});
+	Object.assign(state, {pictures: [], cursor: answer.cursor, count: answer.count, version: answer.version,
+		ranked: answer.ranked, read: answer.read});
+	part("meaning").hidden = !answer.knows_meanings;
 	part("grid").replaceChildren();
 	append(answer.pictures);
 	showChoices("model", answer.models);
 	showChoices("sampler", answer.samplers);
 	showState(answer);
 	if (isNearEnd()) more();
+	clearTimeout(reload.again);
+	if (state.read) reload.again = setTimeout(() => root.offsetParent && reload(), READING);
 }
 
 async function more() {
@@ -37,7 +41,7 @@ function append(pictures) {
 	let day = state.pictures.at(-1)?.day;
 	for (const picture of pictures) {
 		picture.day = new Date(picture.created).toLocaleDateString(undefined, {dateStyle: "long"});
-		if (picture.day !== day) fresh.push(make("h2", {className: "hi-day", textContent: picture.day}));
+		if (picture.day !== day && !state.ranked) fresh.push(make("h2", {className: "hi-day", textContent: picture.day}));
 		day = picture.day;
 		state.pictures.push(picture);
 		fresh.push(tile(picture));
@@ -79,7 +83,8 @@ function showFilters() {
 
 function showState({looking, done, total, can_undo: canUndo}) {
 	const filtered = showFilters();
-	part("count").textContent = total ? TEXT.reading(done, total) : TEXT.count(state.count);
+	part("count").textContent = total ? TEXT.reading(done, total)
+		: state.read ? TEXT.understanding(...state.read) : state.ranked ? TEXT.nearest(state.count) : TEXT.count(state.count);
 	part("empty").hidden = state.pictures.length > 0 || looking;
 	part("empty").textContent = filtered ? TEXT.nothingFound : TEXT.nothing;
 	for (const button of root.querySelectorAll('[data-act="undo"]')) button.hidden = !canUndo;

@@ -4,6 +4,8 @@ const TEXT = {
 	count: (count) => count === 1 ? "1 picture" : `${count.toLocaleString()} pictures`,
 	position: (number, count) => `${number.toLocaleString()} / ${count.toLocaleString()}`,
 	reading: (done, total) => `Reading ${done.toLocaleString()} of ${total.toLocaleString()} new files…`,
+	understanding: (done, total) => `Reading what pictures mean: ${done.toLocaleString()} of ${total.toLocaleString()}…`,
+	nearest: (count) => count === 1 ? "1 picture, by meaning" : `${count.toLocaleString()} pictures, the nearest in meaning first`,
 	selected: (count) => `${count.toLocaleString()} selected`,
 	nothing: "No pictures yet: what you make appears here.",
 	nothingFound: "No picture fits these filters.",
