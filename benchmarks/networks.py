@@ -54,6 +54,8 @@ class Ours:
 
     def __init__(self, name: str, cache: Path) -> None:
         self._model = load(name, cache)
+        for module in (self._model.vae, *(part for key, part in self._model.parts.items() if key not in PARTS[name])):
+            module.to("meta")  # diffusers' pipeline is without them too
         for number, file in enumerate(files(name, cache)):
             if not file.exists():
                 write(self._model, PARTS[name], file, number)

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import captions
 import scenes
 import torch
 from loop import load_average
@@ -27,8 +28,31 @@ CHINESE_EXAMPLES = (
 )
 
 
+def surprises() -> tuple[str, str]:
+    """A prompt with wildcards in English and in Chinese: each drawing of one is a scene that the world has."""
+    def one_of(*texts: str) -> str:
+        return f"{{{'|'.join(texts)}}}"
+
+    english, chinese = [], []
+    for thing in scenes.OBJECTS.values():
+        coloured = thing.colours if len(thing.colours) > 1 else ()
+        english.append(one_of(*(captions.article(f"{colour} {thing.words[0]}") for colour in coloured))
+                       if coloured else captions.article(thing.words[0]))
+        chinese.append((one_of(*(f"{scenes.COLOURS[colour][3]}的" for colour in coloured)) if coloured else "")
+                       + thing.chinese[0])
+    styles, lands = [words for name, words in scenes.STYLES.items() if name != "3d"], scenes.LANDS
+    where = one_of("4::" + one_of(*(scenes.PLACES[land][0][0] for land in lands)) + "{3::| at night}",
+                   "in the night sky", "on a grey background")
+    place = one_of("4::{3::|夜晚}" + one_of(*(scenes.PLACES[land][1][0] for land in lands)), "夜空中", "灰色背景，")
+    style = "{3::|" + "|".join(f"{captions.article(words[0][0])} of " for words in styles) + "}"
+    said = "{3::|" + "|".join(f"{words[1][0]}，" for words in styles) + "}"
+    one, other = one_of(*english), one_of(*chinese)
+    return f"{style}{{3::{one}|{one} and {one}}} {where}", f"{said}{place}{{3::{other}|{other}和{other}}}"
+
+
 def words_known() -> dict[str, object]:
     """What prompts may say, for the page to show."""
+    english, in_chinese = surprises()
     chinese: dict[str, str] = {name: thing.chinese[0] for name, thing in scenes.OBJECTS.items()}
     chinese |= {name: colour[3] for name, colour in scenes.COLOURS.items()}
     chinese |= {name: plain[1] for name, plain in scenes.PLAIN.items() if name not in chinese}
@@ -46,7 +70,8 @@ def words_known() -> dict[str, object]:
         "times": ["at night"],
         "styles": list(scenes.STYLES),
         "examples": list(EXAMPLES),
-        "zh": {**chinese, "examples": list(CHINESE_EXAMPLES)},
+        "surprise": english,
+        "zh": {**chinese, "examples": list(CHINESE_EXAMPLES), "surprise": in_chinese},
     }
 
 

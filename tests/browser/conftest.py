@@ -177,6 +177,7 @@ def page(visitors: Visitors, canvas_app: CanvasApp, context_options: dict[str, A
 
 
 EXAMPLES = ["a red apple", "two cats on the grass"]
+SURPRISE = "{a red|a blue} {boat|bird}"
 CHINESE_EXAMPLES = ["红色的苹果"]
 
 
@@ -253,7 +254,7 @@ def write_checkpoint(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made_for = {"native_size": "256", "guidance": "4"} if path.stem == "second" else {"native_size": "512"}
     metadata = {"name": path.stem, **made_for,
-                "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES,
+                "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES, "surprise": SURPRISE,
                                      "zh": {"boat": "船", "examples": CHINESE_EXAMPLES}})}
     header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)

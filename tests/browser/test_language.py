@@ -183,7 +183,7 @@ def test_the_browser_chooses_and_the_choice_is_kept(chinese: Page) -> None:
     show(page, "txt2img")
     expect(page.get_by_role("button", name="Generate", exact=True)).to_be_visible()
     expect(page.get_by_role("slider", name="range slider for Sampling steps", exact=True)).to_be_visible()
-    expect(page.locator("#txt2img_examples button:visible")).to_have_text([*EXAMPLES, "boat"])
+    expect(page.locator("#txt2img_examples button:visible")).to_have_text(["Surprise me", *EXAMPLES, "boat"])
     assert page.evaluate("localStorage.getItem('inpaint-webui:language')") == "en"
 
 

@@ -403,6 +403,8 @@ def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:
     expect(web.locator("#txt2img_prompt textarea")).to_have_value(EXAMPLES[1])
     web.locator("#txt2img_examples").get_by_role("button", name="boat").click()
     expect(web.locator("#txt2img_prompt textarea")).to_have_value(f"{EXAMPLES[1]} boat")
+    web.locator("#txt2img_examples").get_by_role("button", name="Surprise me").click()
+    expect(web.locator("#txt2img_prompt textarea")).to_have_value(re.compile("^a (red|blue) (boat|bird)$"))
 
 
 def test_tabs_that_have_room_are_not_in_the_menu(visitors: Visitors, page_app: PageApp,

@@ -16,11 +16,14 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "training"))
 
 import captions  # noqa: E402
+import export  # noqa: E402
 import filters  # noqa: E402
 import latents  # noqa: E402
 import scenes  # noqa: E402
 from model import SCALE, Autoencoder, Sizes, TextEncoder, UNet, sizes_of  # noqa: E402
 from tokens import Tokenizer  # noqa: E402
+
+from modules.text.wildcards import draw  # noqa: E402
 
 MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
 CHECKPOINT = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
@@ -120,3 +123,19 @@ def test_the_checkpoint_has_the_original_names_and_tells_what_it_knows() -> None
     words = json.loads(metadata["words"])
     assert words["examples"]
     assert words["objects"]
+
+
+def test_each_surprise_is_a_prompt_of_the_world() -> None:
+    english, chinese = export.surprises()
+    names = {word for thing in scenes.OBJECTS.values() for word in thing.words[:1]}
+    in_chinese = {word for thing in scenes.OBJECTS.values() for word in thing.chinese[:1]}
+    seen = set()
+    for seed in range(300):
+        one, other = draw(english, str(seed), lambda _: ()), draw(chinese, str(seed), lambda _: ())
+        assert not set("{|}$:") & set(one + other), (one, other)
+        found = {name for name in names if f" {name} " in f" {one} "}
+        assert found, one
+        assert any(name in other for name in in_chinese), other
+        assert "orange orange" not in one
+        seen |= found
+    assert len(seen) > 24

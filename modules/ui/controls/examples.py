@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import random
+
 import gradio as gr
 from gradio.components import Component
 
+from modules.text.wildcards import draw
 from modules.ui.page.events import AT_ONCE
 
 TEMPLATE = """<div class="examples" role="toolbar" aria-label="Examples" data-count="{{value.length}}">
-{{#each value}}<button type="button" lang="{{this.language}}" data-kind="{{this.kind}}">
-{{this.text}}</button>{{/each}}</div>"""
+{{#each value}}<button type="button" lang="{{this.language}}" data-kind="{{this.kind}}"
+data-template="{{this.template}}">{{this.text}}</button>{{/each}}</div>"""
 
 ON_LOAD = """element.addEventListener("click", (event) => {
     const example = event.target.closest("button");
-    if (example) trigger("click", {text: example.textContent.trim(), kind: example.dataset.kind});
+    if (example) trigger("click", {text: example.textContent.trim(), ...example.dataset});
 });"""
 
 
 def examples(tab: str) -> gr.HTML:
-    """The strip. Its value is a list of {kind: "example" or "word", language, text}; an empty one is invisible. The
-    style sheet shows only the entries in the page's language."""
+    """The strip. Its value is a list of {kind: "surprise", "example" or "word", language, text, template}; an empty
+    one is invisible. The style sheet shows only the entries in the page's language."""
     return gr.HTML([], html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False,
                    elem_id=f"{tab}_examples", elem_classes="examples-strip")
 
@@ -30,5 +33,7 @@ def connect(strip: gr.HTML, prompt: Component) -> None:
 
 
 def pick(prompt: str, event: gr.EventData) -> str:
-    """The prompt after a click: an example replaces it, a word is added to it."""
+    """The prompt after a click: an example replaces it, and so does what is drawn of a template; a word is added."""
+    if event.kind == "surprise":
+        return draw(str(event.template), str(random.random()), lambda name: ())
     return f"{prompt} {event.text}".strip() if event.kind == "word" else str(event.text)

@@ -33,7 +33,8 @@ from modules.weights.catalog import CheckpointFile, metadata
 POLL_SECONDS = 0.5
 USUAL_SIZE = 512
 USUAL_GUIDANCE = 7
-MOST_CHIPS = 60
+MOST_CHIPS = 80
+SURPRISE = {"en": "Surprise me", "zh": "随便画一张"}
 
 BRAND = '<a class="skip-link" href="#tabs">Skip to the prompt</a><h1>Inpaint <span>WebUI</span></h1>'
 SKIP_ON_LOAD = """element.querySelector(".skip-link").addEventListener("click", (event) => {
@@ -202,10 +203,12 @@ def status_html(text: str, *, busy: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Example prompts and known words of a checkpoint, in one language."""
+    """Example prompts and known words of a checkpoint, in one language. `surprise` is a prompt with wildcards of which
+    each drawing is a good prompt; empty if there is none."""
 
     examples: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    surprise: str = ""
 
 
 @dataclass(frozen=True)
@@ -225,9 +228,12 @@ class Hints:
 
     @property
     def chips(self) -> list[dict[str, str]]:
-        """The entries of the strip under the prompt. An example replaces the prompt; a word is added to it."""
-        return [{"kind": kind, "language": language, "text": text} for language, known in self.prompts.items()
-                for kind, texts in (("example", known.examples), ("word", known.words)) for text in texts]
+        """The entries of the strip under the prompt. An example replaces the prompt, and so does what is drawn of a
+        template; a word is added to it."""
+        return [{"kind": kind, "language": language, "text": text, "template": known.surprise * (kind == "surprise")}
+                for language, known in self.prompts.items()
+                for kind, texts in (("surprise", (SURPRISE[language],) * bool(known.surprise)),
+                                    ("example", known.examples), ("word", known.words)) for text in texts]
 
 
 def known_words(engine: Engine) -> tuple[str, ...]:
@@ -249,8 +255,9 @@ def _read_hints(checkpoint: CheckpointFile | None, version: FileVersion | None) 
     """Read the hints from the metadata keys `words`, `native_size` and `guidance`, and from names and shapes. Invalid
     values are ignored. Imports torch.
 
-    `words` is JSON: an object of lists of words by name, with the example prompts in "examples". It may have an entry
-    "zh": an object of Chinese words by their English ones, also with a list "examples".
+    `words` is JSON: an object of lists of words by name, with the example prompts in "examples" and a prompt with
+    wildcards in "surprise". It may have an entry "zh": an object of Chinese words by their English ones, also with
+    "examples" and "surprise".
     """
     from modules.networks.loader import about
 
@@ -273,9 +280,9 @@ def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:
     """The vocabulary in `words`, whose values are texts or lists of texts. Anything else in it is ignored."""
     texts = {name: [text for text in (value if isinstance(value, list) else [value])
                     if isinstance(text, str) and text.strip()] for name, value in words.items()}
-    examples = texts.pop("examples", [])
+    examples, surprise = texts.pop("examples", []), texts.pop("surprise", [])
     known = dict.fromkeys(text for some in texts.values() for text in some)
-    return Vocabulary(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS])
+    return Vocabulary(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS], surprise[0] if surprise else "")
 
 
 def _number(text: str, low: int, high: int, usual: int) -> int:
