@@ -7,6 +7,8 @@ import binascii
 import dataclasses
 import hashlib
 import io
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,11 @@ from modules.request import Inpaint, ResizeMode
 from modules.request.fields import declared
 from modules.request.options import Options
 from modules.request.photograph import Photograph
-from modules.text.edits import Edits, Source, Step, from_json
+from modules.text.edits import Edits, Kept, Source, Step, from_json
 from modules.text.infotext import parse, to_changes
+
+KEEP_BRUSH = "Keep-brush"
+"""The text of an edit by the keep-brush. It has no parameters."""
 
 _NOT_COMPARED = ("sd_model_checkpoint", "sd_vae", "samples_save", "save_edits", "save_places", "return_mask",
                  "return_mask_composite", "n_iter", "batch_size", "seed", "subseed")
@@ -52,6 +57,33 @@ def _continued(before: Photograph) -> Edits | None:
     return Edits(Source(before.sha256, before.nbytes, *before.size, before.name), ())
 
 
+def recorded_parts(made: Photograph, base: Photograph, parts: Sequence[tuple[Photograph, Image.Image]],
+                   options: Options) -> Photograph:
+    """`made`, which the keep-brush made of `base` and `parts` of other pictures with their masks, with the record of
+    all edits. There is no record if they do not all come from one source."""
+    edits, others = _continued(base), [_continued(picture) for picture, _ in parts]
+    if not options.save_edits or edits is None or not edits.steps or \
+            any(one is None or one.source.sha256 != edits.source.sha256 for one in others):
+        return made
+    kept = tuple(_kept(edits.steps, one.steps if one else (), mask)
+                 for one, (_, mask) in zip(others, parts, strict=True))
+    record = Edits(edits.source, (*edits.steps, Step(KEEP_BRUSH, "", kept=kept)), digest(made))
+    return dataclasses.replace(made, record=record.to_json())
+
+
+def _kept(steps: Sequence[Step], others: Sequence[Step], mask: Image.Image) -> Kept:
+    """A part of the picture that `others` make, in the record that so far has `steps`."""
+    start = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(steps, others, strict=False)))
+    return Kept(_png(mask), start, tuple(others[start:]))
+
+
+def _png(mask: Image.Image) -> str:
+    """A mask as a PNG in base64."""
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
 def digest(photograph: Photograph) -> str:
     """The SHA-256 of its values."""
     return hashlib.sha256(np.ascontiguousarray(photograph.pixels).data).hexdigest()
@@ -62,10 +94,7 @@ def _step(request: Inpaint, before: Photograph, text: str) -> Step | None:
     if not text or request.script or request.always_on or request.control_units or request.detail or \
             request.latent_mask or request.then_mask:
         return None
-    mask = to_luminance(request.mask, hard=request.mask_round)
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG", optimize=True)
-    step = Step(text, base64.b64encode(buffer.getvalue()).decode("ascii"))
+    step = Step(text, _png(to_luminance(request.mask, hard=request.mask_round)))
     try:
         again = request_of(step, before)
     except UserError:
@@ -92,13 +121,14 @@ def request_of(step: Step, photograph: Photograph) -> Inpaint:
     options = Options().replaced({**changes.options, **step.options})
     try:
         return Inpaint(**fields, resize_mode=ResizeMode(int(resize_mode or 0)), init_images=(photograph.image,),
-                       photographs=(photograph,), mask=_mask(step, photograph.size), options=options)
+                       photographs=(photograph,), mask=mask_of(step, photograph.size), options=options)
     except (TypeError, ValueError) as error:  # a record of anybody's: a value that the field cannot have
         raise InvalidInput("The record of the edits cannot be read.") from error
 
 
-def _mask(step: Step, size: tuple[int, int]) -> Image.Image:
-    """The mask of a step, L. Raises InvalidInput, also if it has more than twice the picture's pixels."""
+def mask_of(step: Step | Kept, size: tuple[int, int]) -> Image.Image:
+    """The mask of a step or of a kept part, L. Raises InvalidInput, also if it has more than twice the pixels of the
+    picture, which has `size`."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(step.mask, validate=True)), formats=("PNG",)) as mask:
             if mask.width * mask.height <= 2 * size[0] * size[1]:

@@ -108,8 +108,7 @@ class JobQueue:
                              origin=origin, clock=self._clock))
 
     def submit_steps(self, steps: Sequence[Step], *, save: bool = True, origin: Origin = NOBODY) -> Job:
-        """Carry out `steps`, each with the picture of the one before, as one job. The last one's pictures are its
-        result.
+        """Carry out `steps`, each with pictures of those before, as one job. The last one's pictures are its result.
 
         Raises as `submit`.
         """

@@ -12,8 +12,17 @@ from modules.request import Txt2Img
 from modules.request.job_context import JobContext, SubJob
 from modules.request.result import GeneratedImage, Result
 
-Step = Callable[[GeneratedImage | None], Txt2Img]
-"""(the picture of the step before, None for the first) -> the request of a step. Raises UserError."""
+Carry = Callable[[Txt2Img, JobContext], Result]
+"""Carries a request out. Raises UserError, Stopped."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of several steps. `make` gets the pictures of the steps with the numbers `reads`, from 0, which are earlier
+    ones. It returns the request, and what carries it out (None: it is generated). It raises UserError."""
+
+    make: Callable[[Sequence[GeneratedImage]], tuple[Txt2Img, Carry | None]]
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,18 +86,21 @@ class _UnseenPart(_TaskPart):
 
 
 def run_steps(steps: Sequence[Step], generate: Callable[[Txt2Img, JobContext], Result], job: Job) -> Result:
-    """Carry out `steps` one after the other. The pictures of the last are the result. Raises UserError, Stopped."""
-    made: GeneratedImage | None = None
+    """Carry out `steps` one after the other. The pictures of the last are the result. The first picture of each other
+    step is held until no step needs it any more. Raises UserError, Stopped."""
+    made: dict[int, GeneratedImage] = {}
+    last_reader = {number: index for index, step in enumerate(steps) for number in step.reads}
     for index, step in enumerate(steps):
         last = index == len(steps) - 1
         part = (_TaskPart if last else _UnseenPart)(job, f"{index + 1}/{len(steps)}", index, len(steps))
         part.batches(0, 1)
         part.check()
-        job.request = step(made)
-        result = generate(job.request, part)
+        job.request, carry = step.make([made[number] for number in step.reads])
+        result = (carry or generate)(job.request, part)
         if last:
             return result
         if result.interrupted or not result.images:
             raise Interrupted
-        made = result.images[0]
+        made[index] = result.images[0]
+        made = {number: one for number, one in made.items() if last_reader.get(number, -1) > index}
     raise InvalidInput("There is no edit to make again.")

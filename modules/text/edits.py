@@ -28,16 +28,28 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A part that the keep-brush has painted in: its mask as a PNG in base64, and the edits that make its picture of
+    the one that there was after the first `start` edits of the record."""
+
+    mask: str
+    start: int
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
 class Step:
     """One edit: the parameters text of its picture, and its mask as a PNG in base64, in the size of the picture.
 
-    `fields` and `options` are values of the request that the text has no key for.
+    `fields` and `options` are values of the request that the text has no key for. An edit of the keep-brush has the
+    parts that were `kept`, and no mask of its own.
     """
 
     text: str
     mask: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,14 +73,24 @@ def from_json(text: str) -> Edits | None:
     try:
         found = json.loads(text)
         source, steps = found["source"], found["steps"]
-        if found["version"] != VERSION or not 0 < len(steps) <= MOST_STEPS:
+        if found["version"] != VERSION or not 0 < _count(steps) <= MOST_STEPS:
             return None
         return Edits(Source(_text(source["sha256"]), _length(source["nbytes"]), int(source["width"]),
                             int(source["height"]), _text(source["name"])),
-                     tuple(Step(_text(step["text"]), _text(step["mask"]), _table(step["fields"]),
-                                _table(step["options"])) for step in steps), _text(found["pixels"]))
+                     _steps(steps), _text(found["pixels"]))
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _count(steps: Any) -> int:
+    """How many edits there are, with those that make kept parts."""
+    return len(steps) + sum(_count(kept["steps"]) for step in steps for kept in step.get("kept", ()))
+
+
+def _steps(steps: Any) -> tuple[Step, ...]:
+    return tuple(Step(_text(step["text"]), _text(step["mask"]), _table(step["fields"]), _table(step["options"]),
+                      tuple(Kept(_text(kept["mask"]), _length(kept["start"]), _steps(kept["steps"]))
+                            for kept in step.get("kept", ()))) for step in steps)
 
 
 def _length(value: Any) -> int:

@@ -22,8 +22,8 @@ from modules.gallery.formats import Format
 from modules.gallery.history import History
 from modules.gallery.saving import Saver, save_as, sidecar_of
 from modules.imaging.photograph import read
+from modules.jobs import replay
 from modules.jobs.queue import JobQueue
-from modules.jobs.tasks import Step
 from modules.request import Inpaint, MaskedContent, ResizeMode, ScriptCall, SoftInpainting
 from modules.request.job_context import NullJob
 from modules.request.options import Options
@@ -63,9 +63,7 @@ def edits_of(photograph: Photograph) -> Edits:
 def replayed(queue: JobQueue, edits: Edits, data: bytes = DATA) -> GeneratedImage:
     source = read(data)
     redo.check_source(edits, source)
-    steps: list[Step] = [lambda made, step=step: redo.request_of(step, made.photograph if made else source)
-                         for step in edits.steps]
-    job = queue.submit_steps(steps)
+    job = queue.submit_steps(replay.steps(edits, lambda: source))
     job.wait()
     assert job.error is None, job.error
     made, = job.result.images
@@ -198,7 +196,7 @@ def test_forged_steps_are_refused_in_words(engine: Engine, queue: JobQueue, step
     source = read(DATA)
     edits = edits_of(edited(engine, source, BOXES[0]).photograph)
     forged = dataclasses.replace(edits.steps[0], **step)
-    job = queue.submit_steps([lambda made: redo.request_of(forged, source)])
+    job = queue.submit_steps(replay.steps(dataclasses.replace(edits, steps=(forged,)), lambda: source))
     job.wait()
     assert job.error is not None
     assert job.error.status < 500, job.error.message

@@ -39,14 +39,14 @@ def test_a_waiting_job_holds_no_pixels_and_looks_again_at_the_file(
 
     monkeypatch.setattr(photograph, "read", noting)
     monkeypatch.setattr(redo, "request_of", lambda step, before: before)
-    [make] = view._steps(edits, file)
+    [step] = view._steps(edits, file)
     gc.collect()
     assert [one() for one in seen] == [None]
-    assert make(None).sha256 == source.sha256
+    assert step.make(())[0].sha256 == source.sha256
     file.write_bytes(photographs.file(photographs.pixels()[:32, :32], "PNG"))
     with pytest.raises(InvalidInput, match="not the photograph"):
-        make(None)
+        step.make(())
     file.unlink()
     with pytest.raises(InvalidInput, match="no longer there"):
-        make(None)
+        step.make(())
     history.close()

@@ -22,8 +22,11 @@ function edit(change) {
 
 function travel(direction) {
 	cancelGesture();
-	const {history} = state;
-	if (direction < 0 ? history.undo() : history.redo()) paintingChanged();
+	const history = historyOf();
+	if (!(direction < 0 ? history.undo() : history.redo())) return;
+	if (!state.keeping) return paintingChanged();
+	redraw();
+	showState();
 }
 
 function clear() {
@@ -67,7 +70,7 @@ const COMMANDS = {
 	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
 	actual: () => zoomTo(1 / devicePixelRatio), fit: () => fit(), fullscreen: () => toggleFullscreen(),
 	choose: () => chooseFile("choose"), remove: () => removePicture(), compare: () => compare(!state.comparing),
-	useResult, discard: discardResult, more: () => {},
+	useResult, discard: discardResult, keepBrush: () => beginKeeping(), keepDone: () => endKeeping(true), keepCancel: () => endKeeping(), more: () => {},
 };
 
 const MASK_COMMANDS = ["invert", "inColour"]; // those of KEYS that have no effect where only colours can be painted
@@ -77,10 +80,11 @@ const KEYS = {
 	backspace: "clear", f: "fullscreen", s: "fullscreen", c: "inColour", k: "eyedropper", 0: "fit", a: "actual",
 	"+": "zoomIn", "=": "zoomIn", "-": "zoomOut", m: "point", n: "nextThing",
 };
-const RESULT_KEYS = {x: "compare", u: "useResult", delete: "discard", backspace: "discard"};
+const RESULT_KEYS = {x: "compare", u: "useResult", p: "keepBrush", delete: "discard", backspace: "discard"};
+const NOT_KEEPING = [...MASK_COMMANDS, "clear", "eyedropper", "point", "nextThing"]; // those of KEYS that the keep-brush does not know
 
 const POINT_COMMANDS = ["point", "nextThing"];
-const allowed = (name) => (POINT_COMMANDS.includes(name) ? canPoint : !sketch || !MASK_COMMANDS.includes(name));
+const allowed = (name) => !(state.keeping && NOT_KEEPING.includes(name)) && (POINT_COMMANDS.includes(name) ? canPoint : !sketch || !MASK_COMMANDS.includes(name));
 const isHere = () => view.matches(":hover") || root.contains(document.activeElement) || document.fullscreenElement === root;
 const isTyping = (target) => target.isContentEditable || target.tagName === "TEXTAREA" || target.tagName === "SELECT"
 	|| (target.tagName === "INPUT" && !["range", "color", "checkbox", "radio", "file"].includes(target.type));
@@ -110,8 +114,9 @@ function onKey(event) {
 function isForResults(key, event) {
 	if (!results.length || !root.offsetParent || event.target.closest("dialog, [popover]")) return false;
 	const one = results.find((result) => String(result.number) === key);
-	if (one) chooseResult(one);
+	if (one) pickResult(one);
 	else if (key === "o") holdPicture(true);
+	else if (state.keeping) return false;
 	else if (state.result && RESULT_KEYS[key]) COMMANDS[RESULT_KEYS[key]]();
 	else return false;
 	return true;

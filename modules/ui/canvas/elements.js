@@ -43,6 +43,7 @@ const state = {
 	comparing: false, // whether a slider shows a part of both
 	split: 0, // its place in the view
 	held: false, // whether the picture is shown for a moment
+	keeping: null, // what the keep-brush does, if it is on
 };
 
 function setWords() {

@@ -5,8 +5,13 @@ const what = find(".mc-what");
 let results = []; // {index, number, image, view, size, thumbnail, loaded}; `loaded` is {file, bitmap} once it is there
 let wanted = null; // the result that is shown as soon as it is loaded
 
-// Takes over what the server sends. The first one is shown if it is news, unless somebody paints.
-function setResults({items = [], news = false}) {
+// Takes over what the server sends. The first one is shown if it is news, unless somebody paints. While the keep-brush is
+// on, they wait.
+let late = null;
+function setResults(sent) {
+	late = state.keeping ? sent : null;
+	if (late) return;
+	const {items = [], news = false} = sent;
 	results = items.map((item, index) => ({...item, index, loaded: null}));
 	state.result = null;
 	tellStrip();
@@ -18,10 +23,14 @@ async function chooseResult(result = null) {
 	wanted = result;
 	if (result && !result.loaded) await (result.loading ??= loadResult(result));
 	if (wanted !== result || (result && !result.loaded)) return;
+	endKeeping();
 	state.result = result;
 	if (!result) state.comparing = false;
 	showResult();
 }
+
+// What a press on a result does; null for the picture.
+const pickResult = (result = null) => (state.keeping ? chooseSource(result) : chooseResult(result));
 
 async function loadResult(result) {
 	const file = await inpaintPage.fetchFile(result.image.url, result.image.orig_name);
@@ -97,14 +106,22 @@ function showResult() {
 		resultPicture.style.objectFit = sameShape ? "fill" : "contain";
 	}
 	what.hidden = !result;
-	what.textContent = held ? TEXT.original : result ? TEXT.resultOf(result.number, results.length) : "";
+	what.textContent = held ? TEXT.original : result ? named(result) : "";
 	placeSlider();
+}
+
+function named(result) {
+	const {keeping} = state;
+	if (!keeping) return TEXT.resultOf(result.number, results.length);
+	const source = results.find(({index}) => index === keeping.source - 2);
+	return TEXT.keeping(source ? TEXT.theResult(source.number) : TEXT.theOriginal, result.number);
 }
 
 function tellStrip() {
 	results.forEach((result, place) => (result.number = place + 1));
 	root.dispatchEvent(new CustomEvent("results-shown", {bubbles: true, detail: {
 		canvas: props.canvas_id, results, chosen: state.result, comparing: state.comparing,
+		keeping: state.keeping && {source: state.keeping.source - 2}, keepable: Boolean(state.result && fits(state.result)),
 	}}));
 }
 
@@ -128,7 +145,7 @@ function listenToResults() {
 	root.addEventListener("preview", (event) => showPreview(event.detail));
 	root.addEventListener("results", (event) => setResults(event.detail));
 	root.addEventListener("results-act", ({detail: {act, index}}) => {
-		if (act === "choose") chooseResult(results.find((result) => result.index === index));
+		if (act === "choose") pickResult(results.find((result) => result.index === index));
 		else COMMANDS[act]();
 	});
 	slider.addEventListener("pointerdown", (event) => {

@@ -14,7 +14,9 @@ function drawNow() {
 	const tint = colourWord(state.color);
 	drawLayer(mask, maskPaper, Uint32Array.from({length: 256}, (_, value) => (value << 24) | tint));
 	if (colours) drawLayer(colours, coloursPaper);
-	if (state.painting.layers.some((layer) => layer.dirty.size)) redraw();
+	const kept = state.keeping?.painting.mask;
+	if (kept) drawKept(kept);
+	if ([...state.painting.layers, ...(kept ? [kept] : [])].some((layer) => layer.dirty.size)) redraw();
 }
 
 // `words` has the colour for each value of a mask; the values of colours are words themselves.
@@ -53,7 +55,7 @@ function setLook() {
 
 function showState() {
 	const {painting} = state;
-	const {history} = state;
+	const history = historyOf();
 	const {mask, colours} = painting || {};
 	root.dataset.empty = !painting;
 	root.dataset.masked = Boolean(mask?.painted);
@@ -63,7 +65,8 @@ function showState() {
 	root.dataset.maskCoverage = painting ? mask.coverage.toFixed(6) : "";
 	root.dataset.synced = state.synced && !state.uploading;
 	for (const item of element.querySelectorAll(".mc-tools button")) item.disabled = !painting && !["choose", "more"].includes(item.dataset.act);
-	for (const name of ADJUST) input(name).disabled = !mask?.painted && !isSameAdjusting();
+	for (const name of ["clear", "inColour", "invert", "remove", "select", "uploadMask"]) button(name).disabled ||= Boolean(state.keeping);
+	for (const name of ADJUST) input(name).disabled = Boolean(state.keeping) || (!mask?.painted && !isSameAdjusting());
 	showAdjusting();
 	press("brush", !state.erase && SHAPES.includes(state.tool));
 	press("eraser", state.erase && SHAPES.includes(state.tool));
@@ -72,10 +75,11 @@ function showState() {
 	press("notMeant", state.notMeant);
 	press("inColour", state.inColour);
 	press("select", !panel("select").hidden);
-	panel("colours").hidden = !painting || !state.inColour;
+	panel("colours").hidden = !painting || !state.inColour || Boolean(state.keeping);
+	if (state.keeping) panel("select").hidden = true;
 	button("undo").disabled = !history.done.length;
 	button("redo").disabled = !history.undone.length;
-	button("clear").disabled = !painting?.painted;
+	button("clear").disabled ||= !painting?.painted;
 	button("downloadMask").disabled = !mask?.painted;
 	find(".mc-size-text").textContent = `${state.brush} px`;
 	input("size").value = sizeToSlider(state.brush);

@@ -18,7 +18,7 @@ function onDown(event) {
 	if (gesture) return;
 	event.preventDefault();
 	view.setPointerCapture(event.pointerId);
-	const pointing = state.tool === "point" && !state.space && [0, 2].includes(event.button);
+	const pointing = !state.keeping && state.tool === "point" && !state.space && [0, 2].includes(event.button);
 	if (pointing) return startTap(event, at, !(event.shiftKey || event.button === 2 || state.notMeant));
 	const panning = event.button === 1 || (event.button === 0 && (state.tool === "pan" || state.space || event.shiftKey));
 	if (panning) startPan(event, at);
@@ -55,7 +55,7 @@ function startPinch(event) {
 
 // The right button and the eraser end of a pen erase with every tool.
 function startPaint(event, at) {
-	chooseResult(null); // the mask is painted on the picture
+	if (!state.keeping) chooseResult(null); // the mask is painted on the picture
 	const erase = state.erase || event.button === 2 || event.button === 5 || (event.altKey && !state.inColour);
 	gesture = {kind: state.tool, id: event.pointerId, value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]};
 	root.dataset.erasing = erase;
@@ -67,11 +67,12 @@ function startPaint(event, at) {
 // The value that a brush writes into its layer: 0 erases.
 function brushValue(erase) {
 	if (erase) return 0;
+	if (state.keeping) return state.keeping.source;
 	if (!state.inColour) return 255;
 	return ((Math.round(state.inkOpacity * 2.55) << 24) | colourWord(state.ink)) >>> 0;
 }
 
-const draw = (value, shape) => state.painting.draw(value, state.inColour, shape);
+const draw = (value, shape) => brushed().draw(value, state.inColour && !state.keeping, shape);
 
 function paintTo(at) {
 	const {to, value} = gesture;
@@ -138,7 +139,7 @@ function onUp(event) {
 
 function cancelGesture() {
 	if (!gesture) return;
-	if (state.painting) state.painting.cancel();
+	brushed()?.cancel();
 	endGesture();
 }
 
@@ -152,10 +153,10 @@ function endGesture() {
 
 // Ends a step: updates history, screen and value. Returns whether anything changed.
 function finishStep() {
-	const step = state.painting.commit();
+	const step = brushed().commit();
 	if (step) {
-		state.history.push(step);
-		paintingChanged();
+		historyOf().push(step);
+		if (!state.keeping) paintingChanged();
 	}
 	redraw();
 	showState();

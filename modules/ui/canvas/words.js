@@ -50,6 +50,7 @@ const TEXT = {
 	nothingFound: "There is nothing of that kind in the picture.",
 	original: "Original", resultOf: (number, all) => (all > 1 ? `Result ${number} of ${all}` : "Result"),
 	slider: "Original on the left, result on the right", discarded: "The result was discarded.",
+	keeping: (source, result) => `Paints ${source} into result ${result}`, theOriginal: "the original", theResult: (number) => `result ${number}`,
 };
 
 const SKETCH_TEXT = {

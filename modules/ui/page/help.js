@@ -153,7 +153,7 @@ const inpaintHelp = (() => {
 		],
 		"Results": [
 			[["1", "9"], "Show a result"], [["O"], "Hold to see the original"], [["X"], "Compare with the original"],
-			[["U"], "Use the result as the picture"], [["Delete"], "Discard the result"],
+			[["P"], "Paint parts of another result in"], [["U"], "Use the result as the picture"], [["Delete"], "Discard the result"],
 		],
 		"History": [
 			[["←", "→", "↑", "↓", {gesture: "Swipe"}], "The next picture"], [["F"], "Favourite"], [["X"], "Choose for comparing"],

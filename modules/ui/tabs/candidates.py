@@ -43,10 +43,12 @@ class Candidate(GradioModel):
 
 
 class CandidatesValue(GradioModel):
-    """What the page gets. With `news` the canvas shows the first result at once, unless it is being painted on."""
+    """What the page gets. With `news` the canvas shows the first result at once, unless it is being painted on. `job`
+    is the id of the job that made the results."""
 
     items: tuple[Candidate, ...] = ()
     news: bool = False
+    job: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Found:
 
     shown: Sequence[Shown] = ()
     news: bool = False
+    job: str = ""
 
 
 class Candidates(gr.HTML, metaclass=WithoutStub):
     """The strip of results. Its value in Python is a `Found`. `select` is sent with the `index` of the result that the
-    canvas shows."""
+    canvas shows, `apply` with what the keep-brush has painted: the id of the `job`, the index of the result that was
+    painted into (`base`), and a mask of the numbers that canvas/keeping.js gives to pictures (`labels`)."""
 
     data_model = CandidatesValue
 
@@ -73,7 +77,8 @@ class Candidates(gr.HTML, metaclass=WithoutStub):
     def postprocess(self, value: Found | None) -> CandidatesValue:  # type: ignore[override]
         """The value for the page. The results' files are published."""
         value = value or Found()
-        return CandidatesValue(items=tuple(map(self._candidate, value.shown)), news=value.news)
+        return CandidatesValue(items=tuple(map(self._candidate, value.shown)), news=value.news,
+                               job=value.job)
 
     def _candidate(self, one: Shown) -> Candidate:
         made, folder = one.made, self.GRADIO_CACHE

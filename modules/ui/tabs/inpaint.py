@@ -15,6 +15,7 @@ from modules.ui.controls.request_panel import MASK_MODES, Panel
 from modules.ui.controls.work_line import WorkLine
 from modules.ui.page.events import AT_ONCE, FOLLOWING
 from modules.ui.page.header import Header
+from modules.ui.tabs import keep
 from modules.ui.tabs.batch import Batch
 from modules.ui.tabs.remove import Remove
 from modules.ui.tabs.tab import Tab, connect_generate, draw
@@ -38,6 +39,7 @@ def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
     outpainting.connect(tab.canvas)
     batch.connect(tab, header, request_panel.to_inpaint)
     remove.connect(tab, header)
+    keep.connect(tab, header)
     return tab
 
 

@@ -17,13 +17,12 @@ from modules.errors import InvalidInput
 from modules.gallery.history import History
 from modules.gallery.saving import sidecar_of
 from modules.imaging import photograph as photographs
+from modules.jobs import replay
 from modules.jobs.job import Job, Origin
-from modules.jobs.tasks import Step as MakeRequest
-from modules.request import Txt2Img
+from modules.jobs.tasks import Step
 from modules.request.photograph import Photograph
-from modules.request.result import GeneratedImage
 from modules.text import infotext
-from modules.text.edits import Edits, Step, from_json
+from modules.text.edits import Edits, from_json
 from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
 from modules.ui.page.help import explain
@@ -91,8 +90,8 @@ class Redo:
         tab.results.watch_click(self.button, submit, [self.edits, self.choice, self.text, self.source, self.found],
                                 header)
 
-    def _steps(self, edits: Edits, file: Path) -> list[MakeRequest]:
-        """The steps to carry out. Those whose text is empty are left out. Raises InvalidInput."""
+    def _steps(self, edits: Edits, file: Path) -> list[Step]:
+        """The steps to carry out. Raises InvalidInput."""
         def source() -> Photograph:
             try:
                 photograph = photographs.read(file.read_bytes(), edits.source.name, self.max_pixels)
@@ -101,21 +100,8 @@ class Redo:
             redo.check_source(edits, photograph)
             return photograph
 
-        source()  # read once more when the job begins: a job that waits holds no pixels
-
-        def make(step: Step) -> MakeRequest:
-            def request_of(made: GeneratedImage | None) -> Txt2Img:
-                before = made.photograph if made else source()
-                if before is None:
-                    raise InvalidInput("A step has changed the picture's size, so the next one cannot go on with it.")
-                return redo.request_of(step, before)
-
-            return request_of
-
-        steps = [make(step) for step in edits.steps if step.text.strip()]
-        if not steps:
-            raise InvalidInput("There is no edit to make again.")
-        return steps
+        source()  # another file is refused at once
+        return replay.steps(edits, source)
 
 
 def draw(history: History, max_pixels: int) -> Redo:

@@ -19,6 +19,7 @@ from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.request import Txt2Img
 from modules.request.going_on import changed
+from modules.request.result import Result
 from modules.ui.controls.request_panel import tool_button
 from modules.ui.page.events import AT_ONCE, LIVE
 from modules.ui.page.header import Header
@@ -80,7 +81,7 @@ class Results:
             submit(Origin(str(window)[:64], self.tab), *arguments)
             return window
 
-        self._watch_after(button.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE), header)
+        self.watch_after(button.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE), header)
 
     def _connect_going_on(self, make_request: Callable[..., Txt2Img], inputs: list[Component],
                           header: Header) -> None:
@@ -96,7 +97,7 @@ class Results:
             self.queue.submit(replace(request, replayed=job.recordings[run]), origin=Origin(str(window)[:64], self.tab))
             return window
 
-        self._watch_after(self.inside.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE),
+        self.watch_after(self.inside.click(start, [self.window, *inputs], self.window, js=OWN_WINDOW_FIRST, **LIVE),
                           header)
 
     def _recorded(self, window: str, name: str) -> tuple[Job, int]:
@@ -107,7 +108,7 @@ class Results:
                     return job, run
         raise NotFound("There is no such recording, or not any more.")
 
-    def _watch_after(self, event: Any, header: Header) -> None:
+    def watch_after(self, event: Any, header: Header) -> None:
         """Watch the job that `event` has submitted. This waits for a `watch` that is still running: that one may have
         seen its last job."""
         event.success(self.watch, self.window, self.outputs, trigger_mode="always_last", **LIVE).then(
@@ -168,20 +169,18 @@ class Results:
         changes: dict[Any, Any] = self._buttons(running=another) | {self.stage: summary_html(job, sentences)}
         if job.result is None or not job.result.images:
             return changes
-        images = job.result.images
-        extras = [replace(made, image=extra, path=None, photograph=None) for made in images for extra in made.extras]
-        shown = [Shown(made, job.result.request) for made in (*images, *extras)]
+        shown = shown_of(job.result)
         more: dict[Any, Any] = {
-            self.gallery: self._for_gallery(shown, is_news=is_news), self.shown: shown, self.selected: 0,
+            self.gallery: self._for_gallery(shown, job, is_news=is_news), self.shown: shown, self.selected: 0,
             self.infotext: shown[0].made.infotext, self.last_seed: shown[0].made.seed,
             self.inside: {"root": self.root_path, "names": job.recorded},
         }
         more |= {button: gr.update(interactive=True) for button in self._on_pictures}
         return changes | more
 
-    def _for_gallery(self, shown: list[Shown], *, is_news: bool) -> Any:
+    def _for_gallery(self, shown: list[Shown], job: Job, *, is_news: bool) -> Any:
         if isinstance(self.gallery, Candidates):
-            return Found(shown, is_news)
+            return Found(shown, is_news, job.id)
         return gr.update(value=[(one.for_gallery, None) for one in shown], selected_index=0, preview=True)
 
     def _buttons(self, *, running: bool) -> dict[Any, Any]:
@@ -194,6 +193,13 @@ class Results:
         if not shown:
             return 0, gr.skip(), gr.skip()
         return index, shown[index].made.infotext, shown[index].made.seed
+
+
+def shown_of(result: Result) -> list[Shown]:
+    """What the gallery shows of a job's result: its pictures, then their masks and composites."""
+    images = result.images
+    extras = [replace(made, image=extra, path=None, photograph=None) for made in images for extra in made.extras]
+    return [Shown(made, result.request) for made in (*images, *extras)]
 
 
 PREVIEW_ON_LOAD = """const tell = () => {

@@ -1,7 +1,7 @@
 // The strip of results. The canvas of the tab knows which one is shown; this draws it and passes presses on.
 
 const {make} = inpaintPage;
-const root = element.querySelector(".rs"), strip = element.querySelector(".rs-strip"), acts = element.querySelector(".rs-acts");
+const root = element.querySelector(".rs"), strip = element.querySelector(".rs-strip"), acts = element.querySelector(".rs-acts"), keep = element.querySelector(".rs-keep");
 const canvas = () => document.querySelector(`.mc[data-canvas="${props.canvas_id}"]`);
 const tell = (type, detail) => canvas()?.dispatchEvent(new CustomEvent(type, {detail}));
 const last = element.querySelector(".rs-last");
@@ -14,7 +14,7 @@ function makeThumbnail({index, number, thumbnail, image, view}) {
 }
 
 let drawn = "", chosenIndex = null;
-function draw({results, chosen, comparing}) {
+function draw({results, chosen, comparing, keeping, keepable}) {
 	const state = results.map((result) => `${result.index} ${result.image.url}`).join();
 	if (state !== drawn) {
 		drawn = state;
@@ -22,12 +22,17 @@ function draw({results, chosen, comparing}) {
 		strip.replaceChildren(...(results.length ? [original, ...results.map(makeThumbnail)] : []));
 	}
 	root.dataset.empty = !results.length;
-	acts.hidden = !results.length;
+	acts.hidden = !results.length || Boolean(keeping);
+	keep.hidden = !keeping;
 	last.hidden = !results.length;
 	const shown = chosen ?? results[0];
 	if (shown) last.style.backgroundImage = `url("${shown.thumbnail}")`;
-	for (const one of strip.children) one.setAttribute("aria-pressed", one.dataset.index === (chosen ? String(chosen.index) : undefined));
-	for (const button of acts.children) button.disabled = !chosen;
+	const pressed = keeping ? keeping.source : chosen?.index ?? -1;
+	for (const one of strip.children) {
+		one.setAttribute("aria-pressed", Number(one.dataset.index ?? -1) === pressed);
+		one.disabled = Boolean(keeping) && one.dataset.index === String(chosen.index);
+	}
+	for (const button of acts.children) button.disabled = !chosen || (button.dataset.act === "keepBrush" && !keepable);
 	acts.querySelector('[data-act="compare"]').setAttribute("aria-pressed", comparing);
 	strip.querySelector('[aria-pressed="true"]')?.scrollIntoView({block: "nearest", inline: "nearest"});
 	if (chosen && chosen.index !== chosenIndex) trigger("select", {index: chosen.index});
@@ -38,7 +43,7 @@ strip.addEventListener("click", (event) => {
 	const one = event.target.closest(".rs-one");
 	if (one) tell("results-act", {act: "choose", index: Number(one.dataset.index)});
 });
-acts.addEventListener("click", (event) => {
+for (const row of [acts, keep]) row.addEventListener("click", (event) => {
 	const act = event.target.closest("[data-act]")?.dataset.act;
 	if (act) tell("results-act", {act});
 });
@@ -51,7 +56,8 @@ last.addEventListener("click", () => {
 // A listener on the document exists as long as the element is part of it. Gradio builds a tab before it puts it there.
 const life = new AbortController();
 let wasThere = false;
-for (const [type, act] of [["results-shown", ({detail}) => draw(detail)], ["results-wanted", handOver]]) {
+for (const [type, act] of [["results-shown", ({detail}) => draw(detail)], ["results-wanted", handOver],
+	["results-kept", ({detail: {base, labels}}) => trigger("apply", {job: props.value.job, base, labels})]]) {
 	document.addEventListener(type, (event) => {
 		if (wasThere && !element.isConnected) return life.abort();
 		wasThere ||= element.isConnected;
