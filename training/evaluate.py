@@ -52,9 +52,13 @@ class Checkpoint:
             module.load_state_dict({k[len(prefix):]: v.float() for k, v in tensors.items() if k.startswith(prefix)})
             module.eval()
 
+    def tokens(self, prompts: list[str]) -> Tensor:
+        """(N, 77)."""
+        return torch.tensor([self.tokenizer(p) for p in prompts])
+
     @torch.no_grad()
     def words(self, prompts: list[str]) -> Tensor:
-        return self.text(torch.tensor([self.tokenizer(p) for p in prompts]))
+        return self.text(self.tokens(prompts))
 
     @torch.no_grad()
     def draw(self, prompts: list[str], seed: int, steps: int = 20, keep: Tensor | None = None,

@@ -232,18 +232,57 @@ class UNet(nn.Module):
         self.out = nn.Sequential(nn.GroupNorm(groups, base), nn.SiLU(), nn.Conv2d(base, 4, 3, padding=1))
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        embedded = self.embed(time)
+        return self.up(self.down(x, embedded, context), embedded, context)
+
+    def embed(self, time: Tensor) -> Tensor:
+        """(B,) -> (B, E)."""
         half = self.base // 2
-        steps = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=x.device) / half)
+        steps = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=time.device) / half)
         angles = time.float()[:, None] * steps[None]
-        embedded = self.time_embed(torch.cat([angles.cos(), angles.sin()], dim=-1))
-        kept = []
-        for stage in self.input_blocks:
-            x = stage(x, embedded, context)
-            kept.append(x)
-        x = self.middle_block(x, embedded, context)
-        for stage in self.output_blocks:
-            x = stage(torch.cat([x, kept.pop()], dim=1), embedded, context)
+        return self.time_embed(torch.cat([angles.cos(), angles.sin()], dim=-1))
+
+    def down(self, x: Tensor, embedded: Tensor, context: Tensor, hint: Tensor | float = 0.0) -> list[Tensor]:
+        """What each block on the way down and the middle one give; `hint` is added after the first."""
+        kept = [self.input_blocks[0](x, embedded, context) + hint]
+        for stage in self.input_blocks[1:]:
+            kept.append(stage(kept[-1], embedded, context))
+        return [*kept, self.middle_block(kept[-1], embedded, context)]
+
+    def up(self, kept: list[Tensor], embedded: Tensor, context: Tensor) -> Tensor:
+        """`kept` as `down` gives it -> (B, 4, H, W)."""
+        *skips, x = kept
+        for stage, skip in zip(self.output_blocks, reversed(skips), strict=True):
+            x = stage(torch.cat([x, skip], dim=1), embedded, context)
         return self.out(x)
+
+
+class ControlNet(UNet):
+    """The way down of a UNet that reads a picture too (Zhang et al. 2023). Its answers, which begin at zero, are added
+    to what the UNet keeps."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        del self.output_blocks, self.out
+        channels, last = sizes.unet_channels, len(sizes.unet_channels) - 1
+        widths = [channels[0]]
+        for level, width in enumerate(channels):
+            widths += [width] * (sizes.unet_blocks + (level != last))
+        self.zero_convs = nn.ModuleList([nn.Sequential(nn.Conv2d(width, width, 1)) for width in widths])
+        self.middle_block_out = nn.Sequential(nn.Conv2d(channels[-1], channels[-1], 1))
+        given, layers = 3, list[nn.Module]()
+        for number, width in enumerate((16, 16, 32, 32, 96, 96, 256, channels[0])):
+            layers += [nn.Conv2d(given, width, 3, stride=2 if number in (2, 4, 6) else 1, padding=1), nn.SiLU()]
+            given = width
+        self.input_hint_block = nn.Sequential(*layers[:-1])
+        for layer in (*self.zero_convs, self.middle_block_out, self.input_hint_block[-1:]):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor, hint: Tensor) -> list[Tensor]:
+        """hint (B, 3, 8H, 8W) in 0..1 -> what is added to each tensor of `down`."""
+        kept = self.down(x, self.embed(time), context, self.input_hint_block(hint))
+        return [zero(one) for zero, one in zip((*self.zero_convs, self.middle_block_out), kept, strict=True)]
 
 
 # ---------------------------------------------------------------- autoencoder

@@ -15,14 +15,8 @@ import latents
 from loop import run_workers
 from model import Sizes
 from text import train_text
-from unet import Lesson, train_unet
+from unet import Lesson, size, train_unet
 from vae import train_vae
-
-
-def size(text: str) -> tuple[int, int]:
-    """"256" or "192x288" -> (width, height)."""
-    width, _, height = text.partition("x")
-    return int(width), int(height or width)
 
 
 def main() -> None:

@@ -47,6 +47,12 @@ class Lesson:
     pairs: float = 0.25
 
 
+def size(text: str) -> tuple[int, int]:
+    """"256" or "192x288" -> (width, height)."""
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
 def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, lesson: Lesson) -> None:
     torch.manual_seed(0)
     words, linear = Words(data / "bpe.txt.gz"), latents.load(data)
