@@ -1,6 +1,8 @@
 """The judge: a small CNN that says what a picture shows, trained on fresh drawings. It never saw the model's pictures.
 
-    python training/judge.py --data cache/training        # trains it, writes judge.safetensors and judge.json
+    python training/judge.py --data cache/training        # trains it, writes judge.json and its file
+
+The file is the program's captioner for this world too, so its metadata have the words for the answers.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import random
 from itertools import pairwise
 from pathlib import Path
 
+import captions
 import numpy as np
 import scenes
 import torch
@@ -22,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 HERE = Path(__file__).parent
+FILE = HERE.parent / "models/captioners/emoji-mini.safetensors"
 SEED, SIDE = 20, 128  # it looks at pictures of 256 as reduced to 128
 NONE = "-"
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -80,9 +84,31 @@ def soften(x: Tensor, rng: random.Random) -> Tensor:
     return x + 0.05 * torch.randn(x.shape[0], 3, 1, 1)
 
 
+def phrases() -> dict[str, list[str]]:
+    """How a plain prompt says each answer, by question; empty where it says nothing. "uncoloured": the things whose
+    colour it does not say."""
+    places = {place: words[0][0] for place, words in scenes.PLACES.items()}
+    words = {
+        "size": {size: texts[1][0] for size, texts in scenes.SIZES.items()},
+        "position": {position: texts[2][0] for position, texts in scenes.POSITIONS.items()},
+        "time": {"night": scenes.TIMES["night"][0][0], "day": ""},
+        "style": {style: texts[0][0] for style, texts in scenes.STYLES.items()} | {"3d": ""},
+        "background": places | {plain: f"on {captions.article(plain)} background" for plain in scenes.PLAIN},
+    }
+    said = {question: [words.get(question, {}).get(answer, answer) if answer != NONE else "" for answer in answers]
+            for question, answers in QUESTIONS.items()}
+    return {**said, "uncoloured": [name for name, thing in scenes.OBJECTS.items() if len(thing.colours) == 1]}
+
+
+def save(judge: Judge, path: Path = FILE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, path,
+              {"title": "Emoji Mini", "phrases": json.dumps(phrases()), "licence": "MIT", "format": "pt"})
+
+
 def load() -> Judge:
     judge = Judge()
-    judge.load_state_dict({k: v.float() for k, v in load_file(HERE / "judge.safetensors").items()})
+    judge.load_state_dict({k: v.float() for k, v in load_file(FILE).items()})
     return judge.eval()
 
 
@@ -116,7 +142,7 @@ def main() -> None:
         schedule.step()
         if step % 100 == 0:
             print(step, "of", steps, round(float(loss.detach()), 4), flush=True)
-    save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, HERE / "judge.safetensors")
+    save(judge)
     x, wanted = renders(args.data, random.Random(SEED + 1), 1000)
     right = (verdicts(load(), x) == wanted).float().mean(0)
     figures = {name: round(float(r), 4) for name, r in zip(QUESTIONS, right, strict=True)}

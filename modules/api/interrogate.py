@@ -33,9 +33,10 @@ class InterrogateBody(Body):
 
 
 class Described(BaseModel):
-    """The words, as a prompt."""
+    """The words, as a prompt, and the name of the captioner or tagger that they are from."""
 
     caption: str
+    model: str
 
 
 class TaggerBody(Body):
@@ -76,11 +77,11 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
 
     @api.post("/sdapi/v1/interrogate", response_model=Described)
     async def interrogate(body: InterrogateBody, request: Request) -> dict[str, Any]:
-        await run_in_threadpool(describers.check, body.model)
+        name = await run_in_threadpool(describers.named, body.model)
         threshold = engine.options.interrogate_deepbooru_score_threshold
-        return {"caption": await worked(
+        return {"model": name, "caption": await worked(
             body.image, client_of(request, settings).origin,
-            lambda image, job: describers.describe(image, body.model, threshold, job.check))}
+            lambda image, job: describers.describe(image, name, threshold, job.check))}
 
     @api.post("/tagger/v1/interrogate", response_model=Tagged)
     async def tag(body: TaggerBody, request: Request) -> dict[str, Any]:

@@ -31,10 +31,14 @@ class Describers:
         self._kept: tuple[tuple[Path, FileVersion | None], Caption] | None = None
 
     def captioners(self) -> dict[str, Path]:
-        """The folders of captioners by name."""
-        found = {path.parent.name: path.parent for folder in reversed(self._settings.folders("captioners"))
-                 if folder.is_dir() for path in sorted(folder.glob("*/config.json"), reverse=True)}
-        return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+        """The captioners by name: folders, then single files, which know a small world only."""
+        folders = [folder for folder in reversed(self._settings.folders("captioners")) if folder.is_dir()]
+        found = {path.parent.name: path.parent for folder in folders
+                 for path in sorted(folder.glob("*/config.json"), reverse=True)}
+        files = {path.stem: path for folder in folders
+                 for path in sorted(folder.glob("*.safetensors"), reverse=True)}
+        return {name: kind[name] for kind in (found, files) for name in sorted(kind, key=str.lower)
+                if kind is found or name not in found}
 
     def captioner(self, name: str) -> str:
         """The full name of the captioner that `name` means, in any case; `clip` is the first. Raises NotFound."""
@@ -57,9 +61,9 @@ class Describers:
                            f"a folder in {self._settings.folders('taggers')[0]}.", field="model")
         return found[0]
 
-    def check(self, model: str) -> None:
-        """Raise the NotFound of `describe`."""
-        self.tagger(model) if self._tags(model) else self.captioner(model)
+    def named(self, model: str) -> str:
+        """The full name of the captioner or tagger that `model` means. Raises the NotFound of `describe`."""
+        return self.tagger(model) if self._tags(model) else self.captioner(model)
 
     def describe(self, image: Image.Image, model: str, threshold: float, check: Callable[[], None]) -> str:
         """Words for a picture, as a prompt. `model` is `clip`, `deepdanbooru`, or the name of a captioner or tagger;
@@ -70,8 +74,7 @@ class Describers:
         check()
         if self._tags(model):
             return as_prompt(list(self.tags(image, model).above(threshold)))
-        folder = self.captioners()[self.captioner(model)]
-        return self._caption(folder)(image.convert("RGB"), check)
+        return self._caption(self.captioners()[self.captioner(model)])(image.convert("RGB"), check)
 
     def tags(self, image: Image.Image, model: str) -> Tags:
         """What a tagger sees. Raises NotFound, CheckpointError."""
@@ -86,11 +89,13 @@ class Describers:
         known = (name.lower() for name in self.taggers.files())
         return model.lower() in TAGGING or model.lower() in known
 
-    def _caption(self, folder: Path) -> Caption:
+    def _caption(self, path: Path) -> Caption:
         from modules.networks.captioner import load_captioner
+        from modules.networks.scene_captioner import load_scene_captioner
 
-        key = (folder, tree_version(folder))
+        key = (path, tree_version(path))
         if self._kept is None or self._kept[0] != key:
             self._kept = None
-            self._kept = key, load_captioner(folder, compute_device(self._settings))
+            self._kept = key, load_captioner(path, compute_device(self._settings)) if path.is_dir() else \
+                load_scene_captioner(path)
         return self._kept[1]

@@ -26,11 +26,12 @@ def test_webuis_route(client: TestClient, engine: Engine, photo: Image.Image) ->
     body = {"image": base64_of(photo)}
     caption = client.post(INTERROGATE, json=body).json()["caption"]
     assert caption == engine.describers.describe(photo, "clip", 0.5, lambda: None)
-    assert client.post(INTERROGATE, json=body | {"model": "tiny"}).json() == {"caption": caption}
+    assert client.post(INTERROGATE, json=body | {"model": "tiny"}).json() == {"caption": caption, "model": "tiny"}
     tags = client.post(INTERROGATE, json=body | {"model": "deepdanbooru"}).json()
-    assert tags == {"caption": r"rem \(re:zero\), long hair"}
+    assert tags == {"caption": r"rem \(re:zero\), long hair", "model": "wd14"}
     engine.set_options({"interrogate_deepbooru_score_threshold": 0.7})
-    assert client.post(INTERROGATE, json=body | {"model": "wd14"}).json() == {"caption": r"rem \(re:zero\)"}
+    tags = client.post(INTERROGATE, json=body | {"model": "wd14"}).json()
+    assert tags == {"caption": r"rem \(re:zero\)", "model": "wd14"}
 
 
 @pytest.mark.usefixtures("files")

@@ -50,7 +50,7 @@ def test_it_can_be_stopped_at_each_word(describers: Describers) -> None:
 def test_what_is_no_captioner_is_refused(settings: Settings) -> None:
     describers = Describers(settings)
     with pytest.raises(NotFound, match=r"describes pictures \(clip\): put a captioner such as BLIP"):
-        describers.check("clip")
+        describers.named("clip")
     folder = settings.models_dir / "captioners" / "other"
     folder.mkdir(parents=True)
     for config in ("no", '{"model_type": "bert"}', '{"auto_map": {"AutoProcessor": "x.Y"}, "model_type": "blip"}'):

@@ -31,8 +31,8 @@ class Describe:
         with gr.Row(elem_classes="tight"):
             self._sentence = explain(
                 gr.Button("Describe", size="sm", min_width=90, elem_id=self.panel.elem_id("describe")),
-                "Adds a sentence about the picture to the prompt. It needs a captioner such as BLIP in "
-                "models/captioners.")
+                "Adds a sentence about the picture to the prompt. A captioner such as BLIP in models/captioners knows "
+                "any picture; the included one knows only the things that the included checkpoint draws.")
             self._tags = explain(
                 gr.Button("Tags", size="sm", min_width=90, elem_id=self.panel.elem_id("describe_tags")),
                 "Adds words for the picture to the prompt. It needs a tagger such as WD14 in models/taggers.")
@@ -49,7 +49,7 @@ def _describer(model: str, engine: Engine, queue: JobQueue) -> Any:
     @told
     def describe(picture: MaskData, prompt: str) -> str:
         image = picture.chosen()
-        engine.describers.check(model)
+        engine.describers.named(model)
         threshold = engine.options.interrogate_deepbooru_score_threshold
 
         def work(job: Job) -> str:
