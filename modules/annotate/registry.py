@@ -104,6 +104,15 @@ def find(name: str) -> Preprocessor:
     raise InvalidInput(f'There is no preprocessor "{name}"; /controlnet/module_list has them all.')
 
 
+def usual_for(model: str) -> str:
+    """The preprocessor that the control network of that name is usually given its maps by; "none" if its name does not
+    tell."""
+    for name, words in TYPES.items():
+        if name != ALL and any(word in model.lower() for word in (name.lower(), *words)):
+            return next((item.name for item in preprocessors(name) if item.name not in ("none", "invert")), "none")
+    return "none"
+
+
 def control_type(name: str, models: Sequence[str]) -> dict[str, Any]:
     """What a Control Type offers, as the extension's API tells it: the titles of its preprocessors, those of `models`
     whose names say that they belong to it, and which of both to begin with."""

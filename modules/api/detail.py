@@ -19,8 +19,6 @@ ADETAILER = "adetailer"
 """The script's name in small letters."""
 BEFORE = "ad_"
 """What the extension's API puts before the name of a field."""
-ABSENT = {"ad_use_checkpoint": "a checkpoint", "ad_use_vae": "a VAE"}
-"""Switches of what a pass cannot have of its own here."""
 
 _TYPES: dict[type, Any] = {bool: bool, int: Integer, float: Number, str: Text}
 _FIELDS: dict[str, Any] = {BEFORE + item.name: (_TYPES[item.kind], item.default) for item in declared(DetailPass)}
@@ -67,14 +65,10 @@ def detail_passes(scripts: Mapping[str, Any]) -> tuple[DetailPass, ...]:
 
 def detail_warnings(scripts: Mapping[str, Any]) -> list[str]:
     """A sentence for each thing that was asked for and is not done."""
-    warnings = [f"ADetailer: a pass cannot have {what} of its own here; the picture's was taken."
-                for switch, what in ABSENT.items() if any(arg.get(switch) is True for _, arg in _args(scripts))]
-    if any(str(arg.get("ad_controlnet_model") or "None") != "None" for _, arg in _args(scripts)):
-        warnings.append("ADetailer: ControlNet in a pass is not to be had here; the pass went without.")
     given = _given(scripts)
     if len(given) > 1 and given[0] is True and given[1] is True:
-        warnings.append("ADetailer: Skip img2img is not to be had here; the picture was made as usual.")
-    return warnings
+        return ["ADetailer: Skip img2img is not to be had here; the picture was made as usual."]
+    return []
 
 
 def _given(scripts: Mapping[str, Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -137,11 +137,16 @@ class ControlNetworks:
 
     def check(self, request: Txt2Img) -> None:
         """Raise the UserError with which the units of `request` would be refused."""
-        for unit in request.control_units:
+        self.check_units(request.control_units, has_picture=isinstance(request, Img2Img))
+
+    def check_units(self, units: Sequence[ControlUnit], *, has_picture: bool) -> None:
+        """Raise the UserError with which units would be refused. `has_picture` says that those without one of their own
+        have one to follow."""
+        for unit in units:
             preprocessor = registry.find(unit.module)
             if not preprocessor.model_free:
                 self.find(unit.model)
-            if unit.image is None and not isinstance(request, Img2Img):
+            if unit.image is None and not has_picture:
                 raise InvalidInput("A ControlNet unit has no picture to follow.", field="image")
 
 

@@ -268,7 +268,7 @@ class Engine:
 
     def check_detail(self, request: Txt2Img) -> None:
         """Raise the UserError with which the detailer's passes would be refused."""
-        detailing.check(request, self.detectors, lambda: self.samplers)
+        detailing.check(request, self.detectors, lambda: self.samplers, self.files_of, self.control)
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""

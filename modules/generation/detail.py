@@ -74,7 +74,7 @@ class Detailer:
 def _inner(request: Txt2Img, asked: DetailPass, image: Image.Image, mask: Image.Image) -> dict[str, Any]:
     """The values of the request that inpaints what is white in `mask`. What is not set here is as in `request`."""
     options: dict[str, Any] = {"return_mask": False, "return_mask_composite": False, "overlay_inpaint": True,
-                               "face_restoration": asked.restore_face}
+                               "face_restoration": asked.restore_face} | asked.files()
     if asked.use_clip_skip:
         options["CLIP_stop_at_last_layers"] = asked.clip_skip
     values: dict[str, Any] = {one.name: getattr(request, one.name) for one in fields(Txt2Img)} | {
@@ -82,7 +82,8 @@ def _inner(request: Txt2Img, asked: DetailPass, image: Image.Image, mask: Image.
         "denoising_strength": asked.denoising_strength, "only_masked": asked.inpaint_only_masked,
         "only_masked_padding": asked.inpaint_only_masked_padding, "mask_blur_x": asked.mask_blur,
         "mask_blur_y": asked.mask_blur, "masked_content": MaskedContent.ORIGINAL, "enable_hr": False,
-        "refiner_checkpoint": "", "script": None, "always_on": (), "detail": (), "control_units": (), "go_on_after": 0,
+        "refiner_checkpoint": "", "script": None, "always_on": (), "detail": (),
+        "control_units": asked.units(request.control_units), "go_on_after": 0,
         "record_steps": False, "replayed": None, "first_pass": None, "options": request.options.replaced(options)}
     if not asked.inpaint_only_masked:
         values |= {"width": image.width, "height": image.height}

@@ -6,14 +6,20 @@ calls a field `ad_` and the name here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modules.annotate.registry import usual_for
 from modules.errors import InvalidInput
+from modules.request.control import NO_MODEL, ControlUnit
 from modules.request.fields import check_ranges, field
 
 MOST_PASSES = 4
 MERGES = NOT_MERGED, MERGED, MERGED_AND_INVERTED = ("None", "Merge", "Merge and Invert")
 SAME_SAMPLER, SAME_SCHEDULER = "Use same sampler", "Use same scheduler"
+SAME_CHECKPOINT, SAME_VAE = "Use same checkpoint", "Use same VAE"
+PASSTHROUGH = "Passthrough"
+"""What stands for the ControlNet units of the picture."""
 SEPARATOR, SKIP, PROMPT = "[SEP]", "[SKIP]", "[PROMPT]"
 """Words in the prompts of a pass: between the prompts of single finds, for a find that stays as it is, and for the
 picture's own prompt."""
@@ -82,6 +88,14 @@ class DetailPass:
                                 text="ADetailer use separate CFG scale")
     cfg_scale: float = field(7.0, "ADetailer CFG scale", "How closely a find follows its prompt.", low=0.0, high=1000.0,
                              shown=(0, 30), step=0.5, text="ADetailer CFG scale")
+    use_checkpoint: bool = field(False, "Use separate checkpoint", "Takes the checkpoint below, not the picture's. "
+                                 "Changing it costs time, and memory for both.",
+                                 text="ADetailer use separate checkpoint")
+    checkpoint: str = field(SAME_CHECKPOINT, "ADetailer checkpoint", "The checkpoint that draws the finds.",
+                            text="ADetailer checkpoint")
+    use_vae: bool = field(False, "Use separate VAE", "Takes the VAE below, not the picture's.",
+                          text="ADetailer use separate VAE")
+    vae: str = field(SAME_VAE, "ADetailer VAE", "The VAE of a find.", text="ADetailer VAE")
     use_sampler: bool = field(False, "Use separate sampler", "Takes the sampler below, not the picture's.",
                               text="ADetailer use separate sampler")
     sampler: str = field(SAME_SAMPLER, "ADetailer sampler", "The sampling method of a find.", text="ADetailer sampler")
@@ -98,11 +112,44 @@ class DetailPass:
     restore_face: bool = field(False, "Restore faces after ADetailer", "Restores the faces of each find with the face "
                                "restoration model.", text="ADetailer restore face")
 
+    controlnet_model: str = field(NO_MODEL, "ControlNet model", "A control network that holds each find to what it "
+                                  "was. Passthrough takes the units of the picture.", text="ADetailer ControlNet model")
+    controlnet_module: str = field(NO_MODEL, "ControlNet module", "What makes the map for it. None takes what suits "
+                                   "the model.", text="ADetailer ControlNet module")
+    controlnet_weight: float = field(1.0, "ControlNet weight", "How strongly the map is followed.", low=0.0, high=2.0,
+                                     step=0.05, text="ADetailer ControlNet weight")
+    controlnet_guidance_start: float = field(
+        0.0, "ControlNet guidance start", "The share of the steps before the control network begins to work.", low=0.0,
+        high=1.0, text="ADetailer ControlNet guidance start")
+    controlnet_guidance_end: float = field(
+        1.0, "ControlNet guidance end", "The share of the steps after which it stops.", low=0.0, high=1.0,
+        text="ADetailer ControlNet guidance end")
+
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.controlnet_guidance_start > self.controlnet_guidance_end:
+            raise InvalidInput("controlnet_guidance_start must not be after controlnet_guidance_end.",
+                               field="controlnet_guidance_start")
         if self.mask_merge_invert not in MERGES:
             raise InvalidInput(f"mask_merge_invert must be one of {', '.join(MERGES)}, not "
                                f"{self.mask_merge_invert[:100]!r}.", field="mask_merge_invert")
+
+    def units(self, own: Sequence[ControlUnit]) -> tuple[ControlUnit, ...]:
+        """The control units of a find, whose picture they follow; `own` are those of the whole picture."""
+        if self.controlnet_model in ("", NO_MODEL):
+            return ()
+        if self.controlnet_model == PASSTHROUGH:
+            return tuple(own)
+        module = self.controlnet_module
+        return (ControlUnit(model=self.controlnet_model, weight=self.controlnet_weight,
+                            module=usual_for(self.controlnet_model) if module in ("", NO_MODEL) else module,
+                            guidance_start=self.controlnet_guidance_start, guidance_end=self.controlnet_guidance_end),)
+
+    def files(self) -> dict[str, str]:
+        """The options that name the pass's own checkpoint and VAE."""
+        named = {"sd_model_checkpoint": self.checkpoint if self.use_checkpoint else SAME_CHECKPOINT,
+                 "sd_vae": self.vae if self.use_vae else SAME_VAE}
+        return {name: value for name, value in named.items() if value not in ("", SAME_CHECKPOINT, SAME_VAE)}
 
 
 def prompts_of(text: str, own: str, count: int) -> list[str | None]:

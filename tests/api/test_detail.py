@@ -65,13 +65,24 @@ def test_what_is_switched_off(client: TestClient, engine: Engine, args: list[Any
 
 
 def test_what_stands_in_is_told(client: TestClient, engine: Engine) -> None:
-    answer = client.post(TXT2IMG, json=asked({"ad_model": "face_yolov8n.pt", "ad_use_checkpoint": True,
-                                              "ad_checkpoint": "other", "ad_controlnet_model": "tile"}))
+    answer = client.post(TXT2IMG, json=asked(True, True, {"ad_model": "face_yolov8n.pt"}))
     assert picture(answer.json()["images"][0]).tobytes() == pixels(engine, DetailPass())
     assert answer.json()["warnings"] == [
         "There is no detector 'face_yolov8n.pt' in models/adetailer: Face took its place.",
-        "ADetailer: a pass cannot have a checkpoint of its own here; the picture's was taken.",
-        "ADetailer: ControlNet in a pass is not to be had here; the pass went without."]
+        "ADetailer: Skip img2img is not to be had here; the picture was made as usual."]
+
+
+def test_a_checkpoint_and_a_vae_of_its_own(client: TestClient, engine: Engine) -> None:
+    one = {"ad_model": "Face", "ad_use_checkpoint": True, "ad_checkpoint": "second", "ad_use_vae": True,
+           "ad_vae": "None"}
+    expected = DetailPass(use_checkpoint=True, checkpoint="second", use_vae=True, vae="None")
+    answer = client.post(TXT2IMG, json=asked(one))
+    assert picture(answer.json()["images"][0]).tobytes() == pixels(engine, expected) != pixels(engine, DetailPass())
+    assert info(answer)["sd_model_name"] == "first"
+    assert infotext.to_changes(infotext.parse(info(answer)["infotexts"][0])).detail == (expected,)
+    off = one | {"ad_use_checkpoint": False}
+    answer = client.post(TXT2IMG, json=asked(off))
+    assert picture(answer.json()["images"][0]).tobytes() == pixels(engine, DetailPass())
 
 
 @pytest.mark.parametrize(("one", "words"), [
@@ -80,11 +91,22 @@ def test_what_stands_in_is_told(client: TestClient, engine: Engine) -> None:
     ({"ad_model": "Face", "ad_confidence": "x"}, "ad_confidence"),
     ({"ad_model": "Face", "ad_mask_merge_invert": "Both"}, "ad_mask_merge_invert must be one of"),
     ({"ad_model": "Face", "ad_use_sampler": True, "ad_sampler": "nonsense"}, "nonsense"),
+    ({"ad_model": "Face", "ad_controlnet_model": "tile", "ad_controlnet_guidance_start": 0.9,
+      "ad_controlnet_guidance_end": 0.2}, "ad_controlnet_guidance_start must not be after"),
+    ({"ad_model": "Face", "ad_controlnet_model": "x", "ad_controlnet_module": "nonsense"}, "no preprocessor"),
     ("Face", "A pass of ADetailer must be an object of its fields")])
 def test_what_is_refused(client: TestClient, one: Any, words: str) -> None:
     answer = client.post(TXT2IMG, json=asked(True, one))
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("one", [{"ad_use_checkpoint": True, "ad_checkpoint": "other"},
+                                 {"ad_use_vae": True, "ad_vae": "other"}, {"ad_controlnet_model": "tile"}])
+def test_files_that_are_not_here(client: TestClient, one: dict[str, Any]) -> None:
+    answer = client.post(TXT2IMG, json=asked({"ad_model": "Face"} | one))
+    assert answer.status_code == 404
+    assert "There is no" in answer.json()["detail"] or "is not" in answer.json()["detail"]
 
 
 def test_five_passes_are_refused(client: TestClient) -> None:
@@ -110,9 +132,7 @@ def test_the_extensions_lists(client: TestClient, engine: Engine) -> None:
     assert models == ["Face", "Face in profile", "Cat's face", "Eye", "Person", "hand_yolov8n.onnx"]
     fields = client.get("/adetailer/v1/schema").json()["properties"]
     assert fields["ad_confidence"]["default"] == 0.3
-    assert set(webuiapi.ADetailer().to_dict()) - set(fields) == {
-        "ad_use_checkpoint", "ad_checkpoint", "ad_use_vae", "ad_vae", "ad_controlnet_model", "ad_controlnet_module",
-        "ad_controlnet_weight", "ad_controlnet_guidance_start", "ad_controlnet_guidance_end"}
+    assert set(webuiapi.ADetailer().to_dict()) <= set(fields)
     assert client.get("/adetailer/v1/nothing").status_code == 404
 
 

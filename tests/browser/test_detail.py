@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from modules.imaging.detectors import haar
+from modules.imaging.detectors.find import Find
 from modules.request.detail import DetailPass
 from modules.text import infotext
 from tests.browser.canvas_driver import Canvas
@@ -36,6 +40,26 @@ def test_a_new_file_is_offered_at_once(web: Page, page_app: PageApp) -> None:
         expect(choices).to_have_value("hand.onnx")
     finally:
         (folder / "hand.onnx").unlink()
+
+
+def test_the_finds_are_shown(web: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [Find((40, 60, 120, 180), 0.9)])
+    tab(web, "inpaint")
+    web.locator("#inpaint_detail > button").click()
+    look, counts = web.locator("#inpaint_detail_look"), web.locator("#inpaint_detail_counts")
+    look.click()
+    expect(web.get_by_text("Enable a pass of ADetailer first.")).to_be_visible()
+    control(web, 0, "title").locator("input").check()
+    canvas = Canvas(web, [], "#inpaint_canvas")
+    Image.new("RGB", (256, 256), (90, 120, 150)).save(tmp_path / "photo.png")
+    canvas.open(tmp_path / "photo.png")
+    look.click()
+    expect(counts).to_have_text("Face: 1")
+    source = web.locator("#inpaint_detail_found img").get_attribute("src")
+    shown = Image.open(io.BytesIO(web.request.get(str(source)).body())).convert("RGB")
+    assert shown.size == (256, 256)
+    assert shown.getpixel((200, 100)) == (90, 120, 150)
+    assert shown.getpixel((80, 120)) != (90, 120, 150)
 
 
 def test_passes_go_into_the_text_and_come_back(web: Page, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from modules.errors import CheckpointError, Interrupted, InvalidInput, Skipped, 
 from modules.generation import detail
 from modules.imaging.detectors import haar
 from modules.imaging.detectors.find import Find
-from modules.request import Img2Img, Inpaint, MaskedContent, Txt2Img
+from modules.request import ControlUnit, Img2Img, Inpaint, MaskedContent, Txt2Img
 from modules.request.detail import DetailPass
 from modules.request.job_context import NullJob, Preview
 from modules.request.options import BY_AREA, Options
@@ -88,6 +88,45 @@ def test_everything_of_its_own(engine: Engine) -> None:
     assert not any("ADetailer" in words for words in changes.unsupported)
     again = request(*changes.detail)
     assert made(engine, again).images[0].image.tobytes() == expected.tobytes()
+
+
+def test_a_checkpoint_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next picture is made with the request's again."""
+    means = {"first": 0.0, "second": 0.4}
+    engine = fake_engine(settings, lambda name: FakeModel(name=name, mean=means[name], std=0.3, shift=0.3))
+    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [Find(box, 0.5) for box in BOXES])
+    plain = [one.image for one in made(engine, request(n_iter=2)).images]
+    other = Options(ad_bbox_sortby=BY_AREA, sd_model_checkpoint="second")
+    expected = [by_hand(engine, by_hand(engine, picture, LARGE, 11 + k, options=other), SMALL, 12 + k, options=other)
+                for k, picture in enumerate(plain)]
+    own = replace(FACE, use_checkpoint=True, checkpoint="second")
+    found = [one.image for one in made(engine, request(own, n_iter=2)).images]
+    assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]
+    assert expected[0].tobytes() != made(engine, request(FACE)).images[0].image.tobytes()
+    assert [one.image.tobytes() for one in made(engine, request(n_iter=2)).images] == [one.tobytes() for one in plain]
+
+
+def test_control_units_of_its_own() -> None:
+    own = ControlUnit(module="canny", model="control_canny", weight=0.3)
+
+    def units(**changes: Any) -> tuple[ControlUnit, ...]:
+        picture = Image.new("RGB", (64, 64))
+        inner = detail._inner(request(control_units=(own,)), replace(FACE, **changes), picture, picture.convert("L"))
+        assert inner["detail"] == ()
+        return Inpaint(**inner).control_units
+
+    assert units() == ()
+    assert units(controlnet_model="Passthrough") == (own,)
+    assert units(controlnet_model="control_v11f1e_sd15_tile [a371b31b]", controlnet_weight=0.7,
+                 controlnet_guidance_start=0.1, controlnet_guidance_end=0.9) == (
+        ControlUnit(module="tile_resample", model="control_v11f1e_sd15_tile [a371b31b]", weight=0.7, guidance_start=0.1,
+                    guidance_end=0.9),)
+    assert units(controlnet_model="x_openpose", controlnet_module="canny") == (
+        ControlUnit(module="canny", model="x_openpose"),)
+    for name, module in (("x_openpose", "openpose_hand"), ("control_v11p_sd15_inpaint", "inpaint_only"),
+                         ("mystery", "none"), ("control_v11p_sd15_lineart", "lineart")):
+        (unit,) = units(controlnet_model=name)
+        assert unit.module == module
 
 
 def test_the_parameters_text_has_the_keys_of_the_extension(engine: Engine) -> None:

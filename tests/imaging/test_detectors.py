@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from fakes import ASTRONAUT
 from onnx_files import Output, write_onnx
-from PIL import Image
+from PIL import Image, ImageColor
 
 from modules.errors import CheckpointError, InvalidInput
 from modules.imaging.detectors.centerface import CHANNELS
+from modules.imaging.detectors.drawing import COLOURS, drawn
 from modules.imaging.detectors.find import MOST, Find
 from modules.imaging.detectors.masks import chosen, masks_of
 from modules.imaging.detectors.registry import Detectors
@@ -53,6 +54,42 @@ def test_the_three_kinds_of_yolo(tmp_path: Path, output: Output) -> None:
     assert [one.score for one in found] == pytest.approx([0.9, 0.6])
     assert [one.box for one in detect(PICTURE, 0.7)] == BOXES[:1]
     assert detect(PICTURE, 0.95) == []
+
+
+@pytest.mark.parametrize("kind", ["version 8", "version 5", "without overlaps"])
+@pytest.mark.parametrize("names", [NAMES, {}])
+def test_networks_that_outline(tmp_path: Path, kind: str, names: dict[str, str]) -> None:
+    """Two of three pictures of 16 x 16 cells, each for 4 x 4 pixels of the input: a disk, and the right half."""
+    y, x = np.mgrid[:16, :16]
+    disk = np.where((x - 7.5) ** 2 + (y - 7.5) ** 2 < 2**2, 6.0, -6.0)
+    right = np.where(x >= 12, 8.0, -8.0)
+    numbers = [(1, 0, 0), (1, 0, 0), (0, 1, 0)]
+    if kind == "without overlaps":
+        rows = [(24, 28, 40, 36, 0.9, 0, *numbers[0]), (44, 36, 52, 44, 0.6, 1, *numbers[2]), (0,) * 9]
+        output = Output.of([rows])
+    else:
+        sure = [(0.9, 0.1), (0.8, 0.1), (0.0, 0.6)]
+        middle = [() if kind == "version 8" else (1,)] * 3
+        rows = [(*row, *more, *shares, *own)
+                for row, more, shares, own in zip(ROWS, middle, sure, numbers, strict=True)]
+        rows += [(0,) * len(rows[0])] * 12
+        output = Output.of(np.array(rows).T[None] if kind == "version 8" else [rows])
+    write_onnx(tmp_path / "person-seg.onnx", {"output0": output, "output1": Output.of([[disk, right, disk * 0 - 3]])},
+               metadata=names)
+    found = detectors(tmp_path).detector("person-seg.onnx")(PICTURE, 0.3)
+    assert [one.box for one in found] == BOXES
+    y, x = np.mgrid[:100, :200] + 0.5
+    shapes = [((x * 0.32 / 4 - 8) ** 2 + ((y * 0.32 + 16) / 4 - 8) ** 2 < 2**2), x * 0.32 / 4 >= 12]
+    masks = masks_of(found, DetailPass(dilate_erode=0), SIZE)
+    assert len(masks) == 2
+    for mask, shape, (left, top, right_edge, bottom) in zip(masks, shapes, BOXES, strict=True):
+        expected = np.zeros((100, 200), bool)
+        expected[top:bottom, left:right_edge] = shape[top:bottom, left:right_edge]
+        ours = np.asarray(mask) > 0
+        assert expected.any()
+        assert (ours & expected).sum() / (ours | expected).sum() > 0.85
+    (moved,) = masks_of(found[:1], DetailPass(dilate_erode=0, x_offset=30, y_offset=-5), SIZE)
+    assert np.array_equal(np.roll(np.asarray(masks[0]), (5, 30), (0, 1)), np.asarray(moved))
 
 
 def test_a_network_sees_rgb_on_grey(tmp_path: Path) -> None:
@@ -225,3 +262,18 @@ def test_merged_and_inverted() -> None:
     ("[SKIP][SEP]b", [None, "b", "b"]), ("a[SEP][skip]", ["a", None, None])])
 def test_prompts_of_single_finds(text: str, expected: list[str | None]) -> None:
     assert prompts_of(text, "own", 3) == expected
+
+
+def test_what_is_found_is_drawn() -> None:
+    box, other = (20, 30, 60, 80), (100, 10, 150, 40)
+    finds = [Find(box, 0.9, "face"), Find(other, 0.5)]
+    masks = masks_of(finds, DetailPass(dilate_erode=9), SIZE)
+    grey = Image.new("RGB", SIZE, (100, 100, 100))
+    shown = np.asarray(drawn(grey, finds, masks, 0))
+    plain = (shown == 100).all(axis=2)
+    for left, top, right, bottom in (box, other):
+        assert not plain[top - 4 : bottom + 4, left - 4 : right + 4].any()
+        assert (shown[top, left + 5] == ImageColor.getrgb(COLOURS[0])).all()
+    assert plain[90:, 70:].all()
+    assert not np.array_equal(shown, np.asarray(drawn(grey, finds, masks, 1)))
+    assert np.asarray(drawn(Image.new("L", (1, 1)), [Find((0, 0, 1, 1), 1.0)], [], 3)).shape == (1, 1, 3)

@@ -16,11 +16,21 @@ MOST = 300
 @dataclass(frozen=True)
 class Find:
     """A box (left, top, right, bottom) in pixels, right and bottom exclusive, inside the picture; how sure the detector
-    is, 0 to 1; and the class, where it knows several."""
+    is, 0 to 1; the class, where it knows several; and of a detector that outlines too, an L picture of the whole
+    picture, smaller, in which the thing is more than 127."""
 
     box: Box
     score: float
     label: str = ""
+    outline: Image.Image | None = None
+
+    def shape(self, size: tuple[int, int]) -> Image.Image:
+        """An L mask of the box's size, 255 where the thing is, in a picture of `size` (width, height)."""
+        left, top, right, bottom = self.box
+        if self.outline is None:
+            return Image.new("L", (right - left, bottom - top), 255)
+        full = self.outline.resize(size, Image.Resampling.BILINEAR).crop(self.box)
+        return full.point(lambda value: 255 if value > 127 else 0)
 
     @property
     def area(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 from modules.imaging.detectors.find import Find
 from modules.request.detail import MERGED_AND_INVERTED, NOT_MERGED, DetailPass
@@ -51,9 +51,7 @@ def masks_of(finds: Sequence[Find], asked: DetailPass, size: Size) -> list[Image
 
 def _mask(one: Find, asked: DetailPass, size: Size) -> Image.Image:
     mask = Image.new("L", size)
-    left, top, right, bottom = one.box
-    x, y = asked.x_offset, -asked.y_offset
-    ImageDraw.Draw(mask).rectangle((left + x, top + y, right + x - 1, bottom + y - 1), fill=255)
+    mask.paste(one.shape(size), (one.box[0] + asked.x_offset, one.box[1] - asked.y_offset))
     if asked.dilate_erode == 0:
         return mask
     change = cv2.dilate if asked.dilate_erode > 0 else cv2.erode

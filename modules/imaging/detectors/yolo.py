@@ -3,7 +3,10 @@
 The input is (1, 3, H, W), RGB in [0, 1]: the picture in its proportions on grey. The output is one of three kinds:
 version 5 (1, N, 5 + classes): x, y, width, height, objectness, a share for each class; version 8 and 11
 (1, 4 + classes, N): x, y, width, height, a share for each class; and without overlaps (1, N, 6): left, top, right,
-bottom, score, class. All lengths are in pixels of the input. Networks that also outline (`-seg`) give their boxes.
+bottom, score, class. All lengths are in pixels of the input.
+
+Networks that also outline (`-seg`) have P more numbers for each find, and a second output (1, P, h, w): the outline is
+where the sum of these P pictures of the whole input, each times its number, is above 0.
 """
 
 from __future__ import annotations
@@ -60,7 +63,10 @@ def yolo(network: OnnxNetwork) -> Detect:
         if output.ndim != 3 or output.shape[0] != 1 or max(output.shape[1:]) < 5:
             raise CheckpointError(f"{network.name} is no detector that can be used here: its answer has the shape "
                                   f"{' x '.join(map(str, output.shape))}.")
-        corners, scores, kinds = decoded(output[0], len(names))
+        outlines = next((one[0] for one in answers.values() if one.ndim == 4 and one.shape[0] == 1), None)
+        if outlines is not None and max(outlines.shape) > LONGEST:
+            outlines = None
+        corners, scores, kinds, numbers = decoded(output[0], len(names), 0 if outlines is None else len(outlines))
         found = []
         for k in strongest(corners, scores, kinds, max(least, 1e-3)):
             x1, y1, x2, y2 = corners[k]
@@ -68,7 +74,10 @@ def yolo(network: OnnxNetwork) -> Detect:
                           picture.size)
             if box:
                 kind = int(kinds[k])
-                found.append(Find(box, min(float(scores[k]), 1.0), names[kind] if kind < len(names) else str(kind)))
+                outline = None if outlines is None else _outline(numbers[k], outlines, (scale, left, top), size,
+                                                                 picture.size)
+                found.append(Find(box, min(float(scores[k]), 1.0), names[kind] if kind < len(names) else str(kind),
+                                  outline))
         return found
 
     return detect
@@ -85,21 +94,41 @@ def letterboxed(picture: Image.Image, size: tuple[int, int]) -> tuple[Array, flo
     return np.asarray(canvas.transpose(2, 0, 1)[None] / 255, dtype=np.float32), scale, left, top
 
 
-def decoded(output: Array, known: int) -> tuple[Array, Array, NDArray[np.int64]]:
-    """(corners (N, 4) in pixels of the input, scores (N,), classes (N,)) of an output without its first axis. `known`
-    is the number of classes, 0 if the file does not tell it."""
+def decoded(output: Array, known: int, further: int = 0) -> tuple[Array, Array, NDArray[np.int64], Array]:
+    """(corners (N, 4) in pixels of the input, scores (N,), classes (N,), numbers of the outlines (N, P)) of an output
+    without its first axis. `known` is the number of classes, 0 if the file does not tell it, `further` is P."""
     rows, columns = output.shape
-    if columns == 6 and rows <= WITHOUT_OVERLAPS:
-        return output[:, :4], output[:, 4], output[:, 5].astype(np.int64)
-    if rows < columns:  # version 8 and later
-        output = output.T
+    if columns == 6 + further and rows <= WITHOUT_OVERLAPS:
+        return output[:, :4], output[:, 4], output[:, 5].astype(np.int64), output[:, 6:]
+    is_version_8 = rows < columns
+    output = output.T if is_version_8 else output
+    output, numbers = output[:, : output.shape[1] - further], output[:, output.shape[1] - further :]
+    if is_version_8:
         shares = output[:, 4 : 4 + known] if known else output[:, 4:]
     else:
         shares = output[:, 5 : 5 + known] if known else output[:, 5:]
         shares = shares * output[:, 4:5] if shares.shape[1] else output[:, 4:5]
     middle, half = output[:, :2], output[:, 2:4] / 2
     kinds = shares.argmax(axis=1)
-    return np.concatenate([middle - half, middle + half], axis=1), shares.max(axis=1), kinds
+    return np.concatenate([middle - half, middle + half], axis=1), shares.max(axis=1), kinds, numbers
+
+
+def _outline(numbers: Array, outlines: Array, placed: tuple[float, int, int], size: tuple[int, int],
+             picture: tuple[int, int]) -> Image.Image:
+    """The L picture of `Find.outline`: the share of each pixel. `placed` is where the picture lies in the input of
+    `size`, as `letterboxed` gives it; both sizes are (width, height)."""
+    scale, *corner = placed
+    height, width = outlines.shape[1:]
+    shares = 1 / (1 + np.exp(-np.clip(np.tensordot(numbers, outlines, axes=1), -30, 30)))
+    small, moved = [], np.zeros((2, 3))
+    for axis, (side, inside, whole) in enumerate(zip(picture, size, (width, height), strict=True)):
+        cells = side * scale * whole / inside  # that the picture takes
+        small.append(max(round(cells), 1))
+        step = cells / small[axis]
+        moved[axis, axis], moved[axis, 2] = step, step / 2 + corner[axis] * whole / inside - 0.5
+    fitted = cv2.warpAffine(np.asarray(shares * 255, dtype=np.float32), moved, small,
+                            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return Image.fromarray(fitted.round().astype(np.uint8))
 
 
 def strongest(corners: Array, scores: Array, kinds: NDArray[np.int64], least: float) -> list[int]:

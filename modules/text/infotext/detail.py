@@ -16,7 +16,8 @@ ALWAYS = {"model", "confidence", "dilate_erode", "mask_blur", "denoising_strengt
 """Fields that the extension writes with their defaults too."""
 NEEDS = {"inpaint_only_masked_padding": "inpaint_only_masked", "inpaint_width": "use_inpaint_width_height",
          "inpaint_height": "use_inpaint_width_height", "steps": "use_steps", "cfg_scale": "use_cfg_scale",
-         "sampler": "use_sampler", "scheduler": "use_sampler", "clip_skip": "use_clip_skip",
+         "sampler": "use_sampler", "scheduler": "use_sampler", "checkpoint": "use_checkpoint",
+         "vae": "use_vae", "clip_skip": "use_clip_skip",
          "noise_multiplier": "use_noise_multiplier"}
 """Fields that are written where another one is on, and then with their defaults too."""
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
+from modules.annotate.registry import preprocessors
+from modules.engine import detailing
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
 from modules.hooks.choices import Available
 from modules.hooks.forms import Form, Input
-from modules.request.detail import MOST_PASSES, SAME_SAMPLER, SAME_SCHEDULER, DetailPass
+from modules.jobs.answers import answer
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
+from modules.request.control import NO_MODEL
+from modules.request.detail import (
+    MOST_PASSES,
+    PASSTHROUGH,
+    SAME_CHECKPOINT,
+    SAME_SAMPLER,
+    SAME_SCHEDULER,
+    SAME_VAE,
+    DetailPass,
+)
 from modules.request.fields import Declared, declared
 from modules.ui.controls.request_panel import Panel
 from modules.ui.controls.scripts import NONE, Choice, ScriptForm
+from modules.ui.page.events import QUIET
+from modules.ui.page.help import explain
+from modules.ui.page.messages import told
 
 TITLE, SWITCH = "ADetailer", "Enable this pass"
 NUMBERS = "1st", "2nd", "3rd", "4th"
@@ -23,7 +42,7 @@ NUMBERS = "1st", "2nd", "3rd", "4th"
 
 @dataclass
 class DetailPasses:
-    """The section. Call `draw` among the settings."""
+    """The section. Call `draw` among the settings, and `connect` once the pictures are there."""
 
     panel: Panel
     engine: Engine
@@ -31,13 +50,47 @@ class DetailPasses:
     def draw(self) -> None:
         """Draw the section here."""
         form = form_of(self.engine)
-        with gr.Accordion(TITLE, open=False, elem_classes="fold", elem_id=self.panel.elem_id("detail")), \
-                gr.Tabs(elem_classes="control-units"):
-            for number in range(MOST_PASSES):
-                with gr.Tab(NUMBERS[number]):
-                    self.panel.add(_name(number), ScriptForm(
-                        engine=self.engine, forms=[form], lead="switch", elem_classes="script",
-                        elem_id=self.panel.elem_id(f"detail{number}")))
+        with gr.Accordion(TITLE, open=False, elem_classes="fold", elem_id=self.panel.elem_id("detail")):
+            with gr.Tabs(elem_classes="control-units"):
+                for number in range(MOST_PASSES):
+                    with gr.Tab(NUMBERS[number]):
+                        self.panel.add(_name(number), ScriptForm(
+                            engine=self.engine, forms=[form], lead="switch", elem_classes="script",
+                            elem_id=self.panel.elem_id(f"detail{number}")))
+            self._look = explain(
+                gr.Button("Show the finds", size="sm", elem_id=self.panel.elem_id("detail_look")),
+                "Draws what the passes that are switched on find, and what of it they would paint: in the picture of "
+                "the canvas, or on txt2img in the result.")
+            self._found = gr.Image(show_label=False, visible=False, interactive=False, format="png",
+                                   elem_id=self.panel.elem_id("detail_found"))
+            self._counts = gr.HTML("", js_on_load=None, apply_default_css=False,
+                                   elem_id=self.panel.elem_id("detail_counts"))
+
+    def connect(self, picture: Callable[..., Image.Image], sources: Sequence[Any], queue: JobQueue) -> None:
+        """Connect the button. `picture` makes of the values of `sources` the picture to look at, and raises
+        UserError."""
+        widgets = [self.panel.widgets[_name(number)] for number in range(MOST_PASSES)]
+
+        @told
+        def look(*arguments: Any) -> list[Any]:
+            given, choices = arguments[:len(sources)], arguments[len(sources):]
+            passes = self.passes({_name(number): choice for number, choice in enumerate(choices)})
+            if not passes:
+                raise InvalidInput("Enable a pass of ADetailer first.")
+            image = picture(*given)
+
+            def work(job: Job) -> tuple[Image.Image, list[int]]:
+                job.stage("Looking for what is to be detailed")
+                return detailing.preview(image, passes, self.engine.detectors, self.engine.options.ad_bbox_sortby)
+
+            shown, counts = answer(queue, work, nbytes=image.width * image.height * 8,
+                                   interrupted=InvalidInput("Nothing was looked for: it was interrupted."))
+            told_counts = "".join(f"<li><span>{html.escape(one.model)}</span>: {count}</li>"
+                                  for one, count in zip(passes, counts, strict=True))
+            return [gr.update(value=shown, visible=True), f"<ul>{told_counts}</ul>"]
+
+        self._look.click(look, [*sources, *widgets], [self._found, self._counts],
+                         **QUIET | {"show_progress": "minimal", "show_progress_on": [self._counts]})
 
     def passes(self, values: Mapping[str, Any]) -> tuple[DetailPass, ...]:
         """The passes that are switched on; `values` are the panel's by name. Raises InvalidInput."""
@@ -79,7 +132,11 @@ def _input(item: Declared, engine: Engine) -> Input:
     def models(available: Available) -> Sequence[str]:
         return engine.detectors.names()
 
-    choices = {"model": models, "sampler": lambda available: [SAME_SAMPLER, *available.samplers()],
+    choices = {"model": models, "checkpoint": lambda available: [SAME_CHECKPOINT, *available.checkpoints()],
+               "vae": lambda available: [SAME_VAE, *available.vaes()],
+               "controlnet_model": lambda available: [NO_MODEL, PASSTHROUGH, *engine.control_files.titles()],
+               "controlnet_module": lambda available: [NO_MODEL, *(one.title for one in preprocessors())],
+               "sampler": lambda available: [SAME_SAMPLER, *available.samplers()],
                "scheduler": lambda available: [SAME_SCHEDULER, *available.schedules()]}
     common: dict[str, Any] = {"name": item.name, "label": item.label, "help": item.help, "default": item.default}
     if item.name in choices or item.choices:

@@ -131,6 +131,10 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
     if soft_view and canvas:
         sections.connect_soft_view(panel, header.engine, canvas, soft_view)
     control.connect(canvas)
+    if canvas:
+        detail.connect(lambda picture: picture.chosen(), [canvas], header.queue)
+    else:
+        detail.connect(shown_picture, [shown.shown, shown.selected], header.queue)
     return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note, control, detail)
 
 
