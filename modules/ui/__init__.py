@@ -29,6 +29,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.gallery.formats import Format
     from modules.gallery.saving import Saver
     from modules.ui import endpoints
+    from modules.ui.controls.describe import described
     from modules.ui.controls.request_panel import SAME, Panel
     from modules.ui.page.blocks import Page
     from modules.ui.page.events import AT_ONCE
@@ -61,7 +62,9 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
             with gr.Tab("Checkpoint Merger", id="merger", elem_id="tab_merger"):
                 merging = merger.build(header)
             with gr.Tab("History", id="history", elem_id="tab_history"):
-                past = history_tab.build(history, Meanings(settings, history), settings.root_path)
+                past = history_tab.build(
+                    history, Meanings(settings, history),
+                    lambda picture, model: described(picture, model, engine, queue), settings.root_path)
             with gr.Tab("Extensions", id="extensions", elem_id="tab_extensions") as extensions_tab:
                 guests = extensions.build(engine)
             with gr.Tab("Settings", id="settings", elem_id="tab_settings"):

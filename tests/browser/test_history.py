@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from describers import write_blip, write_tagger
 from embedders import write_sentences
 from fakes import FakeModel, fake_engine, write_checkpoint
 from PIL import Image
@@ -22,6 +23,7 @@ from serving import serving
 
 import app
 from modules.api import create_api
+from modules.engine.describing import Describers
 from modules.gallery.history import History
 from modules.gallery.saving import Saver, save
 from modules.jobs.queue import JobQueue
@@ -147,6 +149,29 @@ def test_search_by_meaning(view: Page, past: PastApp) -> None:
         expect(view.locator(".hi-day").first).to_be_visible()
     finally:
         shutil.rmtree(folder)
+
+
+def test_words_for_a_picture(view: Page, past: PastApp) -> None:
+    settings = Settings(data_dir=past.outputs.parent)
+    tiles(view).first.locator(".hi-open").click()
+    words = big(view).locator('[data-part="words"]')
+    expect(words).to_be_hidden()
+    big(view).get_by_role("button", name="Tags").click()
+    expect(words).to_contain_text("There is no tagger here")
+    write_tagger(settings.models_dir / "taggers")
+    write_blip(settings.models_dir / "captioners" / "tiny")
+    try:
+        big(view).get_by_role("button", name="Tags").click()
+        expect(words).to_have_text(r"rem \(re:zero\), long hair")
+        picture = Image.new("RGB", (64, 48), colour(COUNT - 1))
+        sentence = Describers(settings).describe(picture, "tiny", 0.5, lambda: None)
+        big(view).get_by_role("button", name="Describe").click()
+        expect(words).to_have_text(sentence)
+        view.keyboard.press("ArrowRight")
+        expect(words).to_be_hidden()
+    finally:
+        shutil.rmtree(settings.models_dir / "taggers")
+        shutil.rmtree(settings.models_dir / "captioners")
 
 
 def test_find_look_and_send(view: Page, past: PastApp) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from modules.engine.describing import CLIP, DEEPDANBOORU
 from modules.engine.engine import Engine
@@ -48,19 +49,23 @@ class Describe:
 def _describer(model: str, engine: Engine, queue: JobQueue) -> Any:
     @told
     def describe(picture: MaskData, prompt: str) -> str:
-        image = picture.chosen()
-        engine.describers.named(model)
-        threshold = engine.options.interrogate_deepbooru_score_threshold
-
-        def work(job: Job) -> str:
-            job.stage("Looking at the picture")
-            return engine.describers.describe(image, model, threshold, job.check)
-
-        words = answer(queue, work, nbytes=image.width * image.height * 4,
-                       interrupted=InvalidInput("The picture was not described: it was interrupted."))
-        return added(prompt or "", words)
+        return added(prompt or "", described(picture.chosen(), model, engine, queue))
 
     return describe
+
+
+def described(image: Image.Image, model: str, engine: Engine, queue: JobQueue) -> str:
+    """Words for `image` by `model`, which `Describers.describe` explains, in their turn. Raises NotFound, InvalidInput,
+    CheckpointError."""
+    engine.describers.named(model)
+    threshold = engine.options.interrogate_deepbooru_score_threshold
+
+    def work(job: Job) -> str:
+        job.stage("Looking at the picture")
+        return engine.describers.describe(image, model, threshold, job.check)
+
+    return answer(queue, work, nbytes=image.width * image.height * 4,
+                  interrupted=InvalidInput("The picture was not described: it was interrupted."))
 
 
 def added(prompt: str, words: str) -> str:

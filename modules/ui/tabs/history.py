@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image, ImageOps
 
+from modules.engine.describing import CLIP, DEEPDANBOORU
 from modules.engine.meanings import Meanings, Nearest
 from modules.errors import InvalidInput, NotFound
 from modules.gallery.history import History
 from modules.gallery.index import Filter, Picture
+from modules.imaging.modes import to_rgb
 from modules.text import infotext
 from modules.ui.canvas.canvas import MaskData
 from modules.ui.page.component import assets
@@ -48,11 +51,15 @@ class HistoryTab:
     buttons: dict[str, gr.Button]
 
 
-def build(history: History, meanings: Meanings, root_path: str) -> HistoryTab:
+Describe = Callable[[Image.Image, str], str]
+"""(picture, captioner or tagger, as `Describers.describe` names them) -> words for it. Raises UserError."""
+
+
+def build(history: History, meanings: Meanings, describe: Describe, root_path: str) -> HistoryTab:
     """Draw the tab here. `root_path` is the path under which the page is served, "" or "/sd"."""
     view = gr.HTML(0, html_template=_asset("view.html"), css_template=_asset("style.css"),
                    js_on_load="".join(_asset(f"{name}.js") for name in SCRIPTS), apply_default_css=False,
-                   server_functions=answers(history, meanings, root_path), elem_id="history_view")
+                   server_functions=answers(history, meanings, describe, root_path), elem_id="history_view")
     buttons = {name: gr.Button(f"Send to {name}", visible="hidden", elem_id=f"history_send_to_{name}")
                for name in TARGETS}
     return HistoryTab(history, view, buttons)
@@ -69,7 +76,7 @@ def connect(tab: HistoryTab, tabs_by_name: Mapping[str, Target], tabs: gr.Tabs, 
         connect_send(button, source, [tab.view], tabs_by_name[name], tabs, header)
 
 
-def answers(history: History, meanings: Meanings, root_path: str) -> list[Callable[[Any], Answer]]:
+def answers(history: History, meanings: Meanings, describe: Describe, root_path: str) -> list[Callable[[Any], Answer]]:
     """The functions that the tab's script calls, each with one JSON object. An error gives {"problem": one
     sentence}."""
 
@@ -99,6 +106,11 @@ def answers(history: History, meanings: Meanings, root_path: str) -> list[Callab
     def details(question: Question) -> Answer:
         return {"details": [_details(history.get(number)) for number in _numbers(question)]}
 
+    def words(question: Question) -> Answer:
+        with Image.open(history.file(_number(question.get("id")))) as file:
+            picture = to_rgb(ImageOps.exif_transpose(file))
+        return {"words": describe(picture, DEEPDANBOORU if question.get("tags") is True else CLIP)}
+
     def like(question: Question) -> Answer:
         history.set_favourite(_number(question.get("id")), question.get("favourite") is True)
         return {}
@@ -118,7 +130,7 @@ def answers(history: History, meanings: Meanings, root_path: str) -> list[Callab
         return {"version": status.version, "looking": status.looking, "done": status.done, "total": status.total,
                 "can_undo": history.can_undo()}
 
-    return [answered(function) for function in (find, look, details, like, trash, undo, rebuild)]
+    return [answered(function) for function in (find, look, details, words, like, trash, undo, rebuild)]
 
 
 def _shown(picture: Picture, root_path: str) -> Answer:

@@ -11,6 +11,7 @@ async function show(id) {
 	const at = indexOf(id), picture = state.pictures[at];
 	if (!picture) return part("big").close();
 	big.id = id;
+	part("words").hidden = true;
 	part("picture").src = picture.shown;
 	part("picture").translate = !picture.prompt;
 	part("picture").alt = TEXT.open(picture.prompt);
@@ -75,6 +76,17 @@ async function copy() {
 	} catch {
 		part("facts").textContent = TEXT.notCopied;
 	}
+}
+
+// Words for the picture, or why there are none.
+async function describe(tags) {
+	const id = big.id;
+	part("words").hidden = false;
+	part("words").textContent = TEXT.describing;
+	const answer = await inpaintPage.ask(server, "words", {id, tags});
+	if (big.id !== id) return;
+	part("words").textContent = answer.problem || answer.words;
+	part("words").translate = Boolean(answer.problem);
 }
 
 function onBigKey(event) {

@@ -2,6 +2,7 @@
 
 const ACTS = {
 	look, undo, compare, unselect, previous: () => step(-1), next: () => step(1), swap, copy,
+	describe: () => describe(false), tags: () => describe(true),
 	like: toggleLike, select: toggleChosen, delete: removeShown,
 	rebuild: async () => {
 		unselect();

@@ -11,6 +11,7 @@ const TEXT = {
 	nothingFound: "No picture fits these filters.",
 	deleted: (count) => count === 1 ? "1 picture was moved to the trash folder." : `${count} pictures were moved to the trash folder.`,
 	restored: (count) => count === 1 ? "1 picture is back." : `${count} pictures are back.`,
+	describing: "Looking at the picture…",
 	copied: "The parameters were copied.",
 	notCopied: "The browser does not allow copying here.",
 	open: (prompt) => prompt || "Picture without a prompt",
