@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Page, expect
 
-from modules.ui.canvas.canvas import MaskData
+from modules.ui.canvas.canvas import SAMPLE, MaskData
 from tests.browser.canvas_driver import Canvas, ideal, ideal_stroke, iou, photo
 from tests.browser.conftest import CanvasApp
 
@@ -337,6 +337,15 @@ def test_not_a_picture_is_said_in_words(canvas: Canvas, tmp_path: Path) -> None:
     canvas.choose(tmp_path / "fake.png")
     expect(canvas.root.locator(".mc-note")).to_contain_text("not a picture")
     assert canvas.get() == MaskData()
+
+
+def test_the_sample_photograph_is_there_to_try(canvas: Canvas) -> None:
+    canvas.root.get_by_role("button", name="Try it with a sample photograph").click()
+    canvas.wait_size(600, 400)
+    image = canvas.get().image
+    assert image is not None
+    assert np.array_equal(np.asarray(image), np.asarray(Image.open(SAMPLE).convert("RGB")))
+    expect(canvas.root.locator(".mc-try")).to_be_hidden()
 
 
 def test_every_control_has_a_name(page: Page) -> None:

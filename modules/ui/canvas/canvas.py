@@ -33,6 +33,8 @@ SCRIPTS = ("layer", "painting", "history", "pixels", "selections", "words", "ele
 `props`, `upload` and `watch`, so they share one scope."""
 PNG_PREFIX = "data:image/png;base64,"
 PICTURE_FORMATS = photographs.FORMATS
+SAMPLE = Path(__file__).parent / "sample.jpg"
+"""A cup of coffee, photographed by Rachel Michetti and placed in the public domain (CC0); from scikit-image."""
 MAX_PIXELS = 64 * 2**20
 
 
@@ -119,7 +121,7 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
             sketch=str(sketch).lower(), points=str(masks is not None).lower(),
-            server_functions=[answered(self.as_png), answered(self.by_clicks), answered(self.by_words),
+            server_functions=[answered(self.as_png), answered(self.sample), answered(self.by_clicks), answered(self.by_words),
                               answered(self.subject)], **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
@@ -159,6 +161,11 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         """The path of a PNG that shows an uploaded picture in sRGB. Raises InvalidInput."""
         shown = photographs.read(self._uploaded(question).read_bytes(), max_pixels=self.max_pixels).image
         return {"path": str(_save_picture(shown, self.GRADIO_CACHE))}
+
+    def sample(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The photograph that comes with the program, as a data URL."""
+        data = base64.b64encode(SAMPLE.read_bytes()).decode("ascii")
+        return {"file": f"data:image/jpeg;base64,{data}"}
 
     def by_clicks(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The mask that the clicks and the box on an uploaded picture mean, as a data URL. `size` is as in CanvasValue,

@@ -69,7 +69,7 @@ const COMMANDS = {
 	uploadMask: () => chooseFile("uploadMask"), downloadMask: () => downloadMask(),
 	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
 	actual: () => zoomTo(1 / devicePixelRatio), fit: () => fit(), fullscreen: () => toggleFullscreen(),
-	choose: () => chooseFile("choose"), remove: () => removePicture(), compare: () => compare(!state.comparing),
+	choose: () => chooseFile("choose"), trySample: () => trySample(), remove: () => removePicture(), compare: () => compare(!state.comparing),
 	useResult, discard: discardResult, keepBrush: () => beginKeeping(), keepDone: () => endKeeping(true), keepCancel: () => endKeeping(), more: () => {},
 };
 

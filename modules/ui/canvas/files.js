@@ -3,6 +3,13 @@
 const CHOSEN = {choose: choosePicture, uploadMask, other: selectDifference};
 const chooseFile = (kind) => find(`[data-file="${kind}"]`).click();
 
+// A photograph that comes with the program.
+async function trySample() {
+	const {file, problem} = await inpaintPage.ask(server, "sample");
+	if (problem) return say(problem, [TEXT.ok, hush]);
+	return choosePicture(await inpaintPage.fetchFile(file, "sample.jpg"));
+}
+
 // White is painted, or opaque in a picture with transparency.
 async function uploadMask(file) {
 	const loaded = await loadPicture(file);

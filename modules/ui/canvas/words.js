@@ -15,7 +15,8 @@ const TEXT = {
 	undo: "Undo (Ctrl+Z)", redo: "Redo (Ctrl+Shift+Z)", invert: "Invert mask (I)", clear: "Clear mask (Delete)",
 	uploadMask: "Upload mask", downloadMask: "Download the mask", zoomOut: "Zoom out (-)", zoomIn: "Zoom in (+)",
 	actual: "Actual size (A)", fit: "Fit (0)", fullscreen: "Full screen (F)", choose: "Choose a picture",
-	remove: "Remove the picture", dropTitle: "Drop a picture here", dropHint: "or paste one, or click to choose",
+	remove: "Remove the picture", dropTitle: "Drop a photograph, paint over a part, say what should be there",
+	dropHint: "Paste one, or click to choose", trySample: "Try it with a sample photograph",
 	noMask: "Nothing painted yet", masked: (percent) => `Mask covers ${percent}`,
 	coloured: (percent) => `Colours cover ${percent}`,
 	uploading: "uploading…", uploadFailed: "The picture could not be sent to the server.", retry: "Try again",
@@ -54,6 +55,7 @@ const TEXT = {
 };
 
 const SKETCH_TEXT = {
+	dropTitle: "Drop a picture here",
 	toolbar: "Sketch tools", view: "Picture and colours. Arrow keys move the brush, Enter paints", mask: "Painting",
 	clear: "Clear what is painted (Delete)",
 	maskKept: "The colours are part of the old picture and were cleared.", maskCleared: "The colours were cleared.",
