@@ -91,9 +91,12 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
         started = settings_tab.connect(chosen, demo, panels, tabs, engine, settings)
         strips = [tab.examples for tab in built.values()]
         special = [(panel.widgets[name], reads) for panel in panels
-                   for name, reads in (("image_cfg_scale", "edit"), ("depth_map", "depth")) if name in panel.widgets]
+                   for name, reads in (("image_cfg_scale", "edit"), ("depth_map", "depth"),
+                                       ("inpainting_mask_weight", "inpaint")) if name in panel.widgets]
+        refiners = [panel.widgets["refiner"] for panel in panels]
         choosing = [tab.cards for tab in built.values()]
-        loaded = header.connect(demo, refreshing, strips, sliders, special, checkpoints, choosing, started)
+        loaded = header.connect(demo, refreshing, strips, sliders, special, checkpoints, refiners,
+                                choosing, started)
         remember(loaded, panels)
         lists = [(name, widget) for tab in built.values() for name, widget in tab.panel.widgets.items()
                  if name in ("sampler", "scheduler", "hr_sampler", "hr_scheduler", "hr_upscaler")]

@@ -47,6 +47,9 @@ expect.set_options(timeout=120_000)  # a busy machine is slow, not wrong
 ASKS_ITS_PAGE = False
 """Gradio would ask its page first and give up if a busy machine needs more than 3 seconds to answer."""
 
+MORE = """if (!localStorage.getItem("inpaint-webui:more")) localStorage.setItem("inpaint-webui:more", "true")"""
+"""The rarer controls are shown, as after a press on More."""
+
 LEAVING = ("AbortError", "Unexpected error Connection errored out", "Unexpected error 404: Not Found")
 """What Gradio's script says when a page that waits for the server is left. The last one is the server's answer to a
 stream that the browser has closed already: it knows the window no more."""
@@ -130,6 +133,7 @@ class Visitors:
         if kind not in self._contexts:
             self._contexts[kind] = self._browser.new_context(**options)
         page, problems = watched(self._contexts[kind], url)
+        page.add_init_script(MORE)
         page.context.new_cdp_session(page).send(
             "Storage.clearDataForOrigin", {"origin": url.rstrip("/"), "storageTypes": "local_storage,indexeddb"})
         try:

@@ -121,8 +121,8 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
             sketch=str(sketch).lower(), points=str(masks is not None).lower(),
-            server_functions=[answered(self.as_png), answered(self.sample), answered(self.by_clicks), answered(self.by_words),
-                              answered(self.subject)], **kwargs)
+            server_functions=[answered(self.as_png), answered(self.sample), answered(self.by_clicks),
+                              answered(self.by_words), answered(self.subject)], **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
         """Picture and layers from the page. A picture that cannot be read gives a MaskData with its `problem` instead

@@ -11,7 +11,7 @@ Labels, ranges and steps come from the declarations of fields and options. A pla
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -251,14 +251,12 @@ def _for_widgets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 # --- the widgets
 
 def sampling(panel: Panel) -> None:
-    """Sampler, schedule, steps, CFG and, where there is a picture to start from, the denoising strength."""
-    with gr.Row(elem_classes="tight"):
-        # The other choices come when the samplers are imported; a name that is not listed is refused later, in words.
-        names_of(panel, "sampler", "DDIM", elem_id=panel.elem_id("sampling"), min_width=120)
-        names_of(panel, "scheduler", "Automatic", min_width=120)
-    field_of(panel, "steps")
+    """The denoising strength, where there is a picture to start from, then sampler, steps and CFG."""
     if panel.from_picture:
         field_of(panel, "denoising_strength")
+    # The other choices come when the samplers are imported; a name that is not listed is refused later, in words.
+    names_of(panel, "sampler", "DDIM", elem_id=panel.elem_id("sampling"))
+    field_of(panel, "steps")
     field_of(panel, "cfg_scale")
     if panel.from_picture:
         field_of(panel, "image_cfg_scale", value=1.5, visible=False)
@@ -268,8 +266,8 @@ ASPECTS = ("1:1", "4:3", "3:2", "16:9")
 """The proportions that have a button."""
 
 
-def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
-    """Width and height with their buttons, batch count and size. `canvas` is where a size can be taken from."""
+def size(panel: Panel, *, canvas: Component | None = None) -> None:
+    """Width and height with their buttons. `canvas` is where a size can be taken from."""
     largest = panel.settings.max_size
     with gr.Row(elem_classes="tight with-buttons"):
         with gr.Column(min_width=160, elem_classes="tight"):
@@ -285,14 +283,18 @@ def size_and_batch(panel: Panel, *, canvas: Component | None = None) -> None:
                 take = tool_button("ruler", "Take the size from the picture", panel.elem_id("take_size"))
                 take.click(None, [canvas, width, height], [width, height], **QUIET,
                            js=f"(value, w, h) => inpaintPage.fitSize(value && value.size, w, h, {largest})")
+
+
+def batch(panel: Panel) -> None:
+    """Batch count and size."""
     with gr.Row(elem_classes="tight"):
         field_of(panel, "n_iter", min_width=120)
         field_of(panel, "batch_size", min_width=120)
 
 
-def seeds(panel: Panel, last_seed: gr.State) -> None:
-    """The seed, what sets it and what protects it, and the variation seed. `last_seed` holds that of the shown picture
-    (None before there is one)."""
+def seed_row(panel: Panel, last_seed: gr.State) -> None:
+    """The seed, what sets it and what protects it. `last_seed` holds that of the shown picture (None before there is
+    one)."""
     with gr.Row(elem_classes="tight seed-row"):
         seed = _seed(panel, "seed", min_width=90)
         locked = panel.add("seed_locked", explain(
@@ -305,6 +307,10 @@ def seeds(panel: Panel, last_seed: gr.State) -> None:
     reuse.click(lambda held, now, last: now if held or last is None else last, [locked, seed, last_seed], seed,
                 **AT_ONCE)
     locked.change(lock_seed, [locked, seed, last_seed], seed, **AT_ONCE)
+
+
+def variation(panel: Panel) -> None:
+    """The variation seed, behind a fold."""
     with gr.Accordion("Variation seed", open=False, elem_classes="fold"):
         with gr.Row(elem_classes="tight"):
             _seed(panel, "subseed", min_width=110)
@@ -412,6 +418,19 @@ def advanced(panel: Panel, options: Options) -> None:
             gr.Dropdown([], value=[], label="Override settings", multiselect=True, allow_custom_value=True,
                         elem_id=panel.elem_id("override_settings")),
             "Other settings for this tab, as a parameters text has them. Type ENSD: 31337 and press Enter."))
+
+
+def connect_etas(panel: Panel, samplers: Callable[[], Iterable[Any]]) -> None:
+    """Show the eta that the chosen sampler has, of the two that there are. `samplers` returns what is known of all
+    samplers."""
+    etas = [name for name in ("eta_ddim", "eta_ancestral") if name in panel.widgets]
+
+    def of(name: str) -> list[Any]:
+        chosen = next((one for one in samplers() if one.name == name), None)
+        used = ("eta_ddim" if chosen.timesteps else "eta_ancestral") if chosen and chosen.uses_eta else ""
+        return [gr.update(visible=chosen is None or one == used) for one in etas]
+
+    panel.widgets["sampler"].change(of, panel.widgets["sampler"], [panel.widgets[one] for one in etas], **AT_ONCE)
 
 
 def going_on(panel: Panel) -> None:

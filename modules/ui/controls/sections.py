@@ -20,6 +20,16 @@ from modules.ui.page.help import explain
 
 
 @contextlib.contextmanager
+def more(panel: Panel) -> Iterator[None]:
+    """Draw the button that shows and hides the rarer controls, and those below it. A script remembers which. style.css
+    hides them, so that they always exist."""
+    gr.HTML(f'<button type="button" class="more-open" data-tab="{panel.tab}">More<span></span></button>',
+            apply_default_css=False, padding=False, js_on_load=None, elem_classes="more-box")
+    with gr.Column(elem_classes="more"):
+        yield
+
+
+@contextlib.contextmanager
 def switch(panel: Panel, name: str, label: str, help: str) -> Iterator[None]:
     """Draw a check box with a body that is visible while it is checked. style.css hides the body, so its widgets always
     exist."""

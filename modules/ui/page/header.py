@@ -78,23 +78,25 @@ class Header:
 
     def connect(self, demo: gr.Blocks, refreshing: Sequence[Any], strips: list[gr.HTML],
                 sliders: list[tuple[str, Any]], special: list[tuple[Any, str]],
-                others: list[tuple[Any, str]],
+                others: list[tuple[Any, str]], refiners: list[Any],
                 choosing: Sequence[CardsView], started: Any) -> Any:
         """Connect the header's events. Returns the event after which the page may restore its stored values.
 
         The events `refreshing` make it look for new files. `strips` are the tabs' strips of example prompts. `sliders`
         follow the checkpoint until somebody moves them; each comes with its name in `Hints.starts`. The controls
         `special` are shown while the checkpoint reads what they come with, see `Hints.reads`. `others` are
-        further checkpoint dropdowns, each with its first entry. The cards `choosing` choose a checkpoint. After the
-        event `started` the controls of the tabs have their default values.
+        further checkpoint dropdowns, each with its first entry. `refiners` are shown with two checkpoints. The
+        cards `choosing` choose a checkpoint. After the event `started` the controls of the tabs have their default
+        values.
         """
         both = [self.checkpoint, self.vae]
-        all_lists = [*both, *(widget for widget, _ in others)]
+        all_lists = [*both, *(widget for widget, _ in others), *refiners]
         in_force = gr.State(Hints().starts)
 
         def lists() -> list[Any]:
             names = [(file.title, file.filename) for file in self.engine.catalog.checkpoints()]
-            return [*self.choices(), *(gr.update(choices=[(first, first), *names]) for _, first in others)]
+            return [*self.choices(), *(gr.update(choices=[(first, first), *names]) for _, first in others),
+                    *[gr.update(visible=len(names) > 1)] * len(refiners)]
 
         @told
         def look_again() -> list[Any]:

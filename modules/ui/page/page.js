@@ -33,6 +33,7 @@ const inpaintPage = (() => {
 	// Gives icon buttons their title and accessible name from the class title--What_it_does, a name to text boxes with a copy
 	// button, which are not inside their label, and a role to an empty gallery, which has a name already.
 	function nameControls() {
+		for (const button of document.querySelectorAll(".more-open:not([aria-expanded])")) button.setAttribute("aria-expanded", document.documentElement.dataset.more);
 		for (const empty of document.querySelectorAll(".empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
 		for (const box of document.querySelectorAll("textarea:not([aria-label])")) {
 			const label = box.labels.length ? null : box.closest(".block")?.querySelector('[data-testid="block-info"]');
@@ -156,6 +157,27 @@ const inpaintPage = (() => {
 		range.style.setProperty("--range_progress", `${100 * (range.value - range.min) / (range.max - range.min)}%`);
 	}
 
+	// The rarer controls of all tabs, behind "More". The button says how many of a tab's are not at their defaults.
+	const MORE = "inpaint-webui:more";
+	function showMore(shown) {
+		document.documentElement.dataset.more = shown;
+		for (const button of document.querySelectorAll(".more-open")) button.setAttribute("aria-expanded", shown);
+	}
+	function onMore({target}) {
+		if (!target.closest?.(".more-open")) return;
+		const shown = document.documentElement.dataset.more !== "true";
+		inpaintWindow.write(local, MORE, shown);
+		showMore(shown);
+	}
+	function tellMore(names) {
+		for (const button of document.querySelectorAll(".more-open")) {
+			const of = `${button.dataset.tab}/`;
+			const changed = names.filter((name, i) => name.startsWith(of) && !same(starts[i], known[i])
+				&& document.getElementById(name.replace("/", "_"))?.closest(".more")).length;
+			button.lastChild.textContent = changed ? `${changed} changed` : "";
+		}
+	}
+
 	// The parameters to read: those in the prompt, otherwise in the clipboard, otherwise of the last picture.
 	async function parameters(prompt, last) {
 		if (prompt.trim()) return prompt;
@@ -187,6 +209,7 @@ const inpaintPage = (() => {
 		const changed = [...names.keys()].filter((i) => !same(values[i], known[i]));
 		if (!changed.length) return;
 		known = values;
+		tellMore(names);
 		const kept = {...stored(), ...Object.fromEntries(changed.map((i) => [names[i], [starts[i], values[i]]]))};
 		for (const storage of [session, local]) inpaintWindow.write(storage, CONTROLS, kept);
 		inpaintWindow.touch();
@@ -195,6 +218,7 @@ const inpaintPage = (() => {
 		const kept = stored();
 		starts = values;
 		known = names.map((name, i) => (same(kept[name]?.[0], values[i]) ? kept[name]?.[1] ?? values[i] : values[i]));
+		tellMore(names);
 		if (known.every((value, i) => same(value, values[i]))) ready();
 		else document.querySelector("#bring_controls_back").click();
 	}
@@ -239,6 +263,7 @@ const inpaintPage = (() => {
 	}
 
 	function begin() {
+		showMore(inpaintWindow.read(local, MORE) === true);
 		nameControls();
 		new MutationObserver(nameControls).observe(document.body, {childList: true, subtree: true});
 	}
@@ -247,6 +272,7 @@ const inpaintPage = (() => {
 	document.addEventListener("click", onTab, {capture: true});
 	document.addEventListener("click", onClick, {capture: true});
 	document.addEventListener("click", onAspect);
+	document.addEventListener("click", onMore);
 	for (const event of ["focus", "change"]) document.addEventListener(event, onEntered, {capture: true});
 	document.addEventListener("blur", onBlur, {capture: true});
 	document.addEventListener("step", onStep);

@@ -110,23 +110,27 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                             stage)
         with rail, gr.Column(elem_classes="area-settings", min_width=260):
             request_panel.sampling(panel)
-            levels = timetable.draw(panel)
-            request_panel.size_and_batch(panel, canvas=canvas)
-            request_panel.seeds(panel, last_seed)
-            if canvas is None:
-                sections.hires_fix(panel)
-            sections.refiner(panel)
-            control = ControlUnits(panel, header.engine, header.queue)
-            soft_view = sections.soft_inpainting(panel) if panel.masked else None
-            control.draw()
-            detail = DetailPasses(panel, header.engine)
-            detail.draw()
-            request_panel.advanced(panel, header.engine.options)
-            request_panel.going_on(panel)
-            scripts.draw(panel, header.engine)
+            request_panel.seed_row(panel, last_seed)
+            request_panel.size(panel, canvas=canvas)
+            control, detail = ControlUnits(panel, header.engine, header.queue), DetailPasses(panel, header.engine)
+            with sections.more(panel):
+                request_panel.names_of(panel, "scheduler", "Automatic")
+                levels = timetable.draw(panel)
+                request_panel.batch(panel)
+                request_panel.variation(panel)
+                if canvas is None:
+                    sections.hires_fix(panel)
+                sections.refiner(panel)
+                soft_view = sections.soft_inpainting(panel) if panel.masked else None
+                control.draw()
+                detail.draw()
+                request_panel.advanced(panel, header.engine.options)
+                request_panel.going_on(panel)
+                scripts.draw(panel, header.engine)
     if describe and canvas:
         describe.connect(canvas, header.engine, header.queue)
     timetable.connect(levels, panel, header.engine)
+    request_panel.connect_etas(panel, lambda: header.engine.samplers)
     examples.connect(strip, panel.widgets["prompt"])
     if soft_view and canvas:
         sections.connect_soft_view(panel, header.engine, canvas, soft_view)
