@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.canvas_driver import Canvas, photo
+from tests.browser.canvas_driver import Canvas, ideal_stroke, iou, photo
 from tests.browser.conftest import CanvasApp
 
 PLACES = """(root) => {
@@ -141,3 +141,38 @@ def test_feather_and_smooth_are_a_gaussian(canvas: Canvas, shape: NDArray[np.uin
     assert set(np.unique(smooth)) == {0, 255}
     assert np.mean((smooth > 127) != (blurred > 127)) < 0.002
     assert not smooth[195:205, 35:45].any()
+
+
+def soft_stroke(points: list[tuple[float, float]], radius: float, softness: float) -> NDArray[np.float64]:
+    """The grey levels of a soft brush along a line: full inside, and smoothly down to 0 at the radius."""
+    (ax, ay), (bx, by) = points
+    x, y = np.meshgrid(np.arange(320) + 0.5, np.arange(240) + 0.5)
+    along = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
+    distance = np.hypot(x - ax - along * (bx - ax), y - ay - along * (by - ay))
+    share = np.clip((1 - distance / radius) / softness, 0, 1)
+    return np.asarray(255 * share * share * (3 - 2 * share))
+
+
+def test_a_soft_brush_paints_and_erases_grey(canvas: Canvas) -> None:
+    slide(canvas, "softness", 60)
+    canvas.set_brush(64)
+    first = soft_stroke(canvas.drag([(100, 120), (200, 120)]), canvas.brush / 2, 0.6)
+    assert np.abs(grey(canvas) - first).max() <= 1
+    canvas.drag([(100, 120), (200, 120)])
+    assert np.abs(grey(canvas) - first).max() <= 1, "one can go over it twice"
+    hit = canvas.drag([(150, 60), (150, 180)], button="right")
+    erased = np.minimum(first, 255 - soft_stroke(hit, canvas.brush / 2, 0.6))
+    assert np.abs(grey(canvas) - erased).max() <= 1
+    canvas.press("undo")
+    assert np.abs(grey(canvas) - first).max() <= 1
+
+
+def test_the_pressure_of_a_pen_is_the_width_of_the_line(canvas: Canvas) -> None:
+    canvas.set_brush(64)
+    pen = canvas.page.context.new_cdp_session(canvas.page)
+    on_screen, hit = canvas.screen([(100, 120), (200, 120)])
+    for kind, (x, y) in (("mousePressed", on_screen[0]), ("mouseMoved", on_screen[1]), ("mouseReleased", on_screen[1])):
+        pen.send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1,
+                                              "clickCount": 1, "pointerType": "pen", "force": 0.5})
+    canvas.wait_synced()
+    assert iou(canvas.mask(), ideal_stroke((320, 240), hit, canvas.brush / 2)) > 0.98

@@ -150,3 +150,38 @@ def test_generate_forever_goes_on_until_interrupted(web: Page, page_app: PageApp
     expect(forever).to_have_attribute("aria-pressed", "false")
     page_app.brake.allow(None)
     wait_result(web, "txt2img")
+
+
+TONES = """() => {
+    window.tones = 0;
+    const make = AudioContext.prototype.createOscillator;
+    AudioContext.prototype.createOscillator = function () { window.tones++; return make.call(this); };
+}"""
+"""Counts the tones that are made."""
+
+
+def test_the_end_of_jobs_is_told_where_that_is_wanted(web: Page, page_app: PageApp) -> None:
+    web.evaluate(TONES)
+    tab(web, "txt2img")
+    set_number(web, "txt2img_steps", 1)
+    window = web.evaluate("inpaintWindow.id")
+
+    def run() -> None:
+        page_app.brake.allow(0)
+        web.locator("#txt2img_generate").click()
+        until(web, lambda: any(job.state == "running" for job in page_app.queue.of(window, "txt2img")))
+        expect(web.locator("#queue .q-open b")).to_have_text("1")
+        page_app.brake.allow(None)
+        expect(web.locator("#queue .q-open b")).to_be_hidden()
+        wait_result(web, "txt2img")
+
+    run()
+    assert web.evaluate("tones") == 0
+    web.locator("#queue .q-open").click()
+    web.get_by_label("Tell me when my jobs are done").check()
+    web.locator("#queue .q-close").click()
+    assert web.evaluate("tones") == 2, "one hears what it will be"
+    run()
+    web.wait_for_function("tones === 4")
+    open_page(web, page_app.url)
+    expect(web.get_by_label("Tell me when my jobs are done")).to_be_checked()

@@ -146,5 +146,5 @@ function paintAtKeyPoint(erase) {
 	const {x, y} = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};
 	if (state.tool === "point") return pointAt({x, y}, !erase && !state.notMeant);
 	const value = brushValue(erase || state.erase);
-	edit(() => draw(value, (layer) => layer.stroke(x, y, x, y, state.brush / 2, value)));
+	edit(() => draw(value, (layer) => layer.stroke(x, y, x, y, state.brush / 2, value, softnessOf(layer))));
 }

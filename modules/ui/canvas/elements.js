@@ -26,7 +26,7 @@ const state = {
 	uploading: null, // the File that is being uploaded
 	synced: true, // whether props.value has the current painting
 	version: 0, // counts the changes of the painting
-	brush: 40, // diameter in pixels of the picture
+	brush: 40, softness: 0, // diameter in pixels of the picture, and the soft share of the radius in percent
 	color: "#ff2e63", opacity: 55, // the look of the mask
 	inColour: sketch, ink: "#e8352e", inkOpacity: 100, // the colour brush
 	tool: sketch ? "pan" : "freehand", erase: false,

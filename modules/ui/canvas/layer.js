@@ -29,8 +29,9 @@ class Layer {
 
 	// --- drawing: each call belongs to the current step, which `takeChanges` ends and `cancel` reverts
 
-	// A stroke of a round brush of `radius` pixels from (x0, y0) to (x1, y1): all pixels whose centres it covers.
-	stroke(x0, y0, x1, y1, radius, value) {
+	// A stroke of a round brush of `radius` pixels from (x0, y0) to (x1, y1): all pixels whose centres it covers. The edge of
+	// a brush with a `softness` from 0 to 1 falls off over that share of the radius; that is for masks.
+	stroke(x0, y0, x1, y1, radius, value, softness = 0) {
 		const box = this.clip({
 			x0: Math.floor(Math.min(x0, x1) - radius), y0: Math.floor(Math.min(y0, y1) - radius),
 			x1: Math.ceil(Math.max(x0, x1) + radius), y1: Math.ceil(Math.max(y0, y1) + radius),
@@ -38,11 +39,28 @@ class Layer {
 		if (isEmptyBox(box)) return;
 		this.touch(box);
 		const length = Math.hypot(x1 - x0, y1 - y0);
+		if (softness && radius >= 1) return this.softStroke(box, x0, y0, x1, y1, length, radius, value, softness);
 		for (let y = box.y0; y < box.y1; y++) {
 			const [left, right] = capsuleRow(y + 0.5, x0, y0, x1, y1, length, radius);
 			this.fillRow(y, left, right, value);
 		}
 		if (radius < 1) this.fillRow(Math.floor(y1), Math.floor(x1) + 0.5, Math.floor(x1) + 0.5, value);
+	}
+
+	softStroke(box, x0, y0, x1, y1, length, radius, value, softness) {
+		const [dx, dy] = length ? [(x1 - x0) / length, (y1 - y0) / length] : [0, 0];
+		for (let y = box.y0; y < box.y1; y++) {
+			for (let x = box.x0; x < box.x1; x++) {
+				const [u, v] = [x + 0.5 - x0, y + 0.5 - y0];
+				const along = Math.min(length, Math.max(0, u * dx + v * dy));
+				const inside = 1 - Math.hypot(u - along * dx, v - along * dy) / radius; // 1 on the line, 0 at the edge
+				if (inside <= 0) continue;
+				const share = Math.min(1, inside / softness);
+				const level = Math.round(255 * share * share * (3 - 2 * share));
+				const at = y * this.width + x;
+				this.data[at] = value ? Math.max(this.data[at], level) : Math.min(this.data[at], 255 - level);
+			}
+		}
 	}
 
 	rectangle(x0, y0, x1, y1, value) {

@@ -126,7 +126,7 @@ async function restoreHistory(parts, present) {
 	return {done, undone};
 }
 
-const LOOK = ["color", "opacity", "ink", "inkOpacity", "inColour", "tolerance"];
+const LOOK = ["softness", "color", "opacity", "ink", "inkOpacity", "inColour", "tolerance"];
 const saveLook = () => store({look: {...Object.fromEntries(LOOK.map((name) => [name, state[name]])), brush: state.brush}});
 
 async function restore() {

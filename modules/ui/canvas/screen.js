@@ -83,6 +83,7 @@ function showState() {
 	button("downloadMask").disabled = !mask?.painted;
 	find(".mc-size-text").textContent = `${state.brush} px`;
 	input("size").value = sizeToSlider(state.brush);
+	find('[data-of="softness"]').textContent = `${state.softness} %`;
 	find(".mc-tolerance-text").textContent = input("tolerance").value = state.tolerance;
 	find(".mc-info").textContent = painting ? `${mask.width} × ${mask.height}${state.uploading ? ` · ${TEXT.uploading}` : ""}` : "";
 	const covered = [mask?.painted && TEXT.masked(percent(mask.coverage)), colours?.painted && TEXT.coloured(percent(colours.coverage))];

@@ -3,6 +3,7 @@
 function showLook() {
 	input("color").value = state.color;
 	input("opacity").value = state.opacity;
+	input("softness").value = state.softness;
 	showInk();
 	setLook();
 	showState();
@@ -16,6 +17,7 @@ function listenToTools() {
 	input("size").addEventListener("input", (event) => setBrush(sliderToSize(Number(event.target.value))));
 	listenToLook("color", setLook);
 	listenToLook("opacity", setLook);
+	listenToLook("softness", showState);
 	listenToLook("ink", () => setMode(false));
 	listenToLook("inkOpacity", () => {});
 	for (const name of ADJUST) input(name).addEventListener("input", adjust);

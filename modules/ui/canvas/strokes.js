@@ -57,7 +57,7 @@ function startPinch(event) {
 function startPaint(event, at) {
 	if (!state.keeping) chooseResult(null); // the mask is painted on the picture
 	const erase = state.erase || event.button === 2 || event.button === 5 || (event.altKey && !state.inColour);
-	gesture = {kind: state.tool, id: event.pointerId, value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]};
+	gesture = {kind: state.tool, id: event.pointerId, pressure: pressureOf(event), value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]};
 	root.dataset.erasing = erase;
 	root.dataset.painting = "true";
 	if (gesture.kind === "freehand") paintTo(at);
@@ -72,11 +72,18 @@ function brushValue(erase) {
 	return ((Math.round(state.inkOpacity * 2.55) << 24) | colourWord(state.ink)) >>> 0;
 }
 
+// Colours and the keep-brush have hard edges.
+const softnessOf = (layer) => (layer === state.painting.mask ? state.softness / 100 : 0);
+
 const draw = (value, shape) => brushed().draw(value, state.inColour && !state.keeping, shape);
 
+// A pen that is pressed lightly paints a thin line.
+const pressureOf = (event) => (event.pointerType === "pen" && event.pressure ? event.pressure : 1);
+
 function paintTo(at) {
-	const {to, value} = gesture;
-	draw(value, (layer) => layer.stroke(to.x, to.y, at.x, at.y, state.brush / 2, value));
+	const {to, value, pressure} = gesture;
+	const radius = Math.max(0.5, (state.brush / 2) * pressure);
+	draw(value, (layer) => layer.stroke(to.x, to.y, at.x, at.y, radius, value, softnessOf(layer)));
 	gesture.to = at;
 }
 
@@ -98,7 +105,10 @@ function onMove(event) {
 		return;
 	}
 	const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
-	for (const each of events.length ? events : [event]) follow(locate(each));
+	for (const each of events.length ? events : [event]) {
+		gesture.pressure = pressureOf(each);
+		follow(locate(each));
+	}
 	redraw();
 }
 

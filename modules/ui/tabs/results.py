@@ -31,6 +31,8 @@ from modules.ui.tabs.download import Download, Shown
 from modules.ui.tabs.progress_view import frames, summary_html
 
 TARGETS = ("img2img", "inpaint", "extras")
+TO_INPAINT = ("Puts the picture on the inpaint tab, with its prompts, steps, CFG scale, size and seed. The mask there "
+              "stays if the picture has the same size, and is cleared otherwise; Undo brings both back.")
 OWN_WINDOW = "() => inpaintPage.windowId"
 OWN_WINDOW_FIRST = "(_, ...values) => [inpaintPage.windowId, ...values]"
 """Scripts that put the id of the window into an event's only input, or into its first one."""
@@ -250,6 +252,7 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
         with gr.Row(elem_classes="tight send-row"):
             send_buttons = {target: gr.Button(f"Send to {target}", size="sm", interactive=False, min_width=80,
                                               elem_id=f"{tab}_send_to_{target}") for target in TARGETS}
+            explain(send_buttons["inpaint"], TO_INPAINT)
         with gr.Row(elem_classes="tight save-row"):
             save = download.draw(tab)
         infotext = explain(

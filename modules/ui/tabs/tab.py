@@ -16,12 +16,13 @@ from modules.request import Txt2Img
 from modules.request.options import Options
 from modules.text import image_metadata
 from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
-from modules.ui.controls import cards, examples, prompts, request_panel, scripts, sections, timetable
+from modules.ui.controls import cards, examples, presets, prompts, request_panel, scripts, sections, timetable
 from modules.ui.controls.cards import CardsView
 from modules.ui.controls.control_units import ControlUnits
 from modules.ui.controls.describe import Describe
 from modules.ui.controls.detail_passes import DetailPasses
 from modules.ui.controls.pasting import is_parameters, paste, send_along
+from modules.ui.controls.presets import Presets
 from modules.ui.controls.prompts import Prompts, styled
 from modules.ui.controls.request_panel import Panel, tool_button
 from modules.ui.page.events import QUIET
@@ -51,6 +52,7 @@ class Tab:
     paste: gr.Button
     dropped: gr.File
     note: gr.HTML
+    presets: Presets
     control: ControlUnits
     detail: DetailPasses
 
@@ -114,6 +116,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
             request_panel.size(panel, canvas=canvas)
             control, detail = ControlUnits(panel, header.engine, header.queue), DetailPasses(panel, header.engine)
             with sections.more(panel):
+                shown_presets = presets.draw(panel)
                 request_panel.names_of(panel, "scheduler", "Automatic")
                 levels = timetable.draw(panel)
                 request_panel.batch(panel)
@@ -139,7 +142,8 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
         detail.connect(lambda picture: picture.chosen(), [canvas], header.queue)
     else:
         detail.connect(shown_picture, [shown.shown, shown.selected], header.queue)
-    return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note, control, detail)
+    return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note,
+               shown_presets, control, detail)
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
@@ -159,6 +163,7 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
     tab.results.connect(demo, request_of, [*pictures, *control.canvases, header.checkpoint, header.vae,
                                                 *tab.panel.inputs], header)
     engine = header.engine
+    presets.connect(tab.presets, tab.panel, demo, engine)
     cards.connect(tab.cards, engine, shown_picture, [tab.results.shown, tab.results.selected])
     prompts.connect(tab.prompts, tab.panel, demo,
                     lambda: engine.networks.words(engine.loaded.model if engine.loaded else None))

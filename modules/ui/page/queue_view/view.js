@@ -17,6 +17,7 @@ async function look(ask = server.queue_look, question = {}) {
 		answer = found;
 		show();
 		for (const [tab, standing] of Object.entries(found.tabs)) watchAgain(tab, standing), goOn(tab, standing);
+		tellOfEnd(found.tabs);
 	}
 	clearTimeout(timer);
 	timer = setTimeout(look, isOpen() || forever.size || answer.jobs.some((job) => job.mine) ? OFTEN : SELDOM);
@@ -140,6 +141,41 @@ function goOn(tab, {left, last, state}) {
 function press(tab, endless, last) {
 	Object.assign(endless, {last, looks: 0});
 	document.getElementById(`${tab}_generate`)?.click();
+}
+
+// --- telling that this window's jobs are done, when that is wanted
+
+const TELL = "inpaint-webui:tell";
+const tell = find(".q-tell input");
+tell.checked = inpaintWindow.read(inpaintWindow.local, TELL) === true;
+tell.addEventListener("change", () => {
+	inpaintWindow.write(inpaintWindow.local, TELL, tell.checked);
+	if (tell.checked) beep(), window.Notification?.requestPermission();
+});
+
+let waited = false; // whether a job of this window had not ended yet at the last look
+function tellOfEnd(tabs) {
+	const waits = Object.values(tabs).some(({left}) => left > 0);
+	const isEnd = waited && !waits;
+	waited = waits;
+	if (!isEnd || !tell.checked) return;
+	beep();
+	if (!document.hasFocus() && window.Notification?.permission === "granted") new Notification("Inpaint WebUI", {body: inpaintLanguage.say("Your pictures are ready.")});
+}
+
+// Two soft tones.
+let sound = null;
+function beep() {
+	sound ??= new AudioContext();
+	[[660, 0], [880, 0.14]].forEach(([hertz, after]) => {
+		const [tone, volume, begin] = [sound.createOscillator(), sound.createGain(), sound.currentTime + after];
+		tone.frequency.value = hertz;
+		volume.gain.setValueAtTime(0.08, begin);
+		volume.gain.exponentialRampToValueAtTime(0.001, begin + 0.3);
+		tone.connect(volume).connect(sound.destination);
+		tone.start(begin);
+		tone.stop(begin + 0.3);
+	});
 }
 
 document.addEventListener("click", ({target}) => {
