@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.canvas_driver import Canvas
 from tests.browser.conftest import PageApp, Visitors, open_page
-from tests.browser.page_driver import tab
+from tests.browser.page_driver import set_number, tab
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 TABS = ("txt2img", "img2img", "inpaint", "PNG Info", "Extras", "Checkpoint Merger", "History", "Extensions", "Settings")
@@ -78,3 +78,31 @@ def test_the_canvas_tools_are_one_tab_stop_with_arrow_keys_inside(painting: Canv
     assert stops.count() == 1
     page.keyboard.press("Shift+Tab")
     assert page.evaluate(act) == "eraser", "one comes back to the tool that was used last"
+
+
+def test_the_main_job_by_keyboard_alone(web: Page, page_app: PageApp) -> None:
+    """A sample photograph, a mask, a prompt, Generate, and the result as the picture: without mouse or finger."""
+    tab(web, "inpaint")
+    canvas = Canvas(web, [], "#inpaint_canvas")
+    keys = web.keyboard
+    canvas.root.locator(".mc-try").focus()
+    keys.press("Enter")
+    canvas.wait_size(600, 400)
+    canvas.root.locator(".mc-view").focus()
+    for key in ("]", "]", "ArrowLeft", "Enter", "ArrowRight", "Enter"):
+        keys.press(key)
+    canvas.wait_synced()
+    assert canvas.coverage > 0
+    web.locator(".skip-link").focus()
+    keys.press("Enter")
+    expect(web.locator("#inpaint_prompt textarea")).to_be_focused()
+    keys.type("a red apple")
+    set_number(web, "inpaint_steps", 1)
+    keys.press("Control+Enter")
+    expect(canvas.root).to_have_attribute("data-result", "1")
+    keys.press("Escape")
+    canvas.root.locator(".mc-view").focus()
+    keys.press("u")
+    expect(canvas.root).to_have_attribute("data-result", "")
+    keys.press("Control+z")
+    expect(canvas.root.locator('[data-act="redo"]')).to_be_enabled()
