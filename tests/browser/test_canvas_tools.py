@@ -176,3 +176,45 @@ def test_the_pressure_of_a_pen_is_the_width_of_the_line(canvas: Canvas) -> None:
                                               "clickCount": 1, "pointerType": "pen", "force": 0.5})
     canvas.wait_synced()
     assert iou(canvas.mask(), ideal_stroke((320, 240), hit, canvas.brush / 2)) > 0.98
+
+
+def shown(canvas: Canvas) -> NDArray[np.uint8]:
+    """The alpha of the mask on the screen."""
+    canvas.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    alpha = canvas.root.locator(".mc-mask").evaluate("""(paper) => [...paper.getContext("2d").getImageData(
+        0, 0, paper.width, paper.height).data.filter((_, i) => i % 4 === 3)]""")
+    return np.array(alpha, np.uint8).reshape(240, 320)
+
+
+def test_invert_is_undone_and_survives_a_reload(canvas: Canvas, shape: NDArray[np.uint8]) -> None:
+    """On a mask with grey levels, over other steps, and on the screen."""
+    slide(canvas, "feather", 4)
+    soft = grey(canvas)
+    canvas.press("invert")
+    assert np.array_equal(grey(canvas), 255 - soft)
+    assert np.array_equal(shown(canvas), 255 - soft)
+    assert canvas.coverage == pytest.approx(np.mean(soft != 255), abs=1e-6)
+    canvas.set_brush(64)
+    canvas.drag([(140, 100), (142, 100)])
+    painted = grey(canvas)
+    canvas.press("invert")
+    canvas.wait_synced()
+    canvas.page.reload()
+    canvas.wait_size(320, 240)
+    assert np.array_equal(shown(canvas), 255 - painted)
+    for wanted in (painted, 255 - soft, soft, shape):
+        canvas.press("undo")
+        assert np.array_equal(grey(canvas), wanted)
+        assert np.array_equal(shown(canvas), wanted)
+        assert canvas.coverage == pytest.approx(np.mean(wanted != 0), abs=1e-6)
+    for wanted in (soft, 255 - soft, painted, 255 - painted):
+        canvas.press("redo")
+        assert np.array_equal(grey(canvas), wanted)
+
+
+def test_an_empty_mask_is_inverted(canvas: Canvas) -> None:
+    canvas.press("invert")
+    assert canvas.mask().all()
+    assert (shown(canvas) == 255).all()
+    canvas.press("undo")
+    assert not canvas.mask().any()

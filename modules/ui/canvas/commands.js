@@ -33,6 +33,14 @@ function clear() {
 	edit((painting) => painting.layers.forEach((layer) => layer.fill(0)));
 }
 
+function invert() {
+	cancelGesture();
+	const step = new InvertStep(state.painting);
+	step.swap();
+	state.history.push(step);
+	paintingChanged();
+}
+
 function toggleFullscreen() {
 	if (document.fullscreenElement === root) return document.exitFullscreen();
 	if (root.requestFullscreen) return root.requestFullscreen();
@@ -59,7 +67,7 @@ const COMMANDS = {
 	brush: () => setMode(false), eraser: () => setMode(true),
 	freehand: () => setTool("freehand"), rectangle: () => setTool("rectangle"), lasso: () => setTool("lasso"),
 	pan: () => setTool("pan"), undo: () => travel(-1), redo: () => travel(1),
-	invert: () => edit((painting) => painting.mask.invert()), clear,
+	invert: () => invert(), clear,
 	inColour: () => setInColour(!state.inColour), eyedropper: () => setTool("eyedropper"),
 	select: () => togglePanel("select"), replace: () => setJoin("replace"), add: () => setJoin("add"),
 	subtract: () => setJoin("subtract"), intersect: () => setJoin("intersect"), point: () => pointTool(),

@@ -17,6 +17,7 @@ class Layer {
 		this.counts = new Uint16Array(this.columns * Math.ceil(height / TILE)); // the same for each tile
 		this.saved = new Map(); // tile number -> its values before the current step
 		this.dirty = new Set(); // the tiles that are not on the screen yet
+		this.isFlipped = false; // whether the screen shows the opposite of all others
 	}
 
 	get box() {
@@ -93,12 +94,6 @@ class Layer {
 		this.data.fill(value);
 	}
 
-	invert() {
-		this.touch(this.box);
-		const data = this.data;
-		for (let i = 0; i < data.length; i++) data[i] = 255 - data[i];
-	}
-
 	replace(data) {
 		this.touch(this.box);
 		this.data.set(data);
@@ -130,6 +125,30 @@ class Layer {
 			tile.values = present;
 			tile.painted = this.count(tile.number, tile.painted);
 		}
+	}
+
+	// Inverts a mask. `counts` are how many pixels of each tile are painted afterwards; returned are those from before.
+	flip(counts) {
+		const words = new Uint32Array(this.data.buffer, 0, this.data.length >> 2);
+		for (let i = 0; i < words.length; i++) words[i] = ~words[i];
+		for (let i = words.length * 4; i < this.data.length; i++) this.data[i] = ~this.data[i];
+		const before = this.counts;
+		this.counts = counts;
+		this.painted = counts.reduce((sum, count) => sum + count, 0);
+		this.isFlipped = !this.isFlipped;
+		return before;
+	}
+
+	// How many pixels of each tile are painted once the mask is inverted.
+	countsInverted() {
+		return this.counts.map((_, number) => {
+			const {x0, y0, x1, y1} = this.tileBox(number);
+			let count = 0;
+			for (let y = y0; y < y1; y++) {
+				for (let i = y * this.width + x0; i < y * this.width + x1; i++) if (this.data[i] !== 255) count++;
+			}
+			return count;
+		});
 	}
 
 	// Replaces the layer by `data`. There is nothing to undo then.

@@ -114,7 +114,8 @@ async function restoreHistory(parts, present) {
 		const record = parts[`step ${id}`];
 		const painting = record && paintingOf(record.painting);
 		if (!record || (record.painting && !painting)) return null;
-		const step = record.changes ? new PaintStep(painting, record.changes) : await PictureStep.fromRecord(record, painting);
+		const step = record.inverts ? new InvertStep(painting, record.inverts)
+			: record.changes ? new PaintStep(painting, record.changes) : await PictureStep.fromRecord(record, painting);
 		return step && Object.assign(step, {id, stored: true});
 	};
 	const all = async (ids) => {

@@ -101,6 +101,21 @@ class PaintStep {
 	}
 }
 
+// A step that inverts the mask. `counts` are those of the mask's tiles after the next swap.
+class InvertStep {
+	constructor(painting, counts = painting.mask.countsInverted()) {
+		Object.assign(this, {id: newId(), painting, counts, bytes: counts.byteLength});
+	}
+
+	swap() {
+		this.counts = this.painting.mask.flip(this.counts);
+	}
+
+	toRecord() {
+		return {painting: this.painting.id, inverts: this.counts};
+	}
+}
+
 // Unlike that of another window or of the page before a reload.
 let ids = 0;
 const newId = () => `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}-${ids++}`;

@@ -21,10 +21,22 @@ function drawNow() {
 
 // `words` has the colour for each value of a mask; the values of colours are words themselves.
 function drawLayer(layer, paper, words) {
+	if (layer.isFlipped) flipPaper(layer, paper);
 	const boxes = layer.takeDirty(MOST_TILES);
 	if (!boxes.length) return;
 	if (paper.width !== layer.width || paper.height !== layer.height) [paper.width, paper.height] = [layer.width, layer.height];
 	for (const box of boxes) drawBox(layer, box, paper.getContext("2d"), words);
+}
+
+// A full fill by "xor" makes transparent what is opaque, and the other way round.
+function flipPaper(layer, paper) {
+	layer.isFlipped = false;
+	if (paper.width !== layer.width || paper.height !== layer.height) return layer.markAll();
+	const context = paper.getContext("2d");
+	context.globalCompositeOperation = "xor";
+	context.fillStyle = state.color;
+	context.fillRect(0, 0, paper.width, paper.height);
+	context.globalCompositeOperation = "source-over";
 }
 
 function drawBox(layer, {x0, y0, x1, y1}, context, words) {
