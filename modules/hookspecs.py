@@ -104,8 +104,9 @@ def wrap_model(model: SDModel, request: Txt2Img, arguments: Values,
 
     Change the modules in `model.unet`, `model.vae` and `model.text.clip`, not `model.predict`. A function that is set
     as a module's `forward` is called whenever that module is computed, and it is the same object on the module after
-    each step. It must return a new tensor and must not write into what it is given. Three options decide what it is
-    called with:
+    each step. It must return a new tensor and must not write into what it is given. A weight is exchanged, with
+    `networks.packing.replaced`, not written into: packed weights would not follow. Some options decide what a function
+    is called with, and whether other weights count:
 
     Step cache: steps that use deep features again do not compute the deep levels, so nothing in them is called.
 
@@ -113,6 +114,8 @@ def wrap_model(model: SDModel, request: Txt2Img, arguments: Values,
     tokens of the window. A 3 x 3 convolution is given one cell more on each side, two where it halves the size; a group
     norm the whole picture; their results are cut to the window. So all patches that look no further than their module
     does give in the window what they give in the whole picture.
+
+    --cpu-engine openvino: a UNet with a patched `forward` or a hook is computed by PyTorch, without OpenVINO.
 
     --compile: a UNet with a patched `forward` runs uncompiled. Compiled programs keep the weights that they were
     compiled with, so changed weights have no effect there.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 HOME = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.home() / "inpaint-webui"
 """Where models and outputs lie: with the program, or, where pip has installed it, in the person's own folder."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
+CPU_ENGINES = ("auto", "openvino", "torch")
 THEMES = ("", "light", "dark")
 
 FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
@@ -113,7 +115,8 @@ class Settings:
     """The values of all flags.
 
     Relative defaults of folders are relative to `data_dir`; a relative path in a flag is relative to the working
-    directory. Raises InvalidInput for `--cors-allow-origins *` together with a password.
+    directory. Raises InvalidInput for `--cors-allow-origins *` together with a password, for a folder of `--webui-dir`
+    or `--comfy-dir` that is none, and for `--cpu-engine openvino` without OpenVINO.
     """
 
     # where it listens
@@ -164,6 +167,9 @@ class Settings:
                            "they would not fit otherwise", choices=("auto", "on", "off"))
     compile: bool = _flag(False, "compile the network for each size of picture, which takes minutes once; wants a C++ "
                           "compiler, and on the CPU memory for the network's weights once more")
+    cpu_engine: str = _flag("auto", "what computes the denoiser on the CPU; auto is OpenVINO for large ones on a "
+                            "processor with AVX-512, if it is installed (pip install -r requirements-openvino.txt)",
+                            choices=CPU_ENGINES)
     # limits
     max_size: int = _flag(2048, "largest width or height of a picture", read=_positive, metavar="PIXELS")
     max_pixels: int = _flag(2**24, "largest width x height x batch size", read=_positive, metavar="PIXELS")
@@ -178,6 +184,9 @@ class Settings:
         if "*" in self.cors_allow_origins and self.passwords:
             raise InvalidInput("--cors-allow-origins * lets every web site in, also with the password that a browser "
                                "remembers: name the sites instead.")
+        if self.cpu_engine == "openvino" and importlib.util.find_spec("openvino") is None:
+            raise InvalidInput("--cpu-engine openvino: OpenVINO is not installed; pip install -r "
+                               "requirements-openvino.txt installs it.")
         for name in ("webui_dir", "comfy_dir"):
             tree = getattr(self, name)
             if tree is not None and not (tree / "models").is_dir():

@@ -52,7 +52,8 @@ class FileLoader:
         dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
         self._turns = self._turns or turns_of(settings, device)
         return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
-                          compile_in=settings.programs_dir if settings.compile else None, on_progress=on_progress,
+                          compile_in=settings.programs_dir if settings.compile else None,
+                          openvino_from=openvino_from(settings), on_progress=on_progress,
                           parts=self._parts, depth=self._depth,
                           spare=spare_files(settings), turns=self._turns)
 
@@ -65,6 +66,14 @@ def turns_of(settings: Settings, device: torch.device) -> Turns | None:
         return None
     wanted = "lowvram" if settings.lowvram else "medvram" if settings.medvram else "auto"
     return Turns(device, wanted, lambda: free_memory(str(device)))
+
+
+def openvino_from(settings: Settings) -> int | None:
+    """The numbers in the weights of a UNet from which OpenVINO computes it, where that is done on the CPU; None for no
+    UNet."""
+    from modules.networks.openvino_unet import LEAST, is_faster
+
+    return {"openvino": 0, "torch": None}.get(settings.cpu_engine, LEAST if is_faster() else None)
 
 
 def compute_device(settings: Settings) -> str:

@@ -13,6 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from modules.networks.patches.patched import is_swapped
+from modules.sampling.conditioning import Residuals
+
 PROGRAMS = 64
 """The most sizes that are compiled for; at further sizes the network runs as it is."""
 
@@ -34,10 +37,23 @@ class CompiledUNet:
         dynamo = cast(Any, torch)._dynamo.config
         dynamo.recompile_limit = PROGRAMS
         dynamo.suppress_errors = True
+        self._unet = unet
         self._config = CONFIG.get(device.type, {})
         self._run = torch.compile(unet, dynamic=False, backend=backend)
         self.sizes: set[tuple[int, ...]] = set()
         """Sizes (height, width) of the latents that it was called for."""
+        self.nbytes = 0  # nobody tells what the programs hold
+
+    def ready(self, residuals: Residuals | None) -> bool:
+        """Whether the programs can make the next call: not with residuals, nor with other weights than they hold."""
+        return not residuals and not is_swapped(self._unet)
+
+    def rest(self) -> None:
+        """Nothing: the programs stay."""
+
+    def compiles(self, size: tuple[int, int]) -> bool:
+        """Whether the first call for a latent of `size` (width, height) takes minutes."""
+        return size[::-1] not in self.sizes and not is_swapped(self._unet)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor]:
         """x (B, C, h, w) and the rest as `unet` takes them with `return_dict=False` -> (eps (B, 4, h, w),)."""

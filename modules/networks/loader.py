@@ -27,7 +27,8 @@ from modules.networks.families import (
 )
 from modules.networks.families.family import Family, Kind, Part
 from modules.networks.model import DiffusionModel
-from modules.networks.network import Network
+from modules.networks.network import Network, Program
+from modules.networks.openvino_unet import OpenVinoUNet, suits
 from modules.networks.packing import pack
 from modules.networks.parts import PartKey, Parts
 from modules.networks.patches.layers import Layer, LayerNames
@@ -62,6 +63,7 @@ def load_model(
     dtype: torch.dtype,
     tiled_vae: str = "auto",
     compile_in: Path | None = None,
+    openvino_from: int | None = None,
     on_progress: OnProgress | None = None,
     parts: Parts | None = None,
     depth: DepthOf | None = None,
@@ -76,6 +78,8 @@ def load_model(
         device, dtype: where and in what type the denoiser and the autoencoder compute.
         tiled_vae: see `DiffusionModel`.
         compile_in: a folder for compiled programs; None compiles nothing. See `networks.compiled`.
+        openvino_from: OpenVINO computes a UNet on the CPU that has so many numbers in its weights; None for none. See
+            `networks.openvino_unet`.
         on_progress: called with the share of the bytes that are in place, 0 to 1.
         parts: the parts that are in memory already; those of unchanged files are shared, not read again.
         depth: see `DiffusionModel`.
@@ -113,12 +117,15 @@ def load_model(
         names = layer_names(family, sources)
         for name, module in built.items():
             missing[name].part.settle(module, missing[name].path, spare.folders)
-    compiled = CompiledUNet((found | built)["unet"], device, compile_in) if compile_in else None
-    if "unet" in built and compiled is None:
-        pack(built["unet"])
+    unet = (found | built)["unet"]
+    program: Program | None = CompiledUNet(unet, device, compile_in) if compile_in else None
+    if "unet" in built and program is None:
+        pack(unet)
+    if program is None and openvino_from is not None and suits(unet, openvino_from):
+        program = OpenVinoUNet.on(unet)
     modules = {name: parts.keep(keys[name], (found | built)[name]) for name in sources}
     return DiffusionModel(
-        checkpoint.name, Network(modules["unet"], family.ask, device, dtype, compiled,
+        checkpoint.name, Network(modules["unet"], family.ask, device, dtype, program,
                                  turns.of(modules["unet"]) if turns else nullcontext), modules["vae"],
         family.text(modules, device), modules, told=family.told, latent=family.latent, levels=family.levels(header),
         prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=dtype,

@@ -70,8 +70,11 @@ class DiffusionModel:
 
     @property
     def part_bytes(self) -> dict[int, int]:
-        """Bytes that the weights of each part take, packed or not. Models that share a part have its number too."""
-        return {id(module): weight_bytes(module) for module in self.parts.values()}
+        """Bytes that the weights of each part take, packed or not, or both. Models that share a part have its number
+        too."""
+        program = self.network.program.nbytes if self.network.program else 0
+        return {id(module): weight_bytes(module) + (program if module is self.unet else 0)
+                for module in self.parts.values()}
 
     def predict_as(self, choice: str) -> None:
         """From now on `prediction` is "eps" or "v"; or what the checkpoint tells ("Automatic"). A flow stays one."""

@@ -3,57 +3,82 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from modules.networks.compiled import CompiledUNet
 from modules.networks.deepcache import UNetDeepCache
 from modules.networks.families.family import Ask
 from modules.networks.forwards import is_patched
-from modules.networks.patches.patched import is_swapped
 from modules.networks.tiling import wraps
 from modules.networks.turns import Turn
 from modules.networks.window import UNetWindow
-from modules.sampling.conditioning import Conditioning
+from modules.sampling.conditioning import Conditioning, Residuals
 from modules.sampling.levels import Level
 from modules.sampling.types import Box
+
+
+class Program(Protocol):
+    """A UNet in another form, which is faster. It is called as the UNet."""
+
+    def ready(self, residuals: Residuals | None) -> bool:
+        """Whether the next call, with these residuals, can be the program's. No layer is patched."""
+
+    def rest(self) -> None:
+        """The UNet itself is run next."""
+
+    def compiles(self, size: tuple[int, int]) -> bool:
+        """Whether the first call for a latent of `size` (width, height) takes minutes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights that it holds beside the UNet's, as far as they are known."""
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor]:
+        """x (B, C, h, w) and the rest as the UNet takes them -> (the answer (B, latent channels, h, w),)."""
 
 
 class Network:
     """A denoiser that computes on `device` in `dtype` and answers in float32. Implements `sampling.types.Predict`."""
 
     def __init__(self, unet: nn.Module, ask: Ask, device: torch.device, dtype: torch.dtype,
-                 compiled: CompiledUNet | None = None, turn: Turn = nullcontext) -> None:
-        """`unet` may be another kind of network; `ask` calls it. `compiled` is it as compiled programs, if it is to run
-        as such. Each call is in a `turn` of it."""
+                 program: Program | None = None, turn: Turn = nullcontext) -> None:
+        """`unet` may be another kind of network; `ask` calls it. `program` is it in a faster form, if it is to run so.
+        Each call is in a `turn` of it."""
         self.unet = unet
         self._ask, self._turn = ask, turn
-        self.compiled = compiled
+        self.program = program
         self.device, self.dtype = device, dtype
         self._levels = len(getattr(unet, "down_blocks", ()))  # 0 for a network that is no UNet
 
     def __call__(self, x: Tensor, level: Level, cond: Conditioning) -> Tensor:
         """x (B, C, h, w) at `level`, cond of B rows -> the answer (B, latent channels, h, w).
 
-        Compiled programs hold the layers' own computation and weights. While a layer is patched, by a window, a deep
-        cache, a network or an extension, the UNet itself is run; so it is with residuals.
+        A program holds the layers' own computation. While a layer is patched, by a window, a deep cache, a network or
+        an extension, the UNet itself is run.
         """
         x = x.to(self.device, self.dtype)
         t = torch.full((len(x),), level.t, dtype=torch.float32, device=self.device)
-        program = None if cond.residuals else self._program()
+        program = self._program(cond.residuals)
         with self._turn():
             return self._ask(program or self.unet, x, t, cond.to(self.device, self.dtype)).float()
 
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if the first call for a latent of `size` (width, height) compiles a program, which takes minutes."""
-        program = self._program()
-        return program is not None and size[::-1] not in program.sizes
+        return self.program is not None and self.program.compiles(size) and not self._patched()
 
-    def _program(self) -> CompiledUNet | None:
-        """The compiled UNet, if there is one and no layer is patched."""
-        patched = self.compiled is None or is_swapped(self.unet) or any(map(is_patched, self.unet.modules()))
-        return None if patched else self.compiled
+    def _program(self, residuals: Residuals | None) -> Program | None:
+        """The program, if there is one that can make the next call."""
+        if self.program is None:
+            return None
+        if not self._patched() and self.program.ready(residuals):
+            return self.program
+        self.program.rest()
+        return None
+
+    def _patched(self) -> bool:
+        return any(map(is_patched, self.unet.modules()))
 
     def window(self, box: Box, size: tuple[int, int]) -> UNetWindow | None:
         """The window that holds the cells `box` of a latent of `size` (width, height).

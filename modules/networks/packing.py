@@ -107,6 +107,12 @@ class PackedConv2d(nn.Module):
             else:
                 self._packed.popitem()
 
+    def unpack(self) -> None:
+        """Hold the weight in plain order alone."""
+        if self.weight is None:
+            self.weight = nn.Parameter(self._plain(), requires_grad=False)
+        self._packed = {}
+
     @contextmanager
     def replaced(self, weight: Tensor) -> Iterator[None]:
         """Compute with `weight`, of the layer's own shape, float32 on the CPU, in plain order, while this lasts.

@@ -19,7 +19,8 @@ TABLES = sorted((HERE / "languages").glob("*.json"))
 ELSEWHERE = ("modules/api/", "modules/cli.py")
 """Files whose sentences only programs and the command line get to see."""
 
-FLAGS = {"COMMANDLINE_ARGS cannot be read: {0}.", "{0}{1} (--help lists the flags)."}
+FLAGS = {"COMMANDLINE_ARGS cannot be read: {0}.", "{0}{1} (--help lists the flags).",
+         "--cpu-engine openvino: OpenVINO is not installed; pip install -r requirements-openvino.txt installs it."}
 """What `modules/settings.py` says on the command line."""
 
 
