@@ -80,6 +80,6 @@ def write_dino(folder: Path) -> Path:
         max_text_len=32))
     network.save_pretrained(folder)
     tokenizer = BertTokenizerFast(vocab={word: number for number, word in enumerate(WORDS)})
-    GroundingDinoProcessor(GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}),
+    GroundingDinoProcessor(GroundingDinoImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 160}),
                            tokenizer).save_pretrained(folder)
     return folder

@@ -25,6 +25,10 @@ MOST_WORDS, LONGEST = 20, 500
 """Things in one list, and characters of it."""
 
 
+class NothingFound(InvalidInput):
+    """The picture has nothing that the words name."""
+
+
 class Grounding:
     """Makes masks by words. Only one thread at a time may use it; the job queue's worker is that thread."""
 
@@ -40,7 +44,7 @@ class Grounding:
     def mask(self, key: Key, picture: Callable[[], Image.Image], text: str, least: float = 0.0) -> Image.Image:
         """An L mask of the picture's size, 0 or 255: all that `text` names, a list with commas. `key` says which
         picture it is, `picture` opens it; `least` is how sure the network must be, 0 what suits it. Raises NotFound,
-        CheckpointError, and InvalidInput if nothing is found."""
+        CheckpointError, InvalidInput, NothingFound."""
         words, opened = listed(text), picture()
         network = self._network(self._folder())
         if network.draws:
@@ -50,7 +54,7 @@ class Grounding:
             for one in network.boxes(opened, words, least or network.least):
                 found = ImageChops.lighter(found, self._clicking.mask(key, lambda: opened, (), one.box))
         if not found.getbbox():
-            raise InvalidInput(f"Nothing in the picture was taken for {', '.join(words)[:100]!r}.", field="mask_words")
+            raise NothingFound(f"Nothing in the picture was taken for {', '.join(words)[:100]!r}.", field="mask_words")
         return found
 
     def masked(self, request: Txt2Img, text: str) -> Txt2Img:

@@ -21,6 +21,9 @@ LEAST = {"grounding-dino": 0.3, "mm-grounding-dino": 0.3, "owlv2": 0.2, "owlvit"
 DINO = "grounding-dino", "mm-grounding-dino"
 MOST_FINDS = 20
 """The surest boxes of a picture."""
+LARGEST, FLATTEST = 1600, 4
+"""Pixels of the longer side that a network is shown, which it makes smaller itself, and how often the shorter side goes
+into it: what is flatter gets black below or beside it."""
 
 
 class Grounder:
@@ -59,7 +62,8 @@ class Grounder:
     def boxes(self, picture: Image.Image, words: Sequence[str], least: float) -> list[Find]:
         """Where any of the `words` is in an RGB picture, the surest first: at most `MOST_FINDS` that are more than
         `least` sure, without those that nearly cover each other."""
-        rgb, sizes = picture.convert("RGB"), [(picture.height, picture.width)]
+        rgb, scale = _seen(picture)
+        sizes = [(rgb.height, rgb.width)]
         if self._kind in DINO:
             text: Any = ". ".join(word.lower() for word in words) + "."
             inputs = self._processor(images=rgb, text=text, return_tensors="pt", truncation=True,
@@ -76,17 +80,35 @@ class Grounder:
         corners, scores = (found[name].float().cpu().numpy() for name in ("boxes", "scores"))
         kept = strongest(corners, scores, np.zeros(len(scores), np.int64), least)[:MOST_FINDS]
         placed = ((clipped((left, top, right, bottom), picture.size), float(scores[k]))
-                  for k in kept for left, top, right, bottom in (corners[k].tolist(),))
+                  for k in kept for left, top, right, bottom in ((corners[k] / scale).tolist(),))
         return [Find(box, score) for box, score in placed if box]
 
     @torch.inference_mode()
     def mask(self, picture: Image.Image, words: Sequence[str], least: float) -> Image.Image:
         """An L mask of the picture's size, 0 or 255: where it is more than `least` sure of any of the `words`."""
-        inputs = self._processor(images=[picture.convert("RGB")] * len(words), text=list(words), return_tensors="pt",
+        rgb, scale = _seen(picture)
+        inputs = self._processor(images=[rgb] * len(words), text=list(words), return_tensors="pt",
                                  padding=True, truncation=True).to(self._device)
         logits = self._network(**inputs).logits
-        surest = torch.full(picture.size[::-1], -torch.inf, device=logits.device)
+        shown = max(round(picture.height * scale), 1), max(round(picture.width * scale), 1)
+        surest = torch.full(rgb.size[::-1], -torch.inf, device=logits.device)
         for one in logits.reshape(len(words), 1, 1, *logits.shape[-2:]).float():
-            full = F.interpolate(one, picture.size[::-1], mode="bilinear", align_corners=False)
+            full = F.interpolate(one, rgb.size[::-1], mode="bilinear", align_corners=False)
             surest = torch.maximum(surest, full[0, 0])
+        surest = F.interpolate(surest[None, None, : shown[0], : shown[1]], picture.size[::-1], mode="bilinear",
+                               align_corners=False)[0, 0]
         return Image.fromarray(((surest.sigmoid() > least).cpu().numpy() * 255).astype(np.uint8))
+
+
+def _seen(picture: Image.Image) -> tuple[Image.Image, float]:
+    """(the RGB picture that a network is shown, its scale)."""
+    scale = min(LARGEST / max(picture.size), 1.0)
+    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
+    rgb = picture.convert("RGB")
+    rgb = rgb if size == rgb.size else rgb.resize(size, Image.Resampling.BILINEAR)
+    least = -(-max(size) // FLATTEST)
+    if min(size) >= least:
+        return rgb, scale
+    shown = Image.new("RGB", (max(size[0], least), max(size[1], least)))
+    shown.paste(rgb)
+    return shown, scale

@@ -108,6 +108,21 @@ def test_clipseg_is_what_its_model_makes_of_each_word(tmp_path: Path, least: flo
     assert (found != expected).mean() < 0.02, "they differ in how they enlarge alone"
 
 
+def test_large_and_flat_pictures_are_shown_smaller_and_on_black(tmp_path: Path) -> None:
+    """Boxes and masks are those of what is shown, in pixels of the picture."""
+    flat = Image.new("RGB", (320, 80))
+    flat.paste(PICTURE.resize((320, 5)))
+    owl, clipseg = Grounder(write_owlv2(tmp_path / "owl"), "cpu"), Grounder(write_clipseg(tmp_path / "clipseg"), "cpu")
+    twice = PICTURE.resize((3200, 1600), Image.Resampling.BICUBIC)
+    small, big = (owl.boxes(one, WORDS, 0.4) for one in (twice.resize((1600, 800), Image.Resampling.BILINEAR), twice))
+    assert len(big) == len(small) > 3
+    assert np.allclose([one.box for one in big], np.array([one.box for one in small]) * 2, atol=2)
+    box = (0, 0, 320, 5)
+    mask = clipseg.mask(flat.crop(box), WORDS, 0.4)
+    assert mask.size == (320, 5)
+    assert np.array_equal(np.asarray(mask), np.asarray(clipseg.mask(flat, WORDS, 0.4).crop(box)))
+
+
 @pytest.fixture
 def grounding(settings: Settings) -> Grounding:
     return Grounding(settings, Clicking(settings))
