@@ -26,6 +26,7 @@ HOME = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.home() / "inp
 """Where models and outputs lie: with the program, or, where pip has installed it, in the person's own folder."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CPU_ENGINES = ("auto", "openvino", "torch")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 THEMES = ("", "light", "dark")
 
 FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
@@ -156,6 +157,9 @@ class Settings:
     device: str = _flag("auto", "what computes", choices=DEVICES)
     no_half: bool = _flag(False, "compute with 32 bits on a GPU too: slower and twice the memory, for the cards and "
                           "checkpoints that give black or no pictures with 16")
+    precision: str = _flag("auto", "the numbers that the denoiser computes with; auto is fp32 on the CPU and with "
+                           "--no-half, else fp16. bf16 on a CPU that has it (AVX512-BF16, AMX) is much faster with "
+                           "OpenVINO", choices=PRECISIONS)
     medvram: bool = _flag(False, "on a GPU, text encoders, denoiser and autoencoder take turns and wait in the "
                           "computer's memory; without it only where they do not all fit")
     lowvram: bool = _flag(False, "the same, and the denoiser brings its layers one by one: very slow, for the smallest "

@@ -21,7 +21,7 @@ from modules.engine.file_keys import file_keys
 from modules.engine.grounding import Grounding
 from modules.engine.limits import PROMPTS, check_limits
 from modules.engine.model_cache import Loaded
-from modules.engine.models import FileLoader, LoadModel, ModelSlot, compute_device
+from modules.engine.models import FileLoader, LoadModel, ModelSlot, compute_device, precision_keys
 from modules.engine.networks import Networks, with_default_networks
 from modules.engine.options_in_force import OptionsInForce
 from modules.engine.postprocessing import Tools, load_tools
@@ -189,7 +189,7 @@ class Engine:
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
-            keys = {**(extra or {}), **remembered, **hooks.keys(request)}
+            keys = {**precision_keys(self.settings), **(extra or {}), **remembered, **hooks.keys(request)}
             texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
                                     inpainting=_notes_mask(reads, request), edits=reads.name == "edit", second=second,
                                     extra=keys, happened={**named, **one.keys, **happened}, **files)
@@ -277,7 +277,8 @@ class Engine:
         return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
                               inpainting=bool(reads and _notes_mask(reads, request)),
                               edits=bool(reads and reads.name == "edit"),
-                              second=self._second_sampler(request), extra=extra,
+                              second=self._second_sampler(request),
+                              extra={**precision_keys(self.settings), **extra},
                               happened=refiner if request.refiner_checkpoint else None, **self._file_keys(request))
 
     def resolve(self, request: Txt2Img) -> Txt2Img:

@@ -49,9 +49,11 @@ class FileLoader:
             self._parts = Parts()
         self._depth = self._depth or DepthNetwork(settings.folders("depth networks"))
         device = torch.device(compute_device(settings))
-        dtype = torch.float32 if device.type == "cpu" or settings.no_half else torch.float16
+        denoiser = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision(settings)]
         self._turns = self._turns or turns_of(settings, device)
-        return load_model(checkpoint, vae=vae, device=device, dtype=dtype, tiled_vae=settings.tiled_vae,
+        return load_model(checkpoint, vae=vae, device=device,
+                          dtype=torch.float32 if device.type == "cpu" else denoiser, denoiser_dtype=denoiser,
+                          tiled_vae=settings.tiled_vae,
                           compile_in=settings.programs_dir if settings.compile else None,
                           openvino_from=openvino_from(settings), on_progress=on_progress,
                           parts=self._parts, depth=self._depth,
@@ -66,6 +68,22 @@ def turns_of(settings: Settings, device: torch.device) -> Turns | None:
         return None
     wanted = "lowvram" if settings.lowvram else "medvram" if settings.medvram else "auto"
     return Turns(device, wanted, lambda: free_memory(str(device)))
+
+
+def precision(settings: Settings) -> str:
+    """The numbers that denoisers compute with: "fp32", "bf16" or "fp16". On a GPU autoencoders do too, where they can.
+    """
+    return _usual_precision(settings) if settings.precision == "auto" else settings.precision
+
+
+def precision_keys(settings: Settings) -> dict[str, str]:
+    """What the parameters text says of it: nothing if it is what the device has without the flag."""
+    found = precision(settings)
+    return {} if found == _usual_precision(settings) else {"Precision": found}
+
+
+def _usual_precision(settings: Settings) -> str:
+    return "fp32" if settings.no_half or compute_device(settings) == "cpu" else "fp16"
 
 
 def openvino_from(settings: Settings) -> int | None:

@@ -64,6 +64,7 @@ def load_model(
     tiled_vae: str = "auto",
     compile_in: Path | None = None,
     openvino_from: int | None = None,
+    denoiser_dtype: torch.dtype | None = None,
     on_progress: OnProgress | None = None,
     parts: Parts | None = None,
     depth: DepthOf | None = None,
@@ -76,6 +77,7 @@ def load_model(
 
     Args:
         device, dtype: where and in what type the denoiser and the autoencoder compute.
+        denoiser_dtype: the denoiser's, if it is another one.
         tiled_vae: see `DiffusionModel`.
         compile_in: a folder for compiled programs; None compiles nothing. See `networks.compiled`.
         openvino_from: OpenVINO computes a UNet on the CPU that has so many numbers in its weights; None for none. See
@@ -92,20 +94,23 @@ def load_model(
         CheckpointError: the file is damaged, unsafe, of no family, or incomplete.
     """
     parts = Parts() if parts is None else parts
+    denoiser_dtype = denoiser_dtype or dtype
     with _opened(checkpoint, vae, families, spare) as (family, header, sources):
-        keys = {name: PartKey.of(source.path, name, source.shape, source.part.dtype(dtype), device)
+        types = {name: source.part.dtype(denoiser_dtype if name == "unet" else dtype)
+                 for name, source in sources.items()}
+        keys = {name: PartKey.of(source.path, name, source.shape, types[name], device)
                 for name, source in sources.items()}
         found = {name: module for name, key in keys.items() if (module := parts.find(key)) is not None}
         missing = {name: source for name, source in sources.items() if name not in found}
         built = _build(missing)
-        needed = _bytes(built, missing, dtype)
-        sizes = {name: _bytes({name: module}, missing, dtype) for name, module in built.items()}
+        needed = _bytes(built, types)
+        sizes = {name: _bytes({name: module}, types) for name, module in built.items()}
         placement = turns.place(sizes, found.values()) if turns and sizes else ALL_THERE
         home = CPU if placement.turns else device
         half = device.type == "cpu" and (needed > FITS * free_memory("cpu") if keep_half is None else keep_half)
         for name, module in built.items():
             _check(missing[name], module)
-        _fill(built, missing, home, dtype, on_progress or (lambda share: None), keep_half=half,
+        _fill(built, missing, home, types, on_progress or (lambda share: None), keep_half=half,
               cudnn=device.type == "cuda")
         for name in placement.by_layer:
             fetch(built[name])
@@ -125,10 +130,10 @@ def load_model(
         program = OpenVinoUNet.on(unet)
     modules = {name: parts.keep(keys[name], (found | built)[name]) for name in sources}
     return DiffusionModel(
-        checkpoint.name, Network(modules["unet"], family.ask, device, dtype, program,
+        checkpoint.name, Network(modules["unet"], family.ask, device, types["unet"], program,
                                  turns.of(modules["unet"]) if turns else nullcontext), modules["vae"],
         family.text(modules, device), modules, told=family.told, latent=family.latent, levels=family.levels(header),
-        prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=dtype,
+        prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=types["unet"],
         tiled_vae=tiled_vae, layers=names, depth=depth, turns=turns)
 
 
@@ -139,7 +144,8 @@ def load_part(file: TensorFile, part: Part, shape: Any, *, device: torch.device,
     source = {part.name: _Source(Path(file.name), file, part, shape)}
     built = _build(source)
     _check(source[part.name], built[part.name])
-    _fill(built, source, device, dtype, on_progress, keep_half=False, cudnn=device.type == "cuda")
+    _fill(built, source, device, {part.name: part.dtype(dtype)}, on_progress, keep_half=False,
+          cudnn=device.type == "cuda")
     if packs and device.type == "cpu":
         pack(built[part.name])
     return built[part.name]
@@ -318,19 +324,19 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return shape == wanted or (shape == (*wanted, 1, 1) and len(wanted) == 2)
 
 
-def _bytes(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], dtype: torch.dtype) -> int:
+def _bytes(modules: Mapping[str, nn.Module], types: Mapping[str, torch.dtype]) -> int:
     """What the weights take in the types that the parts compute in."""
-    return sum(p.numel() * sources[name].part.dtype(dtype).itemsize
+    return sum(p.numel() * types[name].itemsize
                for name, module in modules.items() for p in module.parameters())
 
 
-def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], device: torch.device, dtype: torch.dtype,
-          on_progress: OnProgress, *, keep_half: bool, cudnn: bool) -> None:
-    """Reads each tensor once, into its type and place. With `keep_half` large weights stay in half precision; with
-    `cudnn` they lie in the order that it wants."""
+def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], device: torch.device,
+          types: Mapping[str, torch.dtype], on_progress: OnProgress, *, keep_half: bool, cudnn: bool) -> None:
+    """Reads each tensor once, into its part's type and its place. With `keep_half` large weights stay in half
+    precision; with `cudnn` they lie in the order that it wants."""
     total = sum(p.numel() for module in modules.values() for p in module.parameters())
     if sources:
-        needed = _bytes(modules, sources, dtype)
+        needed = _bytes(modules, types)
         check_room(next(iter(sources.values())).file.name, str(device), needed // 2 if keep_half else needed)
     done = 0
     for name, module in modules.items():
@@ -339,7 +345,7 @@ def _fill(modules: Mapping[str, nn.Module], sources: Mapping[str, _Source], devi
         for key, parameters in _tensors(source).items():
             shapes = [tuple(expected[parameter].shape) for parameter in parameters]
             stays = source.file.dtypes[key] in HALVES and narrow.issuperset(parameters)
-            as_type = source.file.dtypes[key] if stays else source.part.dtype(dtype)
+            as_type = source.file.dtypes[key] if stays else types[name]
             values = torch.empty(_stacked(shapes), dtype=as_type, device=device)
             source.file.read(key, values)
             rows = torch.split(values, [shape[0] for shape in shapes]) if len(shapes) > 1 else (values,)

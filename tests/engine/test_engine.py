@@ -16,12 +16,13 @@ from golden.tiny import checkpoint
 from PIL import Image
 
 from modules.engine.engine import Engine, resolve
-from modules.engine.models import FileLoader
+from modules.engine.models import FileLoader, precision_keys
 from modules.errors import CheckpointError, InvalidInput, NotFound, UserError
 from modules.request import MAX_SEED, Img2Img, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.options import Options
 from modules.settings import Settings
+from modules.text import infotext
 from modules.weights.catalog import CheckpointFile
 
 
@@ -248,12 +249,30 @@ def test_a_checkpoint_named_on_the_command_line_must_exist(settings: Settings) -
     assert Engine(dataclasses.replace(settings, ckpt="second")).options.sd_model_checkpoint
 
 
-@pytest.mark.parametrize(("device", "no_half", "dtype"), [
-    ("cpu", False, torch.float32), ("cuda", False, torch.float16), ("cuda", True, torch.float32)])
-def test_a_gpu_computes_with_16_bits_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str,
-                                                           no_half: bool, dtype: torch.dtype) -> None:
-    asked: list[torch.dtype] = []
-    monkeypatch.setattr("modules.networks.loader.load_model", lambda *_, **how: asked.append(how["dtype"]))
-    file = CheckpointFile(tmp_path / "x.safetensors", "x.safetensors")
-    FileLoader()(file, None, Settings(device=device, no_half=no_half), lambda done: None)
-    assert asked == [dtype]
+@pytest.mark.parametrize(("device", "flags", "dtype", "denoiser", "told"), [
+    ("cpu", {}, torch.float32, torch.float32, None),
+    ("cpu", {"precision": "fp32"}, torch.float32, torch.float32, None),
+    ("cpu", {"precision": "bf16"}, torch.float32, torch.bfloat16, "bf16"),
+    ("cuda", {}, torch.float16, torch.float16, None),
+    ("cuda", {"precision": "fp16"}, torch.float16, torch.float16, None),
+    ("cuda", {"no_half": True}, torch.float32, torch.float32, None),
+    ("cuda", {"precision": "fp32"}, torch.float32, torch.float32, "fp32"),
+    ("cuda", {"precision": "bf16", "no_half": True}, torch.bfloat16, torch.bfloat16, "bf16"),
+])
+def test_a_gpu_computes_with_16_bits_unless_told_otherwise(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, flags: dict[str, Any], dtype: torch.dtype,
+        denoiser: torch.dtype, told: str | None) -> None:
+    asked: list[tuple[torch.dtype, torch.dtype]] = []
+    monkeypatch.setattr("modules.networks.loader.load_model",
+                        lambda *_, **how: asked.append((how["dtype"], how["denoiser_dtype"])))
+    settings = Settings(data_dir=tmp_path, device=device, **flags)
+    FileLoader()(CheckpointFile(tmp_path / "x.safetensors", "x.safetensors"), None, settings, lambda done: None)
+    assert asked == [(dtype, denoiser)]
+    assert precision_keys(settings) == ({"Precision": told} if told else {})
+
+
+def test_another_precision_stands_in_the_parameters_text(settings: Settings) -> None:
+    settings = dataclasses.replace(settings, device="cpu", precision="bf16")
+    text = fake_engine(settings).generate(small(options=named("first")), NullJob()).images[0].infotext
+    assert ", Precision: bf16, " in text
+    assert infotext.to_changes(infotext.parse(text)).unsupported == ()

@@ -206,7 +206,8 @@ def test_windows_and_deep_features_work_as_ever(model: DiffusionModel, sd_model:
 
 def test_bfloat16_gives_nearly_the_same(tiny: Path, sd_model: DiffusionModel, calls: list[tuple[int, ...]]) -> None:
     """Its packed weights stay while a layer is patched: PyTorch's layers pack none."""
-    half = load(tiny, dtype=torch.bfloat16, openvino_from=0)
+    half = load(tiny, denoiser_dtype=torch.bfloat16, openvino_from=0)
+    assert half.vae.dtype == half.text.clip.dtype == torch.float32  # type: ignore[attr-defined]
     ours, exact = half.predict(*asked(2)), sd_model.predict(*asked(2))
     assert ours.dtype == torch.float32
     assert 0 < (ours - exact).norm() < 0.03 * exact.norm()

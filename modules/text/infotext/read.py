@@ -166,10 +166,10 @@ class Changes:
 
 
 _SAME = ("Use same sampler", "Use same scheduler", "Use same checkpoint")
-_UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Version", "Mask mode", "Mask blur", "Inpaint area",
-               "Masked content", "Soft inpainting enabled", "Styles array", "Hypernet", "Hypernet strength", "User",
-               "First pass size-1", "First pass size-2", "Template", "Negative Template", "Hires Template",
-               "Hires Negative Template")
+_UNDERSTOOD = ("Model", "Model hash", "VAE", "VAE hash", "Precision", "Version", "Mask mode", "Mask blur",
+               "Inpaint area", "Masked content", "Soft inpainting enabled", "Styles array", "Hypernet",
+               "Hypernet strength", "User", "First pass size-1", "First pass size-2", "Template", "Negative Template",
+               "Hires Template", "Hires Negative Template")
 """Keys that stand for no single field or option, and are read all the same."""
 
 
