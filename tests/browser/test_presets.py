@@ -20,6 +20,8 @@ def test_a_preset_is_saved_applied_after_a_reload_and_deleted(web: Page, page_ap
     web.locator("#txt2img_prompt textarea").fill("a quiet lake")
     for name, value in (("steps", 33), ("cfg_scale", 4), ("batch_size", 3)):
         set_number(web, f"txt2img_{name}", value)
+    script = web.locator("#txt2img_script")
+    script.locator("select").first.select_option(label="Prompt matrix")
     box = web.locator("#txt2img_preset input")
     box.fill("lakes")
     box.press("Enter")
@@ -32,6 +34,7 @@ def test_a_preset_is_saved_applied_after_a_reload_and_deleted(web: Page, page_ap
     web.locator("#txt2img_prompt textarea").fill("something else")
     for name in ("steps", "cfg_scale", "batch_size"):
         set_number(web, f"txt2img_{name}", 1)
+    script.locator("select").first.select_option(label="None")
     open_page(web, page_app.url)
     tab(web, "txt2img")
     box.click()
@@ -39,6 +42,7 @@ def test_a_preset_is_saved_applied_after_a_reload_and_deleted(web: Page, page_ap
     web.locator("#txt2img_preset_apply").click()
     expect(web.locator("#txt2img_prompt textarea")).to_have_value("a quiet lake")
     assert [number(web, name) for name in ("steps", "cfg_scale", "batch_size")] == ["33", "4", "3"]
+    expect(script.locator("select").first).to_have_value("Prompt matrix")
     web.locator("#txt2img_preset_delete").click()
     until(web, lambda: json.loads(file.read_text("utf-8"))["txt2img"] == {})
 

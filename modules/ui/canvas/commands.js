@@ -67,7 +67,7 @@ const COMMANDS = {
 	brush: () => setMode(false), eraser: () => setMode(true),
 	freehand: () => setTool("freehand"), rectangle: () => setTool("rectangle"), lasso: () => setTool("lasso"),
 	pan: () => setTool("pan"), undo: () => travel(-1), redo: () => travel(1),
-	invert: () => invert(), clear,
+	invert, clear,
 	inColour: () => setInColour(!state.inColour), eyedropper: () => setTool("eyedropper"),
 	select: () => togglePanel("select"), replace: () => setJoin("replace"), add: () => setJoin("add"),
 	subtract: () => setJoin("subtract"), intersect: () => setJoin("intersect"), point: () => pointTool(),

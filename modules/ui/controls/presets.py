@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
+from pydantic import ValidationError
 
 from modules.engine.engine import Engine
-from modules.errors import NotFound
+from modules.errors import InvalidInput, NotFound
 from modules.text import presets as files
 from modules.ui.controls.defaults import KEY, Defaults, entries
 from modules.ui.controls.request_panel import Panel, tool_button
+from modules.ui.controls.scripts import Choice, ScriptForm
 from modules.ui.page.events import QUIET
 from modules.ui.page.help import explain
 from modules.ui.page.messages import told
@@ -48,8 +51,8 @@ def draw(panel: Panel) -> Presets:
     return Presets(name, apply, save, delete, defaults)
 
 
-def connect(presets: Presets, panel: Panel, demo: gr.Blocks, engine: Engine) -> None:
-    """Connect the widgets. All widgets of the panel must have been drawn before."""
+def connect(presets: Presets, panel: Panel, demo: gr.Blocks, engine: Engine) -> Any:
+    """Connect the widgets. All widgets of the panel must have been drawn before. Returns the event that sets them."""
     file, tab = panel.settings.config_file.with_name("presets.json"), panel.tab
 
     def choices(chosen: str | None) -> Any:
@@ -60,7 +63,8 @@ def connect(presets: Presets, panel: Panel, demo: gr.Blocks, engine: Engine) -> 
         values = files.load(file, tab).get(name or "")
         if values is None:
             raise NotFound("Choose a preset first.")
-        return [gr.update(value=values[one]) if one in values else gr.skip() for one in panel.widgets]
+        return [gr.update(value=restored(widget, values[one])) if one in values else gr.skip()
+                for one, widget in panel.widgets.items()]
 
     @told
     def save(name: str | None, *arguments: Any) -> Any:
@@ -84,16 +88,25 @@ def connect(presets: Presets, panel: Panel, demo: gr.Blocks, engine: Engine) -> 
 
     demo.load(told(lambda: choices(None)), None, presets.name, **QUIET)
     one_by_one: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "presets", **QUIET}
-    presets.apply.click(apply, presets.name, panel.inputs, **QUIET)
     presets.save.click(save, [presets.name, *panel.inputs], presets.name, **one_by_one)
     presets.delete.click(delete, presets.name, presets.name, **one_by_one)
     presets.defaults.click(make_defaults, panel.inputs, None, **one_by_one)
+    return presets.apply.click(apply, presets.name, panel.inputs, **QUIET)
 
 
 def kept(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those values that a file can hold and that are not of one picture."""
-    return {name: value for name, value in values.items() if name not in OF_A_PICTURE
-            and (value is None or isinstance(value, str | int | float | list))}
+    plain = {name: value.model_dump() if isinstance(value, Choice) else value for name, value in values.items()}
+    return {name: value for name, value in plain.items() if name not in OF_A_PICTURE
+            and (value is None or isinstance(value, str | int | float | list | dict))}
+
+
+def restored(widget: Component, value: Any) -> Any:
+    """A value of the file as `widget` takes it. Raises InvalidInput for the form of a script that is none."""
+    try:
+        return Choice.model_validate(value) if isinstance(widget, ScriptForm) else value
+    except ValidationError as error:
+        raise InvalidInput("The preset has something else in the place of a script.", field="preset") from error
 
 
 def of_tables(values: Mapping[str, Any], panel: Panel, engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -163,7 +163,7 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
     tab.results.connect(demo, request_of, [*pictures, *control.canvases, header.checkpoint, header.vae,
                                                 *tab.panel.inputs], header)
     engine = header.engine
-    presets.connect(tab.presets, tab.panel, demo, engine)
+    tab.control.follow(presets.connect(tab.presets, tab.panel, demo, engine))
     cards.connect(tab.cards, engine, shown_picture, [tab.results.shown, tab.results.selected])
     prompts.connect(tab.prompts, tab.panel, demo,
                     lambda: engine.networks.words(engine.loaded.model if engine.loaded else None))
