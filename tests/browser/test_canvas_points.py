@@ -128,6 +128,23 @@ def test_by_keyboard_alone(page: Page, canvas_app: CanvasApp, photo: Path) -> No
     assert dots(canvas) == ["true", "false"]
 
 
+def test_a_box_by_keyboard(canvas: Canvas, photo: Path) -> None:
+    expected = ClickMasks(Image.open(photo))
+    canvas.set_brush(120)
+    canvas.root.locator(".mc-view").focus()
+    brush = canvas.brush
+    for key in ("ArrowLeft", "ArrowUp", "Shift+Enter"):
+        canvas.page.keyboard.press(key)
+    expect(canvas.root.locator(".mc-note")).to_contain_text("Go to the other corner")
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowDown", "ArrowDown", "Shift+Enter"):
+        canvas.page.keyboard.press(key)
+    answered(canvas)
+    right, top = SIZE[0] / 2 - brush / 2, SIZE[1] / 2 - brush / 2
+    box = (max(right - brush, 0), top, right, top + brush)
+    assert np.array_equal(canvas.mask(), np.asarray(expected.by_clicks([], box)) > 0)
+    expect(canvas.root.locator(".mc-note")).to_be_hidden()
+
+
 @pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
                                               "is_mobile": True}], ids=["phone"])
 def test_by_finger(canvas: Canvas) -> None:

@@ -112,7 +112,7 @@ function onKey(event) {
 	else if (key === " " && !event.target.closest("button")) holdSpace(true);
 	else if (key === "escape" && gesture) cancelGesture();
 	else if (key.startsWith("arrow") && event.target === view) moveKeyPoint(key, event.shiftKey);
-	else if (key === "enter" && event.target === view) paintAtKeyPoint(event.altKey);
+	else if (key === "enter" && event.target === view) paintAtKeyPoint(event.altKey, event.shiftKey);
 	else if (KEYS[key] && !event.altKey && !(event.target.type === "range") && allowed(KEYS[key])) COMMANDS[KEYS[key]]();
 	else return;
 	event.preventDefault();
@@ -150,8 +150,9 @@ function moveKeyPoint(key, fine) {
 	showRing();
 }
 
-function paintAtKeyPoint(erase) {
+function paintAtKeyPoint(erase, corner) {
 	const {x, y} = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};
+	if (state.tool === "point" && corner) return cornerAt({x, y});
 	if (state.tool === "point") return pointAt({x, y}, !erase && !state.notMeant);
 	const value = brushValue(erase || state.erase);
 	edit(() => draw(value, (layer) => layer.stroke(x, y, x, y, state.brush / 2, value, softnessOf(layer))));

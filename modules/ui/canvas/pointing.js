@@ -15,6 +15,7 @@ function noThing() {
 
 function nextThing() {
 	thing = {...noThing(), painting: state.painting, last: lastStep()};
+	corner = null;
 	placeDots();
 }
 
@@ -39,6 +40,16 @@ function boxAt(from, to) {
 	thing.box = [left, top, right, bottom];
 	placeDots();
 	return takeThing();
+}
+
+let corner = null; // the first corner of a box by the keyboard
+
+function cornerAt(at) {
+	const from = corner;
+	corner = from ? null : at;
+	if (!from) return say(TEXT.otherCorner, [TEXT.ok, hush]);
+	hush();
+	return boxAt(from, at);
 }
 
 function nextSize() {

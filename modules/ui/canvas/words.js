@@ -39,6 +39,7 @@ const TEXT = {
 	nextSizeTitle: "The same clicks mean something smaller or larger: the next of three sizes", subject: "Subject",
 	subjectTitle: "The subject of the picture. It is a guess without a network in models/subject",
 	background: "Background", backgroundTitle: "Everything but the subject", meantFirst: "Click what is meant first.",
+	otherCorner: "Go to the other corner of the box and press Shift+Enter there.",
 	said: "What the mask should cover, in words", saidHint: "the dog, the bench", takeWords: "Find",
 	takeWordsTitle: "A mask of what the words name. It needs a network in models/grounding",
 	stillSent: "The picture is still being sent to the server; try again in a moment.",

@@ -146,6 +146,7 @@ const inpaintHelp = (() => {
 			[[{gesture: "Two fingers"}], "Move and zoom the picture"], [["F", "S"], "Full screen"],
 			[["Ctrl+Z"], "Undo"], [["Ctrl+Shift+Z", "Ctrl+Y"], "Redo"], [["I"], "Invert mask"],
 			[["M"], "Click what is meant"], [[{gesture: "Shift and click"}], "Leave out what is clicked"], [["N"], "Begin the next thing to click"],
+			[["Shift+Enter", {gesture: "Click and drag"}], "A box around what is meant, from corner to corner"],
 			[["Delete", "Backspace"], "Clear mask"], [["C"], "Paint with colours"], [["K", {gesture: "Alt and click"}], "Take a colour from the picture"],
 			[["←", "→", "↑", "↓"], "Move the brush by half its size, with Shift by one pixel"],
 			[["Enter"], "Paint at the brush, with Alt erase"], [["Esc"], "Drop the stroke that is being drawn"],
