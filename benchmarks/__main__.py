@@ -40,14 +40,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
-                        help="start, load, memory, vae, steps, cpp, compiled, small_masks, reuse, recording, "
-                             "networks, control, cards, large; all but large when left out")
+                        help="start, load, memory, vae, steps, cpp, compiled, openvino, small_masks, reuse, "
+                             "recording, networks, control, cards, large; all but large when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
     parser.add_argument("--calls", type=int, default=4, help="network calls a run for Stable Diffusion 1.5")
     parser.add_argument("--cache", type=Path, default=HERE.parent / "cache" / "benchmarks",
                         help="folder for the built checkpoints (2.2 GB; 9.1 GB with large)")
+    parser.add_argument("--converter", action="store_true", help="with openvino: OpenVINO's own converter too")
     parser.add_argument("--picture", type=Path, help="an SVG file to draw the figures into")
     return parser
 
@@ -99,6 +100,15 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
         return compiled.run(chosen.cache, size=chosen.size, calls=chosen.calls, rounds=chosen.rounds)
 
+    def openvino() -> list[Row]:
+        if find_spec("openvino") is None:
+            print("openvino is left out: requirements-openvino.txt is not installed.", flush=True)
+            return []
+        from benchmarks import openvino
+
+        return openvino.run(chosen.cache, size=chosen.size, calls=chosen.calls, threads=chosen.threads,
+                            rounds=chosen.rounds, converter=chosen.converter)
+
     def small_masks() -> list[Row]:
         from benchmarks import small_masks
 
@@ -140,7 +150,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         return rows
 
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
-            "cpp": cpp, "compiled": compiled, "small_masks": small_masks, "reuse": reuse,
+            "cpp": cpp, "compiled": compiled, "openvino": openvino, "small_masks": small_masks, "reuse": reuse,
             "recording": recording, "networks": networks, "control": control, "cards": cards, "large": large}
 
 

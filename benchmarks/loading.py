@@ -20,6 +20,12 @@ from benchmarks import timing
 from benchmarks.checkpoints import checkpoint
 from benchmarks.timing import Row, interleaved, medians
 
+CONFIG_UNET = {
+    "in_channels": 4, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
+    "cross_attention_dim": 768, "attention_head_dim": 8,
+    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3}
+"""Stable Diffusion 1.5's UNet, as diffusers is told."""
 LOADER_TARGET, MEMORY_TARGET = 0.6, 1.15
 
 
@@ -141,12 +147,8 @@ def diffusers(path: Path) -> Callable[[], object]:
 
 def write_configs(folder: Path) -> None:
     """Stable Diffusion 1.5's configuration as diffusers wants it: a folder a component."""
-    attention, plain = "CrossAttnDownBlock2D", "DownBlock2D"
     configs = {
-        "unet": {"_class_name": "UNet2DConditionModel", "in_channels": 4, "out_channels": 4, "sample_size": 64,
-                 "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2, "cross_attention_dim": 768,
-                 "attention_head_dim": 8, "down_block_types": [attention] * 3 + [plain],
-                 "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3},
+        "unet": {"_class_name": "UNet2DConditionModel", "sample_size": 64, **CONFIG_UNET},
         "vae": {"_class_name": "AutoencoderKL", "in_channels": 3, "out_channels": 3, "latent_channels": 4,
                 "sample_size": 512, "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
                 "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4},
