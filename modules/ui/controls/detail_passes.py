@@ -61,8 +61,10 @@ class DetailPasses:
                 gr.Button("Show the finds", size="sm", elem_id=self.panel.elem_id("detail_look")),
                 "Draws what the passes that are switched on find, and what of it they would paint: in the picture of "
                 "the canvas, or on txt2img in the result.")
-            self._found = gr.Image(show_label=False, visible=False, interactive=False, format="png",
-                                   elem_id=self.panel.elem_id("detail_found"))
+            self._found = explain(
+                gr.Image(label="Finds", visible=False, interactive=False, format="png",
+                         elem_id=self.panel.elem_id("detail_found")),
+                "Each pass has a colour; a box has its place in the order and how sure the detector is.")
             self._counts = gr.HTML("", js_on_load=None, apply_default_css=False,
                                    elem_id=self.panel.elem_id("detail_counts"))
 
