@@ -78,7 +78,7 @@ def run(cache: Path, *, size: int, calls: int, threads: int, rounds: int) -> lis
 
         return work
 
-    own = alone(lambda: ours.ask(x, level, words, hint))
+    own = alone(lambda: ours.ask(x, level, words, [hint]))
     diffusers = alone(lambda: theirs(x, 500, words.tokens, hint.expand(2, -1, -1, -1), return_dict=False))
     own()
     seconds = medians(interleaved({"with": step(unit), "without": step(), "own": own, "diffusers": diffusers}, rounds))

@@ -104,7 +104,7 @@ def draw(tab: str) -> Download:
         offered += LAYERS
         more = (" Layer is only what was painted, transparent around it, to lay over the photograph; OpenRaster has "
                 "photograph, painted part and mask as layers for Krita and GIMP.")
-    choice = explain(gr.Dropdown(offered, value="As saved", label="Format", min_width=150,
+    choice = explain(gr.Dropdown(offered, value="As saved", label="Format", min_width=200,
                                  elem_id=f"{tab}_format", elem_classes="inline"),
                      "The format that Download saves the shown picture in. PNG and TIFF keep every value of a "
                      "photograph, WebP keeps 8 bits a channel, JPEG loses a little everywhere. Change it to pass a "
