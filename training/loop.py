@@ -199,7 +199,9 @@ def averaged(modules: nn.ModuleDict, kept: dict[str, Tensor]) -> nn.ModuleDict:
 
 
 def load_average(module: nn.Module, path: Path, prefix: str, average: float | None = None) -> None:
-    """Loads a moving average saved by `train` (the plan's first one, or the one named) into one of its modules."""
-    averages = torch.load(path, map_location="cpu")["averages"]
+    """Loads a moving average saved by `train` (the plan's first one, or the one named) into one of its modules; after
+    `resume.py` the weights themselves."""
+    state = torch.load(path, map_location="cpu")
+    averages = state["averages"] or {average: state["modules"]}
     kept = averages[average] if average is not None else next(iter(averages.values()))
     module.load_state_dict({k[len(prefix) + 1:]: v for k, v in kept.items() if k.startswith(prefix + ".")})
