@@ -12,8 +12,8 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
-from operator import is_
 from typing import Any, cast
 
 import torch
@@ -47,18 +47,26 @@ def library() -> Any:
     return importlib.import_module("openvino")
 
 
+@cache
+def core() -> Any:
+    """OpenVINO's core, one for the process. A second one and the end of the first would leave the thread with a stack
+    for signals that has been freed: Ctrl-C would end the process without a word."""
+    return library().Core()
+
+
 class OpenVinoUNet:
     """`unet`, on the CPU and of our blocks, as a graph. Called with the same arguments it gives the same numbers, to
     the rounding of its dtype. Only one thread may use it at a time.
 
-    It is made at the first call, and made anew when a weight of the network has become another tensor. If it
-    cannot be made, because memory is short or OpenVINO refuses, the log says why and the network runs as it is.
+    It is made at the first call, and made anew when a weight of the network is another tensor or has been written
+    into. If it cannot be made, because memory is short or OpenVINO refuses, the log says why and the network runs as it
+    is.
     """
 
     def __init__(self, unet: nn.Module) -> None:
         self._unet = unet
         self._run: Any = None  # OpenVINO's request for an inference, None while there is no graph
-        self._weights: list[nn.Parameter] = []
+        self._weights: Written = []
         self._refused = False
 
     @classmethod
@@ -70,7 +78,7 @@ class OpenVinoUNet:
     @property
     def nbytes(self) -> int:
         """Bytes of the packed weights."""
-        return sum(weight.nbytes for weight in self._weights)
+        return sum(weight.nbytes for weight, _ in self._weights)
 
     def ready(self, residuals: Residuals | None) -> bool:
         """Whether the graph can make the next call, with these residuals. Makes the graph if need be.
@@ -109,7 +117,7 @@ class OpenVinoUNet:
 
     def _made(self) -> bool:
         """Whether there is a graph of the present weights, made now if need be."""
-        if self._run and _same(self._weights, list(self._unet.parameters())):
+        if self._run and _same(self._weights, _with_versions(self._unet)):
             return True
         self.close()
         _unpack(self._unet)
@@ -121,7 +129,7 @@ class OpenVinoUNet:
             self._run, self._nothing = _compiled(self._unet)
         except RuntimeError as error:
             return self._refuse(f"OpenVINO cannot compile it: {error}")
-        self._weights = weights
+        self._weights = _with_versions(self._unet)
         return True
 
     def _refuse(self, why: str) -> bool:
@@ -135,7 +143,7 @@ def _compiled(unet: nn.Module) -> tuple[Any, list[Tensor]]:
     openvino = library()
     graph = _Graph(unet, openvino)
     model = graph.model()
-    compiled = openvino.Core().compile_model(model, "CPU", {
+    compiled = core().compile_model(model, "CPU", {
         "INFERENCE_PRECISION_HINT": graph.dtype, "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False})
     return compiled.create_infer_request(), [torch.zeros(1, channels, 1, 1) for channels in graph.residual_channels]
@@ -147,8 +155,17 @@ def _embedding(unet: Any, dtype: torch.dtype, t: Tensor, class_labels: Tensor | 
     return cast(Tensor, embedding if class_labels is None else embedding + unet.class_embedding(class_labels))
 
 
-def _same(some: Sequence[object], others: Sequence[object]) -> bool:
-    return len(some) == len(others) and all(map(is_, some, others))
+Written = list[tuple[nn.Parameter, int]]
+"""Parameters, each with the number of times that it has been written into."""
+
+
+def _with_versions(unet: nn.Module) -> Written:
+    return [(weight, weight._version) for weight in unet.parameters()]
+
+
+def _same(some: Written, others: Written) -> bool:
+    return len(some) == len(others) and all(
+        one is other and times == now for (one, times), (other, now) in zip(some, others, strict=True))
 
 
 def _unpack(unet: nn.Module) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PageApp
-from tests.browser.page_driver import stage, tab
+from tests.browser.page_driver import settle, stage, tab
 
 STEPS = "How often the picture is refined. 20 to 30 are usually enough; more cost time and change little."
 
@@ -51,8 +51,12 @@ def test_the_keyboard_shows_the_text_of_each_control(web: Page, page_app: PageAp
     web.keyboard.press("Tab")
     expect(tip).to_have_text("Apply the chosen styles to the prompts")
     web.set_viewport_size({"width": 1280, "height": 400})
-    web.locator("#txt2img_steps input[type=number]").focus()
-    web.keyboard.press("Tab")  # what has the focus comes into sight
+    settle(web)
+    steps = web.locator("#txt2img_steps")
+    steps.locator("input[type=number]").focus()
+    expect(tip).to_have_text(STEPS)
+    steps.locator("input[type=number]").press("Tab")  # what has the focus comes into sight
+    expect(steps.locator("input[type=range]")).to_be_focused()
     expect(tip).to_be_visible()
     web.mouse.wheel(0, 60)
     web.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")

@@ -15,6 +15,7 @@ import torch
 from golden.tiny import checkpoint
 from networks.loading import level, load, said
 from networks.patches.files import write
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from modules.engine.models import openvino_from
@@ -84,6 +85,23 @@ def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_is_heard_after_graphs_have_come_and_gone() -> None:
+    code = ("import gc, os, signal, numpy as np\n"
+            "from modules.networks.openvino_unet import core, library\n"
+            "ov = library()\n"
+            "from openvino import opset15 as op\n"
+            "for hint in ('f32', 'bf16'):\n"
+            "    x, w = op.parameter([1, 64, -1, -1], np.float32), op.constant(np.ones((64, 64, 3, 3), np.float32))\n"
+            "    made = ov.Model([op.convolution(x, w, [1, 1], [1, 1], [1, 1], [1, 1])], [x])\n"
+            "    run = core().compile_model(made, 'CPU', {'INFERENCE_PRECISION_HINT': hint})\n"
+            "    run([np.zeros((1, 64, 32, 32), np.float32)])\n"
+            "del run; gc.collect(); heard = []\n"
+            "signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+            "os.kill(os.getpid(), signal.SIGINT)\n"
+            "assert heard")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+
+
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> DiffusionModel:
     return load(tiny, openvino_from=0)
@@ -107,6 +125,20 @@ def test_other_weights_make_another_graph(model: DiffusionModel, sd_model: Diffu
     assert torch.equal(model.predict(*asked()), before)
 
     assert len(calls) == 3
+
+
+def test_weights_of_halves_that_a_lora_overwrites_make_another_graph(tiny: Path, tmp_path: Path) -> None:
+    save_file({key: value.half() for key, value in load_file(tiny).items()}, tmp_path / "half.safetensors")
+    ours, plain = load(tmp_path / "half.safetensors", openvino_from=0), load(tmp_path / "half.safetensors")
+    before = ours.predict(*asked())
+    lora = Patches(loras=(Lora(read_lora(write(tmp_path / "x.safetensors", plain, "lora"), "x")),))
+    for one in (ours, plain):
+        one.put_on(lora)
+    patched = ours.predict(*asked())
+    close(patched, plain.predict(*asked()))
+    assert (patched - before).abs().max() > 100 * ATOL
+    ours.put_on(NOTHING)
+    assert torch.equal(ours.predict(*asked()), before)
 
 
 def watched(layer: nn.Module) -> Callable[[], None]:
