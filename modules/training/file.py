@@ -40,7 +40,7 @@ def train_file(path: Path, settings: Settings, device: str, *, told: Callable[[P
     stage("Loading the checkpoint")
     model = load_model(checkpoint, device=torch.device(device), dtype=torch.float32, packs=False, keep_half=False)
     state = settings.data_dir / "training" / f"{config.name}.state.safetensors"
-    tensors = train(model, config, size=size, state=state, told=told, stage=stage)
+    tensors = train(model, config, found, size=size, state=state, told=told, stage=stage)
     write_lora(out, tensors, metadata(config, checkpoint.model_name, found),
                ", ".join(dict.fromkeys(dataset.trigger for dataset in config.datasets if dataset.trigger)))
     state.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def metadata(config: TrainingConfig, checkpoint: str, found: Sequence[Example]) 
 
 def write_lora(path: Path, tensors: dict[str, Tensor], about: dict[str, str], trigger: str) -> None:
     """The file, and beside it a JSON file with the words that call the LoRA, which the cards show. Raises
-    CannotWrite."""
+    CannotSave."""
     write(path, save(tensors, about))
     if trigger:
         words: dict[str, Any] = {"activation text": trigger}

@@ -20,23 +20,18 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from modules.base.files import write_whole
-from modules.errors import CheckpointError, InvalidInput, UserError
+from modules.errors import CheckpointError, InvalidInput
+from modules.gallery.saving import CannotSave
 from modules.networks.model import DiffusionModel
 from modules.sampling.conditioning import Conditioning, SizeIds, TextOptions, stack
 from modules.training.config import TrainingConfig
-from modules.training.dataset import Example, bucket, cut, examples, open_picture
+from modules.training.dataset import Example, bucket, cut, open_picture
 from modules.training.lesson import draw_lesson, loss_of
 from modules.training.low_rank import LowRankNetwork, in_halves
 from modules.weights.tensors import read_tensors
 
 STEP = 64
 """Sides of pictures are multiples of that many pixels, or of less where the pictures are small."""
-
-
-class CannotWrite(UserError):
-    """The disk is full, or a folder cannot be written."""
-
-    status = 507
 
 
 @dataclass(frozen=True)
@@ -57,18 +52,18 @@ class Progress:
     loss: float
 
 
-def train(model: DiffusionModel, config: TrainingConfig, *, size: int, state: Path,
+def train(model: DiffusionModel, config: TrainingConfig, found: Sequence[Example], *, size: int, state: Path,
           told: Callable[[Progress], None] = lambda progress: None,
           stage: Callable[[str], None] = lambda text: None) -> dict[str, Tensor]:
-    """The trained differences under kohya's names, float16. `size`: that of the pictures, where the settings have none.
+    """The differences that are learned from the pictures `found`, under kohya's names, float16. `size`: that of the
+    pictures, where the settings have none.
 
     `told` is called after each step; when it raises, the state is kept first. `state` keeps the step, the weights and
     the optimizer; a training of the same settings goes on there. Raises InvalidInput: nothing to learn from, a model
-    that cannot be trained, a state of other settings; CannotWrite.
+    that cannot be trained, a state of other settings; CannotSave.
     """
     if model.inputs.name != "plain" or not hasattr(model.unet, "down_blocks"):
         raise InvalidInput(f"{model.name} cannot be trained: only UNets that read no picture can.", field="checkpoint")
-    found = examples(config.datasets)
     pictures, empty = _learned(model, config, found, config.size or size, stage)
     for part in model.parts.values():
         part.requires_grad_(False)
@@ -165,12 +160,12 @@ def _rate(config: TrainingConfig, step: int) -> float:
 # the state of a training
 
 def write(path: Path, content: bytes) -> None:
-    """`content` whole at `path`, or nothing. Raises CannotWrite."""
+    """`content` whole at `path`, or nothing. Raises CannotSave."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
-        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise CannotSave(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _digest(config: TrainingConfig, found: Sequence[Example]) -> str:

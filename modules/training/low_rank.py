@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from modules.networks.forwards import replaced
 from modules.networks.patches.layers import LayerNames
-
-UNET = "unet"
+from modules.networks.patches.lora import UNET
 
 
 class LowRank(nn.Module):

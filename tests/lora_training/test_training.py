@@ -60,7 +60,7 @@ def losses(model: DiffusionModel, wanted: TrainingConfig, state: Path, stop_afte
             raise KeyboardInterrupt
 
     try:
-        loop.train(model, wanted, size=64, state=state, told=told)
+        loop.train(model, wanted, examples(wanted.datasets), size=64, state=state, told=told)
     except KeyboardInterrupt:
         assert stop_after
     return found
@@ -121,7 +121,8 @@ def test_other_families_learn_by_their_own_levels(name: str, pictures: Path, tmp
     model = load(checkpoint(name), packs=False)
     found = losses(model, config(pictures, steps=3), tmp_path / "state")
     assert np.isfinite(found).all()
-    tensors = loop.train(model, config(pictures, steps=3), size=64, state=tmp_path / "state")
+    wanted = config(pictures, steps=3)
+    tensors = loop.train(model, wanted, examples(wanted.datasets), size=64, state=tmp_path / "state")
     assert all(model.layers.find(key.partition(".")[0]) for key in tensors)
 
 
