@@ -23,8 +23,9 @@ import scenes
 import torch
 from drawing import draw
 from evaluate import GUIDANCE, Checkpoint
-from loop import Plan, Worker, half_precision, load_average, run_workers, train
+from loop import Plan, Worker, load_average, run_workers, train
 from model import ControlNet, alphas_cumprod
+from noise import noise_loss
 from safetensors.torch import save_file
 from sample import ddim
 from stream import stream
@@ -87,15 +88,10 @@ def train_control(worker: Worker, args: argparse.Namespace) -> None:
 
     def loss(step: int) -> tuple[Tensor, int]:
         z, tokens, hint = (part.to(worker.device) for part in next(batches))
-        count = len(z)
-        time = ((torch.arange(count) + torch.rand(count)) / count * 1000).long().clamp(max=999).to(worker.device)
-        a, noise = kept[time][:, None, None, None], torch.randn_like(z)
         with torch.no_grad():
             context = text(tokens)
-        with half_precision(worker.device):
-            out = Controlled(unet, modules["control"], hint)(a.sqrt() * z + (1 - a).sqrt() * noise, time, context)
-        snr = (a / (1 - a)).flatten()
-        return ((out.float() - noise).square().mean(dim=(1, 2, 3)) * snr.clamp(0.12, 4) / snr).mean(), count
+        controlled = Controlled(unet, modules["control"], hint)
+        return noise_loss(lambda x, time: controlled(x, time, context), z, kept), len(z)
 
     def sheet(trained: nn.ModuleDict, seen: int) -> None:
         drawn, made, _ = held_out(model, trained["control"], args.data, 12)

@@ -20,8 +20,9 @@ import torch
 from evaluate import Checkpoint
 from export import checkpoint
 from latents import to_tensor
-from loop import Plan, Worker, half_precision, load_average, run_workers, train
+from loop import Plan, Worker, load_average, run_workers, train
 from model import Autoencoder, Sizes, TextEncoder, UNet, alphas_cumprod
+from noise import noise_loss
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from text import Words
@@ -70,13 +71,7 @@ def learn(worker: Worker, folder: Path, state: Path, start: Path, merges: Path, 
         chosen = torch.randint(0, len(said), (batch,))
         z, rows = latents[chosen], tokens[chosen]
         rows[torch.rand(batch) < 0.1] = unsaid
-        time = ((torch.arange(batch) + torch.rand(batch)) / batch * 1000).long().clamp(max=999).to(worker.device)
-        a = noise_left[time][:, None, None, None]
-        noise = torch.randn_like(z)
-        with half_precision(worker.device):
-            out = unet(a.sqrt() * z + (1 - a).sqrt() * noise, time, text(rows.to(worker.device)))
-        snr = (a / (1 - a)).flatten()
-        return ((out.float() - noise).square().mean(dim=(1, 2, 3)) * snr.clamp(0.12, 4) / snr).mean(), batch
+        return noise_loss(lambda x, time: unet(x, time, text(rows.to(worker.device))), z, noise_left), batch
 
     plan = Plan("own", batch, rate, samples, minutes, warmup=50, constant=0.6, averages=(0.995,))
     train(plan, worker, [{"params": list(modules.parameters())}], modules, loss, state)

@@ -14,6 +14,7 @@ import torch
 from drawing import draw
 from loop import Plan, Worker, half_precision, load_average, train
 from model import Sizes, TextEncoder, UNet, alphas_cumprod
+from noise import noise_loss
 from PIL import Image
 from sample import ddim
 from stream import stream
@@ -83,17 +84,9 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, lesson: L
 
     def loss(step: int) -> tuple[Tensor, int]:
         z, tokens = (part.to(worker.device) for part in next(batches))
-        count = len(z)
-        time = ((torch.arange(count) + torch.rand(count)) / count * 1000).long().clamp(max=999).to(worker.device)
-        a = kept[time][:, None, None, None]
-        noise = torch.randn_like(z)
         with torch.no_grad():
             context = text(tokens)
-        with half_precision(worker.device):
-            out = unet(a.sqrt() * z + (1 - a).sqrt() * noise, time, context)
-        snr = (a / (1 - a)).flatten()
-        error = (out.float() - noise).square().mean(dim=(1, 2, 3))
-        return (error * snr.clamp(0.12, 4) / snr).mean(), count
+        return noise_loss(lambda x, time: unet(x, time, context), z, kept), len(z)
 
     def sheet(trained: nn.ModuleDict, seen: int) -> None:
         device, (width, height) = worker.device, lesson.sizes[0]
