@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
-from modules.base.files import FileVersion, tree_version
+from modules.base.files import tree_version
 from modules.engine.models import compute_device
+from modules.engine.newest import Newest, network_folders
 from modules.imaging.click_mask import Box, Click, ClickMasks
 from modules.settings import Settings
 
@@ -38,7 +39,7 @@ class Clicking:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._network: tuple[tuple[Path, FileVersion | None], Segmenter] | None = None
+        self._network: Newest[Segmenter] = Newest()
         self._seen: dict[Key, SeenPicture] = {}
         self._lock = threading.Lock()
 
@@ -68,19 +69,14 @@ class Clicking:
     def forget(self) -> None:
         """Drop the network and what it has seen."""
         with self._lock:
-            self._network = None
+            self._network.forget()
             self._seen.clear()
 
     def _folder(self) -> Path | None:
         """The first folder of a network, by name."""
-        return next((path.parent for folder in self._settings.folders("segmenters") if folder.is_dir()
-                     for path in sorted(folder.glob("*/config.json"))), None)
+        return next(iter(network_folders(self._settings.folders("segmenters"))), None)
 
     def _segmenter(self, folder: Path) -> Segmenter:
         from modules.networks.segmenter import Segmenter
 
-        key = (folder, tree_version(folder))
-        if self._network is None or self._network[0] != key:
-            self._network = None
-            self._network = key, Segmenter(folder, compute_device(self._settings))
-        return self._network[1]
+        return self._network.of(folder, lambda path: Segmenter(path, compute_device(self._settings)))

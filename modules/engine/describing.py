@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from modules.base.files import FileVersion, tree_version
 from modules.engine.models import compute_device
+from modules.engine.newest import Newest, network_folders
 from modules.errors import NotFound
 from modules.imaging.tagger import Taggers, Tags, as_prompt
 from modules.settings import Settings
@@ -28,17 +28,16 @@ class Describers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.taggers = Taggers(settings.folders("taggers"))
-        self._kept: tuple[tuple[Path, FileVersion | None], Caption] | None = None
+        self._captioner: Newest[Caption] = Newest()
 
     def captioners(self) -> dict[str, Path]:
         """The captioners by name: folders, then single files, which know a small world only."""
-        folders = [folder for folder in reversed(self._settings.folders("captioners")) if folder.is_dir()]
-        found = {path.parent.name: path.parent for folder in folders
-                 for path in sorted(folder.glob("*/config.json"), reverse=True)}
-        files = {path.stem: path for folder in folders
-                 for path in sorted(folder.glob("*.safetensors"), reverse=True)}
-        return {name: kind[name] for kind in (found, files) for name in sorted(kind, key=str.lower)
-                if kind is found or name not in found}
+        places = self._settings.folders("captioners")
+        folders = {path.name: path for path in reversed(network_folders(places))}
+        files = {path.stem: path for place in reversed(places) if place.is_dir()
+                 for path in sorted(place.glob("*.safetensors"), reverse=True)}
+        return {name: kind[name] for kind in (folders, files) for name in sorted(kind, key=str.lower)
+                if kind is folders or name not in folders}
 
     def captioner(self, name: str) -> str:
         """The full name of the captioner that `name` means, in any case; `clip` is the first. Raises NotFound."""
@@ -82,7 +81,7 @@ class Describers:
 
     def forget(self) -> None:
         """Drop the networks. What is needed again is read again."""
-        self._kept = None
+        self._captioner.forget()
         self.taggers = Taggers(self._settings.folders("taggers"))
 
     def _tags(self, model: str) -> bool:
@@ -93,9 +92,5 @@ class Describers:
         from modules.networks.captioner import load_captioner
         from modules.networks.scene_captioner import load_scene_captioner
 
-        key = (path, tree_version(path))
-        if self._kept is None or self._kept[0] != key:
-            self._kept = None
-            self._kept = key, load_captioner(path, compute_device(self._settings)) if path.is_dir() else \
-                load_scene_captioner(path)
-        return self._kept[1]
+        return self._captioner.of(path, lambda path: load_captioner(path, compute_device(self._settings))
+                                  if path.is_dir() else load_scene_captioner(path))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops
 
-from modules.base.files import FileVersion, tree_version
 from modules.engine.clicking import Clicking, Key
 from modules.engine.models import compute_device
+from modules.engine.newest import Newest, network_folders
 from modules.errors import InvalidInput, NotFound
 from modules.imaging.mask import of_size, to_luminance
 from modules.request import Inpaint, Txt2Img
@@ -34,7 +34,7 @@ class Grounding:
 
     def __init__(self, settings: Settings, clicking: Clicking) -> None:
         self._settings, self._clicking = settings, clicking
-        self._kept: tuple[tuple[Path, FileVersion | None], Grounder] | None = None
+        self._network: Newest[Grounder] = Newest()
 
     def check(self, text: str) -> None:
         """Raise the InvalidInput or NotFound of `mask` that needs no look at the picture."""
@@ -46,7 +46,7 @@ class Grounding:
         picture it is, `picture` opens it; `least` is how sure the network must be, 0 what suits it. Raises NotFound,
         CheckpointError, InvalidInput, NothingFound."""
         words, opened = listed(text), picture()
-        network = self._network(self._folder())
+        network = self._grounder(self._folder())
         if network.draws:
             found = network.mask(opened, words, least or network.least)
         else:
@@ -68,25 +68,20 @@ class Grounding:
 
     def forget(self) -> None:
         """Drop the network. What is needed again is read again."""
-        self._kept = None
+        self._network.forget()
 
     def _folder(self) -> Path:
         """The first folder of a network, by name. Raises NotFound."""
-        folders = self._settings.folders("grounders")
-        for folder in folders:
-            for path in sorted(folder.glob("*/config.json")) if folder.is_dir() else ():
-                return path.parent
+        places = self._settings.folders("grounders")
+        for folder in network_folders(places):
+            return folder
         raise NotFound("There is no model here that finds words in pictures: put Grounding DINO, OWLv2 or CLIPSeg, in "
-                       f"transformers' layout, into a folder in {folders[0]}.", field="mask_words")
+                       f"transformers' layout, into a folder in {places[0]}.", field="mask_words")
 
-    def _network(self, folder: Path) -> Grounder:
+    def _grounder(self, folder: Path) -> Grounder:
         from modules.networks.grounder import Grounder
 
-        key = (folder, tree_version(folder))
-        if self._kept is None or self._kept[0] != key:
-            self._kept = None
-            self._kept = key, Grounder(folder, compute_device(self._settings))
-        return self._kept[1]
+        return self._network.of(folder, lambda path: Grounder(path, compute_device(self._settings)))
 
 
 def listed(text: str) -> list[str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modules.base.files import FileVersion, tree_version
+from modules.engine.newest import network_folders
 from modules.errors import NotFound, UserError
 from modules.gallery.history import Entry, History
 from modules.gallery.index import Filter, Picture
@@ -108,8 +109,7 @@ class Meanings:
                 self._worker, self._done, self._total = None, 0, 0
 
     def _folders(self) -> list[Path]:
-        return [path.parent for folder in self._settings.folders("embedders") if folder.is_dir()
-                for path in sorted(folder.glob("*/config.json"))]
+        return network_folders(self._settings.folders("embedders"))
 
     def _opened(self) -> list[_Reader]:
         """The first network for sentences and the first CLIP. Raises CheckpointError."""
