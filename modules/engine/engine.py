@@ -163,7 +163,7 @@ class Engine:
         `extra` adds keys to the parameters text. `first_noise` makes the noise that sampling begins with. `hooks` are
         the extensions to ask. Raises as `generate`.
         """
-        from modules.generation import hires, spots
+        from modules.generation import hires
 
         hooks = hooks or Hooks()
         check_limits(request, self.settings)
@@ -172,11 +172,22 @@ class Engine:
         request = self.resolve(with_default_networks(request))
         if (singles := self.wildcards.singles(request)) is not None:
             return self._with_wildcards(request, singles, job, extra or {}, first_noise, hooks)
+        return self.make(request, job, extra or {}, first_noise, hooks)
+
+    def make(self, request: Txt2Img, job: JobContext, extra: Mapping[str, Any], first_noise: FirstNoise | None,
+             hooks: Hooks, numbers: Sequence[int] | None = None) -> Result:
+        """Carry out a resolved request without a script and without wildcards.
+
+        `numbers` are the batches of it to make, from 0; by default all. A batch is the same whichever others are made
+        with it. The rest is as in `generate_one`.
+        """
+        from modules.generation import spots
+
         request, restore, notes = self._restoring(request)
         check_going_on(request)
         self.control.check(request)
         request, stand_ins = detailing.named(request, self.detectors)
-        if any("upscale" in key and "Hires" not in key for key in extra or {}):  # as the ControlNet extension
+        if any("upscale" in key and "Hires" not in key for key in extra):  # as the ControlNet extension
             request = dataclasses.replace(request, control_units=tuple(
                 dataclasses.replace(unit, crop_input_image=True) for unit in request.control_units))
         networks = self.networks.of(request)
@@ -189,7 +200,7 @@ class Engine:
         made: list[GeneratedImage] = []
 
         def keep(pictures: Sequence[Picture], happened: Mapping[str, Any]) -> None:
-            keys = {**precision_keys(self.settings), **(extra or {}), **remembered, **hooks.keys(request)}
+            keys = {**precision_keys(self.settings), **extra, **remembered, **hooks.keys(request)}
             texts = [infotext.write(request, sampler, seed=one.seed, subseed=one.subseed,
                                     inpainting=_notes_mask(reads, request), edits=reads.name == "edit", second=second,
                                     extra=keys, happened={**named, **one.keys, **happened}, **files)
@@ -213,7 +224,7 @@ class Engine:
 
         with _tiling(load) as models:
             outcome = spots.generate(models, request, job, keep, first_noise, self.upscalers, self.samplers, hooks,
-                                     restore, self.removers, self.control.tools(job), detail)
+                                     restore, self.removers, self.control.tools(job), detail, numbers)
         warnings = (*notes, *stand_ins, *networks.warnings, *unfit, *outcome.warnings)
         return Result(tuple(made), request, warnings, outcome.interrupted, outcome.work, outcome.maps)
 

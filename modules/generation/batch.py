@@ -131,16 +131,19 @@ class Outcome:
     maps: tuple[Image.Image, ...] = ()
 
 
-def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_batch: OnBatch) -> Outcome:
-    """Batch count times one batch; stops where the job says so, keeping the newest guess of the batch it was in."""
+def run(models: Models, request: Txt2Img, start: Prepared, job: JobContext, on_batch: OnBatch,
+        numbers: Sequence[int] | None = None) -> Outcome:
+    """One batch for each of `numbers`, by default for all of the batch count; stops where the job says so, keeping the
+    newest guess of the batch it was in. A batch is the same whichever others are made with it."""
+    numbers = range(request.n_iter) if numbers is None else numbers
     pictures: list[Picture] = []
     interrupted = False
     work = 1.0
     rough: tuple[str, ...] = ()
     unspared: tuple[str, ...] = ()
     notes: list[str] = []
-    for number in range(request.n_iter):
-        job.batches(number, request.n_iter)
+    for done, number in enumerate(numbers):
+        job.batches(done, len(numbers))
         batch = _Batch(models, request, start, number, job)
         unspared = wrapping.warnings(request, start.hooks, batch.model)
         try:

@@ -53,11 +53,11 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
              upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
              hooks: Hooks | None = None, restore: Restore | None = None,
              removers: Removers = NO_FILES, tools: control.ControlTools = control.NO_NETWORKS,
-             detail: Detail | None = None) -> batch.Outcome:
+             detail: Detail | None = None, numbers: Sequence[int] | None = None) -> batch.Outcome:
     """The pictures of `request`; `on_batch` gets them as they come. `first_noise` replaces the noise of img2img,
     `upscalers` are those of hires fix, `samplers` all that there are, `hooks` the extensions, `restore` restores faces,
     `removers` fill for masked content "surroundings", `tools` carry control units out, `detail` is the
-    detailer.
+    detailer. `numbers` are the batches to make, from 0; by default all.
 
     Raises InvalidInput, NotFound, CheckpointError, BadResult.
     """
@@ -72,7 +72,7 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
             units = control.prepare(model, request, tools)
         prepared = replace(prepared, control=units, first_noise=first_noise, upscalers=upscalers, samplers=samplers,
                            hooks=hooks, restore=restore, detail=detail)
-        return batch.run(models, request, prepared, job, on_batch)
+        return batch.run(models, request, prepared, job, on_batch, numbers)
 
 
 def _prepare(model: SDModel, request: Txt2Img, job: JobContext, removers: Removers) -> Prepared:

@@ -34,29 +34,31 @@ def generate(models: batch.Models, request: Txt2Img, job: JobContext,
              upscalers: Upscalers = batch.NO_MODELS, samplers: Sequence[Sampler] = SAMPLERS,
              hooks: Hooks | None = None, restore: Restore | None = None,
              removers: Removers = recipes.NO_FILES, tools: ControlTools = NO_NETWORKS,
-             detail: Detail | None = None) -> Outcome:
+             detail: Detail | None = None, numbers: Sequence[int] | None = None) -> Outcome:
     """Like `recipes.generate`, also for a request that asks for each spot by itself."""
 
-    def once(one: Txt2Img, part: JobContext, told: batch.OnBatch) -> Outcome:
+    def once(one: Txt2Img, part: JobContext, told: batch.OnBatch, numbers: Sequence[int] | None = None) -> Outcome:
         return recipes.generate(models, one, part, told, first_noise, upscalers, samplers, hooks, restore,
-                                removers, tools, detail)
+                                removers, tools, detail, numbers)
 
     if not isinstance(request, Inpaint) or not request.each_spot or not request.only_masked:
-        return once(request, job, on_batch)
+        return once(request, job, on_batch, numbers)
     masks = spot_masks(request)
     if not 0 < len(masks) <= MOST_SPOTS:
-        outcome = once(request, job, on_batch)
+        outcome = once(request, job, on_batch, numbers)
         many = (f"The mask has {len(masks)} spots; more than {MOST_SPOTS} are painted together.",) if masks else ()
         return replace(outcome, warnings=(*many, *outcome.warnings))
     prompts, warnings = spot_prompts(request.prompt, len(masks))
     made: list[Picture] = []
     outcome = Outcome(())
+    numbers = range(request.n_iter) if numbers is None else numbers
     happened: dict[str, Any] = {}
-    for number in range(request.n_iter):
+    for done, number in enumerate(numbers):
+        happened.clear()
         seeds, subseeds = batch.batch_seeds(request, number)
         pictures: tuple[Picture, ...] = ()
         for spot, mask in enumerate(masks):
-            part = _Part(job, number * len(masks) + spot, request.n_iter * len(masks))
+            part = _Part(job, done * len(masks) + spot, len(numbers) * len(masks))
             inner = replace(_alone(request, mask, pictures), prompt=prompts[spot], seed=seed_after(seeds[0], spot),
                             subseed=seed_after(subseeds[0], spot))
             outcome = once(inner, part, lambda pictures, keys: happened.update(keys))
