@@ -26,14 +26,19 @@ class Config:
     """The entries of one file. A file that cannot be read is renamed to `config.json.broken`, with a warning."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self._file: Path | None = file
         self._lock = threading.Lock()
-        self._values = self._read()
+        self._values = self._read(file)
 
     def values(self) -> dict[str, Any]:
         """All entries by name."""
         with self._lock:
             return dict(self._values)
+
+    def hold(self, values: Mapping[str, Any]) -> None:
+        """From now on hold `values`, which another process keeps, and write nothing."""
+        with self._lock:
+            self._file, self._values = None, dict(values)
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Store `changes`. If the file cannot be written, they hold until the program ends.
@@ -51,27 +56,28 @@ class Config:
                 raise InvalidInput("These are more options than can be remembered.")
             if values != self._values:
                 self._values = values
-                self._write(content)
+                if self._file:
+                    self._write(self._file, content)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, file: Path) -> dict[str, Any]:
         try:
-            values = json.loads(self._file.read_text("utf-8"))
+            values = json.loads(file.read_text("utf-8"))
             if not isinstance(values, dict):
                 raise ValueError("it holds no object")
             return values
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            aside = self._file.with_name(f"{self._file.name}.broken")
+            aside = file.with_name(f"{file.name}.broken")
             log.warning("%s cannot be read (%s); it is kept as %s, and the options are as they were at first.",
-                        self._file, error, aside.name)
+                        file, error, aside.name)
             with contextlib.suppress(OSError):
-                os.replace(self._file, aside)
+                os.replace(file, aside)
             return {}
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, file: Path, content: bytes) -> None:
         """Replace the file atomically: after a crash it has the old or the new content."""
         try:
-            write_whole(self._file, content)
+            write_whole(file, content)
         except OSError as error:
-            log.warning("%s cannot be written: %s.", self._file, error.strerror or error)
+            log.warning("%s cannot be written: %s.", file, error.strerror or error)

@@ -124,6 +124,10 @@ class Engine:
         model.predict_as(self.predictions.of(checkpoint, options))
         return model
 
+    def warm(self, options: Options, job: JobContext) -> None:
+        """Load the model that `options` name, for the requests to come. Raises as `load`."""
+        self.load(options, job)
+
     def unload(self) -> None:
         """Drop every network: models, control networks, captioners, taggers, segmenters, networks for words. What is
         needed again is read again."""
@@ -142,12 +146,21 @@ class Engine:
         """
         check_limits(request, self.settings)
         hooks = Hooks.of(self.extensions, request, lambda: self._context(NestedJob(job), Hooks()))
-        request = hooks.prepare_request(request)
-        result = self.generate_one(request, job, hooks=hooks) if request.script is None else \
-            self._run_script(request, request.script, job, hooks)
+        result = self.carry_out(hooks.prepare_request(request), job, hooks)
         return dataclasses.replace(result, warnings=(*result.warnings, *hooks.warnings))
 
-    def _run_script(self, request: Txt2Img, call: ScriptCall, job: JobContext, hooks: Hooks) -> Result:
+    def hooks(self, job: JobContext, arguments: Mapping[str, Mapping[str, Any]], switched_off: frozenset[str]) -> Hooks:
+        """The extensions of a job, with `arguments` and `switched_off` as in `Hooks`."""
+        return Hooks(self.extensions, arguments, switched_off, lambda: self._context(NestedJob(job), Hooks()))
+
+    def carry_out(self, request: Txt2Img, job: JobContext, hooks: Hooks) -> Result:
+        """Carry out a request that `hooks` have prepared, with its script if it has one. Raises as `generate`."""
+        if request.script is None:
+            return self.generate_one(request, job, hooks=hooks)
+        return self.run_script(request, request.script, job, hooks)
+
+    def run_script(self, request: Txt2Img, call: ScriptCall, job: JobContext, hooks: Hooks) -> Result:
+        """Carry out a request by the script that `call` names. Raises as `generate`."""
         script, arguments = self.bound_script(request, call)
         context = self._context(job, hooks)
         made = script.run(dataclasses.replace(request, script=None), arguments, context)
@@ -283,7 +296,7 @@ class Engine:
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any]) -> str:
         """The parameters text of a resolved `request` for the model in use, with the keys of `extra` added."""
-        reads = self.loaded.model.inputs if self.loaded else None
+        reads = self.inputs_of(request.options)
         refiner = {"Refiner": request.refiner_checkpoint, "Refiner switch at": request.refiner_switch_at}
         return infotext.write(request, self.sampler_of(request), seed=request.seed, subseed=request.subseed,
                               inpainting=bool(reads and _notes_mask(reads, request)),
@@ -291,6 +304,10 @@ class Engine:
                               second=self._second_sampler(request),
                               extra={**precision_keys(self.settings), **extra},
                               happened=refiner if request.refiner_checkpoint else None, **self._file_keys(request))
+
+    def inputs_of(self, options: Options) -> Inputs | None:
+        """What the model reads beside the noise that was used last, for `options`. None if that is not known."""
+        return self.loaded.model.inputs if self.loaded else None
 
     def resolve(self, request: Txt2Img) -> Txt2Img:
         """Like the function `resolve`, with the full names of the models that restore faces and remove. Raises

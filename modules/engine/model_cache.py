@@ -55,6 +55,10 @@ class ModelCache:
         """The cached model of `checkpoint` with any VAE, or None. It stays in the cache until `swap` takes it."""
         return self._models.get(checkpoint.path)
 
+    def kept(self) -> list[Loaded]:
+        """All cached models."""
+        return list(self._models.values())
+
     def swap(self, into_use: Loaded, out_of_use: Loaded | None) -> bool:
         """Make `into_use` current and put `out_of_use` into the cache, then evict the least recently used models over
         budget.

@@ -137,6 +137,10 @@ class ModelSlot:
                 gc.collect()  # torch modules hold reference cycles; without this their weights stay for a while
         return kept.model
 
+    def in_memory(self) -> list[Loaded]:
+        """The model in use and those in the cache."""
+        return [*([self.in_use] if self.in_use else []), *self.cache.kept()]
+
     def unload(self) -> None:
         """Drop every model. The next `load` reads its files again."""
         self.in_use = None

@@ -160,12 +160,14 @@ class Script(Form):
     """One script, for txt2img, for img2img and inpaint, or for both.
 
     A parameters text names it in the key `Script`. If it has inputs that are a `sign`, their keys together say instead
-    that it was in use.
+    that it was in use. `whole`: where workers make the pictures, one of them runs the script, as it must for a script
+    that uses the model itself.
     """
 
     run: Run
     txt2img: bool = False
     img2img: bool = True
+    whole: bool = False
 
     @property
     def mark(self) -> dict[str, Any]:

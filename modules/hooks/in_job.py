@@ -43,7 +43,8 @@ class Hooks:
     def __init__(self, extensions: Extensions | None = None, arguments: Mapping[str, Mapping[str, Any]] | None = None,
                  switched_off: frozenset[str] = frozenset(),
                  context: Callable[[], GenerationContext] | None = None) -> None:
-        self._extensions, self._arguments, self._switched_off = extensions, arguments or {}, switched_off
+        self.arguments: Mapping[str, Mapping[str, Any]] = arguments or {}
+        self._extensions, self._switched_off = extensions, switched_off
         self._context = context
         self._failed: set[Extension] = set()
         self.warnings: list[str] = []
@@ -53,6 +54,11 @@ class Hooks:
         """The Hooks of the job that carries out `request`, with its arguments. Raises InvalidInput."""
         arguments = {name: values for name, (_, values) in extensions.bound(request).items()}
         return cls(extensions, arguments, frozenset(extensions.controls(request.tab)) - frozenset(arguments), context)
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The names of the extensions that are not asked: those whose controls are off, and those that have failed."""
+        return self._switched_off | {extension.name for extension in self._failed}
 
     def prepare_request(self, request: Txt2Img) -> Txt2Img:
         """The request as changed by the extensions."""
@@ -164,7 +170,7 @@ class Hooks:
         """Call the hook. Returns its result, or `otherwise` if that is None or the extension fails."""
         assert self._extensions
         name, extension = hook.function.__name__, hook.extension
-        values |= {"arguments": self._arguments.get(extension.name, {}),
+        values |= {"arguments": self.arguments.get(extension.name, {}),
                    "settings": self._extensions.settings(extension)}
         try:
             answer = hook(values)

@@ -37,21 +37,21 @@ class Client:
         return self.sees_all or not asked_for or (bool(self.address) and job.origin.address == self.address)
 
     def first(self, queue: JobQueue) -> Job | None:
-        """The running job, or else the next one, of those that it may see."""
-        return next((job for job in (queue.current, *queue.pending()) if job is not None and self.may_see(job)), None)
+        """The oldest running job, or else the next one, of those that it may see."""
+        return next((job for job in (*queue.running(), *queue.pending()) if self.may_see(job)), None)
 
     def interrupt(self, queue: JobQueue) -> bool:
-        """Interrupt the running job. A client that may not see that one cancels the next one of its own. Returns
-        False if there is none."""
+        """Interrupt the oldest running job that it may see. A client that may see none cancels the next one of its own.
+        Returns False if there is none."""
         if self.sees_all:
             return queue.interrupt()
         job = self.first(queue)
         return job is not None and queue.interrupt(job.id)
 
     def skip(self, queue: JobQueue) -> bool:
-        """Skip the current batch of the running job if it may see that one. Returns False otherwise."""
-        job = queue.current
-        return job is not None and self.may_see(job) and queue.skip(job.id)
+        """Skip the current batch of the oldest running job that it may see. Returns False if there is none."""
+        job = next(filter(self.may_see, queue.running()), None)
+        return job is not None and queue.skip(job.id)
 
 
 def _is_loopback(address: str) -> bool:

@@ -53,18 +53,19 @@ NOBODY = Origin()
 
 
 class Job:
-    """One unit of work for the queue's worker. Every method may be called from any thread.
+    """One unit of work for the queue. Every method may be called from any thread.
 
     `request` is None for work that has no request (loading a checkpoint, extras), which holds `nbytes` of memory until
-    it is over. `position` is the place in the queue: 1 for the next job, 0 once it runs or is over. `version` counts
-    changes; `wait_change` waits for the next one. `announced` says that its window has shown how it ended.
-    `recordings` are files with the steps of its runs. For the engine a Job is a `JobContext`.
+    it is over. Of jobs that are to be `alone`, one runs at a time. `position` is the place in the queue: 1 for the next
+    job, 0 once it runs or is over. `version` counts changes; `wait_change` waits for the next one. `announced` says
+    that its window has shown how it ended. `recordings` are files with the steps of its runs. For the engine a Job is a
+    `JobContext`.
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
                  save: Save | None = None, record: Callable[[], Path] | None = None, nbytes: int = 0,
-                 origin: Origin = NOBODY, clock: Clock = time.monotonic) -> None:
-        self.id, self.request, self.origin = job_id, request, origin
+                 alone: bool = False, origin: Origin = NOBODY, clock: Clock = time.monotonic) -> None:
+        self.id, self.request, self.alone, self.origin = job_id, request, alone, origin
         self.announced = False
         self.created = datetime.datetime.now()
         self.state: State = "queued"

@@ -1,4 +1,5 @@
-"""The job queue: one worker thread owns the model and carries out the requests of the page and the HTTP API.
+"""The job queue: its threads carry out the requests of the page and the HTTP API. Usually there is one, which owns the
+model; where workers make the pictures (`modules.jobs.workers`), several jobs run at a time.
 
 A job runs whether or not anybody watches it. Closing a tab or a connection does not stop it; only `interrupt` and
 `skip` do. A finished job can be found by its id until newer jobs push it out.
@@ -50,11 +51,14 @@ class Worker(Protocol):
 
     def remove(self, request: Txt2Img, job: JobContext, /) -> Result: ...
 
-    def load(self, options: Options, job: JobContext, /) -> object: ...
+    def warm(self, options: Options, job: JobContext, /) -> None: ...
 
 
 class JobQueue:
-    """Runs jobs one after another in a daemon thread, first in, first out.
+    """Runs jobs first in, first out, `at_once` of them at a time, in daemon threads.
+
+    Jobs that use models of this process itself, which are all but those of requests and loads, run one at a time: what
+    stands behind such a one may overtake it then.
 
     `save` is called for each picture of a job that saves. At most `limit` jobs may wait. Finished jobs are kept up to
     `KEPT_JOBS` jobs and `KEPT_BYTES` of pictures; the newest is always kept. `recordings` keeps the steps of jobs that
@@ -62,17 +66,19 @@ class JobQueue:
     """
 
     def __init__(self, engine: Worker, save: Save, *, recordings: Recordings | None = None, limit: int = 100,
-                 clock: Clock = time.monotonic) -> None:
+                 at_once: int = 1, clock: Clock = time.monotonic) -> None:
         self._engine, self._save, self._limit, self._clock = engine, save, limit, clock
         self.recordings = recordings
         self._record = recordings.new if recordings else None
         self._jobs: dict[str, Job] = {}
         self._waiting: collections.deque[Job] = collections.deque()
-        self._current: Job | None = None
+        self._running: list[Job] = []
         self._closed = False
         self._lock = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._work, name=f"jobs {number}", daemon=True)
+                         for number in range(at_once)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None,
                unpack: Callable[[Txt2Img], Txt2Img] | None = None, remove: bool = False,
@@ -94,7 +100,7 @@ class JobQueue:
             return dataclasses.replace(result, request=_with_pictures_of(request, result.request))
 
         return self._add(Job(job_id or uuid.uuid4().hex, work, request=request, save=self._save if save else None,
-                             record=self._record, origin=origin, clock=self._clock))
+                             record=self._record, alone=remove, origin=origin, clock=self._clock))
 
     def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True, origin: Origin = NOBODY) -> Job:
         """Carry out `tasks` as one job. A task that fails becomes a warning of the result, and the others go on.
@@ -116,22 +122,23 @@ class JobQueue:
             return run_steps(steps, self._engine.generate, job)
 
         return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, record=self._record,
-                             origin=origin, clock=self._clock))
+                             alone=True, origin=origin, clock=self._clock))
 
     def submit_load(self, options: Options) -> Job:
         """Load the model that `options` name, as a job of its own. Raises QueueFull."""
         def load(job: Job) -> None:
-            self._engine.load(options, job)
+            self._engine.warm(options, job)
 
-        return self.submit_work(load, origin=Origin(name="Loading a checkpoint"))
+        return self._add(Job(uuid.uuid4().hex, load, origin=Origin(name="Loading a checkpoint"), clock=self._clock))
 
     def submit_work(self, work: Callable[[Job], None], *, job_id: str | None = None, nbytes: int = 0,
                     origin: Origin = NOBODY) -> Job:
-        """Run `work` in the worker thread as a job: for anything else that needs the model or the device.
+        """Run `work` in a thread of the queue as a job: for anything else that needs the model or the device.
 
         `nbytes` is the memory that it holds meanwhile. Raises as `submit`.
         """
-        return self._add(Job(job_id or uuid.uuid4().hex, work, nbytes=nbytes, origin=origin, clock=self._clock))
+        return self._add(Job(job_id or uuid.uuid4().hex, work, nbytes=nbytes, alone=True, origin=origin,
+                             clock=self._clock))
 
     def get(self, job_id: str) -> Job | None:
         """The job of that id. None if it is unknown or no longer kept."""
@@ -140,9 +147,14 @@ class JobQueue:
 
     @property
     def current(self) -> Job | None:
-        """The running job, or None."""
+        """The running job, the oldest of several, or None."""
         with self._lock:
-            return self._current
+            return self._running[0] if self._running else None
+
+    def running(self) -> list[Job]:
+        """The running jobs, the oldest first."""
+        with self._lock:
+            return list(self._running)
 
     def pending(self) -> list[Job]:
         """The waiting jobs, the next one first."""
@@ -168,10 +180,10 @@ class JobQueue:
             return True
 
     def interrupt(self, job_id: str | None = None) -> bool:
-        """Interrupt a job, by default the running one. A waiting job is cancelled. Returns False if there is no such
-        job or it is over."""
+        """Interrupt a job, by default the oldest running one. A waiting job is cancelled. Returns False if there is no
+        such job or it is over."""
         with self._lock:
-            job = self._jobs.get(job_id) if job_id else self._current
+            job = self._jobs.get(job_id) if job_id else self.current
             if job is None or job.over:
                 return False
             job.interrupt()
@@ -182,10 +194,11 @@ class JobQueue:
             return True
 
     def skip(self, job_id: str | None = None) -> bool:
-        """Skip the current batch of the running job. Returns False if none runs, or another one than `job_id`."""
+        """Skip the current batch of a running job, by default the oldest one. Returns False if there is none, or
+        `job_id` does not run."""
         with self._lock:
-            job = self._jobs.get(job_id) if job_id else self._current
-            if job is None or job is not self._current:
+            job = self._jobs.get(job_id) if job_id else self.current
+            if job is None or job not in self._running:
                 return False
             job.skip()
             return True
@@ -193,12 +206,11 @@ class JobQueue:
     def stop(self) -> None:
         """Accept nothing more and end all jobs at once, with ServerStopping and the pictures finished so far.
 
-        The worker may still be in the middle of a step; nobody waits for it.
+        A job may still be in the middle of a step; nobody waits for it.
         """
         with self._lock:
             self._closed = True
-            running = [self._current] if self._current else []
-            for job in (*running, *self._waiting):
+            for job in (*self._running, *self._waiting):
                 job.interrupt()
                 kept = Result(tuple(job.kept), job.request) if job.kept and job.request else None
                 job.finish("failed", kept, ServerStopping("The server is stopping."))
@@ -208,13 +220,15 @@ class JobQueue:
             self.recordings.close()
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """Refuse new jobs, cancel the waiting ones, interrupt the running one, and wait `timeout` seconds for it."""
+        """Refuse new jobs, cancel the waiting ones, interrupt the running ones, and wait `timeout` seconds for them."""
         with self._lock:
             self._closed = True
-            for job in (*self._waiting, *([self._current] if self._current else [])):
+            for job in (*self._waiting, *self._running):
                 self.interrupt(job.id)
             self._lock.notify_all()
-        self._thread.join(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(None if until is None else max(until - time.monotonic(), 0))
         if self.recordings:
             self.recordings.close()
 
@@ -243,21 +257,29 @@ class JobQueue:
     def _work(self) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
+                self._lock.wait_for(lambda: self._next() or self._closed)
+                job = self._next()
+                if job is None:
                     return
-                job = self._current = self._waiting.popleft()
+                self._waiting.remove(job)
+                self._running.append(job)
                 job.begin()
                 self._renumber()
             state, result, error = self._run(job)
             with self._lock:
-                self._current = None
+                self._running.remove(job)
                 job.finish(state, result, error)
                 self._forget_old()
-                idle = not self._waiting
+                idle = not self._waiting and not self._running
+                self._lock.notify_all()  # one that had to be alone may begin
             del job, result, error  # the thread may wait for hours; its variables must not keep the pictures alive
             if idle:
                 give_back()
+
+    def _next(self) -> Job | None:
+        """The first of the waiting jobs that may begin. None if there is none."""
+        busy = any(job.alone for job in self._running)
+        return next((job for job in self._waiting if not (busy and job.alone)), None)
 
     def _run(self, job: Job) -> tuple[State, Result | None, UserError | None]:
         def kept() -> Result | None:

@@ -81,7 +81,7 @@ def _noise(model: SDModel, latent: Tensor, drawn: Tensor, request: Txt2Img, argu
     return mixed(found, drawn, arguments["randomness"]) - latent / float(highest)
 
 
-IMG2IMG_ALTERNATIVE = Script(title="img2img alternative test", run=run, inputs=(
+IMG2IMG_ALTERNATIVE = Script(title="img2img alternative test", run=run, whole=True, inputs=(
     Input(name="info", label="CFG Scale should be 2 or lower.", kind="note", default=""),
     Input(name="override_sampler", label="Override `Sampling method` to Euler?(this method is built for it)",
           help="Takes Euler, which this method was made for. Switch it off to try another sampler.", kind="checkbox",

@@ -62,6 +62,11 @@ class HashCache:
         """
         if known := self.known(path):
             return known
+        if self._cache_file:  # another process may have computed it meanwhile
+            with self._lock:
+                self._entries = {**_read(self._cache_file), **self._entries}
+            if known := self.known(path):
+                return known
         now = tree_version(path)
         digest = _of_folder(path, self._digest) if path.is_dir() else _of_file(path, self._digest)
         with self._lock:

@@ -50,7 +50,7 @@ class ScriptedEngine:
         made = self.scripts.get(request.prompt, lambda request, job: result(request))(request, job)
         return dataclasses.replace(made, images=job.keep(made.images, request))
 
-    def load(self, options: Options, job: JobContext) -> None:
+    def warm(self, options: Options, job: JobContext) -> None:
         self.loaded.append(options.sd_model_checkpoint)
 
 
@@ -590,3 +590,71 @@ def test_freed_memory_is_given_back_when_nothing_waits(monkeypatch: pytest.Monke
     assert queue.submit(Txt2Img(prompt="a")).wait(SECONDS)
     assert given_back.wait(SECONDS)
     queue.close()
+
+
+# ---------------------------------------------------------------- several jobs at a time
+
+
+@pytest.fixture
+def wide(scripted: ScriptedEngine) -> Iterator[tuple[JobQueue, dict[str, Gate]]]:
+    """A queue that runs two jobs at a time, and gates for the prompts a to d."""
+    gates = {prompt: Gate() for prompt in "abcd"}
+    scripted.scripts.update(gates)
+    queue = JobQueue(scripted, lambda made, request: Path(), at_once=2)
+    yield queue, gates
+    for gate in gates.values():
+        gate.open.set()
+    queue.close()
+
+
+def test_two_jobs_run_and_the_third_waits(wide: tuple[JobQueue, dict[str, Gate]]) -> None:
+    queue, gates = wide
+    a, b, c = (submit(queue, prompt) for prompt in "abc")
+    assert gates["a"].entered.wait(SECONDS)
+    assert gates["b"].entered.wait(SECONDS)
+    assert queue.running() == [a, b]
+    assert queue.current is a
+    assert [a.position, b.position, c.position] == [0, 0, 1]
+    gates["b"].open.set()
+    assert b.wait(SECONDS)
+    assert gates["c"].entered.wait(SECONDS)
+    assert queue.running() == [a, c]
+
+
+def test_without_an_id_the_oldest_running_job_is_stopped(wide: tuple[JobQueue, dict[str, Gate]]) -> None:
+    queue, gates = wide
+    a, b = submit(queue, "a"), submit(queue, "b")
+    assert gates["a"].entered.wait(SECONDS)
+    assert gates["b"].entered.wait(SECONDS)
+    assert queue.interrupt()
+    assert (a.interrupted, b.interrupted) == (True, False)
+    assert queue.skip(b.id)
+    assert (a.skipped, b.skipped) == (False, True)
+
+
+def test_what_uses_this_process_runs_one_at_a_time(wide: tuple[JobQueue, dict[str, Gate]]) -> None:
+    queue, gates = wide
+    entered, opened = threading.Event(), threading.Event()
+
+    def work(job: Job) -> None:
+        entered.set()
+        assert opened.wait(SECONDS)
+
+    first = queue.submit_work(work)
+    assert entered.wait(SECONDS)
+    second, request = queue.submit_work(lambda job: None), submit(queue, "a")
+    assert gates["a"].entered.wait(SECONDS)  # it overtakes the second
+    assert queue.running() == [first, request]
+    assert second.position == 1
+    opened.set()
+    assert second.wait(SECONDS)
+    assert second.state == "done"
+
+
+def test_stopping_ends_all_running_jobs(wide: tuple[JobQueue, dict[str, Gate]]) -> None:
+    queue, gates = wide
+    jobs = [submit(queue, prompt) for prompt in "abc"]
+    assert gates["a"].entered.wait(SECONDS)
+    assert gates["b"].entered.wait(SECONDS)
+    queue.stop()
+    assert [type(job.error) for job in jobs] == [ServerStopping] * 3

@@ -44,9 +44,9 @@ def answers(queue: JobQueue, settings: Settings) -> list[Callable[..., dict[str,
     thumbnails: dict[str, str] = {}
 
     def look(question: Mapping[str, Any], *, all_seen: bool) -> dict[str, Any]:
-        """All jobs, the running one first, and for each tab how the window's jobs stand."""
+        """All jobs, the running ones first, and for each tab how the window's jobs stand."""
         window = _window(question)
-        jobs = [job for job in (queue.current, *queue.pending()) if job is not None]
+        jobs = [*queue.running(), *queue.pending()]
         if question.get("open"):
             _draw(jobs, thumbnails)
         return {"jobs": [described(job, window, thumbnails, all_seen=all_seen) for job in jobs],
