@@ -2,8 +2,7 @@
 meant, places that are not, and a box around the thing.
 
 Without a box what is cut out lies near the places that are meant: nobody clicks the head to get what is at the other
-end of the picture. The cut is found in a small copy; its edge is then laid along the edges of the picture (guided
-filter: He, Sun, Tang 2013).
+end of the picture. The cut is found in a small copy; its edge is then laid along the edges of the picture.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modules.errors import InvalidInput
+from modules.imaging.edges import along_edges
 
 SIDE = 256
 """Pixels of the small copy's longer side."""
@@ -30,10 +30,6 @@ SIZES = 0.5, 1.0, 2.0
 """What REACH is multiplied by for a small, a middle and a large candidate."""
 LIKELY, CERTAIN = 0.1, 0.02
 """Shares of the longer side: what is so near to a place probably belongs to it, or certainly."""
-FULL_EDGE = 2048
-"""Pixels of the longer side up to which the edge is laid at full size."""
-SMOOTH = 1e-3
-"""Of the guided filter, for values from 0 to 1: edges with less contrast do not hold it."""
 MIDDLE, LOWER = (0.36, 0.44), 0.55
 """Where a subject is looked for: half axes of an ellipse, and its centre, as shares of width and height."""
 PART = 0.1
@@ -164,16 +160,7 @@ class ClickMasks:
 
     def _full(self, cut: Bits) -> Image.Image:
         """A cut of the small copy as a mask of the picture's size."""
-        height, width = self._pixels.shape[:2]
-        scale = min(FULL_EDGE / max(height, width), 1.0)
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        soft = np.asarray(cv2.resize(cut.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-        if size[0] > cut.shape[1]:
-            guide = cv2.cvtColor(self._pixels, cv2.COLOR_RGB2GRAY)
-            guide = cv2.resize(guide, size, interpolation=cv2.INTER_AREA)
-            radius = round(1.5 * size[0] / cut.shape[1])
-            soft = _guided(np.asarray(guide, dtype=np.float32) / np.float32(255), soft, radius)
-        full = np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR))
+        full = along_edges(cut.astype(np.float32), self._pixels)
         return Image.fromarray(np.where(full > 0.5, 255, 0).astype(np.uint8))
 
 
@@ -189,13 +176,3 @@ def _without_specks(found: Bits) -> Bits:
 def _distance(apart: Pixels) -> NDArray[np.float32]:
     """The distance of each pixel to the nearest 0."""
     return np.asarray(cv2.distanceTransform(apart, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), dtype=np.float32)
-
-
-def _guided(guide: NDArray[np.float32], values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
-    """`values` smoothed so that they change where `guide` does; both (H, W)."""
-    side = (2 * radius + 1, 2 * radius + 1)
-    mean_guide, mean_values = cv2.blur(guide, side), cv2.blur(values, side)
-    slope = (cv2.blur(guide * values, side) - mean_guide * mean_values) / (
-        cv2.blur(guide * guide, side) - mean_guide**2 + SMOOTH)
-    offset = mean_values - slope * mean_guide
-    return np.asarray(cv2.blur(slope, side) * guide + cv2.blur(offset, side), dtype=np.float32)

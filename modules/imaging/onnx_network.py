@@ -24,10 +24,8 @@ class OnnxNetwork:
         """Raises CheckpointError for a file that OpenCV cannot read."""
         self.name = path.name
         self.header: OnnxHeader = read_header(path)
-        try:
-            self._net: Any = _read(path)
-        except cv2.error as error:
-            raise CheckpointError(f"{path.name} holds a network that OpenCV cannot compute.") from error
+        self._path, self._shape = path, tuple[int, ...]()
+        self._net: Any = _read(path)
         self._outputs: tuple[str, ...] = tuple(self._net.getUnconnectedOutLayersNames())
 
     def picture_size(self, default: tuple[int, int], *, colours_last: bool = False) -> tuple[int, int]:
@@ -45,6 +43,9 @@ class OnnxNetwork:
     def __call__(self, blob: Array) -> dict[str, Array]:
         """The outputs by name for the only input. Raises CheckpointError if the network cannot take a `blob` of that
         shape or answers with what is no number."""
+        if self._shape not in ((), blob.shape):
+            self._net = _read(self._path)  # OpenCV gives wrong answers for an input of another shape than the first
+        self._shape = blob.shape
         try:
             self._net.setInput(np.ascontiguousarray(blob, dtype=np.float32))
             answers = self._net.forward(self._outputs)
@@ -58,8 +59,12 @@ class OnnxNetwork:
 
 
 def _read(path: Path) -> Any:
-    """The network. Raises cv2.error, CheckpointError."""
+    """The network. Raises CheckpointError."""
     try:
         return cv2.dnn.readNetFromONNX(str(path))
     except cv2.error:
+        pass
+    try:
         return cv2.dnn.readNetFromONNX(np.frombuffer(with_sorted_nodes(path), np.uint8))
+    except cv2.error as error:
+        raise CheckpointError(f"{path.name} holds a network that OpenCV cannot compute.") from error

@@ -1,7 +1,8 @@
-"""The subject of a picture: by a network such as ISNet (Qin et al. 2022) in an ONNX file, or by GrabCut without one.
+"""The subject of a picture: by a network such as ISNet (Qin et al. 2022) in an ONNX file, or by the included small one,
+and by GrabCut where that sees nothing in front.
 
-The network reads (1, 3, H, W), RGB from -0.5 to 0.5, stretched to its size; its first output is the subject's share of
-each pixel.
+The network in a file reads (1, 3, H, W), RGB from -0.5 to 0.5, stretched to its size; its first output is the subject's
+share of each pixel.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from PIL import Image
 from modules.base.files import FileVersion, file_version
 from modules.errors import CheckpointError
 from modules.imaging.click_mask import ClickMasks
+from modules.imaging.edges import along_edges
+from modules.imaging.foreground import Foreground
 from modules.imaging.onnx_network import OnnxNetwork
 
 SIDE = 1024
 """Of the input, where the file leaves it open."""
+CRISP = 0.25, 0.75
+"""Shares of the included network that are none and all of the matte."""
+LEAST = 0.005
+"""What stands in front has at least this share of the picture's area."""
 
 
 class Subjects:
-    """Finds subjects by the first network in `folders`, in alphabetical order, or by GrabCut without one.
+    """Finds subjects by the first network in `folders`, in alphabetical order, or by the included one.
 
     A file is read when it is first used. Only one thread at a time may use a network.
     """
@@ -30,6 +37,7 @@ class Subjects:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders = tuple(folders)
         self._kept: tuple[tuple[Path, FileVersion | None], OnnxNetwork] | None = None
+        self._foreground = Foreground()
 
     @property
     def file(self) -> Path | None:
@@ -42,7 +50,11 @@ class Subjects:
         CheckpointError."""
         file = self.file
         if file is None:
-            return ClickMasks(picture).in_the_middle()
+            shares = self._foreground(picture)
+            if (shares > 0.5).mean() < LEAST:
+                return ClickMasks(picture).in_the_middle()
+            shares = (along_edges(shares, np.asarray(picture.convert("RGB"))) - CRISP[0]) / (CRISP[1] - CRISP[0])
+            return Image.fromarray((shares.clip(0, 1) * 255).round().astype(np.uint8))
         network = self._network(file)
         size = network.picture_size((SIDE, SIDE))
         pixels = np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR), dtype=np.float32)

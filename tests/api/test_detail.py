@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.engine.engine import Engine
-from modules.imaging.detectors import haar
 from modules.imaging.detectors.find import Find
+from modules.imaging.detectors.registry import BUILT_IN
 from modules.request import Txt2Img
 from modules.request.detail import DetailPass
 from modules.request.job_context import NullJob
@@ -26,7 +26,7 @@ REQUEST = Txt2Img(prompt="a dog", seed=1, steps=3, width=64, height=48, sampler=
 
 @pytest.fixture(autouse=True)
 def finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [Find((16, 8, 40, 32), 0.9)])
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: lambda picture, least: [Find((16, 8, 40, 32), 0.9)])
 
 
 def asked(*args: Any, name: str = "ADetailer", **changes: Any) -> dict[str, Any]:
@@ -86,7 +86,8 @@ def test_a_checkpoint_and_a_vae_of_its_own(client: TestClient, engine: Engine) -
 
 
 @pytest.mark.parametrize(("one", "words"), [
-    ({"ad_model": "hand_yolov8n.pt"}, "There is no detector 'hand_yolov8n.pt': put an ONNX file"),
+    ({"ad_model": "deepfashion2_yolov8s-seg.pt"},
+     "There is no detector 'deepfashion2_yolov8s-seg.pt': put an ONNX file"),
     ({"ad_model": "Face", "ad_confidence": 2}, "ad_confidence must be between 0.0 and 1.0, not 2.0"),
     ({"ad_model": "Face", "ad_confidence": "x"}, "ad_confidence"),
     ({"ad_model": "Face", "ad_mask_merge_invert": "Both"}, "ad_mask_merge_invert must be one of"),
@@ -129,7 +130,7 @@ def test_the_extensions_lists(client: TestClient, engine: Engine) -> None:
     folder.mkdir(parents=True)
     (folder / "hand_yolov8n.onnx").write_bytes(b"")
     models = client.get("/adetailer/v1/ad_model").json()["ad_model"]
-    assert models == ["Face", "Face in profile", "Cat's face", "Eye", "Person", "hand_yolov8n.onnx"]
+    assert models == ["Face", "Hand", "Person", "Face in profile", "Cat's face", "Eye", "hand_yolov8n.onnx"]
     fields = client.get("/adetailer/v1/schema").json()["properties"]
     assert fields["ad_confidence"]["default"] == 0.3
     assert set(webuiapi.ADetailer().to_dict()) <= set(fields)

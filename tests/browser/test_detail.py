@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from modules.imaging.detectors import haar
 from modules.imaging.detectors.find import Find
+from modules.imaging.detectors.registry import BUILT_IN
 from modules.request.detail import DetailPass
 from modules.text import infotext
 from tests.browser.canvas_driver import Canvas
@@ -43,7 +43,7 @@ def test_a_new_file_is_offered_at_once(web: Page, page_app: PageApp) -> None:
 
 
 def test_the_finds_are_shown(web: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [Find((40, 60, 120, 180), 0.9)])
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: lambda picture, least: [Find((40, 60, 120, 180), 0.9)])
     tab(web, "inpaint")
     web.locator("#inpaint_detail > button").click()
     look, counts = web.locator("#inpaint_detail_look"), web.locator("#inpaint_detail_counts")

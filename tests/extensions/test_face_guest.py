@@ -13,8 +13,8 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.errors import InvalidInput
-from modules.imaging.detectors import haar
 from modules.imaging.detectors.find import Find
+from modules.imaging.detectors.registry import BUILT_IN
 from modules.request import ScriptCall, Txt2Img
 from modules.request.job_context import NullJob
 from modules.request.result import Result
@@ -30,7 +30,7 @@ def engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
     shutil.copytree(Path(__file__).parent / "face_guest", folder)
     (folder / "portraits").mkdir()
     Image.new("RGB", (10, 10), (10, 250, 30)).save(folder / "portraits" / "anna.png")
-    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [Find(BOX, 0.9)])
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: lambda picture, least: [Find(BOX, 0.9)])
     return fake_engine(settings)
 
 

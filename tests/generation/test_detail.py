@@ -13,8 +13,8 @@ from PIL import Image
 from modules.engine.engine import Engine
 from modules.errors import CheckpointError, Interrupted, InvalidInput, Skipped, Stopped
 from modules.generation import detail
-from modules.imaging.detectors import haar
 from modules.imaging.detectors.find import Find
+from modules.imaging.detectors.registry import BUILT_IN
 from modules.request import ControlUnit, Img2Img, Inpaint, MaskedContent, Txt2Img
 from modules.request.detail import DetailPass
 from modules.request.job_context import NullJob, Preview
@@ -33,7 +33,7 @@ SMALL, LARGE = BOXES
 def engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An engine whose detailer finds BOXES, and whose pictures are of middling colours."""
     engine = fake_engine(settings, lambda name: FakeModel(name=name, mean=0.0, std=0.3, shift=0.3))
-    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [Find(box, 0.5) for box in BOXES])
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: lambda picture, least: [Find(box, 0.5) for box in BOXES])
     return engine
 
 
@@ -94,7 +94,7 @@ def test_a_checkpoint_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyP
     """The next picture is made with the request's again."""
     means = {"first": 0.0, "second": 0.4}
     engine = fake_engine(settings, lambda name: FakeModel(name=name, mean=means[name], std=0.3, shift=0.3))
-    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [Find(box, 0.5) for box in BOXES])
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: lambda picture, least: [Find(box, 0.5) for box in BOXES])
     plain = [one.image for one in made(engine, request(n_iter=2)).images]
     other = Options(ad_bbox_sortby=BY_AREA, sd_model_checkpoint="second")
     expected = [by_hand(engine, by_hand(engine, picture, LARGE, 11 + k, options=other), SMALL, 12 + k, options=other)
@@ -177,7 +177,7 @@ def test_a_detector_that_fails_leaves_the_picture(engine: Engine, monkeypatch: p
     def fails(picture: Image.Image, least: float) -> list[Find]:
         raise CheckpointError("It fails.")
 
-    monkeypatch.setitem(haar.DETECTORS, "Face", fails)
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: fails)
     result = engine.generate(request(FACE), NullJob())
     assert result.images[0].image.tobytes() == made(engine, request()).images[0].image.tobytes()
     assert result.warnings == ("The detailer left a picture as it was: It fails.",)
@@ -185,7 +185,7 @@ def test_a_detector_that_fails_leaves_the_picture(engine: Engine, monkeypatch: p
 
 def test_hundreds_of_finds_are_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     many = [Find((k % 60, k % 50, k % 60 + 4, k % 50 + 4), 0.5) for k in range(500)]
-    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: many)
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: lambda picture, least: many)
     monkeypatch.setattr(detail, "MOST_FINDS", 3)
     stages = Stages()
     result = engine.generate(request(FACE), stages)
@@ -211,7 +211,7 @@ def test_every_picture_of_a_batch_has_its_own_seed(engine: Engine) -> None:
 
 
 def test_without_finds_the_picture_stays(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(haar.DETECTORS, "Face", lambda picture, least: [])
+    monkeypatch.setitem(BUILT_IN, "Face", lambda: lambda picture, least: [])
     assert made(engine, request(FACE)).images[0].image.tobytes() == made(engine, request()).images[0].image.tobytes()
 
 

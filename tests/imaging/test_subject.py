@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import ASTRONAUT
 from onnx_files import Output, write_onnx
 from PIL import Image
 
@@ -13,6 +14,7 @@ from modules.errors import CheckpointError
 from modules.imaging.click_mask import ClickMasks
 from modules.imaging.subject import Subjects
 
+PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data"
 SHARES = np.zeros((1, 1, 16, 16), np.float32)
 SHARES[..., 8:, :] = 0.4
 SHARES[..., 12:, :] = 0.8
@@ -50,9 +52,31 @@ def test_a_cut_out_keeps_what_was_transparent(tmp_path: Path) -> None:
     assert cut.getpixel((0, 15)) == (200, 100, 50, 0)
 
 
-def test_without_a_file_it_is_grabcut(tmp_path: Path) -> None:
-    picture = Image.radial_gradient("L").convert("RGB")
+def test_without_a_file_it_is_what_stands_in_front(tmp_path: Path) -> None:
+    """The astronaut: her face, hair and suit, but neither the flag nor the shuttle."""
+    with Image.open(ASTRONAUT) as file:
+        mask = Subjects([tmp_path]).mask(file)
+    inside = {(226, 118), (225, 30), (190, 390), (60, 330), (390, 420)}
+    outside = {(30, 60), (455, 80), (330, 120), (120, 40), (500, 250)}
+    assert all(mask.getpixel(at) == 255 for at in inside)
+    assert all(mask.getpixel(at) == 0 for at in outside)
+
+
+def test_where_nothing_stands_in_front_it_is_grabcut(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (120, 90), (40, 90, 170))
     assert Subjects([tmp_path]).matte(picture).tobytes() == ClickMasks(picture).in_the_middle().tobytes()
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the photographs are not there")
+def test_subjects_of_photographs(tmp_path: Path) -> None:
+    """The given masks are broad strokes around the subject."""
+    names = sorted(PHOTOGRAPHS.glob("*_mask.png"))
+    assert len(names) == 4
+    for name in names:
+        with Image.open(str(name).replace("_mask", "")) as picture, Image.open(name) as file:
+            found, given = np.asarray(Subjects([tmp_path]).mask(picture)) > 0, np.asarray(file.convert("L")) > 127
+        assert (found & given).sum() >= 0.9 * found.sum(), name
+        assert (found & given).sum() >= 0.5 * given.sum(), name
 
 
 def test_what_finds_no_subjects_is_refused(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from modules.annotate.preprocessor import Pixels, Values
 from modules.annotate.registry import find
 from modules.annotate.skeleton import COLOURS, LIMBS, People, Person, drawn
 from modules.errors import CheckpointError, InvalidInput
+from modules.imaging import included
+from modules.imaging.landmarks import Array, Square, landmark_network
 from modules.networks.annotators.annotators import Annotators
-from modules.networks.annotators.pose import Array, Square, people_in
+from modules.networks.annotators.pose import people_in
 
 Points = dict[int, tuple[float, float]]
 
@@ -157,5 +159,9 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
     (tmp_path / "mediapipe/pose_landmark_full.tflite").write_bytes(b"no network" * 100)
     with pytest.raises(CheckpointError, match=r"pose_landmark_full\.tflite"):
         annotators.control_map(find("openpose"), picture, Values(64))
-    with pytest.raises(InvalidInput, match=r"openpose_hand needs the file hand_landmark_full.tflite in"):
+    with pytest.raises(CheckpointError, match=r"pose_landmark_full\.tflite"):
         annotators.control_map(find("openpose_hand"), picture, Values(64))
+    with pytest.raises(CheckpointError, match=r"pose_landmark_full\.tflite"):
+        landmark_network(tmp_path / "mediapipe/pose_landmark_full.tflite", 5)
+    with pytest.raises(CheckpointError, match="none of MediaPipe's landmark networks"):
+        landmark_network(included.HANDS, 5)(np.zeros((224, 224, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""OpenCV's Haar cascades as detectors: faces, faces in profile, cats' faces, eyes, persons."""
+"""OpenCV's Haar cascades as detectors: faces in profile, cats' faces, eyes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from modules.imaging.detectors.find import MOST, Detect, Find
 PER_HIT = 0.06
 """Of the score, for each of the overlapping hits that make a find: the usual 5 hits are 0.3."""
 
-CASCADES = {"Face": "frontalface_default", "Face in profile": "profileface", "Cat's face": "frontalcatface",
-            "Eye": "eye", "Person": "fullbody"}
+CASCADES = {"Face in profile": "profileface", "Cat's face": "frontalcatface", "Eye": "eye"}
 """Their names here, and OpenCV's."""
 
 

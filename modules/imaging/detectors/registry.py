@@ -1,24 +1,29 @@
-"""The detectors by name: Haar cascades, which are always there, and the ONNX files in `models/adetailer`."""
+"""The detectors by name: those that are always there, and the ONNX files in `models/adetailer`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from modules.base.files import FileVersion, file_version
 from modules.errors import InvalidInput
+from modules.imaging import included
 from modules.imaging.detectors import haar
 from modules.imaging.detectors.centerface import centerface, is_centerface
 from modules.imaging.detectors.find import Detect
+from modules.imaging.detectors.hands import hands
+from modules.imaging.detectors.persons import persons
 from modules.imaging.detectors.yolo import yolo
 from modules.imaging.onnx_network import OnnxNetwork
 
 SUFFIX = ".onnx"
-KINDS = {"face": ("face", "centerface"), "mediapipe_face": ("face", "centerface"), "hand": ("hand",),
-         "person": ("person",)}
-"""What the ADetailer extension's detectors begin with, and what the files that can stand in for them begin with."""
-BUILT_IN = {"face": "Face", "mediapipe_face": "Face", "person": "Person"}
-"""What stands in where there is no file."""
+BUILT_IN: dict[str, Callable[[], Detect]] = {
+    "Face": lambda: centerface(OnnxNetwork(included.CENTERFACE)), "Hand": hands, "Person": persons,
+    **{name: partial(dict.__getitem__, haar.DETECTORS, name) for name in haar.DETECTORS}}
+"""What makes each detector that is always there."""
+KINDS = {"face": "Face", "centerface": "Face", "mediapipe_face": "Face", "hand": "Hand", "person": "Person"}
+"""What the ADetailer extension's detectors begin with, and what stands in where no file begins with it."""
 
 
 class Detectors:
@@ -30,6 +35,7 @@ class Detectors:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders = tuple(folders)
         self._kept: dict[tuple[Path, FileVersion | None], Detect] = {}
+        self._built_in: dict[Callable[[], Detect], Detect] = {}
 
     def files(self) -> dict[str, Path]:
         """The ONNX files by name. Of two with the same name the first is used."""
@@ -40,7 +46,7 @@ class Detectors:
 
     def names(self) -> list[str]:
         """The names of all detectors, the built-in ones first."""
-        return [*haar.DETECTORS, *self.files()]
+        return [*BUILT_IN, *self.files()]
 
     def find(self, name: str) -> tuple[str, str]:
         """(the detector that `name` means, in any case, and a sentence if that is another one in its place).
@@ -53,20 +59,21 @@ class Detectors:
         for known in names:
             if known.lower() in (wanted, stem + SUFFIX):
                 return known, ""
-        for kind, beginnings in KINDS.items():
+        for kind, built_in in KINDS.items():
             if wanted.startswith(kind):
-                files = [known for known in names if known.lower().startswith(beginnings) and known.endswith(SUFFIX)]
-                instead = files[0] if files else BUILT_IN.get(kind)
-                if instead:
-                    return instead, (f"There is no detector {name[:100]!r} in models/adetailer: {instead} took its "
-                                     "place.")
+                files = [known for known in names if known.lower().startswith(kind) and known.endswith(SUFFIX)]
+                instead = files[0] if files else built_in
+                return instead, f"There is no detector {name[:100]!r} in models/adetailer: {instead} took its place."
         raise InvalidInput(f"There is no detector {name[:100]!r}: put an ONNX file of that name into models/adetailer.",
                            field="ad_model")
 
     def detector(self, name: str) -> Detect:
         """The detector of that full name. Raises InvalidInput, CheckpointError."""
-        if name in haar.DETECTORS:
-            return haar.DETECTORS[name]
+        if name in BUILT_IN:
+            make = BUILT_IN[name]
+            if make not in self._built_in:
+                self._built_in[make] = make()
+            return self._built_in[make]
         path = self.files().get(name)
         if path is None:
             raise InvalidInput(f"There is no detector {name[:100]!r} in models/adetailer.", field="ad_model")

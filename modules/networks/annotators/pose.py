@@ -1,5 +1,6 @@
 """Where people's joints are, told by MediaPipe's landmark networks (BlazePose, Bazarevsky et al. 2020; hands, Zhang et
-al. 2020) through OpenCV: the files pose_landmark_full.tflite and hand_landmark_full.tflite.
+al. 2020) through OpenCV: the files pose_landmark_full.tflite and hand_landmark_full.tflite; for hands a smaller one is
+included.
 
 Such a network looks at an upright square around one person, or one hand. From what it finds there follows a better
 square, at which it looks again. The first squares are the whole picture and what lies around and below each face.
@@ -12,25 +13,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from modules.annotate.preprocessor import Pixels
 from modules.annotate.skeleton import People, Person, Point
-from modules.errors import CheckpointError, InvalidInput
-from modules.imaging import haar
+from modules.imaging import haar, included
+from modules.imaging.landmarks import (
+    SURE,
+    Array,
+    Look,
+    Square,
+    brought_back,
+    follow_hand,
+    landmark_network,
+    upright_square,
+)
 
-Array = npt.NDArray[np.float32]
-Look = Callable[[Pixels], tuple[Array, float]]
-"""A square picture -> (its landmarks (n, 3 or 5): x and y in pixels, depth, and how visible, as logit; how sure it is
-that it sees one, 0 to 1)."""
-
-POSE_SIDE, HAND_SIDE = 256, 224
-"""Pixels of the squares that the networks look at."""
+POSE_SIDE = 256
+"""Pixels of the square that the network looks at."""
 HAND_FILE = "hand_landmark_full.tflite"
 BODY = (0, None, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 """OpenPose's points as BlazePose numbers them; it has no neck."""
@@ -38,38 +40,16 @@ SHOULDERS, CENTRE, CIRCLE = (11, 12), 33, 34
 """BlazePose's numbers: both shoulders; the middle of the hips, and a point above it on the circle round the person."""
 HANDS = ((16, 18, 20), (15, 17, 19))
 """Its numbers of the right and the left wrist, little finger and index finger."""
-PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
-"""The points of a hand that tell where it is whatever the fingers do."""
-SURE, SEEN = 0.5, 0.5
-LOOKS, HAND_LOOKS = 4, 2
-"""How often the network looks at the same person, or hand."""
-AROUND, AROUND_HAND, FIRST_HAND = 1.25, 2.6, 5.4
-"""The square's side by the circle round a person, by the palm's box, and by the length from the wrist to the fingers'
-roots."""
+SEEN = 0.5
+LOOKS = 4
+"""How often the network looks at the same person."""
+AROUND, FIRST_HAND = 1.25, 5.4
+"""The square's side by the circle round a person, and by the length from a wrist to the fingers' roots."""
 FACES_BELOW, FACES_HIGH = 2.5, 8.0
 """A person's middle lies so many faces below the face, and so many faces high is the square."""
 SAME = 0.12
 """Two persons are one where their points differ by less than this share of the square, on average."""
 MOST = 20
-
-
-@dataclass(frozen=True)
-class Square:
-    """A square of the picture: its middle, its side in pixels, and how far its upper side is turned to the right."""
-
-    x: float
-    y: float
-    side: float
-    turn: float = 0.0
-
-    def cut(self, picture: Pixels, side: int) -> tuple[Pixels, Array]:
-        """It upright, (side, side, 3), and the matrix (2, 3) that brings its points back into the picture."""
-        scale = side / self.side
-        cos, sin = scale * math.cos(self.turn), scale * math.sin(self.turn)
-        into = np.array([[cos, sin, side / 2 - cos * self.x - sin * self.y],
-                         [-sin, cos, side / 2 + sin * self.x - cos * self.y]], np.float32)
-        upright = cv2.warpAffine(picture, into, (side, side), flags=cv2.INTER_LINEAR)
-        return np.asarray(upright, np.uint8), np.asarray(cv2.invertAffineTransform(into), np.float32)
 
 
 @dataclass(frozen=True)
@@ -83,35 +63,14 @@ class Found:
 
 def load_poses(path: Path, device: str) -> Callable[[Pixels], People]:
     """The network in `path`. Raises CheckpointError."""
-    return partial(people_in, look=_network(path, POSE_SIDE, 5), hand=None)
+    return partial(people_in, look=landmark_network(path, 5), hand=None)
 
 
 def load_poses_and_hands(path: Path, device: str) -> Callable[[Pixels], People]:
-    """The network in `path`, and that for hands beside it. Raises CheckpointError, InvalidInput."""
+    """The network in `path`, and that for hands beside it, or the smaller included one. Raises CheckpointError."""
     beside = path.with_name(HAND_FILE)
-    if not beside.is_file():
-        raise InvalidInput(f"The preprocessor openpose_hand needs the file {HAND_FILE} in {path.parent}.",
-                           field="module")
-    return partial(people_in, look=_network(path, POSE_SIDE, 5), hand=_network(beside, HAND_SIDE, 3))
-
-
-def _network(path: Path, side: int, numbers: int) -> Look:
-    """The network in a file, with so many numbers to a landmark. Raises CheckpointError."""
-    try:
-        net: Any = cv2.dnn.readNetFromTFLite(str(path))
-    except (cv2.error, UnicodeError) as error:
-        raise CheckpointError(f"{path.name} holds a network that OpenCV cannot compute.") from error
-
-    def look(picture: Pixels) -> tuple[Array, float]:
-        blob = np.ascontiguousarray(picture.astype(np.float32).transpose(2, 0, 1)[None] / 255)
-        try:
-            net.setInput(blob)
-            landmarks, sure = net.forward(("Identity", "Identity_1"))
-            return np.asarray(landmarks, np.float32).reshape(-1, numbers), float(np.asarray(sure).item())
-        except (cv2.error, ValueError) as error:
-            raise CheckpointError(f"{path.name} is none of MediaPipe's landmark networks.") from error
-
-    return look
+    hands = beside if beside.is_file() else included.HANDS
+    return partial(people_in, look=landmark_network(path, 5), hand=landmark_network(hands, 3))
 
 
 def people_in(picture: Pixels, look: Look, hand: Look | None,
@@ -146,7 +105,7 @@ def _follow(picture: Pixels, square: Square, look: Look) -> Found | None:
         landmarks, sure = look(upright)
         if sure < SURE or not np.isfinite(landmarks).all():
             return None
-        points = _back(landmarks, back)
+        points = brought_back(landmarks, back)
         found = Found(points, np.asarray(1 / (1 + np.exp(-landmarks[:, 3])), np.float32), square)
         middle, edge = points[CENTRE], points[CIRCLE]
         reach = math.dist(middle, edge)
@@ -155,10 +114,6 @@ def _follow(picture: Pixels, square: Square, look: Look) -> Found | None:
         square = Square(float(middle[0]), float(middle[1]), 2 * AROUND * reach,
                         math.atan2(float(edge[0] - middle[0]), float(middle[1] - edge[1])))
     return found
-
-
-def _back(landmarks: Array, back: Array) -> Array:
-    return np.asarray(landmarks[:, :2] @ back[:, :2].T + back[:, 2], np.float32)
 
 
 def _is_same(one: Found, other: Found) -> bool:
@@ -183,30 +138,8 @@ def _hands(picture: Pixels, found: Found, look: Look | None) -> list[tuple[Point
     for wrist, little, index in HANDS:
         start = found.points[wrist]
         roots = (2 * found.points[index] + found.points[little]) / 3
-        square = _upright(start, roots, FIRST_HAND * math.dist(start, roots), roots)
-        looks = look is not None and found.visible[wrist] >= SEEN and square.side >= 1
-        points = _follow_hand(picture, square, look) if look and looks else None
-        hands.append(None if points is None else tuple((float(x), float(y)) for x, y in points))
+        square = upright_square(start, roots, FIRST_HAND * math.dist(start, roots), roots)
+        looks = look is not None and found.visible[wrist] >= SEEN
+        hand = follow_hand(picture, square, look) if look and looks else None
+        hands.append(None if hand is None else tuple((float(x), float(y)) for x, y in hand[0]))
     return hands
-
-
-def _follow_hand(picture: Pixels, square: Square, look: Look) -> Array | None:
-    points = None
-    for _ in range(HAND_LOOKS):
-        upright, back = square.cut(picture, HAND_SIDE)
-        landmarks, sure = look(upright)
-        if sure < SURE or not np.isfinite(landmarks).all():
-            return None
-        points = _back(landmarks, back)
-        palm = points[list(PALM)]
-        middle = (palm.min(axis=0) + palm.max(axis=0)) / 2
-        square = _upright(points[0], points[9], AROUND_HAND * float(np.ptp(palm, axis=0).max()), middle)
-        if square.side < 1:
-            return None
-    return points
-
-
-def _upright(wrist: Array, finger: Array, side: float, middle: Array) -> Square:
-    """The square in which a hand points upwards."""
-    return Square(float(middle[0]), float(middle[1]), side,
-                  math.atan2(float(finger[0] - wrist[0]), float(wrist[1] - finger[1])))

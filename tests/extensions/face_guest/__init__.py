@@ -8,12 +8,13 @@ from PIL import Image, ImageDraw
 
 from modules.errors import InvalidInput
 from modules.hookspecs import hookimpl
-from modules.imaging.detectors import haar
+from modules.imaging.detectors.registry import Detectors
 from modules.scripts.script import Controls, Input
 
 __version__ = "1.0"
 
 PORTRAITS = Path(__file__).parent / "portraits"
+FACES = Detectors()
 
 
 def portraits(available=None):
@@ -45,7 +46,7 @@ def filter_image(image, arguments, settings, context):
         context.stage("Laying the portrait over faces")
     with Image.open(PORTRAITS / arguments["portrait"]) as file:
         portrait = file.convert("RGB")
-    for find in haar.DETECTORS["Face"](image, 0.3):
+    for find in FACES.detector("Face")(image, 0.3):
         left, top, right, bottom = find.box
         oval = Image.new("L", (right - left, bottom - top))
         ImageDraw.Draw(oval).ellipse((0, 0, *oval.size), fill=round(255 * arguments["blend"]))
