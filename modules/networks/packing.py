@@ -63,7 +63,7 @@ class PackedConv2d(nn.Module):
         self.padding, self.dilation = cast(Pair, conv.padding), cast(Pair, conv.dilation)
         self.groups, self.bias = conv.groups, conv.bias
         self.padding_mode = conv.padding_mode  # "zeros", or "circular" for pictures that tile
-        self.weight_shape = tuple(conv.weight.shape)
+        self._shape = self.weight_shape = tuple(conv.weight.shape)
         self.weight: Tensor | None = conv.weight
         # Neither parameter nor buffer: `to` and `state_dict` cannot handle a packed tensor.
         self._packed: dict[Order, Tensor] = {}  # the newest last
@@ -113,6 +113,14 @@ class PackedConv2d(nn.Module):
             self.weight = nn.Parameter(self._plain(), requires_grad=False)
         self._packed = {}
 
+    def assign(self, values: Tensor) -> None:
+        """Compute with `values` from now on: of the shape that the layer had before it was packed, in plain order."""
+        if self.weight is None:
+            self.weight = nn.Parameter(values.float().view(self._shape), requires_grad=False)
+        else:
+            self.weight.copy_(values.view(self._shape))
+        self._packed = {}
+
     @contextmanager
     def replaced(self, weight: Tensor) -> Iterator[None]:
         """Compute with `weight`, of the layer's own shape, float32 on the CPU, in plain order, while this lasts.
@@ -123,8 +131,7 @@ class PackedConv2d(nn.Module):
         if tuple(weight.shape) != self.weight_shape:
             raise ValueError(f"the weight is {list(weight.shape)} and should be {list(self.weight_shape)}")
         before = self.weight, self._packed
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight, self._packed = nn.Parameter(weight.detach().view(shape), requires_grad=False), {}
+        self.weight, self._packed = nn.Parameter(weight.detach().view(self._shape), requires_grad=False), {}
         try:
             yield
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,11 +21,11 @@ class Halves:
     def __init__(self) -> None:
         self._kept: dict[str, Tensor | None] = {}
 
-    def of(self, path: str, weight: Tensor) -> Tensor | None:
-        """The values of `weight`, the own one of the layer at `path`; None if it is no contiguous float32 tensor or has
-        values that float16 has not."""
+    def of(self, path: str, weight: Callable[[], Tensor]) -> Tensor | None:
+        """The values of `weight()`, the own one of the layer at `path`; None if it is no contiguous float32 tensor or
+        has values that float16 has not."""
         if path not in self._kept:
-            self._kept[path] = _halves(weight)
+            self._kept[path] = _halves(weight())
         return self._kept[path]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,11 +100,13 @@ def _swaps(part: nn.Module, layers: Mapping[Layer, Sequence[tuple[Lora, Tensors]
     for layer, modules in layers.items():
         may_go_on()
         target = part.get_submodule(layer.path)
-        weight, bias = plain_weight(target), cast("Tensor | None", getattr(target, "bias", None))
-        before = weight.float(), None if bias is None else bias.float()
-        halves = None if isinstance(target, PackedConv2d) else kept.of(layer.path, weight)
+        halves = kept.of(layer.path, partial(plain_weight, target))
         if halves is not None:
             yield _restored(target, halves)
+            if isinstance(target, PackedConv2d):
+                target.unpack()
+        weight, bias = plain_weight(target), cast("Tensor | None", getattr(target, "bias", None))
+        before = weight.float(), None if bias is None else bias.float()
         new = changed(layer, *before, modules, misfits, overwrite=halves is not None)
         if halves is not None:
             if new[0] is not weight:
@@ -127,7 +130,10 @@ def _restored(layer: nn.Module, halves: Tensor) -> Iterator[None]:
     try:
         yield
     finally:
-        plain_weight(layer).copy_(halves)
+        if isinstance(layer, PackedConv2d):
+            layer.assign(halves)
+        else:
+            plain_weight(layer).copy_(halves)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import random
+import weakref
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,23 @@ def test_a_weight_of_halves_is_kept_in_half_its_memory(tiny: Path, tmp_path: Pat
         assert layer.weight is weight
         assert torch.equal(layer.weight, values)
         assert same(answer(model), before)
+
+
+def test_a_packed_weight_of_halves_is_there_once(tiny: Path, tmp_path: Path) -> None:
+    """What was packed goes while a LoRA is on, and is packed anew afterwards with the same results."""
+    model = load(tiny)
+    before = answer(model)
+    layer = model.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj")
+    values = layer.plain_weight().clone()
+    packed = [weakref.ref(one) for one in layer._packed.values()]
+    assert packed
+    model.put_on(of(Lora(read_lora(write(tmp_path / "x.safetensors", model, "lora"), "x"))))
+    assert not any(one() is not None for one in packed)
+    assert not torch.equal(layer.plain_weight(), values)
+    answer(model)
+    model.put_on(NOTHING)
+    assert torch.equal(layer.plain_weight(), values)
+    assert same(answer(model), before)
 
 
 def test_a_weight_of_zero_is_none(model: DiffusionModel, tmp_path: Path) -> None:
