@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from modules.engine.cards import Cards
 from modules.gallery.thumbnails import MEDIA_TYPE, Thumbnails
 
+CardId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 """Behind the address stands the picture's version."""
 
@@ -19,7 +20,11 @@ def router(cards: Cards, thumbnails: Thumbnails) -> APIRouter:
     routes = APIRouter(prefix="/cards", include_in_schema=False)
 
     @routes.get("/{card_id}")
-    def preview(card_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> Response:
+    def preview(card_id: CardId) -> Response:
         return Response(thumbnails.get(cards.picture(card_id)), media_type=MEDIA_TYPE, headers=FOR_EVER)
+
+    @routes.get("/{card_id}/examples/{number}")
+    def example(card_id: CardId, number: Annotated[int, Path(ge=0)]) -> Response:
+        return Response(cards.example(card_id, number), media_type=MEDIA_TYPE, headers=FOR_EVER)
 
     return routes

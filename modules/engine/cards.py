@@ -7,6 +7,7 @@ comes from outside.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -116,6 +117,15 @@ class Cards:
             raise NotFound("This card has no preview.")
         return picture
 
+    def example(self, card: str, number: int) -> bytes:
+        """The thumbnail of one of the example prompts that a checkpoint's header has. Raises NotFound."""
+        for file in self._catalog.checkpoints():
+            if card_id("checkpoints", file.path) == card:
+                found = example_thumbnails(metadata(file.path))
+                if number < len(found):
+                    return found[number]
+        raise NotFound("There is no such example.")
+
     def set_picture(self, card_id: str, image: Image.Image) -> None:
         """Make `image` the preview of a card: beside its file if that lies in our folders, otherwise among ours.
         Raises NotFound, CannotSave."""
@@ -149,11 +159,11 @@ class Cards:
     def _card(self, kind: str, path: Path, filename: str, beside: _Beside,
               own: Mapping[str, os.stat_result]) -> tuple[Card, Path | None]:
         """The card of a file, and its preview."""
-        card_id = hashlib.blake2b(f"{kind} {path}".encode(), digest_size=16).hexdigest()
+        own_id = card_id(kind, path)
         there, stem = beside.folder(path.parent), bare_name(path) if kind == "checkpoints" else path.stem
-        picture, status = None, own.get(f"{card_id}.png")
+        picture, status = None, own.get(f"{own_id}.png")
         if status:
-            picture = self._ours / f"{card_id}.png"
+            picture = self._ours / f"{own_id}.png"
         else:
             for name in (f"{stem}{word}{suffix}" for word in (".preview", "") for suffix in PICTURES):
                 if name != path.name and (status := there.get(name)):
@@ -163,7 +173,7 @@ class Cards:
         modified = there[path.name].st_mtime if path.name in there else (tree_version(path) or (0, 0))[1] / 1e9
         weight = notes.get("preferred weight")
         usable = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
-        return Card(card_id, kind, path, stem, filename.rpartition("/")[0], int(modified),
+        return Card(own_id, kind, path, stem, filename.rpartition("/")[0], int(modified),
                     f"{status.st_mtime_ns:x}{status.st_size:x}" if status and picture else None,
                     _text(notes, "description") or _text(notes, "notes"), _text(notes, "activation text"),
                     _text(notes, "negative text"), float(weight) if usable and weight else None), picture
@@ -189,6 +199,20 @@ class Cards:
         ours = [folder.resolve() for folder in (self._settings.models_dir, self._settings.embeddings_dir)]
         theirs = [folder.resolve() for folders in self._settings.borrowed.values() for folder in folders]
         return any(map(here.is_relative_to, ours)) and not any(map(here.is_relative_to, theirs))
+
+
+def card_id(kind: str, path: Path) -> str:
+    """The name of a card for those who may not know its path."""
+    return hashlib.blake2b(f"{kind} {path}".encode(), digest_size=16).hexdigest()
+
+
+def example_thumbnails(header: Mapping[str, str]) -> list[bytes]:
+    """The WebP pictures of the metadata key `thumbnails`, a JSON list of their base64, one for each example prompt.
+    Empty if anything in it is invalid."""
+    try:
+        return [base64.b64decode(text, validate=True) for text in json.loads(header.get("thumbnails", "[]"))]
+    except (ValueError, TypeError, RecursionError):
+        return []
 
 
 FACTS = (("Base model", "ss_base_model_version"), ("Trained from", "ss_sd_model_name"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import struct
@@ -256,10 +258,13 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
 def write_checkpoint(path: Path) -> None:
     """A file that the catalog lists, with words in its metadata as a real one has; nothing ever loads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    thumbnail = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(thumbnail, "WEBP")
     made_for = {"native_size": "256", "guidance": "4"} if path.stem == "second" else {"native_size": "512"}
     metadata = {"name": path.stem, **made_for,
-                "words": json.dumps({"objects": ["boat"], "examples": EXAMPLES, "surprise": SURPRISE,
-                                     "zh": {"boat": "船", "examples": CHINESE_EXAMPLES}})}
+                "words": json.dumps({"objects": ["boat"], "examples": {"Things": EXAMPLES},
+                                     "surprise": SURPRISE, "zh": {"boat": "船", "examples": CHINESE_EXAMPLES}}),
+                "thumbnails": json.dumps([base64.b64encode(thumbnail.getvalue()).decode()])}
     header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 

@@ -399,7 +399,11 @@ def test_sizes(painting: Canvas, tmp_path: Path) -> None:
 
 def test_examples_of_the_checkpoint_fill_the_prompt(web: Page) -> None:
     tab(web, "txt2img")
-    web.locator("#txt2img_examples").get_by_role("button", name=EXAMPLES[1]).click()
+    strip = web.locator("#txt2img_examples")
+    expect(strip.get_by_text("Things")).to_be_visible()
+    strip.locator("img").first.scroll_into_view_if_needed()
+    web.wait_for_function("document.querySelector('#txt2img_examples img').naturalWidth === 40")
+    strip.get_by_role("button", name=EXAMPLES[1]).click()
     expect(web.locator("#txt2img_prompt textarea")).to_have_value(EXAMPLES[1])
     web.locator("#txt2img_examples").get_by_role("button", name="boat").click()
     expect(web.locator("#txt2img_prompt textarea")).to_have_value(f"{EXAMPLES[1]} boat")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from modules.errors import NotFound
 from modules.gallery.thumbnails import Thumbnails
 from modules.settings import Settings
 from modules.text.styles import Style, save_style
+from modules.ui.page.header import hints_of
 from modules.weights.catalog import Catalog
 
 TRAINED = {"ss_base_model_version": "sd_v1", "ss_network_dim": "16",
@@ -139,3 +142,44 @@ def test_new_and_changed_lists_of_tags_are_seen_at_once(completion: Completion, 
     assert texts(completion.of("gree")) == [("tag", "green hat", 4)]
     (here.data_dir / "tags" / "more.csv").write_text("green_tea,0,5\n")
     assert [entry.text for entry in completion.of("gree")] == ["green tea", "green hat"]
+
+
+def test_examples_have_categories_and_thumbnails(here: Settings) -> None:
+    """A strip in the page has them in the order of the checkpoint's header; nobody else's file is read for one."""
+    made = [io.BytesIO(), io.BytesIO()]
+    for content, colour in zip(made, ("red", "blue"), strict=True):
+        Image.new("RGB", (8, 8), colour).save(content, "WEBP")
+    words = {"examples": {"Things": ["a boat", "a car"], "Animals": ["a cat", 3]}, "objects": ["boat"],
+             "surprise": "a {boat|car}", "zh": {"examples": ["船"], "boat": "小船"}}
+    path = put(here.checkpoint_dirs[0] / "world.safetensors", {
+        "words": json.dumps(words),
+        "thumbnails": json.dumps([base64.b64encode(content.getvalue()).decode() for content in made])})
+    put(here.checkpoint_dirs[0] / "broken.safetensors", {"words": json.dumps({"examples": {"A": "one"}}),
+                                                         "thumbnails": '["?", 3]'})
+    catalog = Catalog(here.checkpoint_dirs)
+    cards = Cards(here, catalog, Networks(here))
+    world, broken = (next(file for file in catalog.checkpoints() if file.path.stem == stem)
+                     for stem in ("world", "broken"))
+    assert path == world.path
+    chips = hints_of(world).chips("/under")
+    told = [(chip["kind"], chip["language"], chip["heading"], chip["text"]) for chip in chips]
+    assert told == [("surprise", "en", "", "Surprise me"), ("example", "en", "Things", "a boat"),
+                    ("example", "en", "", "a car"), ("example", "en", "Animals", "a cat"), ("word", "en", "", "boat"),
+                    ("example", "zh", "", "船"), ("word", "zh", "", "小船")]
+    addresses = [chip["picture"] for chip in chips if chip["kind"] == "example"]
+    assert [bool(address) for address in addresses] == [True, True, False, True]
+    assert [chip["picture"] for chip in hints_of(broken).chips("")] == [""]
+
+    app = FastAPI()
+    app.include_router(router(cards, Thumbnails(here.data_dir)))
+    with TestClient(app) as client:
+        for address, content in zip(addresses, made, strict=False):
+            answer = client.get(address.removeprefix("/under"))
+            assert answer.content == content.getvalue()
+            assert answer.headers["content-type"] == "image/webp"
+        number = f"/cards/{addresses[0].split('/')[3]}/examples/"
+        with pytest.raises(NotFound):
+            client.get(f"{number}2")
+        assert client.get(f"{number}-1").status_code == 422
+        with pytest.raises(NotFound):
+            client.get(f"/cards/{'0' * 32}/examples/0")

@@ -11,8 +11,9 @@ from modules.text.wildcards import draw
 from modules.ui.page.events import AT_ONCE
 
 TEMPLATE = """<div class="examples" role="toolbar" aria-label="Examples" data-count="{{value.length}}">
-{{#each value}}<button type="button" lang="{{this.language}}" data-kind="{{this.kind}}"
-data-template="{{this.template}}">{{this.text}}</button>{{/each}}</div>"""
+{{#each value}}{{#if this.heading}}<b lang="{{this.language}}">{{this.heading}}</b>{{/if}}<button type="button"
+lang="{{this.language}}" data-kind="{{this.kind}}" data-template="{{this.template}}">{{#if this.picture}}<img
+src="{{this.picture}}" alt="" loading="lazy">{{/if}}{{this.text}}</button>{{/each}}</div>"""
 
 ON_LOAD = """element.addEventListener("click", (event) => {
     const example = event.target.closest("button");
@@ -21,8 +22,8 @@ ON_LOAD = """element.addEventListener("click", (event) => {
 
 
 def examples(tab: str) -> gr.HTML:
-    """The strip. Its value is a list of {kind: "surprise", "example" or "word", language, text, template}; an empty
-    one is invisible. The style sheet shows only the entries in the page's language."""
+    """The strip. Its value is a list of {kind: "surprise", "example" or "word", language, text, template, picture,
+    heading}; an empty one is invisible. The style sheet shows only the entries in the page's language."""
     return gr.HTML([], html_template=TEMPLATE, js_on_load=ON_LOAD, apply_default_css=False,
                    elem_id=f"{tab}_examples", elem_classes="examples-strip")
 

@@ -11,11 +11,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 import gradio as gr
 
 from modules.base.files import FileVersion, tree_version
+from modules.engine.cards import card_id, example_thumbnails
 from modules.engine.completion import Completion
 from modules.engine.engine import Engine
 from modules.engine.wildcards import of_page
@@ -105,7 +107,8 @@ class Header:
 
         def follow_checkpoint(shown: dict[str, float], *values: float) -> list[Any]:
             hints = self.hints()
-            return [hints.starts, *(gr.update(value=hints.chips) for _ in strips),
+            chips = hints.chips(self.engine.settings.root_path)
+            return [hints.starts, *(gr.update(value=chips) for _ in strips),
                     *(gr.update(visible=hints.reads == name) for _, name in special),
                     *(hints.starts[name] if value == shown[name] else gr.skip()
                       for (name, _), value in zip(sliders, values, strict=True))]
@@ -205,20 +208,23 @@ def status_html(text: str, *, busy: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Example prompts and known words of a checkpoint, in one language. `surprise` is a prompt with wildcards of which
-    each drawing is a good prompt; empty if there is none."""
+    """Example prompts and known words of a checkpoint, in one language. An example is a category, which may be empty,
+    and a prompt. `surprise` is a prompt with wildcards of which each drawing is a good prompt; empty if there is none.
+    """
 
-    examples: tuple[str, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
     words: tuple[str, ...] = ()
     surprise: str = ""
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What a checkpoint's header tells: vocabularies by language (as in HTML's `lang`), the size in pixels and CFG
-    scale that suit it, and what it reads beside the noise (`Inputs.name`)."""
+    """What a checkpoint's header tells: vocabularies by language (as in HTML's `lang`), the addresses of thumbnails for
+    the examples, in their order, the size in pixels and CFG scale that suit it, and what it reads beside the noise
+    (`Inputs.name`)."""
 
     prompts: Mapping[str, Vocabulary] = field(default_factory=dict)
+    thumbnails: tuple[str, ...] = ()
     size: int = USUAL_SIZE
     guidance: int = USUAL_GUIDANCE
     reads: str = "plain"
@@ -228,14 +234,27 @@ class Hints:
         """The start values of sliders, by name."""
         return {"width": self.size, "height": self.size, "cfg_scale": self.guidance}
 
-    @property
-    def chips(self) -> list[dict[str, str]]:
+    def chips(self, root: str) -> list[dict[str, str]]:
         """The entries of the strip under the prompt. An example replaces the prompt, and so does what is drawn of a
-        template; a word is added to it."""
-        return [{"kind": kind, "language": language, "text": text, "template": known.surprise * (kind == "surprise")}
-                for language, known in self.prompts.items()
-                for kind, texts in (("surprise", (SURPRISE[language],) * bool(known.surprise)),
-                                    ("example", known.examples), ("word", known.words)) for text in texts]
+        template; a word is added to it. `root` stands before the address of a thumbnail."""
+        made: list[dict[str, str]] = []
+        for code, known in self.prompts.items():
+            if known.surprise:
+                made.append(_chip("surprise", code, SURPRISE[code], template=known.surprise))
+            before = ""
+            for (category, text), address in zip_longest(known.examples, self.thumbnails[: len(known.examples)]):
+                picture = root + address if address else ""
+                made.append(_chip("example", code, text, picture=picture,
+                                  heading=category if category != before else ""))
+                before = category
+            made += [_chip("word", code, text) for text in known.words]
+        return made
+
+
+def _chip(kind: str, language: str, text: str, *, template: str = "", picture: str = "", heading: str = ""
+          ) -> dict[str, str]:
+    return {"kind": kind, "language": language, "text": text, "template": template, "picture": picture,
+            "heading": heading}
 
 
 def known_words(engine: Engine) -> tuple[str, ...]:
@@ -254,12 +273,12 @@ def hints_of(checkpoint: CheckpointFile | None) -> Hints:
 
 @lru_cache(maxsize=32)
 def _read_hints(checkpoint: CheckpointFile | None, version: FileVersion | None) -> Hints:
-    """Read the hints from the metadata keys `words`, `native_size` and `guidance`, and from names and shapes. Invalid
-    values are ignored. Imports torch.
+    """Read the hints from the metadata keys `words`, `thumbnails`, `native_size` and `guidance`, and from names and
+    shapes. Invalid values are ignored. Imports torch.
 
-    `words` is JSON: an object of lists of words by name, with the example prompts in "examples" and a prompt with
-    wildcards in "surprise". It may have an entry "zh": an object of Chinese words by their English ones, also with
-    "examples" and "surprise".
+    `words` is JSON: an object of lists of words by name, with the example prompts in "examples" (a list, or an object
+    of lists by category) and a prompt with wildcards in "surprise". It may have an entry "zh": an object of Chinese
+    words by their English ones, also with "examples" and "surprise". For `thumbnails` see `Cards.example`.
     """
     from modules.networks.loader import about
 
@@ -274,17 +293,26 @@ def _read_hints(checkpoint: CheckpointFile | None, version: FileVersion | None) 
     prompts = {"en": _vocabulary(words)}
     if isinstance(words.get("zh"), dict):
         prompts["zh"] = _vocabulary(words["zh"])
-    return Hints(prompts, _number(found.get("native_size", ""), 64, 2048, known.size if known else USUAL_SIZE),
+    card = card_id("checkpoints", checkpoint.path) if checkpoint else ""
+    addresses = (f"/cards/{card}/examples/{number}?{(version or (0, 0))[1]}"
+                 for number in range(len(example_thumbnails(found))))
+    return Hints(prompts, tuple(addresses),
+                 _number(found.get("native_size", ""), 64, 2048, known.size if known else USUAL_SIZE),
                  _number(found.get("guidance", ""), 1, 30, USUAL_GUIDANCE), known.reads if known else "plain")
 
 
 def _vocabulary(words: Mapping[str, Any]) -> Vocabulary:
     """The vocabulary in `words`, whose values are texts or lists of texts. Anything else in it is ignored."""
-    texts = {name: [text for text in (value if isinstance(value, list) else [value])
-                    if isinstance(text, str) and text.strip()] for name, value in words.items()}
-    examples, surprise = texts.pop("examples", []), texts.pop("surprise", [])
+    texts = {name: _texts(value) for name, value in words.items() if name != "examples"}
+    surprise, examples = texts.pop("surprise", []), words.get("examples", [])
     known = dict.fromkeys(text for some in texts.values() for text in some)
-    return Vocabulary(tuple(examples[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS], surprise[0] if surprise else "")
+    categories = examples if isinstance(examples, dict) else {"": examples}
+    pairs = [(category, text) for category, some in categories.items() for text in _texts(some)]
+    return Vocabulary(tuple(pairs[:MOST_CHIPS]), tuple(known)[:MOST_CHIPS], surprise[0] if surprise else "")
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str) and text.strip()]
 
 
 def _number(text: str, low: int, high: int, usual: int) -> int:
