@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
                         help="start, load, memory, vae, steps, cpp, compiled, openvino, small_masks, reuse, "
-                             "recording, networks, control, cards, large; all but large when left out")
+                             "recording, networks, control, cards, finding, large; all but large when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -79,6 +79,11 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         from benchmarks import cards
 
         return cards.run(rounds=chosen.rounds)
+
+    def finding() -> list[Row]:
+        from benchmarks import finding
+
+        return finding.run(chosen.cache, threads=chosen.threads, rounds=chosen.rounds)
 
     def large() -> list[Row]:
         from benchmarks import large
@@ -151,7 +156,8 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
             "cpp": cpp, "compiled": compiled, "openvino": openvino, "small_masks": small_masks, "reuse": reuse,
-            "recording": recording, "networks": networks, "control": control, "cards": cards, "large": large}
+            "recording": recording, "networks": networks, "control": control, "cards": cards, "finding": finding,
+            "large": large}
 
 
 def machine(threads: int) -> str:

@@ -13,6 +13,7 @@ from modules.base.files import tree_version
 from modules.engine.models import compute_device
 from modules.engine.newest import Newest, network_folders
 from modules.imaging.click_mask import Box, Click, ClickMasks
+from modules.imaging.foreground import Foreground
 from modules.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Clicking:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._network: Newest[Segmenter] = Newest()
+        self._foreground = Foreground()
         self._seen: dict[Key, SeenPicture] = {}
         self._lock = threading.Lock()
 
@@ -60,7 +62,8 @@ class Clicking:
         with self._lock:
             seen = self._seen.pop(whole, None)
             if seen is None:
-                seen = self._segmenter(folder).seen(picture()) if folder else ClickMasks(picture())
+                image = picture()
+                seen = self._segmenter(folder).seen(image) if folder else ClickMasks(image, self._foreground(image))
             self._seen[whole] = seen
             while len(self._seen) > self.KEPT:
                 del self._seen[next(iter(self._seen))]

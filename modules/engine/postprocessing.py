@@ -14,6 +14,7 @@ from PIL import Image
 
 from modules.engine.models import compute_device
 from modules.errors import InvalidInput
+from modules.imaging import included
 from modules.imaging.faces import FaceRestorers
 from modules.imaging.network_files import Network
 from modules.imaging.remove import Removers
@@ -132,7 +133,7 @@ def process(image: Image.Image, request: Extras, tools: Tools, job: JobContext, 
         job.stage("Cutting the subject out")
         job.check()
         image = tools.subjects.cut_out(image)
-        done["Postprocess cut out"] = tools.subjects.file.stem if tools.subjects.file else "GrabCut"
+        done["Postprocess cut out"] = (tools.subjects.file or included.SUBJECTS).stem
     return Processed(image, ", ".join(f"{name}: {infotext.quote(value)}" for name, value in done.items()), parameters)
 
 

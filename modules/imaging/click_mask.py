@@ -2,7 +2,8 @@
 meant, places that are not, and a box around the thing.
 
 Without a box what is cut out lies near the places that are meant: nobody clicks the head to get what is at the other
-end of the picture. The cut is found in a small copy; its edge is then laid along the edges of the picture.
+end of the picture. Where all of it stands in front, what stands behind is left out, and a large candidate takes what
+certainly stands in front. The cut is found in a small copy; its edge is then laid along the edges of the picture.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ REACH, REACH_OF_EXTENT = 0.2, 0.4
 own extent if that is more."""
 SIZES = 0.5, 1.0, 2.0
 """What REACH is multiplied by for a small, a middle and a large candidate."""
+LARGE = 2
 LIKELY, CERTAIN = 0.1, 0.02
 """Shares of the longer side: what is so near to a place probably belongs to it, or certainly."""
 MIDDLE, LOWER = (0.36, 0.44), 0.55
@@ -36,10 +38,13 @@ PART = 0.1
 """A part of a subject has at least this share of the largest part's area."""
 LEAST_OF_BOX = 0.05
 """Of a box with less than this share cut out, all is taken: what is in it has the colours of what is around."""
+BEHIND, FRONT, CERTAIN_FRONT = 0.1, 0.5, 0.9
+"""Shares of what stands in front: less than the first is behind, and a place with more than the second is in front."""
 MOST_CLICKS = 100
 
 Pixels = NDArray[np.uint8]
 Bits = NDArray[np.bool_]
+Shares = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels of the picture, right and bottom exclusive."""
 
@@ -68,15 +73,18 @@ def checked(clicks: Sequence[Click], box: Box | None, size: tuple[int, int]) -> 
 
 
 class ClickMasks:
-    """Makes masks of one picture."""
+    """Makes masks of one picture. `front` (h, w) is the share of what stands in front, 0 to 1, as
+    `modules.imaging.foreground` tells it."""
 
-    def __init__(self, picture: Image.Image) -> None:
+    def __init__(self, picture: Image.Image, front: Shares | None = None) -> None:
         self._pixels: Pixels = np.asarray(picture.convert("RGB"))
         height, width = self._pixels.shape[:2]
         self._scale = min(SIDE / max(height, width), 1.0)
         size = max(round(width * self._scale), 1), max(round(height * self._scale), 1)
         small = cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA)
         self._small: Pixels = np.asarray(cv2.bilateralFilter(small, 5, 30, 5), dtype=np.uint8)
+        self._front: Shares | None = None if front is None else \
+            np.asarray(cv2.resize(front, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
     def by_clicks(self, clicks: Sequence[Click], box: Box | None = None, candidate: int | None = None) -> Image.Image:
         """An L mask of the picture's size, 0 or 255: what the clicks mean, inside `box` if there is one. `candidate` 0
@@ -85,6 +93,7 @@ class ClickMasks:
         checked(clicks, box, (width, height))
         if box is None:
             labels = self._near(clicks, SIZES[1 if candidate is None else candidate])
+            self._leave_out_behind(labels, clicks, takes_front=candidate == LARGE)
             return self._full(self._cut(self._clicked(labels, clicks), [self._place(one) for one in clicks
                                                                         if one.meant]))
         labels = self._clicked(np.where(self._inside(box), cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8), clicks)
@@ -125,6 +134,14 @@ class ClickMasks:
         labels = np.full(shape, cv2.GC_BGD, np.uint8)
         labels[_distance(between) < times * max(REACH * longest, REACH_OF_EXTENT * extent)] = cv2.GC_PR_FGD
         return labels
+
+    def _leave_out_behind(self, labels: Pixels, clicks: Sequence[Click], *, takes_front: bool) -> None:
+        """Label what is behind as what is not meant, if all that is meant stands in front."""
+        if self._front is None or not all(self._front[self._place(one)[::-1]] > FRONT for one in clicks if one.meant):
+            return
+        labels[self._front < BEHIND] = cv2.GC_BGD
+        if takes_front:
+            labels[(self._front > CERTAIN_FRONT) & (labels == cv2.GC_PR_FGD)] = cv2.GC_FGD
 
     def _clicked(self, labels: Pixels, clicks: Sequence[Click]) -> Pixels:
         """The labels with those of the clicks and their surroundings."""

@@ -193,4 +193,4 @@ def test_a_cut_out_is_a_transparent_png(client: TestClient, engine: Engine) -> N
     cut = picture(answer.json()["image"])
     assert (cut.format, cut.mode, cut.size) == ("PNG", "RGBA", picture_.size)
     assert cut.tobytes() == engine.subjects.cut_out(picture_).tobytes()
-    assert "Postprocess cut out: GrabCut" in answer.json()["html_info"]
+    assert "Postprocess cut out: selfie_segmentation" in answer.json()["html_info"]
