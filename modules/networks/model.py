@@ -91,6 +91,12 @@ class DiffusionModel:
         key = (*texts, how.of_words, encoders, tuple(embedding.origin for embedding in self._embeddings))
         return self._told(self._contexts.get(key, lambda: self._encoded(texts, how)), texts, how).rows()
 
+    def read_prompts(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
+        """The texts as the rows of one batch, as `encode_prompts` encodes them. Nothing is kept, and gradients are
+        recorded where the caller has them recorded: this is for training."""
+        return self._told(self.text.encode(texts, how), texts, how)
+
+    @torch.no_grad()
     def _encoded(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
         with self._texts_turn():
             return self.text.encode(texts, how)

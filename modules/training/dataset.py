@@ -15,6 +15,8 @@ from modules.training.config import Dataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CAPTIONS = (".txt", ".caption")
+MASK = ".mask.png"
+"""What the name of a picture's mask ends with: white is learned, black is not."""
 LONGEST = 20_000
 """Characters of a caption that are read."""
 MOST_RATIO = 2.5
@@ -26,21 +28,34 @@ _KOHYA = re.compile(r"(\d{1,4})_(.+)")
 
 @dataclass(frozen=True)
 class Example:
-    """A picture's file, what it shows, and how often it counts."""
+    """A picture's file, what it shows behind the trigger word, how often it counts, and the file of its mask.
+
+    `regular`: it shows what is to stay as it is.
+    """
 
     path: Path
-    caption: str
+    text: str
     repeats: int = 1
+    trigger: str = ""
+    mask: Path | None = None
+    regular: bool = False
+
+    @property
+    def caption(self) -> str:
+        """The trigger word and the text."""
+        return ", ".join(part for part in (self.trigger, self.text) if part)
 
 
 def examples(datasets: Sequence[Dataset]) -> list[Example]:
-    """The pictures in all folders, in the order of their names. Raises InvalidInput for a folder without pictures and
-    for a picture without words."""
+    """The pictures in all folders, in the order of their names. Raises InvalidInput for a folder without pictures, for
+    a picture without words, and where all is regularisation."""
     found = [example for dataset in datasets for example in _in_folder(dataset)]
     for example in found:
         if not example.caption:
             raise InvalidInput(f"{example.path.name} has no caption: write what it shows into "
                                f"{example.path.stem}.txt beside it, or give its dataset a trigger.")
+    if all(example.regular for example in found):
+        raise InvalidInput("All pictures are regularisation: there is nothing new to learn.", field="regular")
     return found
 
 
@@ -53,16 +68,23 @@ def _in_folder(dataset: Dataset) -> Iterator[Example]:
         if kohya := _KOHYA.fullmatch(below.name):
             places.append((below, dataset.repeats * max(1, int(kohya[1])), kohya[2]))
     for place, repeats, usual in places:
-        for path in sorted(place.iterdir()):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                count += 1
-                words = [part for part in (dataset.trigger, _caption(path) or usual) if part]
-                yield Example(path, ", ".join(words), repeats)
+        for path in pictures_in(place):
+            count += 1
+            mask = path.with_name(path.stem + MASK)
+            yield Example(path, read_caption(path) or usual, repeats, "" if dataset.regular else dataset.trigger,
+                          mask if mask.is_file() else None, dataset.regular)
     if not count:
         raise InvalidInput(f"There is no picture in {folder}.", field="folder")
 
 
-def _caption(picture: Path) -> str:
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures in a folder, without masks, in the order of their names."""
+    return [path for path in sorted(folder.iterdir())
+            if path.suffix.lower() in SUFFIXES and not path.name.endswith(MASK) and path.is_file()]
+
+
+def read_caption(picture: Path) -> str:
+    """What lies beside the picture, in one line; "" for nothing."""
     for suffix in CAPTIONS:
         path = picture.with_suffix(suffix)
         if path.is_file():
@@ -72,13 +94,21 @@ def _caption(picture: Path) -> str:
 
 def open_picture(path: Path) -> Image.Image:
     """The picture, RGB, as its EXIF says it is turned; transparent places are white. Raises InvalidInput."""
+    return to_rgb(_opened(path))
+
+
+def open_mask(path: Path, size: Size) -> Image.Image:
+    """The mask, grey, in the size of its picture. Raises InvalidInput."""
+    return to_rgb(_opened(path)).convert("L").resize(size, Image.Resampling.BILINEAR)
+
+
+def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            turned = ImageOps.exif_transpose(image)
+            return ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path.name} cannot be read as a picture: {error}.") from error
-    return to_rgb(turned)
 
 
 def bucket(size: Size, side: int, step: int) -> Size:

@@ -35,9 +35,11 @@ def draw_lesson(shape: torch.Size, chance: torch.Generator, noise_offset: float)
 
 
 def loss_of(answer: Answer, latents: Tensor, cond: Conditioning, lesson: Lesson, levels: Levels,
-            prediction: PredictionType, min_snr: float) -> Tensor:
+            prediction: PredictionType, min_snr: float, *, mask: Tensor | None = None,
+            weights: Tensor | None = None) -> Tensor:
     """The mean squared error of the network's answer, a level weighed by min-SNR (Hang et al. 2023) if `min_snr` is
-    above 0. latents (B, C, h, w)."""
+    above 0. latents (B, C, h, w). `mask` (B, 1, h, w) in [0, 1] says what of them counts, `weights` (B,) how much each
+    does."""
     at = [levels.at_t(int(t)) for t in lesson.times]
     signal, noise = (torch.tensor(values, device=latents.device)[:, None, None, None]
                      for values in ([level.signal for level in at], [level.noise for level in at]))
@@ -45,8 +47,12 @@ def loss_of(answer: Answer, latents: Tensor, cond: Conditioning, lesson: Lesson,
     told = torch.tensor([level.t for level in at], dtype=torch.float32, device=latents.device)
     out = answer(signal * latents + noise * eps, told, cond).float()
     wanted = {"epsilon": eps, "v_prediction": signal * eps - noise * latents, "flow": eps - latents}[prediction.name]
-    errors = (out - wanted).square().mean(dim=(1, 2, 3))
+    squares = (out - wanted).square()
+    if mask is None:
+        errors = squares.mean(dim=(1, 2, 3))
+    else:
+        errors = (squares.mean(dim=1) * mask[:, 0]).sum(dim=(1, 2)) / mask.sum(dim=(1, 2, 3)).clamp(min=1e-6)
     if min_snr and prediction.name != "flow":
         snr = (signal / noise).square().flatten()
         errors = errors * snr.clamp(max=min_snr) / (snr if prediction.name == "epsilon" else snr + 1)
-    return errors.mean()
+    return (errors if weights is None else errors * weights.to(errors)).mean()

@@ -1,4 +1,4 @@
-"""Trains a LoRA: reads the pictures once, then learns step by step, keeps its state, and writes the file.
+"""Trains: reads the pictures once, then learns step by step, keeps its state, and returns what was learned.
 
 All that is random in a step is drawn from the seed and the step's number, so a training that goes on after a stop is
 the one that was never stopped, to the bit on one machine.
@@ -6,201 +6,322 @@ the one that was never stopped, to the bit on one machine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save
+from PIL import Image
 from torch import Tensor, nn
 
-from modules.base.files import write_whole
-from modules.errors import CheckpointError, InvalidInput
-from modules.gallery.saving import CannotSave
+from modules.errors import InvalidInput
 from modules.networks.model import DiffusionModel
-from modules.sampling.conditioning import Conditioning, SizeIds, TextOptions, stack
-from modules.training.config import TrainingConfig
-from modules.training.dataset import Example, bucket, cut, open_picture
-from modules.training.lesson import draw_lesson, loss_of
+from modules.sampling.conditioning import Conditioning, stack
+from modules.training import state as states
+from modules.training.config import EMBEDDING, TrainingConfig
+from modules.training.dataset import Example
+from modules.training.holes import random_hole
+from modules.training.invented_word import InventedWord
+from modules.training.lesson import Lesson, draw_lesson, loss_of
 from modules.training.low_rank import LowRankNetwork, in_halves
-from modules.weights.tensors import read_tensors
+from modules.training.optimizers import optimizer_for, set_rates
+from modules.training.pictures import Learned, Words, by_size, read_pictures, shares
+from modules.training.recomputing import recomputed
+from modules.training.samples import draw_samples
 
-STEP = 64
-"""Sides of pictures are multiples of that many pixels, or of less where the pictures are small."""
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A picture as the network learns it: its latent (C, h, w), its words, and how often it counts."""
-
-    latent: Tensor
-    cond: Conditioning
-    repeats: int
+ASKED = 4
+"""Noise levels at which a picture is asked in a validation."""
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Progress:
-    """After a step: its number from 1, of how many, and the mean loss of its batch."""
+    """After a step: its number from 1, of how many, and the mean loss of its batches. `validation` is the loss of the
+    pictures that are not learned, `samples` are pictures for the prompts, where it was time for them."""
 
     step: int
     steps: int
     loss: float
+    validation: float | None = None
+    samples: tuple[Image.Image, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was learned, under the names that its file has; and whether the last step was taken."""
+
+    tensors: dict[str, Tensor]
+    finished: bool
 
 
 def train(model: DiffusionModel, config: TrainingConfig, found: Sequence[Example], *, size: int, state: Path,
-          told: Callable[[Progress], None] = lambda progress: None,
-          stage: Callable[[str], None] = lambda text: None) -> dict[str, Tensor]:
-    """The differences that are learned from the pictures `found`, under kohya's names, float16. `size`: that of the
-    pictures, where the settings have none.
+          told: Callable[[Progress], object] = lambda progress: None,
+          stage: Callable[[str], None] = lambda text: None) -> Trained:
+    """Learns from the pictures `found`. `size`: that of the pictures, where the settings have none.
 
-    `told` is called after each step; when it raises, the state is kept first. `state` keeps the step, the weights and
-    the optimizer; a training of the same settings goes on there. Raises InvalidInput: nothing to learn from, a model
-    that cannot be trained, a state of other settings; CannotSave.
+    `told` is called after each step; False ends the training there. The state is kept at the end, and when `told`
+    raises; a training of the same settings goes on at `state`. With a validation the best of what was learned is
+    returned, else the last. Raises InvalidInput: nothing to learn from, a model that cannot be trained, a state of
+    other settings; CheckpointError; CannotSave.
     """
-    if model.inputs.name != "plain" or not hasattr(model.unet, "down_blocks"):
-        raise InvalidInput(f"{model.name} cannot be trained: only UNets that read no picture can.", field="checkpoint")
-    pictures, empty = _learned(model, config, found, config.size or size, stage)
-    for part in model.parts.values():
-        part.requires_grad_(False)
-    network = LowRankNetwork(model.unet, model.layers, rank=config.rank, alpha=config.alpha,
-                             convolutions=config.layers == "all", seed=config.seed).to(model.device)
-    optimizer = torch.optim.AdamW(network.parameters(), config.rate, (0.9, 0.99), weight_decay=config.decay)
-    digest = _digest(config, found)
-    step = _resumed(state, network, optimizer, digest)
-    groups = _groups(pictures)
+    if model.inputs.name not in ("plain", "inpaint") or not hasattr(model.unet, "down_blocks"):
+        raise InvalidInput(f"{model.name} cannot be trained: only UNets that draw or inpaint can.", field="checkpoint")
+    training = Training(model, replace(config, size=config.size or size), _named(config, found))
+    digest = states.digest_of(config, found)
+    kept = states.read_state(state, digest)
+    if kept:
+        try:
+            training.resume(*kept)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise states.damaged(state) from error
+    training.read_pictures(stage)
     saved = time.monotonic()
     stage("Training")
-    with network.attached():
+    going = True
+    with training.attached():
         try:
-            while step < config.steps:
-                value = _step(model, config, network, optimizer, groups, empty, step)
-                step += 1
-                if not math.isfinite(value):
-                    raise InvalidInput(f"The loss is no number after {step} steps; a lower rate may help.",
+            while training.step < config.steps and going:
+                loss = training.learn()
+                if not math.isfinite(loss):
+                    raise InvalidInput(f"The loss is no number after {training.step} steps; a lower rate may help.",
                                        field="rate")
+                validation = training.validate() if training.is_time_to_validate() else None
+                samples = tuple(training.samples()) if training.is_time_for_samples() else ()
                 if time.monotonic() - saved > 60 * config.save_minutes:
                     saved = time.monotonic()
-                    _keep(state, network, optimizer, step, digest)
-                told(Progress(step, config.steps, value))
+                    states.keep(state, *training.kept(), digest)
+                going = told(Progress(training.step, config.steps, loss, validation, samples)) is not False
+            states.keep(state, *training.kept(), digest)
         except BaseException:
-            if all(bool(one.isfinite().all()) for one in network.parameters()):
-                _keep(state, network, optimizer, step, digest)
+            if training.is_sound():
+                states.keep(state, *training.kept(), digest)
             raise
-    return in_halves(network.tensors())
+    return Trained(training.tensors(), training.step >= config.steps)
 
 
-def _learned(model: DiffusionModel, config: TrainingConfig, found: Sequence[Example], side: int,
-             stage: Callable[[str], None]) -> tuple[list[Learned], Conditioning]:
-    """All pictures as latents with their words, mirrored ones too if wanted; and no words."""
-    step = min(STEP, max(model.latent.cell * 2 ** (len(model.unet.down_blocks) - 1), side // 8))  # type: ignore[arg-type]
-    how = TextOptions(clip_skip=config.clip_skip)
-    made: list[Learned] = []
-    for number, example in enumerate(found, start=1):
-        stage(f"Reading picture {number} of {len(found)}")
-        image = open_picture(example.path)
-        size = bucket(image.size, side, step)
-        part = cut(image, size)
-        pixels = torch.from_numpy(np.asarray(part.image, np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
-        sizes = SizeIds(part.original, part.crop, size)
-        cond = model.encode_prompts([example.caption], replace(how, sizes=sizes))[0]
-        for turned in (pixels, pixels.flip(-1))[: 1 + config.flip]:
-            with torch.no_grad():
-                made.append(Learned(model.encode_image(turned.to(model.device))[0], cond, example.repeats))
-    return made, model.encode_prompts([""], how)[0]
+def _named(config: TrainingConfig, found: Sequence[Example]) -> list[Example]:
+    """The pictures of an embedding, whose captions have its word."""
+    if config.kind != EMBEDDING:
+        return list(found)
+    return [one if config.name in one.caption or one.regular else
+            replace(one, trigger=", ".join(word for word in (config.name, one.trigger) if word)) for one in found]
 
 
-def _groups(pictures: Sequence[Learned]) -> list[list[Learned]]:
-    """Those of one size together: a batch is of one size."""
-    groups: dict[torch.Size, list[Learned]] = {}
-    for one in pictures:
-        groups.setdefault(one.latent.shape, []).append(one)
-    return list(groups.values())
+class Training:
+    """A model, what it learns, and how far it is. `step` steps are done."""
+
+    def __init__(self, model: DiffusionModel, config: TrainingConfig, found: Sequence[Example]) -> None:
+        self.model, self.config, self.step = model, config, 0
+        self._found, self._held = _apart(found, config)
+        self._words = Words(model, config)
+        for part in model.parts.values():
+            part.requires_grad_(False)
+        self._learner: LowRankNetwork | InventedWord
+        of_texts: list[nn.Parameter] = []
+        if config.kind == EMBEDDING:
+            self._learner = InventedWord(model, config.name, config.vectors, config.initial).to(model.device)
+            parameters = list(self._learner.parameters())
+        else:
+            self._learner = LowRankNetwork(
+                model.parts, model.layers, kind=config.kind, rank=config.rank, alpha=config.alpha,
+                convolutions=config.layers == "all", seed=config.seed, texts=config.text_rate > 0,
+                blocks=[name for part in config.blocks.split(",") if (name := part.strip())]).to(model.device)
+            parameters = self._learner.parameters_of(texts=False)
+            of_texts = self._learner.parameters_of(texts=True)
+        self._optimizer = optimizer_for(config, parameters, of_texts)
+        self._scaler = torch.amp.GradScaler(model.device.type, enabled=config.precision == "fp16")
+        self._average = self._snapshot() if config.ema else {}
+        self._best: dict[str, Tensor] = {}
+        self._best_loss = math.inf
+        self._groups: list[list[Learned]] = []
+        self._weights: dict[Example, float] = {}
+        self._asked: list[Learned] = []
+
+    def read_pictures(self, stage: Callable[[str], None]) -> None:
+        """Reads them all. Raises InvalidInput, and what `stage` raises."""
+        pictures = read_pictures(self.model, self.config, self._found, self.config.size, stage)
+        self._groups, self._weights = by_size(pictures), shares(pictures)
+        self._asked = read_pictures(self.model, replace(self.config, flip=False), self._held, self.config.size, stage)
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        """While this lasts the model computes with what is learned."""
+        with self._learner.attached():
+            again = self.config.checkpointing and self.config.kind != EMBEDDING
+            with recomputed(self.model.unet) if again else contextlib.nullcontext():
+                yield
+
+    def learn(self) -> float:
+        """One step: the mean loss of its batches."""
+        config, total = self.config, 0.0
+        set_rates(self._optimizer, config, self.step)
+        self._optimizer.zero_grad(set_to_none=True)
+        for part in range(config.accumulate):
+            seed = hashlib.sha256(f"{config.seed}/{self.step * config.accumulate + part}".encode()).digest()[:7]
+            chance = torch.Generator().manual_seed(int.from_bytes(seed))
+            group = self._groups[_drawn([sum(map(self._weight, group)) for group in self._groups], 1, chance)[0]]
+            batch = [group[at] for at in _drawn([self._weight(one) for one in group], config.batch, chance)]
+            with self._half():
+                cond = stack([self._words.of(one, chance) for one in batch])
+                loss = self._loss(batch, cond, chance) / config.accumulate
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._learner.parameters(), 1.0)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self.step += 1
+        decay, now = min(config.ema, (1 + self.step) / (10 + self.step)), self._learner.state_dict()
+        for name, value in self._average.items():
+            value.lerp_(now[name], 1 - decay)
+        return total
+
+    def is_time_to_validate(self) -> bool:
+        """Whether the pictures that are not learned are to be asked after this step."""
+        return bool(self._held) and (self.step % self.config.validate_every == 0 or self.step == self.config.steps)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The mean loss of the pictures that are not learned, always at the same noise. The best is kept."""
+        losses = []
+        with self._averaged(), self._half():
+            for number, one in enumerate(self._asked):
+                chance = torch.Generator().manual_seed(number)
+                cond = stack([self._words.read(one.example.caption, one.sizes)] * ASKED)
+                losses.append(float(self._loss([one] * ASKED, cond, chance)))
+            loss = sum(losses) / len(losses)
+            if loss < self._best_loss:
+                self._best, self._best_loss = self._snapshot(), loss
+        return loss
+
+    def is_time_for_samples(self) -> bool:
+        """Whether sample pictures are to be drawn after this step."""
+        every = self.config.sample_every
+        return bool(self.config.samples) and (self.step == self.config.steps or bool(every and self.step % every == 0))
+
+    def samples(self) -> list[Image.Image]:
+        """A picture for each prompt, by what is learned now."""
+        config = self.config
+        with self._averaged(), self._half():
+            return draw_samples(self.model, config.samples, size=config.size, scale=config.sample_scale,
+                                clip_skip=config.clip_skip, seed=config.seed)
+
+    def is_sound(self) -> bool:
+        """Whether all that is learned is finite."""
+        return all(bool(one.isfinite().all()) for one in self._learner.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is learned, under the names that its file has: the best where there is a validation, else the last."""
+        with self._with(self._best or self._average):
+            tensors = self._learner.tensors()
+        return tensors if self.config.kind == EMBEDDING else in_halves(tensors)
+
+    def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a training needs to go on, as tensors and facts."""
+        tensors = {f"{kind}.{name}": value for kind, values in
+                   (("weights", self._learner.state_dict()), ("average", self._average), ("best", self._best))
+                   for name, value in values.items()}
+        numbers: dict[str, dict[str, Any]] = {}
+        for place, moments in self._optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                if isinstance(value, Tensor):
+                    tensors[f"moments.{place}.{name}"] = value
+                else:
+                    numbers.setdefault(str(place), {})[name] = value
+        groups = [{name: value for name, value in group.items() if isinstance(value, int | float)}
+                  for group in self._optimizer.param_groups]
+        return tensors, {"step": self.step, "best": self._best_loss if self._best else None, "numbers": numbers,
+                         "groups": groups, "scaler": self._scaler.state_dict()}
+
+    def resume(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on where `kept` was. Raises RuntimeError, ValueError, KeyError, TypeError for what does not fit."""
+        def of(kind: str) -> dict[str, Tensor]:
+            return {name.removeprefix(f"{kind}."): value.to(self.model.device) for name, value in tensors.items()
+                    if name.startswith(f"{kind}.")}
+
+        self._learner.load_state_dict(of("weights"))
+        self._average, self._best = of("average"), of("best")
+        self._best_loss = math.inf if facts["best"] is None else facts["best"]
+        moments: dict[int, dict[str, Any]] = {int(place): dict(values) for place, values in facts["numbers"].items()}
+        for name, value in of("moments").items():
+            place, kind = name.split(".")
+            moments.setdefault(int(place), {})[kind] = value
+        now = self._optimizer.state_dict()
+        groups = [group | kept for group, kept in zip(now["param_groups"], facts["groups"], strict=True)]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._scaler.load_state_dict(facts["scaler"])
+        self.step = int(facts["step"])
+
+    def _loss(self, batch: Sequence[Learned], cond: Conditioning, chance: torch.Generator) -> Tensor:
+        config, model = self.config, self.model
+        latents = torch.stack([one.latent for one in batch])
+        lesson: Lesson = draw_lesson(latents.shape, chance, config.noise_offset)
+        mask = None
+        if any(one.mask is not None for one in batch):
+            mask = torch.stack([torch.ones_like(one.latent[:1]) if one.mask is None else one.mask for one in batch])
+        weights = torch.tensor([config.prior if one.example.regular else 1.0 for one in batch])
+        beside = self._beside(batch, chance)
+
+        def answer(x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+            return model.network.answers(x if beside is None else torch.cat([x, beside], dim=1), t, cond)
+
+        return loss_of(answer, latents, cond, lesson, model.levels, model.prediction, config.min_snr, mask=mask,
+                       weights=weights)
+
+    def _beside(self, batch: Sequence[Learned], chance: torch.Generator) -> Tensor | None:
+        """What an inpainting network reads beside x: the pictures with random holes."""
+        rows = []
+        for one in batch:
+            if one.pixels is not None:
+                hole = random_hole((one.pixels.shape[3], one.pixels.shape[2]), chance)
+                rows.append(self.model.inputs.beside(self.model, one.pixels, hole, 1.0))
+        return torch.cat([row for row in rows if row is not None]) if rows else None
+
+    def _weight(self, one: Learned) -> float:
+        return self._weights[one.example]
+
+    def _half(self) -> torch.autocast:
+        precision = TYPES[self.config.precision]
+        return torch.autocast(self.model.device.type, precision, enabled=precision != torch.float32)
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self._learner.state_dict().items()}
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        return self._with(self._average)
+
+    @contextlib.contextmanager
+    def _with(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """While this lasts the learned weights are others, if there are any."""
+        if not weights:
+            yield
+            return
+        own = self._snapshot()
+        self._learner.load_state_dict(dict(weights))
+        try:
+            yield
+        finally:
+            self._learner.load_state_dict(own)
 
 
-def _step(model: DiffusionModel, config: TrainingConfig, network: nn.Module, optimizer: torch.optim.Optimizer,
-          groups: Sequence[Sequence[Learned]], empty: Conditioning, step: int) -> float:
-    seed = hashlib.sha256(f"{config.seed}/{step}".encode()).digest()[:7]
-    chance = torch.Generator().manual_seed(int.from_bytes(seed))
-    group = groups[_drawn([sum(one.repeats for one in group) for group in groups], 1, chance)[0]]
-    batch = [group[i] for i in _drawn([one.repeats for one in group], config.batch, chance)]
-    unsaid = torch.rand(len(batch), generator=chance) < config.dropout
-    cond = stack([replace(empty, vector=one.cond.vector) if bool(silent) else one.cond
-                  for one, silent in zip(batch, unsaid, strict=True)])
-    latents = torch.stack([one.latent for one in batch])
-    lesson = draw_lesson(latents.shape, chance, config.noise_offset)
-    for group_of_rate in optimizer.param_groups:
-        group_of_rate["lr"] = config.rate * _rate(config, step)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        loss = loss_of(model.network.answers, latents, cond, lesson, model.levels, model.prediction, config.min_snr)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+def _apart(found: Sequence[Example], config: TrainingConfig) -> tuple[list[Example], list[Example]]:
+    """The pictures that are learned, and those that are only asked. Raises InvalidInput where none is left."""
+    new = [one for one in found if not one.regular]
+    if not config.validation:
+        return list(found), []
+    if len(new) < 2:
+        raise InvalidInput("A validation needs two pictures at least.", field="validation")
+    order = torch.randperm(len(new), generator=torch.Generator().manual_seed(config.seed)).tolist()
+    held = [new[at] for at in order[: min(len(new) - 1, max(1, round(config.validation * len(new))))]]
+    return [one for one in found if one not in held], held
 
 
 def _drawn(weights: Sequence[float], count: int, chance: torch.Generator) -> list[int]:
     found: list[int] = torch.multinomial(torch.tensor(weights, dtype=torch.float), count, replacement=True,
                                          generator=chance).tolist()
     return found
-
-
-def _rate(config: TrainingConfig, step: int) -> float:
-    """The part of the rate at a step: a warm-up, then constant, or a cosine to zero at the end."""
-    rising = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    falling = 0.5 * (1 + math.cos(math.pi * step / config.steps)) if config.schedule == "cosine" else 1.0
-    return rising * falling
-
-
-# the state of a training
-
-def write(path: Path, content: bytes) -> None:
-    """`content` whole at `path`, or nothing. Raises CannotSave."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    except OSError as error:
-        raise CannotSave(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
-def _digest(config: TrainingConfig, found: Sequence[Example]) -> str:
-    """What has to be equal for a training to go on: all settings but when it is saved, the pictures and their words."""
-    settings = asdict(replace(config, save_minutes=1.0))
-    pictures = [(example.path.name, example.caption, example.repeats) for example in found]
-    return hashlib.sha256(json.dumps([settings, pictures]).encode()).hexdigest()
-
-
-def _keep(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, step: int, digest: str) -> None:
-    tensors = {f"weights.{name}": value for name, value in network.state_dict().items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"moments.{number}.{name}": value for name, value in moments.items()}
-    write(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                     {"step": str(step), "digest": digest}))
-
-
-def _resumed(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, digest: str) -> int:
-    """The step at which the training goes on; 0 without a state. Raises InvalidInput, CheckpointError."""
-    if not path.exists():
-        return 0
-    with read_tensors(path) as file:
-        if file.metadata.get("digest") != digest:
-            raise InvalidInput(f"{path.name} is the state of a training with other settings or pictures: give this one "
-                               f"another name, or delete {path}.", field="name")
-        try:
-            network.load_state_dict({name.removeprefix("weights."): file.tensor(name) for name in file.shapes
-                                     if name.startswith("weights.")})
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name in file.shapes:
-                if name.startswith("moments."):
-                    _, number, kind = name.split(".")
-                    moments.setdefault(int(number), {})[kind] = file.tensor(name)
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
-            return int(file.metadata["step"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path.name}, the state of this training, is damaged: delete it to begin "
-                                  "anew.") from error

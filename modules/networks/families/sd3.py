@@ -83,7 +83,6 @@ class ThreeEncoders:
         """The embeddings that the texts name, once for each CLIP encoder."""
         return [one for clip in self._clips for one in clip.embeddings_in(texts, _cut_anywhere(how))]
 
-    @torch.no_grad()
     def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
         """Tokens (texts, 77 * chunks of CLIP and of T5, channels), the pooled vectors (texts, V) of the first chunk.
         Raises InvalidInput."""

@@ -70,7 +70,6 @@ class TextEncoder:
         columns = self.columns(texts, how)
         return list(dict.fromkeys(one for column in columns for chunk in column for _, one in chunk.embeddings))
 
-    @torch.no_grad()
     def encode(self, texts: Sequence[str], how: TextOptions) -> Conditioning:
         """Texts without schedules and AND as the rows of one batch: tokens (texts, 77 * chunks, channels), float32, and
         the pooled vector (texts, pooled channels) of an encoder that has one, which is that of the first chunk.
