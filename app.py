@@ -25,6 +25,7 @@ from modules.errors import UserError
 from modules.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from fastapi import FastAPI
@@ -112,7 +113,6 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
     from modules.api import create_api
     from modules.api.connections import Connection, connection_limit
-    from modules.engine.engine import Engine
     from modules.gallery.formats import Format
     from modules.gallery.history import History
     from modules.gallery.saving import Saver
@@ -120,30 +120,53 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     from modules.jobs.recordings import Recordings
 
     tell_borrowed(settings)
-    engine = Engine(settings)
-    history = History(settings.outputs_dir)
-    history.look()
-    saver = Saver(settings.outputs_dir, history.add, lambda: Format.of(engine.config.values()))
-    queue = JobQueue(engine, saver, recordings=Recordings(settings.recordings_dir), limit=settings.max_queue)
-    api = create_api(engine, queue, settings)
-    if not settings.nowebui:
-        api = mount_page(api, engine, queue, settings, history)
-    warm_up(engine, queue)
-    # Uvicorn raises the signal again once it has stopped.
-    signal.signal(signal.SIGTERM, terminate)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}{settings.root_path}"
-    print(f"Running on local URL:  {url}", flush=True)
-    if settings.autolaunch and not settings.nowebui:
-        webbrowser.open(url)
+    with engine_of(settings) as (engine, at_once):
+        history = History(settings.outputs_dir)
+        history.look()
+        saver = Saver(settings.outputs_dir, history.add, lambda: Format.of(engine.config.values()))
+        queue = JobQueue(engine, saver, recordings=Recordings(settings.recordings_dir), limit=settings.max_queue,
+                         at_once=at_once)
+        api = create_api(engine, queue, settings)
+        if not settings.nowebui:
+            api = mount_page(api, engine, queue, settings, history)
+        warm_up(engine, queue)
+        # Uvicorn raises the signal again once it has stopped.
+        signal.signal(signal.SIGTERM, terminate)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}{settings.root_path}"
+        print(f"Running on local URL:  {url}", flush=True)
+        if settings.autolaunch and not settings.nowebui:
+            webbrowser.open(url)
+        try:
+            Connection.limit = connection_limit()
+            server = uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
+                                                   http=Connection, server_header=False, log_config=None))
+            stop_jobs_first(server, queue)
+            server.run(sockets=[listener])
+        finally:
+            queue.stop()
+            queue.close(1.0)  # it may be writing a finished picture
+
+
+@contextlib.contextmanager
+def engine_of(settings: Settings) -> Iterator[tuple[Engine, int]]:
+    """The engine, and how many jobs it carries out at a time. With workers many more than there are of them: only what
+    has begun can be put where its checkpoint is. Raises UserError."""
+    from modules.engine.engine import Engine
+
+    if not settings.workers and not settings.cluster:
+        yield Engine(settings), 1
+        return
+    from modules.base.config import Config
+    from modules.jobs.ray_workers import RayWorkers
+    from modules.jobs.workers import Fleet
+
+    workers = RayWorkers(settings, Config(settings.config_file).values())
+    fleet = Fleet(settings, workers.crews)
     try:
-        Connection.limit = connection_limit()
-        server = uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
-                                               http=Connection, server_header=False, log_config=None))
-        stop_jobs_first(server, queue)
-        server.run(sockets=[listener])
+        yield fleet, max(32, 4 * len(workers.crews))
     finally:
-        queue.stop()
-        queue.close(1.0)  # it may be writing a finished picture
+        fleet.close()
+        workers.close(STOP_SECONDS)
 
 
 def stop_jobs_first(server: Server, queue: JobQueue) -> None:

@@ -81,6 +81,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return number
+
+
 def _size(text: str) -> int:
     """"8GB", "500 MB" or "0" to bytes."""
     found = re.fullmatch(r"(?i)([\d.]+)\s*([KMGT]?)i?B?", text.strip())
@@ -174,6 +188,14 @@ class Settings:
     cpu_engine: str = _flag("auto", "what computes the denoiser on the CPU; auto is OpenVINO for large ones on a "
                             "processor with AVX-512, if it is installed (pip install -r requirements-openvino.txt)",
                             choices=CPU_ENGINES)
+    # several workers
+    workers: int = _flag(0, "processes of this machine that make the pictures, each with its own copy of the "
+                         "checkpoint: one for each GPU; 0 for none but this (pip install -r requirements-cluster.txt)",
+                         read=_count, metavar="N")
+    cluster: str = _flag("", "a Ray cluster whose machines make the pictures: docs/cluster.md", metavar="HOST:PORT")
+    worker_gpus: float = _flag(1.0, "GPUs of one worker, where there are any; 0.5 lets two share one", read=_share,
+                               metavar="N")
+    worker_threads: int = _flag(1, "threads of one worker that computes on the CPU", read=_positive, metavar="N")
     # limits
     max_size: int = _flag(2048, "largest width or height of a picture", read=_positive, metavar="PIXELS")
     max_pixels: int = _flag(2**24, "largest width x height x batch size", read=_positive, metavar="PIXELS")

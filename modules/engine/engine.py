@@ -112,6 +112,10 @@ class Engine:
         """The name of the checkpoint in use. None before the first is loaded."""
         return self.loaded.checkpoint.name if self.loaded else None
 
+    def summary(self) -> str:
+        """In a few words for the page, what is ready to make pictures. Empty if nothing is."""
+        return f"{self.model_name} is ready" if self.model_name else ""
+
     def load(self, options: Options, job: JobContext) -> SDModel:
         """Return the model named by `options`, loaded if need be, with its tiling set.
 

@@ -278,6 +278,7 @@ class _PartJob:
         self._interrupted = self._skipped = False
         self._lock = threading.Lock()
         self._told = -STEP_SECONDS
+        self._stage = ""
 
     def stop(self, wish: Wish) -> None:
         with self._lock:
@@ -293,7 +294,9 @@ class _PartJob:
                 raise Skipped
 
     def stage(self, text: str) -> None:
-        self.events.put(Stage(text))
+        if text != self._stage:  # a loader tells each of thousands of tensors
+            self._stage = text
+            self.events.put(Stage(text))
 
     def batches(self, done: int, total: int) -> None:
         with self._lock:

@@ -213,6 +213,11 @@ class Fleet(Engine):
                 except CrewLost as lost:
                     log.warning("Worker %d: %s", lane.number + 1, lost)
 
+    def summary(self) -> str:
+        ready, working = (sum(lane.state in states for lane in self.lanes)
+                          for states in (("idle", "working"), ("working",)))
+        return f"{ready} of {len(self.lanes)} workers are ready, {working} at work"
+
     def inputs_of(self, options: Options) -> Inputs | None:
         checkpoint, _ = self.files_of(options)
         return self._reads.get(checkpoint.filename) if checkpoint else None

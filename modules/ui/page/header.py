@@ -194,8 +194,8 @@ class Header:
 
     def idle(self) -> str:
         """The state as HTML when nothing is being loaded: the model in use, or why there is none."""
-        if self.engine.loaded:
-            return status_html(f"{self.engine.loaded.checkpoint.name} is ready")
+        if summary := self.engine.summary():
+            return status_html(summary)
         if self.engine.catalog.checkpoints():
             return status_html("Loads with the first picture")
         return status_html("No checkpoint yet: put one into models/Stable-diffusion")

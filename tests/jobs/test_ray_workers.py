@@ -1,0 +1,150 @@
+"""Workers in processes of their own, by Ray: the same pictures, also when one is killed, and nothing open to others."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from make_tiny import make_tiny
+
+from modules.engine.engine import Engine
+from modules.errors import Interrupted, InvalidInput, UserError
+from modules.jobs.workers import Fleet
+from modules.request import Txt2Img
+from modules.request.job_context import NullJob, Preview
+from modules.request.result import GeneratedImage, Result
+from modules.settings import Settings
+
+PROJECT = Path(__file__).parents[2]
+REQUEST = Txt2Img(prompt="a cat", width=64, height=64, steps=2, seed=41, subseed=7, n_iter=8)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("fleet"), device="cpu", workers=2)
+    settings.checkpoint_dirs[0].mkdir(parents=True)
+    make_tiny("tiny-sd15", settings.checkpoint_dirs[0] / "tiny-sd15.safetensors")
+    return settings
+
+
+@pytest.fixture(scope="module")
+def fleet(settings: Settings) -> Iterator[Fleet]:
+    if importlib.util.find_spec("ray") is None:  # it must not be imported before its environment is set
+        pytest.skip("Ray is not installed")
+    from modules.jobs.ray_workers import RayWorkers
+
+    workers = RayWorkers(settings, {})
+    fleet = Fleet(settings, workers.crews)
+    yield fleet
+    fleet.close()
+    workers.close()
+
+
+@pytest.fixture(scope="module")
+def alone(settings: Settings) -> list[tuple[bytes, str]]:
+    return seen(Engine(settings).generate(REQUEST, NullJob()))
+
+
+def seen(result: Result) -> list[tuple[bytes, str]]:
+    return [(one.image.tobytes(), one.infotext) for one in result.images]
+
+
+class Killing(NullJob):
+    """Kills the worker that has brought the first picture."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet, self.killed, self.seeds = fleet, 0, list[int]()
+
+    def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
+        self.seeds += [one.seed for one in images]
+        busy = [lane for lane in self._fleet.lanes if lane.state == "working" and lane.about]
+        if not self.killed and busy:
+            assert busy[0].about
+            self.killed = busy[0].about.process
+            os.kill(self.killed, signal.SIGKILL)
+        return tuple(images)
+
+
+def test_pictures_are_one_machines_also_when_a_worker_is_killed(fleet: Fleet, alone: list[tuple[bytes, str]]) -> None:
+    assert seen(fleet.generate(REQUEST, NullJob())) == alone
+    job = Killing(fleet)
+    made = fleet.generate(REQUEST, job)
+    assert job.killed
+    assert seen(made) == alone
+    assert sorted(job.seeds) == list(range(41, 49))  # none twice, none missing
+    assert seen(fleet.generate(REQUEST, NullJob())) == alone
+
+
+def test_interrupt_reaches_the_workers_and_previews_come_back(fleet: Fleet) -> None:
+    class Stopping(NullJob):
+        shown: tuple[int, int] | None = None
+
+        def step(self, step: int, total: int, preview: Preview) -> None:
+            self.shown = preview().size
+            raise Interrupted
+
+    job = Stopping()
+    made = fleet.generate(Txt2Img(width=64, height=64, steps=150, n_iter=20), job)
+    assert made.interrupted
+    assert len(made.images) < 20
+    assert job.shown == (8, 8)
+
+
+def test_an_error_of_a_worker_is_the_engines_sentence(fleet: Fleet) -> None:
+    with pytest.raises(InvalidInput, match="sampler"):
+        fleet.generate(Txt2Img(sampler="nonsense"), NullJob())
+
+
+def test_only_this_machine_can_reach_it_and_nobody_without_the_token(fleet: Fleet) -> None:
+    import ray
+
+    fleet.generate(REQUEST, NullJob())
+    listening = [connection.laddr.ip for process in psutil.Process().children(recursive=True)
+                 for connection in process.net_connections("inet") if connection.status == psutil.CONN_LISTEN]
+    assert len(listening) > 3
+    assert {one.removeprefix("::ffff:") for one in listening} == {"127.0.0.1"}
+    address = ray.get_runtime_context().gcs_address
+    asks = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).internal_kv_keys(b'', None)"
+    without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    for environment, may in ((os.environ, True), (without, False),
+                             (without | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, False)):
+        asked = subprocess.run([sys.executable, "-c", asks, address], capture_output=True, text=True, check=False,
+                               env=dict(environment))
+        assert (asked.returncode == 0) == may
+        assert ("token" in asked.stderr) != may
+
+
+def test_the_program_alone_imports_nothing_of_ray() -> None:
+    code = ("import sys, app; from modules.settings import Settings; from modules.jobs.queue import JobQueue\n"
+            "with app.engine_of(Settings.from_argv([])) as (engine, at_once): assert at_once == 1\n"
+            "sys.exit('ray' in sys.modules or 'modules.jobs.workers' in sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT, env=os.environ | {"COMMANDLINE_ARGS": ""})
+
+
+def test_without_ray_a_sentence_says_what_to_install(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modules.jobs import ray_workers
+
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness",
+                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # which is put back
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install -r requirements-cluster\.txt"):
+        ray_workers.RayWorkers(settings, {})
+
+
+def test_a_cluster_wants_its_token(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from modules.jobs.ray_workers import _set_environment
+
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED",
+                 "RAY_worker_niceness", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InvalidInput, match="needs the cluster's token"):
+        _set_environment(Settings(data_dir=settings.data_dir, cluster="10.0.0.1:6379"))
