@@ -307,6 +307,16 @@ class Settings:
         return self.data_dir / "cache"
 
     @property
+    def datasets_dir(self) -> Path:
+        """The folder whose folders hold pictures to learn from."""
+        return self.data_dir / "datasets"
+
+    @property
+    def trainings_dir(self) -> Path:
+        """The folder with a folder for each training: its settings, its state, its sample pictures."""
+        return self.data_dir / "trainings"
+
+    @property
     def recordings_dir(self) -> Path:
         """The folder with the recorded steps of the jobs that the queue still knows."""
         return self.cache_dir / "steps"

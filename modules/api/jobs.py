@@ -19,13 +19,14 @@ from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from modules.api import generation, remove
+from modules.api import generation, remove, training
 from modules.api.asking import client_of
 from modules.api.body import Body, first_problem
 from modules.api.gate import refusal
 from modules.api.loose import TEXT
 from modules.api.remove import RemoveBody
 from modules.api.schema import Img2ImgBody, Txt2ImgBody, in_webui_words
+from modules.api.training import TrainBody
 from modules.engine.engine import Engine
 from modules.errors import NotFound, UserError
 from modules.imaging.jpeg import preview_jpeg
@@ -51,18 +52,18 @@ class OtherJob(UserError):
     status = 409
 
 
-BODIES: dict[str, type[Txt2ImgBody | RemoveBody]] = {
-    "txt2img": Txt2ImgBody, "img2img": Img2ImgBody, "remove": RemoveBody}
+BODIES: dict[str, type[Txt2ImgBody | RemoveBody | TrainBody]] = {
+    "txt2img": Txt2ImgBody, "img2img": Img2ImgBody, "remove": RemoveBody, "train": TrainBody}
 
 
 class JobBody(Body):
     """POST /v1/jobs: the endpoint by its name, and the body that it takes."""
 
-    kind: Literal["txt2img", "img2img", "remove"] = "txt2img"
+    kind: Literal["txt2img", "img2img", "remove", "train"] = "txt2img"
     request: dict[str, Any] = Field(default_factory=dict)
     idempotency_key: Annotated[str, Field(max_length=200), TEXT] | None = None
 
-    def checked(self) -> Txt2ImgBody | RemoveBody:
+    def checked(self) -> Txt2ImgBody | RemoveBody | TrainBody:
         """The endpoint's body. Raises InvalidInput naming the field."""
         try:
             return BODIES[self.kind].model_validate(self.request)
@@ -146,6 +147,9 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         if isinstance(body, RemoveBody):
             job = remove.submit(body, engine, queue, settings, client.origin)
             answer = partial(remove.answer, body, job, engine)
+        elif isinstance(body, TrainBody):
+            job, run = training.submit(body, engine, queue, client.origin)
+            answer = partial(training.answer, run)
         else:
             job, warnings = generation.submit(body, engine, queue, settings, client.origin)
             answer = partial(generation.answer, body, job, engine, warnings)
@@ -156,7 +160,7 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
     def result(entry: Entry) -> dict[str, Any] | None:
         """The endpoint's answer, or the error with what was finished before it."""
         job = entry.job
-        made = entry.answer() if job.request and job.result else None
+        made = entry.answer() if job.result or job.request is None else None
         return {**(refusal(in_webui_words(job.error)) if job.error else {}), **(made or {})} or None
 
     def described(entry: Entry, *, with_result: bool = False) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from modules.networks.patches.layers import Layer, LayerNames
 from modules.networks.shapes import Header
 from modules.networks.turns import CPU, FITS, Placement, Turns
 from modules.networks.widening import HALVES, fetch, stored, widen
+from modules.sampling.types import Inputs
 from modules.weights.catalog import CheckpointFile, VaeFile
 from modules.weights.diffusers_folder import read_checkpoint, read_weights
 from modules.weights.model_config import read_config
@@ -217,6 +218,22 @@ def stored_layers(checkpoint: CheckpointFile) -> Iterator[StoredLayers]:
                 stored[layer] = StoredLayer(layer, key, bias, place, of)
                 kohya[layer] = f"{prefixes[0]}_{layer.path.replace('.', '_')}"
         yield StoredLayers(next(iter(sources.values())).file, names, stored, kohya)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A checkpoint's networks without their numbers, on torch's device "meta", by name."""
+
+    family: Family
+    parts: Mapping[str, nn.Module]
+    names: LayerNames
+    inputs: Inputs
+
+
+def outline(checkpoint: CheckpointFile) -> Outline:
+    """What the header of a checkpoint tells of its networks. Raises CheckpointError as `load_model`."""
+    with _opened(checkpoint, None, FAMILIES, NO_SPARE) as (family, _, sources):
+        return Outline(family, _build(sources), layer_names(family, sources), family.inputs(sources["unet"].shape))
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from modules.settings import Settings
 from modules.training.config import EMBEDDING, TrainingConfig, read_config
 from modules.training.dataset import Example, examples
 from modules.training.loop import TYPES, Progress, train
-from modules.training.state import write
+from modules.training.writing import write
 from modules.weights import catalog
 from modules.weights.catalog import CheckpointFile
 
@@ -35,11 +34,12 @@ LYCORIS = {"loha": {"algo": "loha"}, "dora": {"algo": "lora", "dora_wd": "True"}
 def train_file(path: Path, settings: Settings, device: str, *, told: Callable[[Progress], object],
                stage: Callable[[str], None]) -> Path:
     """Trains what the file describes, and returns the path of what was learned. `told` may end it with False: then what
-    was learned is written too, and the same call goes on and writes it anew. Sample pictures go into the folder of the
-    training's name in `data_dir/training`. Raises UserError, and what `told` and `stage` raise; the same call goes on
+    was learned is written too, and the same call goes on and writes it anew. The state and the sample pictures are kept
+    in the folder of the training's name. Raises UserError, and what `told` and `stage` raise; the same call goes on
     then, too."""
     config = read_config(path)
-    out, state = place_of(config, settings), settings.data_dir / "training" / f"{config.name}.state.safetensors"
+    out, folder = place_of(config, settings), settings.trainings_dir / config.name
+    state = folder / "state.safetensors"
     if out.exists() and not state.exists():
         raise InvalidInput(f"There is a file called {config.name} already: {out}.", field="name")
     found = examples(config.datasets)
@@ -47,17 +47,19 @@ def train_file(path: Path, settings: Settings, device: str, *, told: Callable[[P
     stage("Loading the checkpoint")
     model = load_model(checkpoint, device=torch.device(device), dtype=torch.float32, packs=False, keep_half=False,
                        denoiser_dtype=TYPES[config.precision])
-    folder, last = state.parent / config.name, list[Image.Image]()
+    last: list[Image.Image] = []
     if not state.exists():
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in folder.glob("*.png"):
+            old.unlink()
 
     def tell(progress: Progress) -> object:
         last[:] = progress.samples[:1] or last
         for number, sample in enumerate(progress.samples):
-            write(folder / f"{progress.step:07}-{number}.png", _png(sample))
+            write(sample_file(folder, progress.step, number), _png(sample))
         return told(progress)
 
-    trained = train(model, config, found, size=size_of(checkpoint), state=state, told=tell, stage=stage)
+    trained = train(model, config, found, size=size_of(checkpoint), state=state, told=tell, stage=stage,
+                    spends=True)
     write(out, save(trained.tensors, metadata(config, checkpoint.model_name, found)))
     trigger = ", ".join(dict.fromkeys(dataset.trigger for dataset in config.datasets if dataset.trigger))
     if trigger and config.kind != EMBEDDING:
@@ -69,6 +71,11 @@ def train_file(path: Path, settings: Settings, device: str, *, told: Callable[[P
     if trained.finished:
         state.unlink(missing_ok=True)
     return out
+
+
+def sample_file(folder: Path, step: int, number: int) -> Path:
+    """A sample picture of a training whose folder is given, of a step and a prompt, counted from 0."""
+    return folder / f"{step:07}-{number}.png"
 
 
 def place_of(config: TrainingConfig, settings: Settings) -> Path:

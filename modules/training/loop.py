@@ -61,13 +61,16 @@ class Trained:
 
 def train(model: DiffusionModel, config: TrainingConfig, found: Sequence[Example], *, size: int, state: Path,
           told: Callable[[Progress], object] = lambda progress: None,
-          stage: Callable[[str], None] = lambda text: None) -> Trained:
+          stage: Callable[[str], None] = lambda text: None, spends: bool = False) -> Trained:
     """Learns from the pictures `found`. `size`: that of the pictures, where the settings have none.
 
     `told` is called after each step; False ends the training there. The state is kept at the end, and when `told`
     raises; a training of the same settings goes on at `state`. With a validation the best of what was learned is
-    returned, else the last. Raises InvalidInput: nothing to learn from, a model that cannot be trained, a state of
-    other settings; CheckpointError; CannotSave.
+    returned, else the last. With `spends` the networks that are not needed any more are let go for their memory, and
+    the model cannot be used afterwards.
+
+    Raises InvalidInput: nothing to learn from, a model that cannot be trained, a state of other settings;
+    CheckpointError; CannotSave.
     """
     if model.inputs.name not in ("plain", "inpaint") or not hasattr(model.unet, "down_blocks"):
         raise InvalidInput(f"{model.name} cannot be trained: only UNets that draw or inpaint can.", field="checkpoint")
@@ -80,6 +83,8 @@ def train(model: DiffusionModel, config: TrainingConfig, found: Sequence[Example
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise states.damaged(state) from error
     training.read_pictures(stage)
+    if spends:
+        training.let_go()
     saved = time.monotonic()
     stage("Training")
     going = True
@@ -147,6 +152,20 @@ class Training:
         pictures = read_pictures(self.model, self.config, self._found, self.config.size, stage)
         self._groups, self._weights = by_size(pictures), shares(pictures)
         self._asked = read_pictures(self.model, replace(self.config, flip=False), self._held, self.config.size, stage)
+
+    def let_go(self) -> None:
+        """Gives back the memory of the networks that no step needs, for good: the autoencoder's, and the text encoders'
+        where words keep their meaning."""
+        if self.config.samples or self.model.inputs.name != "plain":
+            return
+        self.model.vae.to("meta")
+        if self._words.stay:
+            for one in (*(one for group in self._groups for one in group), *self._asked):
+                for text in ("", one.example.caption):
+                    self._words.read(text, one.sizes)
+            for part in self.model.parts.values():
+                if part is not self.model.unet:
+                    part.to("meta")
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:

@@ -86,13 +86,16 @@ def shares(pictures: Sequence[Learned]) -> dict[Example, float]:
 
 
 class Words:
-    """The words of pictures as the network reads them. They are kept where neither they nor their meaning changes. A
-    caption means what it says: brackets in it are no weights."""
+    """The words of pictures as the network reads them. A caption means what it says: brackets in it are no weights.
+
+    `learn`: their meaning is learned. `stay`: neither they nor their meaning changes, so that they are read once.
+    """
 
     def __init__(self, model: DiffusionModel, config: TrainingConfig) -> None:
         self._model, self._config = model, config
         self._how = TextOptions(clip_skip=config.clip_skip, emphasis="None")
         self.learn = config.kind == EMBEDDING or config.text_rate > 0
+        self.stay = not self.learn and not config.shuffle and not config.tag_dropout
         self._kept: dict[tuple[str, SizeIds], Conditioning] = {}
 
     def of(self, picture: Learned, chance: torch.Generator) -> Conditioning:
@@ -112,7 +115,7 @@ class Words:
         how = TextOptions(self._how.clip_skip, self._how.emphasis, sizes=sizes)
         with torch.set_grad_enabled(self.learn and torch.is_grad_enabled()):
             (row,) = self._model.read_prompts([text], how).rows()
-        if not self.learn and not self._config.shuffle and not self._config.tag_dropout:
+        if self.stay:
             self._kept[key] = row
         return row
 

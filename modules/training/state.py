@@ -12,11 +12,10 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from modules.base.files import write_whole
 from modules.errors import CheckpointError, InvalidInput
-from modules.gallery.saving import CannotSave
 from modules.training.config import TrainingConfig
 from modules.training.dataset import Example
+from modules.training.writing import write
 from modules.weights.tensors import read_tensors
 
 FREE = ("save_minutes", "samples", "sample_every", "sample_scale", "datasets")
@@ -50,12 +49,3 @@ def read_state(path: Path, digest: str) -> tuple[dict[str, Tensor], dict[str, An
 def damaged(path: Path) -> CheckpointError:
     """The error for a state that does not fit together."""
     return CheckpointError(f"{path.name}, the state of this training, is damaged: delete it to begin anew.")
-
-
-def write(path: Path, content: bytes) -> None:
-    """`content` whole at `path`, or nothing. Raises CannotSave."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    except OSError as error:
-        raise CannotSave(f"{path} cannot be written: {error.strerror or error}.") from error

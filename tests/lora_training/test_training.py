@@ -357,9 +357,8 @@ def test_what_was_stopped_is_a_lora_and_goes_on(here: Settings, pictures: Path, 
     train_file(path, here, "cpu", told=told, stage=lambda text: None)
     assert seen == [1, 2]
     assert made.read_bytes() != first
-    folder = here.data_dir / "training"
-    assert not list(folder.glob("*.safetensors"))
-    assert sorted(one.name for one in (folder / "robot").iterdir()) == ["0000001-0.png", "0000002-0.png"]
+    folder = here.trainings_dir / "robot"
+    assert sorted(one.name for one in folder.iterdir()) == ["0000001-0.png", "0000002-0.png"]
     assert made.with_suffix(".preview.png").is_file()
 
 
@@ -372,7 +371,7 @@ def test_a_crash_keeps_the_state_and_makes_no_lora(here: Settings, pictures: Pat
     with pytest.raises(KeyboardInterrupt):
         train_file(path, here, "cpu", told=told, stage=lambda text: None)
     assert not list(here.folders("LoRAs")[0].glob("*.safetensors"))
-    assert (here.data_dir / "training" / "robot.state.safetensors").is_file()
+    assert (here.trainings_dir / "robot" / "state.safetensors").is_file()
 
 
 def test_an_embedding_lies_among_the_embeddings(here: Settings, pictures: Path, tmp_path: Path) -> None:
