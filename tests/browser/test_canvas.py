@@ -195,6 +195,41 @@ def test_keyboard_alone_can_paint(small: Canvas) -> None:
     assert iou(small.mask(), ideal_stroke((640, 480), [centre, centre], small.brush)) > 0.97
 
 
+def by_key(canvas: Canvas, *keys: str) -> None:
+    canvas.root.locator(".mc-view").focus()
+    for key in keys:
+        canvas.page.keyboard.press(key)
+
+
+def test_shapes_by_keyboard_alone(small: Canvas) -> None:
+    """The ring begins in the middle and moves by half a brush."""
+    small.set_brush(128)
+    step = small.brush / 2
+    by_key(small, "r", "Enter", "ArrowRight", "ArrowDown", "Enter")
+    rectangle = ideal((640, 480), lambda x, y: (x > 320) & (x < 320 + step) & (y > 240) & (y < 240 + step))
+    assert iou(small.mask(), rectangle) > 0.97
+
+    by_key(small, "l", "Enter", "ArrowLeft", "ArrowLeft", "Enter", "ArrowUp", "ArrowUp", "Enter", "Enter")
+    x, y = 320 + step, 240 + step
+    triangle = inside_triangle((640, 480), [(x, y), (x - 2 * step, y), (x - 2 * step, y - 2 * step)])
+    assert iou(small.mask(), rectangle | triangle) > 0.97
+    before = small.mask()
+    by_key(small, "r", "Enter", "ArrowRight", "Escape", "ArrowRight", "Enter", "ArrowDown", "d", "ArrowDown")
+    assert np.array_equal(small.mask(), before), "Escape and another tool drop what was begun"
+    by_key(small, "r", "Alt+Enter", *["ArrowLeft"] * 2, *["ArrowUp"] * 2, "Alt+Enter")
+    assert small.mask().sum() < before.sum()
+    by_key(small, "Control+z", "Control+z")
+    assert iou(small.mask(), rectangle) > 0.97
+
+
+def test_pan_by_keyboard(small: Canvas) -> None:
+    by_key(small, "+", "+", "h")
+    _, left, top = small.matrix()
+    by_key(small, "ArrowRight", "ArrowUp")
+    assert small.matrix()[1:] == pytest.approx((left + 64, top - 64), abs=1)
+    assert not small.mask().any()
+
+
 def test_mask_survives_tabs_and_reload(small: Canvas) -> None:
     small.drag([(100, 100), (500, 300)])
     drawn = small.mask()

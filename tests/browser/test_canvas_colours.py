@@ -225,3 +225,26 @@ def test_sketch_is_generated_from_and_inpaint_sketch_is_its_own_mask(web: Page, 
     result = np.asarray(shown_picture(web, "inpaint").convert("RGB")).astype(int)
     assert (result[200:] == 90).all(), "only where colours were painted is anything made anew"
     assert np.abs(result[80:144, 80:144].mean((0, 1)) - blue).max() > 3
+
+
+def test_selections_and_the_eyedropper_by_keyboard_alone(canvas: Canvas, tmp_path: Path) -> None:
+    with Image.open(tmp_path / "blobs.png") as file:
+        pixels = np.asarray(file.convert("RGB")).astype(int)
+    middle = pixels[SIZE[1] // 2, SIZE[0] // 2]
+    canvas.press("select")
+    canvas.press("range")
+    canvas.root.locator(".mc-view").focus()
+    canvas.page.keyboard.press("Enter")
+    tolerance = int(canvas.root.locator('[data-set="tolerance"]').input_value())
+    assert np.array_equal(canvas.mask(), (abs(pixels - middle) <= tolerance).all(axis=2))
+    canvas.press("undo")
+    canvas.press("flood")
+    canvas.root.locator(".mc-view").focus()
+    canvas.page.keyboard.press("Enter")
+    _, parts = cv2.connectedComponents((abs(pixels - middle) <= tolerance).all(axis=2).astype(np.uint8), connectivity=4)
+    assert np.array_equal(canvas.mask(), parts == parts[SIZE[1] // 2, SIZE[0] // 2])
+    canvas.root.locator(".mc-view").focus()
+    for key in ("k", "Enter"):
+        canvas.page.keyboard.press(key)
+    ink = canvas.root.locator('[data-set="ink"]')
+    expect(ink).to_have_value("#" + "".join(f"{part:02x}" for part in middle))

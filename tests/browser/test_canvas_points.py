@@ -172,6 +172,31 @@ def test_by_finger(canvas: Canvas) -> None:
     assert len(dots(canvas)) == 3, "two fingers point at nothing"
 
 
+@pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
+                                              "is_mobile": True}], ids=["phone"])
+def test_subject_sizes_and_words_by_finger(canvas: Canvas, photo: Path) -> None:
+    expected = ClickMasks(Image.open(photo))
+
+    def tap(name: str) -> None:
+        canvas.root.locator(f'.mc-bar [data-act="{name}"]').tap()
+
+    tap("replace")
+    tap("subject")
+    answered(canvas)
+    assert np.array_equal(canvas.mask(), np.asarray(expected.in_the_middle()) > 0)
+    ((x, y),), (hit,) = canvas.screen([LEFT])
+    canvas.page.touchscreen.tap(x, y)
+    answered(canvas)
+    tap("nextSize")
+    answered(canvas)
+    assert np.array_equal(canvas.mask(), np.asarray(expected.by_clicks([Click(*hit)], candidate=0)) > 0)
+
+    canvas.root.locator('[data-set="said"]').fill("10 20 110 70")
+    tap("takeWords")
+    answered(canvas)
+    assert canvas.mask().sum() == 100 * 50
+
+
 def test_what_is_not_meant_alone_is_told(canvas: Canvas) -> None:
     ((x, y),), _ = canvas.screen([LEFT])
     canvas.page.keyboard.down("Shift")

@@ -27,7 +27,8 @@ from modules.ui.page.messages import answered
 
 _asset = assets(Path(__file__).parent)
 SCRIPTS = ("layer", "painting", "history", "pixels", "selections", "words", "elements", "view", "crops", "screen",
-           "colours", "selecting", "pointing", "strokes", "outline", "adjusting", "results", "keeping", "commands",
+           "colours", "selecting", "pointing", "strokes", "outline", "adjusting", "results", "keeping", "keyboard",
+           "commands",
            "pictures", "files", "value", "memory", "toolbar", "start")
 """The parts of the canvas' script. Gradio runs them together as the body of one function with the parameters `element`,
 `props`, `upload` and `watch`, so they share one scope."""

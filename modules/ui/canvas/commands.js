@@ -1,6 +1,7 @@
 // The commands of buttons and keys.
 
 function setMode(erase) {
+	if (isByKey()) cancelGesture();
 	state.erase = erase;
 	if (!SHAPES.includes(state.tool)) state.tool = "freehand";
 	showRing();
@@ -8,6 +9,7 @@ function setMode(erase) {
 }
 
 function setTool(tool) {
+	if (isByKey()) cancelGesture();
 	state.tool = tool;
 	showRing();
 	showState();
@@ -111,8 +113,8 @@ function onKey(event) {
 	else if (key === "]" || key === "w") stepBrush(1);
 	else if (key === " " && !event.target.closest("button")) holdSpace(true);
 	else if (key === "escape" && gesture) cancelGesture();
-	else if (key.startsWith("arrow") && event.target === view) moveKeyPoint(key, event.shiftKey);
-	else if (key === "enter" && event.target === view) paintAtKeyPoint(event.altKey, event.shiftKey);
+	else if (key.startsWith("arrow") && event.target === view) moveByKey(key, event.shiftKey);
+	else if (key === "enter" && event.target === view) actByKey(event.altKey, event.shiftKey);
 	else if (KEYS[key] && !event.altKey && !(event.target.type === "range") && allowed(KEYS[key])) COMMANDS[KEYS[key]]();
 	else return;
 	event.preventDefault();
@@ -134,26 +136,4 @@ function holdSpace(held) {
 	state.space = held;
 	root.dataset.panning = held || Boolean(gesture && gesture.kind === "pan");
 	showRing();
-}
-
-// Painting with the keyboard: arrow keys move the ring by half a brush (Shift: one pixel). Enter paints here, and a stroke
-// from the place painted last if the two touch.
-function moveKeyPoint(key, fine) {
-	const step = fine ? 1 : Math.max(1, state.brush / 2);
-	const at = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};
-	const moved = {
-		x: at.x + step * ((key === "arrowright") - (key === "arrowleft")),
-		y: at.y + step * ((key === "arrowdown") - (key === "arrowup")),
-	};
-	state.keyPoint = {x: Math.min(state.painting.width, Math.max(0, moved.x)), y: Math.min(state.painting.height, Math.max(0, moved.y))};
-	state.pointer = {vx: state.keyPoint.x * state.scale + state.x, vy: state.keyPoint.y * state.scale + state.y};
-	showRing();
-}
-
-function paintAtKeyPoint(erase, corner) {
-	const {x, y} = state.keyPoint || {x: state.painting.width / 2, y: state.painting.height / 2};
-	if (state.tool === "point" && corner) return cornerAt({x, y});
-	if (state.tool === "point") return pointAt({x, y}, !erase && !state.notMeant);
-	const value = brushValue(erase || state.erase);
-	edit(() => draw(value, (layer) => layer.stroke(x, y, x, y, state.brush / 2, value, softnessOf(layer))));
 }

@@ -15,6 +15,7 @@ function onDown(event) {
 	} else {
 		state.pointer = at;
 	}
+	if (isByKey()) cancelGesture();
 	if (gesture) return;
 	event.preventDefault();
 	view.setPointerCapture(event.pointerId);
@@ -55,13 +56,25 @@ function startPinch(event) {
 
 // The right button and the eraser end of a pen erase with every tool.
 function startPaint(event, at) {
-	if (!state.keeping) chooseResult(null); // the mask is painted on the picture
 	const erase = state.erase || event.button === 2 || event.button === 5 || (event.altKey && !state.inColour);
-	gesture = {kind: state.tool, id: event.pointerId, pressure: pressureOf(event), value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]};
-	root.dataset.erasing = erase;
-	root.dataset.painting = "true";
+	startShape({kind: state.tool, id: event.pointerId, pressure: pressureOf(event), value: brushValue(erase), from: at, to: at, points: [[at.x, at.y]]});
 	if (gesture.kind === "freehand") paintTo(at);
 	redraw();
+}
+
+function startShape(begun) {
+	if (!state.keeping) chooseResult(null); // the mask is painted on the picture
+	gesture = begun;
+	root.dataset.erasing = begun.value === 0;
+	root.dataset.painting = "true";
+}
+
+function endShape() {
+	const {kind, from, to, points, value} = gesture;
+	if (kind === "rectangle") draw(value, (layer) => layer.rectangle(from.x, from.y, to.x, to.y, value));
+	if (kind === "lasso") draw(value, (layer) => layer.polygon(points, value));
+	endGesture();
+	finishStep();
 }
 
 // The value that a brush writes into its layer: 0 erases.
@@ -137,14 +150,11 @@ function onUp(event) {
 		return;
 	}
 	if (gesture.id !== event.pointerId) return;
-	const {kind, from, to, points, value, meant} = gesture;
+	const {kind, from, to, meant} = gesture;
 	if (kind === "tap") return endGesture(), pointAt(from, meant);
 	if (kind === "box") return endGesture(), boxAt(from, to);
-	if (kind === "rectangle") draw(value, (layer) => layer.rectangle(from.x, from.y, to.x, to.y, value));
-	if (kind === "lasso") draw(value, (layer) => layer.polygon(points, value));
-	const painted = kind !== "pan";
-	endGesture();
-	if (painted) finishStep();
+	if (kind === "pan") return endGesture();
+	endShape();
 }
 
 function cancelGesture() {
@@ -186,7 +196,8 @@ function paintingChanged() {
 function showShape() {
 	const {from, to} = gesture;
 	const corners = [[from.x, from.y], [to.x, from.y], [to.x, to.y], [from.x, to.y]];
-	const points = (["rectangle", "box"].includes(gesture.kind) ? corners : gesture.points).map(toView).join(" ");
+	const outline = [...gesture.points ?? [], [to.x, to.y]];
+	const points = (["rectangle", "box"].includes(gesture.kind) ? corners : outline).map(toView).join(" ");
 	for (const shape of shapes) shape.setAttribute("points", points);
 }
 

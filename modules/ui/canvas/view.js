@@ -89,10 +89,11 @@ function setFrame(frame) {
 }
 
 function showRing() {
-	const show = state.painting && state.pointer && ["freehand", "point"].includes(state.tool) && !state.space && root.dataset.panning !== "true";
+	const isShown = ["freehand", "point"].includes(state.tool) || (state.pointer?.byKey && state.tool !== "pan");
+	const show = state.painting && state.pointer && isShown && !state.space && root.dataset.panning !== "true";
 	ring.style.visibility = show ? "visible" : "hidden";
 	if (!show) return;
-	const size = state.tool === "point" ? POINT : Math.max(4, state.brush * state.scale);
+	const size = state.tool !== "freehand" ? POINT : Math.max(4, state.brush * state.scale);
 	ring.style.width = ring.style.height = `${size}px`;
 	ring.style.transform = `translate(${state.pointer.vx - size / 2}px, ${state.pointer.vy - size / 2}px)`;
 }

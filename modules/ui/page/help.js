@@ -149,7 +149,8 @@ const inpaintHelp = (() => {
 			[["Shift+Enter", {gesture: "Click and drag"}], "A box around what is meant, from corner to corner"],
 			[["Delete", "Backspace"], "Clear mask"], [["C"], "Paint with colours"], [["K", {gesture: "Alt and click"}], "Take a colour from the picture"],
 			[["←", "→", "↑", "↓"], "Move the brush by half its size, with Shift by one pixel"],
-			[["Enter"], "Paint at the brush, with Alt erase"], [["Esc"], "Drop the stroke that is being drawn"],
+			[["Enter"], "Use the tool at the brush, with Alt erase"],
+			[["Enter"], "Set a corner of a rectangle or a lasso; Enter at the last corner fills the lasso"], [["Esc"], "Drop the stroke that is being drawn"],
 			[["Ctrl+V", {gesture: "Drop a picture"}], "Put a picture on the canvas"],
 		],
 		"Results": [
