@@ -180,16 +180,26 @@ class Engine:
         `extra` adds keys to the parameters text. `first_noise` makes the noise that sampling begins with. `hooks` are
         the extensions to ask. Raises as `generate`.
         """
-        from modules.generation import hires
-
         hooks = hooks or Hooks()
-        check_limits(request, self.settings)
-        if request.enable_hr:
-            hires.check_upscaler(request.hr_upscaler, self.upscalers)
-        request = self.resolve(with_default_networks(request))
+        request = self.settled(request)
         if (singles := self.wildcards.singles(request)) is not None:
             return self._with_wildcards(request, singles, job, extra or {}, first_noise, hooks)
         return self.make(request, job, extra or {}, first_noise, hooks)
+
+    def generate_together(self, requests: Sequence[Txt2Img], job: JobContext, *, extras: Sequence[Mapping[str, Any]],
+                          hooks: Hooks, lenient: bool) -> list[Result | UserError] | None:
+        """Carry out requests without scripts at the same time, with the keys of `extras` each. An error is raised; with
+        `lenient` only the first one's is, and the others' are returned. None: one after the other is as good here."""
+        return None
+
+    def settled(self, request: Txt2Img) -> Txt2Img:
+        """`request`, which has no script, checked and with everything decided. Raises InvalidInput."""
+        from modules.generation import hires
+
+        check_limits(request, self.settings)
+        if request.enable_hr:
+            hires.check_upscaler(request.hr_upscaler, self.upscalers)
+        return self.resolve(with_default_networks(request))
 
     def make(self, request: Txt2Img, job: JobContext, extra: Mapping[str, Any], first_noise: FirstNoise | None,
              hooks: Hooks, numbers: Sequence[int] | None = None) -> Result:
@@ -250,12 +260,11 @@ class Engine:
         """Carry out a resolved request whose pictures have prompts of their own."""
         context = self._context(job, hooks)
         context.plan(len(singles))
-        made: list[GeneratedImage] = []
-        notes: dict[str, None] = {}
-        for one in singles:
-            drawn, keys, unknown = self.wildcards.drawn(one)
-            notes.update(dict.fromkeys(unknown))
-            made += context.generate(drawn, extra={**keys, **extra}, first_noise=first_noise).images
+        drawn = [self.wildcards.drawn(one) for one in singles]
+        notes = dict.fromkeys(sentence for _, _, unknown in drawn for sentence in unknown)
+        results = context.generate_all([one for one, _, _ in drawn], extras=[{**keys, **extra} for _, keys, _ in drawn],
+                                       first_noise=first_noise)
+        made = [image for result in results for image in result.images]
         return Result(tuple(made), request, (*notes, *context.warnings), context.interrupted)
 
     def remove(self, request: Txt2Img, job: JobContext) -> Result:

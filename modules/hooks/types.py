@@ -52,6 +52,14 @@ class GenerationContext(Protocol):
         `first_noise` makes the noise that sampling starts from. Raises UserError.
         """
 
+    def generate_all(self, requests: Sequence[Txt2Img], *, extras: Sequence[Mapping[str, Any]] | None = None,
+                     first_noise: FirstNoise | None = None, lenient: bool = False) -> list[Result]:
+        """Carry out requests of which none needs the pictures of another, with several workers at the same time. The
+        rest is as in `generate`, with `extras` for each.
+
+        With `lenient` a request that fails becomes a warning and an empty result, unless none before it made a picture.
+        """
+
     def step(self, step: int, total: int, preview: Preview) -> None:
         """Report one step of work other than sampling. Raises Interrupted, Skipped."""
 

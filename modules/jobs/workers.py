@@ -194,6 +194,18 @@ class Fleet(Engine):
                                "as a whole: Script(whole=True).", field="script_name")
         return self._carried_out([self._work("batches", request, extra=extra, hooks=hooks, numbers=numbers)], job)[0]
 
+    def generate_together(self, requests: Sequence[Txt2Img], job: JobContext, *, extras: Sequence[Mapping[str, Any]],
+                          hooks: Hooks, lenient: bool) -> list[Result | UserError] | None:
+        settled = [self.settled(request) for request in requests]
+        if any(self.wildcards.singles(request) is not None for request in settled):
+            return None  # each of them is several requests again, which are made together
+        works = [self._work("batches", request, extra=extra, hooks=hooks)
+                 for request, extra in zip(settled, extras, strict=True)]
+        self._follow(works, job, vital=works[:1] if lenient else works)
+        if lenient:
+            return [work.error or work.result() for work in works]
+        return [work.result() for work in works]
+
     def run_script(self, request: Txt2Img, call: ScriptCall, job: JobContext, hooks: Hooks) -> Result:
         script, _ = self.bound_script(request, call)
         if not script.whole:
@@ -250,11 +262,12 @@ class Fleet(Engine):
     def _carried_out(self, works: Sequence[Work], job: JobContext) -> list[Result]:
         """The results of `works`, which are done together. Raises UserError and what `job` raises, but Interrupted:
         workers stop at their next step then, and what they have is in the results."""
-        self._follow(works, job)
+        self._follow(works, job, vital=works)
         return [work.result() for work in works]
 
-    def _follow(self, works: Sequence[Work], job: JobContext) -> None:
-        """Have `works` done, and do for `job` what an engine does: progress, previews, pictures, stopping."""
+    def _follow(self, works: Sequence[Work], job: JobContext, *, vital: Sequence[Work]) -> None:
+        """Have `works` done, and do for `job` what an engine does: progress, previews, pictures, stopping. Raises the
+        error of a `vital` one at once, the others stop then."""
         inbox: queue.SimpleQueue[_Told] = queue.SimpleQueue()
         following = _Following(works, job)
         with self._lock:
@@ -267,9 +280,11 @@ class Fleet(Engine):
             following.ask()
             while True:
                 with self._lock:
+                    self._fail_without_workers(works)
+                    if error := next((work.error for work in vital if work.error), None):
+                        raise error
                     if all(not work.left and not work.parts for work in works):
                         return
-                    self._fail_without_workers(works)
                     if following.interrupted:
                         for work in works:
                             work.cut |= bool(work.left)

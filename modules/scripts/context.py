@@ -1,8 +1,9 @@
-"""The context of a script: it carries out inner requests one at a time, inside one job."""
+"""The context of a script: it carries out inner requests inside one job."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from PIL import Image
 
-from modules.errors import Interrupted, InvalidInput, Skipped
+from modules.errors import Interrupted, InvalidInput, Skipped, UserError
 from modules.hooks.choices import Available
 from modules.hooks.in_job import Hooks
 from modules.request import Img2Img, Inpaint, Txt2Img, seed_after
@@ -21,6 +22,8 @@ from modules.text.styles import Style
 if TYPE_CHECKING:
     from modules.imaging.upscale import Upscalers
     from modules.sampling.types import FirstNoise
+
+log = logging.getLogger(__name__)
 
 AnyRequest = TypeVar("AnyRequest", bound=Txt2Img)
 
@@ -41,6 +44,9 @@ class EngineView(Protocol):
     def check(self, request: Txt2Img, /) -> None: ...
 
     def text(self, request: Txt2Img, extra: Mapping[str, Any], /) -> str: ...
+
+    def generate_together(self, requests: Sequence[Txt2Img], job: JobContext, /, *, extras: Sequence[Mapping[str, Any]],
+                          hooks: Hooks, lenient: bool) -> list[Result | UserError] | None: ...
 
     def generate_one(self, request: Txt2Img, job: JobContext, /, *, extra: Mapping[str, Any],
                      first_noise: FirstNoise | None, hooks: Hooks) -> Result: ...
@@ -103,10 +109,51 @@ class Context:
             return Result((), request, interrupted=True)
         part = _InnerJob(self._job, self._done, self._total, keep=keep)
         result = self._engine.generate_one(request, part, extra=extra or {}, first_noise=first_noise, hooks=self._hooks)
+        return self._noted(request, result)
+
+    def generate_all(self, requests: Sequence[Txt2Img], *, extras: Sequence[Mapping[str, Any]] | None = None,
+                     first_noise: FirstNoise | None = None, lenient: bool = False) -> list[Result]:
+        """Carry out requests of which none needs the pictures of another: at the same time where there are several
+        workers, else one after the other. The pictures go to the job.
+
+        The rest is as in `generate`; `extras` are for each request. With `lenient` a request that fails becomes a
+        warning and an empty result, unless none before it made a picture: its error is raised then.
+        """
+        extras = extras or [{}] * len(requests)
+        if first_noise is None and len(requests) > 1 and not self.interrupted:
+            part = _InnerJob(self._job, self._done, self._total, keep=True)
+            together = self._engine.generate_together(requests, part, extras=extras, hooks=self._hooks,
+                                                      lenient=lenient)
+            if together is not None:
+                return [self._noted(request, self._forgiven(request, one))
+                        for request, one in zip(requests, together, strict=True)]
+        made: list[Result] = []
+        for request, extra in zip(requests, extras, strict=True):
+            try:
+                made.append(self.generate(request, extra=extra, first_noise=first_noise))
+            except (UserError, RuntimeError) as error:  # RuntimeError: from torch, for example out of memory
+                if not lenient or not any(one.images for one in made):
+                    raise
+                made.append(self._forgiven(request, error))
+        return made
+
+    def _noted(self, request: Txt2Img, result: Result) -> Result:
+        """`result`, whose warnings are the script's, and whose batches are done."""
         self._done += request.n_iter
-        self.interrupted = result.interrupted
+        self.interrupted |= result.interrupted
         self.warnings += [words for words in result.warnings if words not in self.warnings]
         return result
+
+    def _forgiven(self, request: Txt2Img, result: Result | Exception) -> Result:
+        """An empty result and a warning in the place of an error."""
+        if isinstance(result, Result):
+            return result
+        if isinstance(result, UserError):
+            self.warnings.append(result.message)
+        else:
+            log.error("One of several requests failed.", exc_info=result)
+            self.warnings.append("A cell of the plot failed; the server's log says why.")
+        return Result((), request)
 
     def step(self, step: int, total: int, preview: Preview) -> None:
         """Report one step of work other than sampling. Raises Interrupted, Skipped."""

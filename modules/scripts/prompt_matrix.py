@@ -52,12 +52,13 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
     prompt = getattr(request, field)
     prompts = combinations(prompt, JOINED_BY[arguments["joined_by"]], at_start=arguments["at_start"])
     context.plan(len(prompts))
-    made: list[GeneratedImage] = []
+    requests: list[Txt2Img] = []
     for number, text in enumerate(prompts):
         one = later(request, number if arguments["different_seeds"] else 0)
         subseed = seed_after(one.subseed, number)
         changes: dict[str, Any] = {field: text}
-        made += context.generate(replace(one, n_iter=1, batch_size=1, subseed=subseed, **changes)).images
+        requests.append(replace(one, n_iter=1, batch_size=1, subseed=subseed, **changes))
+    made = [image for result in context.generate_all(requests) for image in result.images]
     if not made:
         return []
     parts = prompt.split("|")[1:]

@@ -81,7 +81,6 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
     iterate = arguments["iterate"]
     if iterate or arguments["same_seed"]:
         request = context.resolve(request)
-    made: list[GeneratedImage] = []
     at_start = arguments["position"] == "start"
     requests = [apply(later(request, number * request.batch_size * request.n_iter * iterate), line, at_start=at_start)
                 for number, line in enumerate(lines)]
@@ -91,9 +90,7 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
     context.plan(sum(one.n_iter for one in requests))
     for one in requests:
         context.check(one)
-    for one in requests:
-        made += context.generate(one).images
-    return made
+    return [image for result in context.generate_all(requests) for image in result.images]
 
 
 PROMPTS_FROM_FILE = Script(title="Prompts from file or textbox", txt2img=True, run=run, inputs=(

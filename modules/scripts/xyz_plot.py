@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from typing import Any
 
 from PIL import Image
 
-from modules.errors import UserError
 from modules.hooks.forms import Arguments, Input, Script
 from modules.hooks.types import GenerationContext
 from modules.request import Img2Img, Txt2Img
@@ -24,8 +22,6 @@ from modules.request.result import GeneratedImage
 from modules.scripts.axes import Axis, axes, find_axis, settled
 from modules.scripts.context import check_size, later
 from modules.scripts.grid import Label, cell_size, image_grid, with_legend
-
-log = logging.getLogger(__name__)
 
 Place = tuple[int, int, int]
 """The indices of a cell on the axes x, y and z."""
@@ -71,11 +67,8 @@ def run(request: Txt2Img, arguments: Arguments, context: GenerationContext) -> l
     for cell in cells.values():
         context.check(cell)
     context.plan(len(cells) * request.n_iter)
-    made: dict[Place, tuple[GeneratedImage, ...]] = {}
-    for place in places:
-        made[place] = _made(cells[place], context, first=not any(made.values()))
-        if context.interrupted:
-            break
+    results = context.generate_all([cells[place] for place in places], lenient=True)
+    made = {place: result.images for place, result in zip(places, results, strict=True)}
     lone = [image for place in sorted(made, key=lambda place: place[::-1]) for image in made[place]]
     if not lone:
         return []
@@ -123,22 +116,6 @@ def _cell(request: Txt2Img, place: Place, scales: Sequence[Scale], arguments: Ar
             more += number * stride
             stride *= len(scale.values)
     return later(request, more) if more and request.seed != -1 else request
-
-
-def _made(cell: Txt2Img, context: GenerationContext, *, first: bool) -> tuple[GeneratedImage, ...]:
-    """Make the pictures of a cell. Returns none if it fails, but raises the error if it is the `first`."""
-    try:
-        return context.generate(cell).images
-    except UserError as error:
-        if first:
-            raise
-        context.warnings.append(error.message)
-    except RuntimeError:  # from torch, for example out of memory
-        if first:
-            raise
-        log.exception("A cell of the plot failed.")
-        context.warnings.append("A cell of the plot failed; the server's log says why.")
-    return ()
 
 
 def _sheets(made: dict[Place, tuple[GeneratedImage, ...]], scales: Sequence[Scale],

@@ -136,6 +136,8 @@ REQUESTS: dict[str, Txt2Img] = {
     "wildcards": Txt2Img(**COMMON | {"prompt": "a __colour__ cat", "options": Options(
         sd_model_checkpoint="first", wildcards="everywhere")}, n_iter=3),
     "matrix": Txt2Img(**COMMON | {"prompt": "a cat|red|large"}, script=ScriptCall("Prompt matrix", ())),
+    "prompts from a file": Txt2Img(**COMMON, script=ScriptCall("Prompts from file or textbox", (
+        False, False, "start", "a dog\n--seed 5 --prompt \"a bird\" --n_iter 2\na fish"))),
     "plot over two checkpoints": Txt2Img(**COMMON, script=ScriptCall("X/Y/Z plot", (
         "Checkpoint name", "first, second", (), "Seed", "1-3", ()))),
     "a script that makes the noise": Img2Img(**COMMON, init_images=(PICTURE,), denoising_strength=0.7,
@@ -197,6 +199,38 @@ def test_a_worker_that_dies_at_any_event_costs_no_picture(fatal: int, settings: 
     assert seen(made) == seen(one_engine(settings).generate(request, NullJob()))
     assert sorted(one.seed for one in job.kept) == [41, 42, 43, 44, 45, 46]  # none twice, none missing
     assert fleet.lanes[0].failure == "It was killed."
+
+
+def test_cells_of_a_plot_are_made_at_the_same_time(fleet_of: Callable[..., Fleet]) -> None:
+    both = threading.Barrier(2)
+
+    def meets(part: Part, event: Event) -> None:
+        if isinstance(event, Made):
+            both.wait(SECONDS)
+
+    fleet, job = fleet_of(meets, meets), Told()
+    made = fleet.generate(Txt2Img(**COMMON, script=ScriptCall("X/Y/Z plot", ("Seed", "1, 2", ()))), job)
+    assert len(made.images) == 1
+    assert {one.seed for one in job.kept[:2]} == {1, 2}
+    assert {total for _, total in job.batches_told} == {2}
+
+
+def test_a_cell_that_fails_is_empty_and_the_others_are_there(fleet_of: Callable[..., Fleet]) -> None:
+    def dies(bad: int) -> Callable[[Part, Event], None]:
+        def on_event(part: Part, event: Event) -> None:
+            if part.request.seed == bad:
+                raise CrewLost("It was killed.")
+
+        return on_event
+
+    plot = Txt2Img(**COMMON, script=ScriptCall("X/Y/Z plot", ("Seed", "1-4", ())))
+    job = Told()
+    made = fleet_of(dies(3), dies(3)).generate(plot, job)
+    assert [one.grid for one in made.images] == ["xyz_grid"]
+    assert sorted(one.seed for one in job.kept if not one.grid) == [1, 2, 4]
+    assert made.warnings == ("This picture ended the worker that made it three times.",)
+    with pytest.raises(UserError, match="three times"):
+        fleet_of(dies(1), dies(1)).generate(plot, Told())
 
 
 def test_a_batch_that_ends_three_workers_fails(fleet_of: Callable[..., Fleet]) -> None:
