@@ -163,7 +163,7 @@ def engine_of(settings: Settings) -> Iterator[tuple[Engine, int]]:
     workers = RayWorkers(settings, Config(settings.config_file).values())
     fleet = Fleet(settings, workers.crews)
     try:
-        yield fleet, max(32, 4 * len(workers.crews))
+        yield fleet, max(128, 8 * len(workers.crews))
     finally:
         fleet.close()
         workers.close(STOP_SECONDS)

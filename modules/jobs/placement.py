@@ -13,7 +13,7 @@ STAY = 20.0
 """How long a worker prefers the model that it used last, in times that it takes to change the model."""
 
 PATIENCE = 5.0
-"""How long work waits at most for those workers that have its model, in the same unit."""
+"""How long work waits for those workers that have its model while they take none of it, in the same unit."""
 
 GAIN = 2.0
 """How long those who have a model may be busy with what waits before another worker helps, in the same unit."""
@@ -30,10 +30,12 @@ class PlacedLane(Protocol):
 
 
 class PlacedWork(Protocol):
-    """Work of a `model` that came at the time `since`; `left` batches of it wait, which take `seconds` each."""
+    """Work of a `model` that came at the time `since`; `left` batches of it wait, which take `seconds` each. The last
+    were `taken` at that time: `since` while none were."""
 
     model: str
     since: float
+    taken: float
     seconds: float
 
     @property
@@ -49,7 +51,7 @@ def choose(lane: PlacedLane, lanes: Iterable[PlacedLane], works: Sequence[AnyWor
     1. the oldest of the model that it used last, for `STAY`;
     2. the oldest that gains by it; see `gains`.
 
-    None: what waits is better left to those who have its model, until it has waited for `PATIENCE`.
+    None: what waits is better left to those who have its model.
     """
     oldest_first = sorted((work for work in works if work.left), key=lambda work: work.since)
     if now - lane.since < STAY * lane.swap:
@@ -61,8 +63,8 @@ def choose(lane: PlacedLane, lanes: Iterable[PlacedLane], works: Sequence[AnyWor
 
 
 def gains(work: PlacedWork, lane: PlacedLane, lanes: Sequence[PlacedLane], now: float) -> bool:
-    """Whether `work` gains by being done by `lane`: its model is here or nowhere, it has waited long enough, or those
-    who have the model are busy with it for long."""
+    """Whether `work` gains by being done by `lane`: its model is here or nowhere, those who have it do something else,
+    or they are busy with it for long."""
     if work.model == lane.model or work.model in lane.warm:
         return True
     holders = sum(work.model == one.model or work.model in one.warm for one in lanes)
@@ -71,4 +73,4 @@ def gains(work: PlacedWork, lane: PlacedLane, lanes: Sequence[PlacedLane], now: 
 
 def patient_until(work: PlacedWork, lane: PlacedLane) -> float:
     """The time from which `lane` takes `work` whoever has its model."""
-    return work.since + PATIENCE * lane.swap
+    return work.taken + PATIENCE * lane.swap

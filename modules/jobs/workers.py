@@ -104,14 +104,15 @@ class Lane:
 
 
 class Work:
-    """A request that is to be made, or a model that is to be loaded; `PlacedWork` says what `model`, `since` and
-    `seconds` are. With `whole` one worker makes all of it. Its pictures come together by batch number."""
+    """A request that is to be made, or a model that is to be loaded; `PlacedWork` says what `model`, `since`,
+    `taken` and `seconds` are. With `whole` one worker makes all of it. Its pictures come together by batch number."""
 
     def __init__(self, kind: Literal["batches", "script", "load"], request: Txt2Img, numbers: Sequence[int], *,
                  model: str, since: float, digest: str = "", extra: Mapping[str, Any] | None = None,
                  hooks: Hooks | None = None, whole: bool = False, keep: bool = True) -> None:
         self.kind, self.request, self.numbers, self.whole, self.keep = kind, request, tuple(numbers), whole, keep
-        self.model, self.since, self.seconds, self.digest = model, since, FIRST_PICTURE, digest
+        self.model, self.since, self.taken, self.digest = model, since, since, digest
+        self.seconds = FIRST_PICTURE
         self.extra, self.hooks = extra or {}, hooks or Hooks()
         self.waiting = collections.deque(numbers)
         self.running: dict[Lane, float] = {}  # how many batches of its part are done
@@ -392,6 +393,7 @@ class Fleet(Engine):
                 lane.state, lane.work = "working", work
                 work.running[lane] = 0.0
                 work.parts += 1
+                work.taken = now
                 if work.model != lane.model:
                     lane.since = now
                 return work

@@ -30,6 +30,10 @@ class Work:
     left: int = 1
     seconds: float = 1.5
     begun: list[float] = field(default_factory=list)
+    taken: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.taken = self.taken or self.since
 
 
 NOW = 1000.0
@@ -53,6 +57,8 @@ SERVED_SHORT, SERVED_LONG = NOW - STAY * SWAP + 1, NOW - STAY * SWAP - 1
     (Lane("a", SERVED_SHORT, frozenset("b")), [Lane("b")], [Work("b", NEW)], "b"),
     # somebody has it, but it has waited
     (Lane("a", SERVED_SHORT), [Lane("b")], [Work("b", OLD)], "b"),
+    # somebody has it, and it is only slow
+    (Lane("a", SERVED_SHORT), [Lane("b")], [Work("b", OLD, taken=NEW)], None),
     # somebody has it, but there is much of it
     (Lane("a", SERVED_SHORT), [Lane("b")], [Work("b", NEW, left=5)], "b"),
     # which two of them would soon have done
@@ -99,6 +105,7 @@ def test_no_work_starves_and_no_worker_is_idle_beside_what_it_would_take(lanes: 
             memory[number] = [*(one for one in memory[number] if one != work.model), work.model][-kept:]
             lane.warm = frozenset(memory[number])
             work.left -= 1
+            work.taken = now
             work.begun.append(now)
             lane.free_at = now + work.seconds + SWAP * swaps
         moments = [lane.free_at for lane in crew] + [work.since for work in works] + \
