@@ -1,9 +1,9 @@
 """python -m benchmarks.placement: rules by which free workers take work, simulated.
 
 50 checkpoints of Zipf-distributed use, one in the memory of a GPU, 3 s to change it, 1.5 s a picture. 60 % of the jobs
-are txt2img of 1 or 4 pictures, 30 % inpaint of 1, 10 % grids of 9 to 100; they come by chance (Poisson). Printed are the
-time in which 95 % of the small jobs are done, at 60 % and 85 % load, and the share of the time that the GPUs spend on
-pictures at 150 % load, where more and more waits.
+are txt2img of 1 or 4 pictures, 30 % inpaint of 1, 10 % grids of 9 to 100; they come by chance (Poisson). Printed are
+the time in which 95 % of the small jobs are done, at 60 % and 85 % load, and the share of the time that the GPUs spend
+on pictures at 150 % load, where more and more waits.
 """
 
 from __future__ import annotations

@@ -74,6 +74,10 @@ def router(engine: Engine, queue: JobQueue, settings: Settings) -> APIRouter:
         job = _job(queue, id_task) if id_task else client_of(request, settings).first(queue)
         return describe_progress(job, with_picture=not skip_current_image)
 
+    @api.get("/v1/workers")
+    def workers() -> list[dict[str, Any]]:
+        return engine.workers()
+
     @api.get("/internal/ping")
     def ping() -> dict[str, Any]:
         return {}

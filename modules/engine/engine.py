@@ -116,6 +116,10 @@ class Engine:
         """In a few words for the page, what is ready to make pictures. Empty if nothing is."""
         return f"{self.model_name} is ready" if self.model_name else ""
 
+    def workers(self) -> list[dict[str, Any]]:
+        """What page and programs are told of each worker; see `modules.jobs.workers`. Empty where there are none."""
+        return []
+
     def load(self, options: Options, job: JobContext) -> SDModel:
         """Return the model named by `options`, loaded if need be, with its tiling set.
 

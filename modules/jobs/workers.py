@@ -79,8 +79,8 @@ class WorkersGone(UserError):
 class Lane:
     """One worker as the scheduler sees it; `PlacedLane` says what `model`, `since`, `warm` and `swap` are.
 
-    `lacks` are models whose file it has not got. `made` counts its batches. `failure` is the last sentence that
-    something went wrong with, "" if nothing did.
+    `lacks` are models whose file it has not got. `made` are the times of its last pictures. `failure` is the last
+    sentence that something went wrong with, "" if nothing did.
     """
 
     def __init__(self, number: int, crew: Crew) -> None:
@@ -94,8 +94,15 @@ class Lane:
         self.lacks: set[str] = set()
         self.part: Part | None = None
         self.work: Work | None = None
-        self.made = 0
-        self.busy = 0.0
+        self.made: collections.deque[float] = collections.deque(maxlen=1000)
+
+    def described(self) -> dict[str, Any]:
+        """For page and programs: where it is, what it does, and how many pictures it made in the last minute."""
+        about, part, now = self.about, self.part, time.monotonic()
+        return {"number": self.number + 1, "machine": about.machine if about else "",
+                "device": about.device if about else "", "state": self.state, "checkpoint": self.model,
+                "in_memory": sorted(self.warm), "batches": list(part.numbers) if part else [],
+                "pictures_a_minute": sum(now - then < 60 for then in list(self.made)), "failure": self.failure}
 
     @property
     def ready(self) -> bool:
@@ -230,6 +237,9 @@ class Fleet(Engine):
         ready, working = (sum(lane.state in states for lane in self.lanes)
                           for states in (("idle", "working"), ("working",)))
         return f"{ready} of {len(self.lanes)} workers are ready, {working} at work"
+
+    def workers(self) -> list[dict[str, Any]]:
+        return [lane.described() for lane in self.lanes]
 
     def inputs_of(self, options: Options) -> Inputs | None:
         checkpoint, _ = self.files_of(options)
@@ -413,7 +423,7 @@ class Fleet(Engine):
                     began = self._measured(lane, work, began, swapped=not index)
                 elif isinstance(event, Made):
                     finished = True
-                    lane.made += 1
+                    lane.made.extend([time.monotonic()] * len(event.images))
                 elif isinstance(event, Over):
                     lane.warm = event.warm
                     self._measured(lane, work, began, swapped=work.kind == "load")

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
+from modules.engine.engine import Engine
 from modules.ui.controls.defaults import KEY
 from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import PageApp, open_page, wait_ready
@@ -185,3 +187,20 @@ def test_the_end_of_jobs_is_told_where_that_is_wanted(web: Page, page_app: PageA
     web.wait_for_function("tones === 4")
     open_page(web, page_app.url)
     expect(web.get_by_label("Tell me when my jobs are done")).to_be_checked()
+
+
+def test_the_queue_panel_tells_what_each_worker_does(web: Page, page_app: PageApp,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = {"number": 2, "machine": "attic", "device": "", "state": "lost", "checkpoint": "", "pictures_a_minute": 0,
+            "failure": "It was killed."}
+    works = {"number": 1, "machine": "cellar", "device": "cuda", "state": "working", "checkpoint": "first.safetensors",
+             "pictures_a_minute": 12, "failure": ""}
+    monkeypatch.setattr(Engine, "workers", lambda engine: [works, lost])
+    web.locator("#queue .q-open").click()
+    workers = web.locator("#queue .q-workers")
+    expect(workers.locator("summary")).to_have_text("1 of 2 workers are ready, 1 at work")
+    workers.locator("summary").click()
+    expect(workers.locator("li").first).to_contain_text("1 · cellar · cuda · first.safetensors")
+    expect(workers.locator("li").first).to_contain_text("12 pictures in the last minute")
+    expect(workers.locator("li").last).to_contain_text("It was killed.")
+    web.locator("#queue .q-close").click()

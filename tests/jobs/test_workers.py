@@ -182,6 +182,7 @@ def test_the_work_is_shared_and_its_progress_is_the_sum(fleet_of: Callable[..., 
     assert done == sorted(done)
     assert done[-1] == 7
     assert all(0 < step <= total for step, total in job.steps)
+    assert sum(one["pictures_a_minute"] for one in fleet.workers()) == 8
 
 
 @pytest.mark.parametrize("fatal", range(14))
@@ -352,6 +353,9 @@ def test_loading_warms_a_worker_which_then_gets_the_work(fleet_of: Callable[...,
     fleet.warm(Options(sd_model_checkpoint="second"), Told())
     warm = [lane for lane in fleet.lanes if "second.safetensors" in lane.warm]
     assert len(warm) == 1
+    assert [one["state"] for one in fleet.workers()] == ["idle", "idle"]
+    assert [one["in_memory"] for one in fleet.workers() if one["in_memory"]] == [["second.safetensors"]]
+    assert fleet.summary() == "2 of 2 workers are ready, 0 at work"
     fleet.unload()
     assert not any(lane.warm for lane in fleet.lanes)
 

@@ -75,3 +75,10 @@ def test_on_this_machine_or_with_the_password_all_is_managed(held: JobQueue, set
     ask(held, settings, host, 1, window=BOB, id="alice")
     assert held.current is not None
     assert held.current.interrupted
+
+
+def test_workers_are_shown_to_those_who_see_all(held: JobQueue, settings: Settings) -> None:
+    workers = [{"number": 1, "machine": "here", "state": "working"}]
+    (look, _) = answers(held, settings, lambda: workers)
+    assert look({}, client("127.0.0.1"))["workers"] == workers
+    assert look({}, client("192.168.0.7"))["workers"] == []

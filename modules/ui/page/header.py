@@ -72,7 +72,7 @@ class Header:
             refresh = tool_button("refresh", "Look for new files", "refresh_sd_model_checkpoint")
             status = gr.HTML(elem_classes="model-status", elem_id="model_status", js_on_load=None,
                              apply_default_css=False)
-            queue_panel.build(queue, engine.settings)
+            queue_panel.build(queue, engine.settings, lambda: engine.workers())
             language.switch()
             list_button()
         completion = Completion(engine.settings, engine.networks, engine.wildcards, lambda: known_words(engine))

@@ -32,14 +32,18 @@ THUMBNAIL = 96
 NAME_LENGTH = 200
 
 
-def build(queue: JobQueue, settings: Settings) -> gr.HTML:
+Workers = Callable[[], list[dict[str, Any]]]
+"""What there is to say of each worker; see `Engine.workers`."""
+
+
+def build(queue: JobQueue, settings: Settings, workers: Workers = list) -> gr.HTML:
     """Draw the button of the panel here, with the number of jobs on it."""
     return gr.HTML(html_template=_asset("view.html"), css_template=_asset("style.css"), js_on_load=_asset("view.js"),
-                   apply_default_css=False, server_functions=answers(queue, settings), elem_id="queue",
+                   apply_default_css=False, server_functions=answers(queue, settings, workers), elem_id="queue",
                    elem_classes="queue-panel")
 
 
-def answers(queue: JobQueue, settings: Settings) -> list[Callable[..., dict[str, Any]]]:
+def answers(queue: JobQueue, settings: Settings, workers: Workers = list) -> list[Callable[..., dict[str, Any]]]:
     """The functions that the panel's script calls."""
     thumbnails: dict[str, str] = {}
 
@@ -50,6 +54,7 @@ def answers(queue: JobQueue, settings: Settings) -> list[Callable[..., dict[str,
         if question.get("open"):
             _draw(jobs, thumbnails)
         return {"jobs": [described(job, window, thumbnails, all_seen=all_seen) for job in jobs],
+                "workers": workers() if all_seen else [],
                 "tabs": {tab: _standing(queue.of(window, tab)) for tab in TABS}}
 
     def act(question: Mapping[str, Any], *, all_seen: bool) -> dict[str, Any]:

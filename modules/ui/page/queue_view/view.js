@@ -31,6 +31,7 @@ function show() {
 	badge.textContent = jobs.length;
 	find(".q-none").hidden = jobs.length > 0;
 	if (!isOpen()) return;
+	showWorkers(answer.workers ?? []);
 	const ids = jobs.map((job, place) => job.id ?? `place ${place}`);
 	for (const [id, row] of rows) if (!ids.includes(id)) row.item.remove(), rows.delete(id);
 	jobs.forEach((job, place) => {
@@ -52,6 +53,28 @@ function makeRow({id}) {
 	row.track = make("div", {className: "q-bar"}, row.bar);
 	row.item = make("li", {}, row.thumbnail, make("div", {}, row.name, row.state), row.acts, row.track);
 	return row;
+}
+
+// --- the workers, where there are several
+
+const STATES = {starting: "Starting", idle: "Ready", working: "At work", lost: "Lost: it is looked for again", refused: "Left out"};
+const workerRows = [];
+function showWorkers(workers) {
+	const ready = workers.filter(({state}) => ["idle", "working"].includes(state)), busy = workers.filter(({state}) => state === "working");
+	find(".q-workers").hidden = !workers.length;
+	set(find(".q-workers summary"), "textContent", `${ready.length} of ${workers.length} workers are ready, ${busy.length} at work`);
+	workers.forEach((worker, place) => {
+		if (!workerRows[place]) {
+			const row = workerRows[place] = {name: make("p", {translate: false}), state: make("p", {className: "q-state"}), rate: make("p", {className: "q-state"}),
+				failure: make("p", {className: "q-failure", translate: false})};
+			find(".q-workers ul").append(make("li", {}, row.name, row.state, row.rate, row.failure));
+		}
+		const row = workerRows[place];
+		set(row.name, "textContent", [worker.number, worker.machine, worker.device, worker.checkpoint].filter(Boolean).join(" · "));
+		set(row.state, "textContent", STATES[worker.state]);
+		set(row.rate, "textContent", `${worker.pictures_a_minute} pictures in the last minute`);
+		set(row.failure, "textContent", worker.failure);
+	});
 }
 
 const actButton = (sign, title, question) => make("button", {
