@@ -68,7 +68,7 @@ def chinese(scene: Scene, rng: random.Random, said: Said) -> str:
     def noun(name: str, colour: str) -> str:
         coloured = said.colours and (len(OBJECTS[name].colours) > 1 or rng.random() < 0.15)
         return (("一个" if rng.random() < 0.3 else "") + rng.choice(SIZES[scene.size][2])
-                + (COLOURS[colour][3] + "的" * (rng.random() < 0.5) if coloured else "")
+                + (COLOURS[colour][3] + "的" * (rng.random() > 0.5) if coloured else "")
                 + rng.choice(OBJECTS[name].chinese))
 
     what = [noun(*thing) for thing in scene.things]

@@ -163,22 +163,24 @@ def main() -> None:
     judge, began, seed = judging.load(), time.process_time(), args.seed
     figures: dict[str, object] = {"samples": int(model.metadata["samples"]), "seed": seed, "guidance": GUIDANCE,
                                   "side": model.side}
+    def note(name: str, value: object) -> None:
+        figures[name] = value
+        print(name, json.dumps(value, ensure_ascii=False), flush=True)
+
     if args.short:
-        figures["held out"] = score(judge, model.draw, ask(model, 24, True, seed), seed)
+        note("held out", score(judge, model.draw, ask(model, 24, True, seed), seed))
     else:
-        figures["held out"] = score(judge, model.draw, ask(model, 300, True, seed), seed)
-        figures["seen"] = score(judge, model.draw, ask(model, 100, False, seed + 1), seed)
-        figures["pairs"] = score(judge, model.draw, ask(model, 100, None, seed + 3, pairs=1.0), seed)
+        note("held out", score(judge, model.draw, ask(model, 300, True, seed), seed))
+        note("pairs", score(judge, model.draw, ask(model, 100, None, seed + 3, pairs=1.0), seed))
         both = ask(model, 100, None, seed + 2, pairs=0.2)
-        figures["chinese"] = score(judge, model.draw, both, seed, chinese=True)
-        figures["english, the same scenes"] = score(judge, model.draw, both, seed)
-        figures["objects found"] = by_object(judge, model.draw, ask(model, 280, None, seed + 4), seed + 1)
-        figures["inpainting"] = inpainting(judge, model, args.data, 100, seed)
+        note("chinese", score(judge, model.draw, both, seed, chinese=True))
+        note("english, the same scenes", score(judge, model.draw, both, seed))
+        note("inpainting", inpainting(judge, model, args.data, 100, seed))
+        note("seen", score(judge, model.draw, ask(model, 100, False, seed + 1), seed))
+        note("objects found", by_object(judge, model.draw, ask(model, 280, None, seed + 4), seed + 1))
     figures["cpu_seconds"] = round(time.process_time() - began, 1)
-    text = json.dumps(figures, indent=1, ensure_ascii=False)
-    print(text)
     if args.out:
-        args.out.write_text(text + "\n")
+        args.out.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     if figures["held out"]["all"] < args.floor:  # type: ignore[index]
         raise SystemExit(f"fewer than {args.floor} of the pictures are right")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,22 +12,44 @@ from pathlib import Path
 import captions
 import scenes
 import torch
+from evaluate import Checkpoint
 from loop import load_average
 from model import Autoencoder, Sizes, TextEncoder, UNet
+from PIL import Image
 from safetensors.torch import save_file
+from scenes import Scene
 from text import Words
 from torch import Tensor
 
-EXAMPLES = (
-    "a red boat on the beach", "a penguin in the snow at night", "a blue car in the city", "a big yellow star",
-    "a watercolour of a cat on the grass", "a red balloon and a teddy bear on a blue background",
-    "a unicorn in the forest", "a rocket in the night sky",
-    "a purple umbrella on a pink background, flat illustration",
-    "a small red mushroom on the left in the forest",
-)
-CHINESE_EXAMPLES = (
-    "沙滩上红色的船", "夜晚雪地上企鹅", "水彩画，草地上橙色的猫", "左边红色的气球和右边泰迪熊，蓝色背景",
-)
+THUMBNAIL = 40  # pixels a side
+SEED = 1  # of the thumbnails
+EXAMPLES: dict[tuple[str, str], tuple[Scene, ...]] = {
+    ("Animals", "动物"): (
+        Scene((("penguin", "black"),), "snow", time="night"),
+        Scene((("cat", "orange"),), "grass", style="watercolour"),
+        Scene((("unicorn", "white"),), "forest"),
+    ),
+    ("Travel", "出行"): (
+        Scene((("boat", "red"),), "beach"),
+        Scene((("car", "blue"),), "city"),
+        Scene((("rocket", "red"),), "night sky"),
+    ),
+    ("Things", "物品"): (
+        Scene((("umbrella", "purple"),), "pink", style="flat"),
+        Scene((("mushroom", "red"),), "forest", "small", "left"),
+        Scene((("star", "yellow"),), "blue", "big"),
+    ),
+    ("Two things", "两样东西"): (
+        Scene((("balloon", "red"), ("teddy bear", "brown")), "blue"),
+        Scene((("pumpkin", "orange"), ("rabbit", "white")), "grass", time="night"),
+    ),
+}
+
+
+def examples(language: int) -> dict[str, list[str]]:
+    """Prompts by category, in English (0) or Chinese (1)."""
+    return {names[language]: [captions.plain_prompt(scene, bool(language)) for scene in some]
+            for names, some in EXAMPLES.items()}
 
 
 def surprises() -> tuple[str, str]:
@@ -69,9 +93,9 @@ def words_known() -> dict[str, object]:
         "positions": ["on the left", "on the right", "above", "below"],
         "times": ["at night"],
         "styles": list(scenes.STYLES),
-        "examples": list(EXAMPLES),
+        "examples": examples(0),
         "surprise": english,
-        "zh": {**chinese, "examples": list(CHINESE_EXAMPLES), "surprise": in_chinese},
+        "zh": {**chinese, "examples": examples(1), "surprise": in_chinese},
     }
 
 
@@ -105,10 +129,22 @@ def metadata(sizes: Sizes, samples: int, vae_samples: int, side: int) -> dict[st
     }
 
 
+def thumbnails(path: Path, merges: Path) -> str:
+    """What a checkpoint file draws for the examples, as the metadata have it."""
+    prompts, texts = [prompt for some in examples(0).values() for prompt in some], []
+    for picture in Checkpoint(path, merges).draw(prompts, SEED):
+        pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+        content = io.BytesIO()
+        Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).save(content, "WEBP", quality=80)
+        texts.append(base64.b64encode(content.getvalue()).decode())
+    return json.dumps(texts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("cache/training"))
     parser.add_argument("--state", type=Path, default=Path("cache/training/state"))
+    parser.add_argument("--merges", type=Path, default=Path("modules/networks/text/tokenizer/merges.txt"))
     parser.add_argument("--out", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
     parser.add_argument("--side", type=int, default=scenes.SIZE, help="the size that the UNet was trained for last")
     parser.add_argument("--average", type=float, help="which of the UNet's moving averages; the first one if not given")
@@ -116,13 +152,17 @@ def main() -> None:
     sizes, words = Sizes(), Words(args.data / "bpe.txt.gz")
     unet, vae = UNet(sizes), Autoencoder(sizes)
     text = TextEncoder(replace(sizes, vocabulary=len(words)))
-    seen = {}
-    for name, module, file in (("unet", unet, "unet"), ("text", text, "text"), ("vae", vae, "vae")):
+    decoder = "sharp" if (args.state / "sharp.pt").exists() else "vae"
+    for name, module, file in (("unet", unet, "unet"), ("text", text, "text"), ("vae", vae, decoder)):
         load_average(module, args.state / f"{file}.pt", name, args.average if name == "unet" else None)
-        seen[name] = torch.load(args.state / f"{file}.pt", map_location="cpu")["samples"]
+    seen = {file: torch.load(args.state / f"{file}.pt", map_location="cpu")["samples"]
+            for file in ("unet", "vae", "sharp") if (args.state / f"{file}.pt").exists()}
     table = words.expand(text.text_model.embeddings.token_embedding.weight.detach())
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(checkpoint(unet, vae, text, table), args.out, metadata(sizes, seen["unet"], seen["vae"], args.side))
+    tensors = checkpoint(unet, vae, text, table)
+    told = metadata(sizes, seen["unet"], seen["vae"] + seen.get("sharp", 0), args.side)
+    save_file(tensors, args.out, told)
+    save_file(tensors, args.out, told | {"thumbnails": thumbnails(args.out, args.merges)})
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {seen['unet']} samples")
 
 

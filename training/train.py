@@ -1,7 +1,7 @@
 """Trains the default checkpoint from nothing.
 
     python training/train.py all          # everything, in order; a second call goes on where the first one stopped
-    python training/train.py text|unet|vae
+    python training/train.py text|unet|vae|sharp
 
 See README.md beside this file.
 """
@@ -16,18 +16,19 @@ from loop import run_workers
 from model import Sizes
 from text import train_text
 from unet import Lesson, size, train_unet
-from vae import train_vae
+from vae import sharpen, train_vae
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("text", "unet", "vae", "all"))
+    parser.add_argument("stage", choices=("text", "unet", "vae", "sharp", "all"))
     parser.add_argument("--data", type=Path, default=Path("cache/training"), help="what fetch.py fetched")
     parser.add_argument("--state", type=Path, default=Path("cache/training/state"), help="where runs are kept")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (1 where there is a GPU)")
     parser.add_argument("--text-samples", type=int, default=200_000)
     parser.add_argument("--unet-samples", type=int, default=1_000_000)
     parser.add_argument("--vae-samples", type=int, default=100_000)
+    parser.add_argument("--sharp-samples", type=int, default=50_000)
     parser.add_argument("--minutes", type=float, default=0.0, help="end the UNet's or the decoder's run by the clock")
     parser.add_argument("--sizes", type=size, nargs="+", default=[(128, 128)], help="pictures: 256 192x288")
     parser.add_argument("--batch", type=int, default=16, help="pictures of 128 x 128 in a worker's step")
@@ -42,6 +43,7 @@ def main() -> None:
         "text": (train_text, args.text_samples),
         "unet": (train_unet, lesson),
         "vae": (train_vae, (0 if by_clock else args.vae_samples, args.minutes)),
+        "sharp": (sharpen, (0 if by_clock else args.sharp_samples, args.minutes)),
     }
     for stage in stages if args.stage == "all" else (args.stage,):
         task, length = stages[stage]

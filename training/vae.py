@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import latents
@@ -11,8 +12,9 @@ import photos
 import torch
 import torch.nn.functional as F
 from backdrops import VARIANTS, backdrop
+from critic import Duel
 from drawing import draw
-from loop import Plan, Worker, half_precision, train
+from loop import Plan, Worker, half_precision, load_average, train
 from model import SCALE, Autoencoder, Sizes
 from PIL import Image
 from scenes import BACKGROUNDS, SIZE, sample_scene
@@ -20,15 +22,16 @@ from stream import stream
 from torch import Tensor, nn
 
 NOISE = 0.10  # at most, added to latents of deviation 1, so that small mistakes of the UNet stay small
+WINDOWS = 4  # squares from one drawing: drawing takes as long as learning from it
 
 
-def art_picture(folder: Path, files: list[Path], rng: random.Random, size: int) -> np.ndarray:
-    """A part of any picture of the art package on a background: (size, size, 3) uint8."""
+def art_picture(folder: Path, files: list[Path], rng: random.Random) -> np.ndarray:
+    """Any picture of the art package on a background: (SIZE, SIZE, 3) uint8."""
     image = backdrop(str(folder), rng.choice(BACKGROUNDS), "day", "3d", rng.randrange(VARIANTS), SIZE, SIZE).copy()
     side = rng.randint(96, 240)
     sprite = Image.open(rng.choice(files)).convert("RGBA").resize((side, side), Image.Resampling.BOX)
     image.paste(sprite, (rng.randint(0, SIZE - side), rng.randint(0, SIZE - side)), sprite)
-    return _window(np.asarray(image), rng, size)
+    return np.asarray(image)
 
 
 def _window(picture: np.ndarray, rng: random.Random, size: int) -> np.ndarray:
@@ -44,18 +47,19 @@ def _window(picture: np.ndarray, rng: random.Random, size: int) -> np.ndarray:
 def batch(data: Path, pictures: list[Image.Image], files: list[Path], rng: random.Random, count: int,
           size: int) -> Tensor:
     """Pictures of all three kinds, (count, 3, size, size) in -1..1."""
-    out = []
-    for _ in range(count):
+    out: list[np.ndarray] = []
+    while len(out) < count:
         kind = rng.random()
-        if kind < 0.60:
-            whole = SIZE // 2 if size < SIZE and rng.random() < 0.2 else SIZE
-            drawn = draw(sample_scene(rng), rng, data / "art", whole)
-            out.append(_window(np.asarray(drawn), rng, size))
-        elif kind < 0.70:
-            out.append(art_picture(data / "art", files, rng, size))
+        if kind < 0.30:
+            out += [photos.crop(rng.choice(pictures), rng, size) for _ in range(WINDOWS)]
+            continue
+        if kind < 0.40:
+            picture = art_picture(data / "art", files, rng)
         else:
-            out.append(photos.crop(rng.choice(pictures), rng, size))
-    return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            whole = SIZE // 2 if size < SIZE and rng.random() < 0.2 else SIZE
+            picture = np.asarray(draw(sample_scene(rng), rng, data / "art", whole))
+        out += [_window(picture, rng, size) for _ in range(WINDOWS if size < picture.shape[0] else 1)]
+    return torch.from_numpy(np.stack(out[:count])).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def reconstruction(out: Tensor, target: Tensor) -> Tensor:
@@ -75,14 +79,37 @@ def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, length: tu
     length: of the run, in samples of 64 x 64 pixels or, where that is 0, in minutes.
     """
     torch.manual_seed(0)
-    count = 64 if worker.device.type == "cuda" else 8
-    plan = Plan("vae", count, 1.5e-3, *length, averages=(0.998, 0.99), constant=0.5, warmup=100)
-    linear = latents.load(data).to(worker.device)
+    plan = Plan("vae", _count(worker), 1.5e-3, *length, averages=(0.998, 0.99), constant=0.5, warmup=100)
     vae = Autoencoder(sizes)
     latents.write_into(vae.encoder, vae.quant_conv, latents.load(data), SCALE)
+    _learn(plan, worker, data, folder, vae, lambda out, x, z: reconstruction(out, x))
+
+
+def sharpen(worker: Worker, data: Path, folder: Path, sizes: Sizes, length: tuple[int, float],
+            share: float = 0.5) -> None:
+    """A second run of the decoder, from the end of `train_vae`'s, with a critic (critic.py). length: as there."""
+    torch.manual_seed(0)
+    plan = Plan("sharp", _count(worker), 5e-4, *length, averages=(0.998, 0.99), constant=0.5, warmup=100)
+    vae, duel, linear = Autoencoder(sizes), Duel(worker.device, share), latents.load(data).to(worker.device)
+    load_average(vae, folder / "vae.pt", "vae")
+    last = vae.decoder.conv_out.weight
+
+    def loss(out: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        return duel(out, x, linear.decode(z), reconstruction(out, x), last)
+
+    _learn(plan, worker, data, folder, vae, loss)
+
+
+def _count(worker: Worker) -> int:
+    return 64 if worker.device.type == "cuda" else 8
+
+
+def _learn(plan: Plan, worker: Worker, data: Path, folder: Path, vae: Autoencoder,
+           score: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    """Trains the decoder by score(decoded, pictures, latents)."""
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
-    modules = nn.ModuleDict({"vae": vae}).to(worker.device)
+    modules, linear = nn.ModuleDict({"vae": vae}).to(worker.device), latents.load(data).to(worker.device)
     pictures = photos.load(data / "photos", photos.TRAINING + photos.OFTEN * 2)
     files = sorted((data / "art").glob("*.webp"))
 
@@ -90,7 +117,7 @@ def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, length: tu
         side = rng.choice((256, 128, 128, 128, *[64] * 12))  # a norm sees how much of a picture there is
         return batch(data, pictures, files, rng, max(1, plan.batch * 64 * 64 // (side * side)), side)
 
-    batches = stream(squares, f"vae/{worker.rank}", worker.device)
+    batches = stream(squares, f"{plan.name}/{worker.rank}", worker.device)
 
     def loss(step: int) -> tuple[Tensor, int]:
         x = next(batches).to(worker.device)
@@ -98,7 +125,7 @@ def train_vae(worker: Worker, data: Path, folder: Path, sizes: Sizes, length: tu
         z = z + NOISE * torch.rand(len(x), 1, 1, 1, device=z.device) * torch.randn_like(z)
         with half_precision(worker.device):
             out = vae.decode(z)
-        return reconstruction(out.float(), x), plan.batch
+        return score(out.float(), x, z), plan.batch
 
     weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     train(plan, worker, [{"params": weights}], modules, loss, folder,
