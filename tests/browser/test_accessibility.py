@@ -81,13 +81,13 @@ def test_the_canvas_tools_are_one_tab_stop_with_arrow_keys_inside(painting: Canv
 
 
 def test_the_main_job_by_keyboard_alone(web: Page, page_app: PageApp) -> None:
-    """A sample photograph, a mask, a prompt, Generate, and the result as the picture: without mouse or finger."""
+    """A sample, a mask, a prompt, Generate, and the result as the picture: without mouse or finger."""
     tab(web, "inpaint")
     canvas = Canvas(web, [], "#inpaint_canvas")
     keys = web.keyboard
     canvas.root.locator(".mc-try").focus()
     keys.press("Enter")
-    canvas.wait_size(600, 400)
+    canvas.wait_size(768, 512)
     canvas.root.locator(".mc-view").focus()
     for key in ("]", "]", "ArrowLeft", "Enter", "ArrowRight", "Enter"):
         keys.press(key)

@@ -374,13 +374,14 @@ def test_not_a_picture_is_said_in_words(canvas: Canvas, tmp_path: Path) -> None:
     assert canvas.get() == MaskData()
 
 
-def test_the_sample_photograph_is_there_to_try(canvas: Canvas) -> None:
-    canvas.root.get_by_role("button", name="Try it with a sample photograph").click()
-    canvas.wait_size(600, 400)
+def test_a_sample_is_there_to_try(canvas: Canvas) -> None:
+    canvas.root.get_by_role("button", name="Try it with a sample picture").click()
+    canvas.wait_size(768, 512)
     image = canvas.get().image
     assert image is not None
     assert np.array_equal(np.asarray(image), np.asarray(Image.open(SAMPLE).convert("RGB")))
     expect(canvas.root.locator(".mc-try")).to_be_hidden()
+    expect(canvas.root.locator(".mc-note")).to_contain_text("a red boat on the beach")
 
 
 def test_every_control_has_a_name(page: Page) -> None:

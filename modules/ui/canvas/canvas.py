@@ -35,7 +35,7 @@ SCRIPTS = ("layer", "painting", "history", "pixels", "selections", "words", "ele
 PNG_PREFIX = "data:image/png;base64,"
 PICTURE_FORMATS = photographs.FORMATS
 SAMPLE = Path(__file__).parent / "sample.jpg"
-"""A cup of coffee, photographed by Rachel Michetti and placed in the public domain (CC0); from scikit-image."""
+"""A beach, drawn by `training/backdrops.py`: the included checkpoint knows what may stand on it."""
 MAX_PIXELS = 64 * 2**20
 
 
@@ -164,7 +164,7 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         return {"path": str(_save_picture(shown, self.GRADIO_CACHE))}
 
     def sample(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """The photograph that comes with the program, as a data URL."""
+        """The picture that comes with the program, as a data URL."""
         data = base64.b64encode(SAMPLE.read_bytes()).decode("ascii")
         return {"file": f"data:image/jpeg;base64,{data}"}
 

@@ -3,11 +3,12 @@
 const CHOSEN = {choose: choosePicture, uploadMask, other: selectDifference};
 const chooseFile = (kind) => find(`[data-file="${kind}"]`).click();
 
-// A photograph that comes with the program.
+// A picture that comes with the program.
 async function trySample() {
 	const {file, problem} = await inpaintPage.ask(server, "sample");
 	if (problem) return say(problem, [TEXT.ok, hush]);
-	return choosePicture(await inpaintPage.fetchFile(file, "sample.jpg"));
+	await choosePicture(await inpaintPage.fetchFile(file, "sample.jpg"));
+	return say(TEXT.sampleHint, [TEXT.ok, hush]);
 }
 
 // White is painted, or opaque in a picture with transparency.
