@@ -26,7 +26,7 @@ from modules.settings import Settings
 SIDE = 192
 """Pixels of one picture in a row."""
 GAP = 8
-SIZE = 128
+SIZE = 256
 EXACT = Options(small_mask="off")
 
 
@@ -51,7 +51,7 @@ class Drawing:
         self.photo = self.make(Txt2Img(prompt="a red apple on a blue background", seed=4, width=SIZE, height=SIZE,
                                        steps=20, cfg_scale=3.0, options=EXACT))
         self.mask = Image.new("L", self.photo.size)
-        ImageDraw.Draw(self.mask).ellipse((10, 14, 118, 116), fill=255)
+        ImageDraw.Draw(self.mask).ellipse((20, 28, 236, 232), fill=255)
         self.request = Inpaint(prompt="a big yellow star on a blue background", seed=1, width=SIZE, height=SIZE,
                                steps=20, cfg_scale=3.0, denoising_strength=1.0, init_images=(self.photo,),
                                mask=self.mask, mask_blur_x=0, mask_blur_y=0, options=EXACT)
@@ -68,7 +68,7 @@ class Drawing:
     def go_on(self, steps: Steps, after: int) -> Image.Image:
         """The picture of the recorded `steps` which goes on after so many calls with another prompt."""
         return self.make(replace(self.request, replayed=steps.path, go_on_after=after,
-                                 then_prompt="a big green circle on a blue background"))
+                                 then_prompt="a big green heart on a blue background"))
 
     def row(self, name: str, pictures: Sequence[Image.Image]) -> None:
         """Save pictures side by side; several rows if there are more than six."""
@@ -125,11 +125,11 @@ def main(out: Path) -> None:
         strengths = (0.3, 0.5, 0.7, 0.9)
         draw.row("8-strength", [draw.make(replace(draw.request, denoising_strength=one)) for one in strengths])
         black, hole = Image.new("RGB", draw.photo.size), Image.new("L", draw.photo.size)
-        ImageDraw.Draw(hole).rectangle((32, 32, 95, 95), fill=255)
+        ImageDraw.Draw(hole).rectangle((64, 64, 191, 191), fill=255)
         dark = replace(draw.request, prompt="a red apple on a white background", init_images=(black,), mask=hole)
         draw.row("9-loops", [hole, *(draw.make(replace(dark, options=EXACT.replaced({"ddim_loop": one})))
                                      for one in ("classic", "webui-1.10"))])
-        soft = draw.mask.filter(ImageFilter.GaussianBlur(12))
+        soft = draw.mask.filter(ImageFilter.GaussianBlur(24))
         softly = draw.make(replace(draw.request, mask=soft, soft=SoftInpainting()))
         draw.row("10-soft", [soft, draw.make(replace(draw.request, mask=soft)), softly])
         draw.row("11-what-if", [made, *(draw.go_on(steps, after) for after in (15, 10, 3))])

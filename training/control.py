@@ -70,7 +70,8 @@ def train_control(worker: Worker, args: argparse.Namespace) -> None:
     model, linear = Checkpoint(args.model, args.merges), latents.load(args.data)
     for part in (model.unet, model.text, model.vae):
         part.requires_grad_(False)
-    plan = Plan("control", args.batch, args.rate, 0, args.minutes, warmup=200, constant=0.7, averages=(0.999,))
+    plan = Plan("control", args.batch, args.rate, 0, args.minutes, warmup=200, constant=0.7, averages=(0.999,),
+                save_every=600)
     modules = nn.ModuleDict({"control": begin(model)}).to(worker.device)
     unet, text, kept = model.unet.to(worker.device), model.text.to(worker.device), alphas_cumprod().to(worker.device)
 
@@ -94,8 +95,8 @@ def train_control(worker: Worker, args: argparse.Namespace) -> None:
         return noise_loss(lambda x, time: controlled(x, time, context), z, kept), len(z)
 
     def sheet(trained: nn.ModuleDict, seen: int) -> None:
-        drawn, made, _ = held_out(model, trained["control"], args.data, 12)
-        save_sheet(torch.cat([latents.to_tensor(drawn), edges(drawn) * 2 - 1, made]), args.state / "control.png", 12)
+        drawn, made, _ = held_out(model, trained["control"], args.data, 4)
+        save_sheet(torch.cat([latents.to_tensor(drawn), edges(drawn) * 2 - 1, made]), args.state / "control.png", 4)
 
     train(plan, worker, [{"params": list(modules.parameters())}], modules, loss, args.state, sheet)
 

@@ -166,6 +166,9 @@ def main() -> None:
     def note(name: str, value: object) -> None:
         figures[name] = value
         print(name, json.dumps(value, ensure_ascii=False), flush=True)
+        figures["cpu_seconds"] = round(time.process_time() - began, 1)
+        if args.out:
+            args.out.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
     if args.short:
         note("held out", score(judge, model.draw, ask(model, 24, True, seed), seed))
@@ -178,9 +181,6 @@ def main() -> None:
         note("inpainting", inpainting(judge, model, args.data, 100, seed))
         note("seen", score(judge, model.draw, ask(model, 100, False, seed + 1), seed))
         note("objects found", by_object(judge, model.draw, ask(model, 280, None, seed + 4), seed + 1))
-    figures["cpu_seconds"] = round(time.process_time() - began, 1)
-    if args.out:
-        args.out.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     if figures["held out"]["all"] < args.floor:  # type: ignore[index]
         raise SystemExit(f"fewer than {args.floor} of the pictures are right")
 

@@ -18,7 +18,7 @@ from model import Sizes  # noqa: E402
 
 MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
 START = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
-SIDE, SAMPLES = 64, 6_400
+SIDE, SAMPLES = 64, 9_600
 SMALL = Sizes(unet_channels=(32, 64), unet_attention=(False, True), text_width=32, text_layers=1)
 THINGS = {"ball": "red", "box": "blue", "kite": "green", "ring": "purple", "bar": "orange", "roof": "white",
           "cross": "yellow", "plate": "pink"}

@@ -61,12 +61,12 @@ def test_things_come_in_colours_that_make_sense() -> None:
 
 @pytest.mark.parametrize(("scene", "english", "chinese"), [
     (scenes.Scene((("apple", "red"),), "blue", "small", "left"),
-     "a small red apple on the left on a blue background", "蓝色背景左边小的红色苹果"),
+     "a small red apple on the left on a blue background", "蓝色背景左边小的红色的苹果"),
     (scenes.Scene((("penguin", "black"),), "snow", time="night"),
      "a penguin in the snow at night", "夜晚雪地上企鹅"),
     (scenes.Scene((("cat", "orange"), ("car", "blue")), "grass", style="watercolour"),
      "a watercolour of an orange cat on the left and a blue car on the right on the grass",
-     "水彩画，草地上左边橙色猫和右边蓝色汽车"),
+     "水彩画，草地上左边橙色的猫和右边蓝色的汽车"),
 ])
 def test_plain_prompts(scene: scenes.Scene, english: str, chinese: str) -> None:
     assert captions.plain_prompt(scene) == english
