@@ -93,6 +93,8 @@ def prepare_request(request: Txt2Img, arguments: Values, settings: Values) -> Tx
     """Return a changed request, made with `dataclasses.replace`. It must be of the same class.
 
     Called once for each job, before its script runs. Seeds may still be -1, and sampler names may be short forms.
+    With `--workers` it is the server that calls this and `saved`; all hooks that see a model or a picture on its way
+    are called in the workers, which are processes of their own.
     """
 
 

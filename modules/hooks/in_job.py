@@ -63,7 +63,8 @@ class Hooks:
     def prepare_request(self, request: Txt2Img) -> Txt2Img:
         """The request as changed by the extensions."""
         for hook in self._hooks("prepare_request"):
-            request = self._ask(hook, request, _like(request), request=request)
+            with hook.extension.turn:
+                request = self._ask(hook, request, _like(request), request=request)
         return request
 
     @contextlib.contextmanager
@@ -152,7 +153,8 @@ class Hooks:
     def saved(self, image: GeneratedImage, request: Txt2Img) -> None:
         """Call `saved` for a picture or grid that was written to disk."""
         for hook in self._hooks("saved") if image.path else ():
-            self._ask(hook, None, lambda answer: True, image=image, request=request)
+            with hook.extension.turn:
+                self._ask(hook, None, lambda answer: True, image=image, request=request)
 
     def keys(self, request: Txt2Img) -> dict[str, Any]:
         """The keys of the parameters text for the controls that are on, without extensions that have failed."""

@@ -51,6 +51,8 @@ class Extension:
     loaded: bool = False
     problem: str = ""
     settings: tuple[Input, ...] = ()
+    turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    """Held while it is asked for what several jobs may want at the same time."""
 
     def fail(self, hook: str, error: BaseException) -> str:
         """Record and log that `hook` failed with `error`. Returns a description in one line."""

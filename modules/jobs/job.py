@@ -128,14 +128,14 @@ class Job:
 
         Raises StorageFull, CannotSave; the pictures stay in the job then.
         """
-        kept = self.kept  # a server that stops may end the job meanwhile, which then has another list
-        first = len(kept)
         with self._change():
+            kept = self.kept  # a server that stops may end the job meanwhile, which then has another list
+            first = len(kept)
             kept += images
         if self._save is not None:
             for number, made in enumerate(images, first):
                 kept[number] = dataclasses.replace(made, path=self._save(made, request))
-        return tuple(kept[first:])
+        return tuple(kept[first:first + len(images)])
 
     def recording(self) -> Path | None:
         """A new file for the steps of a run. None for a job that has nowhere to keep them.

@@ -73,6 +73,7 @@ class JobQueue:
         self._jobs: dict[str, Job] = {}
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: list[Job] = []
+        self._tasks_at_once = max(1, at_once // 4)  # a task has its pictures in memory
         self._closed = False
         self._lock = threading.Condition()
         self._threads = [threading.Thread(target=self._work, name=f"jobs {number}", daemon=True)
@@ -108,7 +109,7 @@ class JobQueue:
         Raises as `submit`.
         """
         def work(job: Job) -> Result | None:
-            return run_tasks(tasks, self._engine.generate, job)
+            return run_tasks(tasks, self._engine.generate, job, self._tasks_at_once)
 
         return self._add(Job(uuid.uuid4().hex, work, save=self._save if save else None, record=self._record,
                              origin=origin, clock=self._clock))

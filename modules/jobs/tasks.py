@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from modules.errors import Interrupted, InvalidInput, Skipped, Stopped
+from modules.errors import Interrupted, InvalidInput, Stopped
 from modules.jobs.failures import explained
 from modules.jobs.job import Job
 from modules.request import Txt2Img
-from modules.request.job_context import JobContext, SubJob
+from modules.request.job_context import JobContext, Preview, SubJob
 from modules.request.result import GeneratedImage, Result
 
 Carry = Callable[[Txt2Img, JobContext], Result]
@@ -48,31 +52,67 @@ class _TaskPart(SubJob):
         super().batches(self._index * total + done, self._count * total)
 
 
-def run_tasks(tasks: Sequence[Task], generate: Callable[[Txt2Img, JobContext], Result],
-              job: Job) -> Result | None:
-    """Carry out the tasks one after the other with `generate`. A task that fails becomes a warning of the result.
+class _SharedPart(_TaskPart):
+    """The same where several tasks are carried out at a time. The job's progress is the sum of theirs, `shares` by
+    index, which `lock` guards; its steps are those of the task that tells of one."""
+
+    def __init__(self, job: Job, name: str, index: int, shares: list[float], lock: threading.Lock) -> None:
+        super().__init__(job, name, index, len(shares))
+        self._shares, self._lock = shares, lock
+        self._begun = 0, 1
+
+    def batches(self, done: int, total: int) -> None:
+        self._begun = done, total
+        self._share(done / total)
+
+    def step(self, step: int, total: int, preview: Preview) -> None:
+        done, batches = self._begun
+        rest = self._share((done + step / total) / batches)
+        if shown := min(round(rest * total), total):
+            self._job.step(shown, total, preview)
+        else:
+            self._job.check()
+
+    def _share(self, share: float) -> float:
+        """Note the share of this task that is done. Returns what is done beside whole tasks, 0 to 1."""
+        with self._lock:
+            before, self._shares[self._index] = math.floor(sum(self._shares)), share
+            done = sum(self._shares)
+            if math.floor(done) != before and done < self._count:
+                self._job.batches(math.floor(done), self._count)
+            return done - math.floor(done)
+
+
+def run_tasks(tasks: Sequence[Task], generate: Callable[[Txt2Img, JobContext], Result], job: Job,
+              at_once: int = 1) -> Result | None:
+    """Carry out the tasks with `generate`, `at_once` at a time. A task that fails becomes a warning of the result.
 
     Interrupt ends the job and keeps what is finished; Skip goes on with the next task. Raises InvalidInput with every
     message if no task made a picture.
     """
-    warnings: list[str] = []
-    for index, task in enumerate(tasks):
-        part = _TaskPart(job, task.name, index, len(tasks))
+    shares, lock = [0.0] * len(tasks), threading.Lock()
+
+    def carry_out(index: int) -> list[str]:
+        """The warnings of a task."""
+        if job.interrupted:
+            return []
+        task = tasks[index]
+        part = _SharedPart(job, task.name, index, shares, lock) if at_once > 1 else \
+            _TaskPart(job, task.name, index, len(tasks))
         part.batches(0, 1)
         try:
             part.check()
-            job.request = task.make_request()
-            result = generate(job.request, part)
-        except Skipped:
-            continue
+            job.request = request = task.make_request()
+            result = generate(request, part)
         except Stopped:
-            break
+            return []
         except Exception as error:
-            warnings.append(f"{task.name}: {explained(error, job.id).message}")
-            continue
-        warnings += [f"{task.name}: {warning}" for warning in result.warnings]
-        if job.interrupted:
-            break
+            return [f"{task.name}: {explained(error, job.id).message}"]
+        return [f"{task.name}: {warning}" for warning in result.warnings]
+
+    with ThreadPoolExecutor(at_once, "tasks") if at_once > 1 else contextlib.nullcontext() as pool:
+        told = (pool.map if pool else map)(carry_out, range(len(tasks)))
+        warnings = [sentence for sentences in told for sentence in sentences]
     if warnings and not job.kept:
         raise InvalidInput(" ".join(warnings))
     return Result(tuple(job.kept), job.request, tuple(warnings), job.interrupted) if job.request else None

@@ -358,7 +358,8 @@ class Fleet(Engine):
                     self._bring(lane, work)
                 return
             except CrewLost as lost:
-                log.warning("Worker %d was lost: %s", lane.number + 1, lost)
+                if lane.state != "lost":
+                    log.warning("Worker %d was lost: %s", lane.number + 1, lost)
                 with self._lock:
                     lane.state, lane.failure = "lost", str(lost)
                     lane.model, lane.warm = "", frozenset()

@@ -24,6 +24,7 @@ from modules.gallery.saving import Saver
 from modules.jobs import workers
 from modules.jobs.crew import About, Begun, Crew, CrewLost, EngineCrew, Event, Made, Part, Wish
 from modules.jobs.queue import JobQueue
+from modules.jobs.tasks import Task
 from modules.jobs.workers import Fleet
 from modules.request import Img2Img, Inpaint, MaskedContent, ScriptCall, Txt2Img
 from modules.request.job_context import NullJob, Preview
@@ -375,6 +376,31 @@ def test_the_steps_are_recorded_where_the_job_keeps_them(settings: Settings, fle
 
     one_engine(settings).generate(Txt2Img(**COMMON, record_steps=True), Alone())
     assert len(there) == (tmp_path / "alone.safetensors").stat().st_size
+
+
+def test_the_files_of_a_batch_are_made_at_the_same_time(settings: Settings, fleet_of: Callable[..., Fleet]) -> None:
+    both = threading.Barrier(2)
+
+    def meets(part: Part, event: Event) -> None:
+        if isinstance(event, Made):
+            both.wait(SECONDS)
+
+    requests = [Txt2Img(**COMMON | {"seed": seed}) for seed in range(6)]
+    queue = JobQueue(fleet_of(meets, meets), Saver(settings.outputs_dir), at_once=16)
+    job = queue.submit_tasks([Task(f"file {request.seed}", lambda request=request: request) for request in requests])
+    steps: list[tuple[int, int, int, int]] = []
+    version = -1
+    while not job.over:
+        version = job.wait_change(version)
+        steps.append((job.batch, job.batch_count, job.sampling_step, job.sampling_steps))
+    assert job.state == "done"
+    assert job.result is not None
+    alone = one_engine(settings)
+    assert sorted(seen(job.result)) == sorted(one for request in requests
+                                              for one in seen(alone.generate(request, NullJob())))
+    assert {count for _, count, step, _ in steps if step} == {6}
+    assert all(step <= total for _, _, step, total in steps)
+    queue.close()
 
 
 def test_two_clients_with_two_checkpoints_get_their_own_pictures(settings: Settings,
