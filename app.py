@@ -201,7 +201,7 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
     import gradio
 
     from modules import ui
-    from modules.api import cards
+    from modules.api import cards, datasets
     from modules.api.history import router
     from modules.gallery.thumbnails import Thumbnails
     from modules.ui.page.sessions import limit_sessions
@@ -210,6 +210,7 @@ def mount_page(api: FastAPI, engine: Engine, queue: JobQueue, settings: Settings
     threading.Thread(target=thumbnails.forget_old, name="thumbnails", daemon=True).start()
     api.include_router(router(history, thumbnails))
     api.include_router(cards.router(engine.cards, thumbnails))
+    api.include_router(datasets.router(settings, thumbnails))
     page = ui.build(engine, queue, settings, history)
     app: FastAPI = gradio.mount_gradio_app(
         api, page, path="/", root_path=settings.root_path or None, show_error=False, ssr_mode=False, run_history=False,

@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
                         help="start, load, memory, vae, steps, cpp, compiled, openvino, small_masks, reuse, "
-                             "recording, networks, control, cards, finding, large; all but large when left out")
+                             "recording, networks, control, cards, finding, training, large; all but large when left "
+                             "out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -139,6 +140,16 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         return [row for size in sizes
                 for row in networks.run(size, chosen.cache, threads=chosen.threads, rounds=chosen.rounds)]
 
+    def training() -> list[Row]:
+        from benchmarks import training
+
+        if find_spec("peft") is None:
+            print("training is left out: it needs peft.", flush=True)
+            return []
+        sizes = ("default", "sd15") if (chosen.cache / "sd15.safetensors").exists() else ("default",)
+        return [row for size in sizes
+                for row in training.run(size, chosen.cache, threads=chosen.threads, rounds=chosen.rounds)]
+
     def vae() -> list[Row]:
         from benchmarks import vae
 
@@ -157,7 +168,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
             "cpp": cpp, "compiled": compiled, "openvino": openvino, "small_masks": small_masks, "reuse": reuse,
             "recording": recording, "networks": networks, "control": control, "cards": cards, "finding": finding,
-            "large": large}
+            "training": training, "large": large}
 
 
 def machine(threads: int) -> str:

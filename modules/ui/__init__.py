@@ -36,7 +36,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.ui.page.header import Header
     from modules.ui.page.help import hand_over
     from modules.ui.page.local_storage import remember
-    from modules.ui.tabs import extensions, extras, img2img, inpaint, merger, pnginfo, txt2img
+    from modules.ui.tabs import extensions, extras, img2img, inpaint, merger, pnginfo, train, txt2img
     from modules.ui.tabs import history as history_tab
     from modules.ui.tabs import settings as settings_tab
     from modules.ui.tabs.results import window_id
@@ -61,6 +61,8 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
                 enlarging = extras.build(header)
             with gr.Tab("Checkpoint Merger", id="merger", elem_id="tab_merger"):
                 merging = merger.build(header)
+            with gr.Tab("Train", id="train", elem_id="tab_train"):
+                train.build(header)
             with gr.Tab("History", id="history", elem_id="tab_history"):
                 past = history_tab.build(
                     history, Meanings(settings, history),

@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, 
 from playwright.sync_api import TimeoutError as OutOfTime
 
 from modules import ui
-from modules.api import cards
+from modules.api import cards, datasets
 from modules.engine.engine import Engine
 from modules.engine.grounding import listed
 from modules.errors import CheckpointError
@@ -247,7 +247,9 @@ def page_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageApp]:
                             allowed_paths=[str(settings.outputs_dir)], **ui.look(demo, settings))
     routes = demo.app.router.routes  # those of Gradio answer whatever comes
     first = len(routes)
-    demo.app.include_router(cards.router(engine.cards, Thumbnails(settings.cache_dir / "thumbnails")))
+    thumbnails = Thumbnails(settings.cache_dir / "thumbnails")
+    demo.app.include_router(cards.router(engine.cards, thumbnails))
+    demo.app.include_router(datasets.router(settings, thumbnails))
     routes[:] = routes[first:] + routes[:first]
     yield PageApp(url, engine, queue, brake, settings.outputs_dir)
     brake.allow(None)

@@ -13,7 +13,8 @@ from tests.browser.conftest import PageApp, Visitors, open_page
 from tests.browser.page_driver import set_number, tab
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
-TABS = ("txt2img", "img2img", "inpaint", "PNG Info", "Extras", "Checkpoint Merger", "History", "Extensions", "Settings")
+TABS = ("txt2img", "img2img", "inpaint", "PNG Info", "Extras", "Checkpoint Merger", "Train", "History", "Extensions",
+        "Settings")
 FOUND = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations.flatMap((rule) =>
     rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 200)}`))"""
 FOCUSED = "document.activeElement.id"
@@ -27,6 +28,8 @@ def test_axe_finds_nothing_on_any_tab(visitors: Visitors, page_app: PageApp, the
         found = {}
         for name in TABS:
             tab(page, name)
+            if name == "Train":
+                expect(page.locator("#train_go")).to_be_visible()
             found[name] = page.evaluate(FOUND)
         page.locator("#queue .q-open").click()
         expect(page.locator("#queue_list")).to_be_visible()

@@ -55,10 +55,12 @@ NAMES = """txt2img img2img inpaint WebUI Inpaint Stable Diffusion SD PNG CFG VAE
     ControlNet Multi-ControlNet inpaint_only API eps
     ADetailer BLIP WD14 captioners taggers transformers sam subject grounding
     Segment Anything Grounding DINO OWLv2 CLIPSeg
+    loha dora adamw prodigy lion fp32 bf16 LoHa DoRA LoCon AdamW Prodigy Lion Alpha EMA Min-SNR min-SNR gamma UNet
+    mid_block up_blocks Clip skip
     SEP SKIP PROMPT ONNX OpenCV CenterFace RGB CLIP OpenRaster Krita GIMP"""
 """Names, units and keys that are the same in Chinese, beside those of samplers, schedules and files."""
 
-TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "history", "extensions", "settings")
+TABS = ("inpaint", "txt2img", "img2img", "pnginfo", "extras", "merger", "train", "history", "extensions", "settings")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,8 @@ def everything(page: Page, picture: Path) -> Iterator[str]:
         expect(page.locator(f"#tab_{name} :is(button, input)").first).to_be_attached()
         if name in ("inpaint", "img2img"):
             Canvas(page, [], {"inpaint": "#inpaint_canvas", "img2img": "#img2img_image"}[name]).open(picture)
+        if name == "train":
+            expect(page.locator("#train_go")).to_be_visible()
         if name == "settings":
             page.wait_for_selector(".st-row")
         for closed in ("button.label-wrap:not(.open):visible", ".switch-head input:not(:checked):visible",
