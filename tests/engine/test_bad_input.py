@@ -62,6 +62,20 @@ def clicks(settings: Settings, write: Callable[[Path], Path] | None) -> Look:
     return look
 
 
+def included(settings: Settings) -> Look:
+    """The detectors and the subject without any file."""
+    detectors, subjects = Detectors(), Subjects()
+
+    def look(image: Image.Image) -> Image.Image:
+        for name in ("Face", "Person", "Eye"):
+            for one in detectors.detector(name)(image, 0.1):
+                assert 0 <= one.box[0] < one.box[2] <= image.width
+                assert 0 <= one.box[1] < one.box[3] <= image.height
+        return subjects.cut_out(image) and subjects.mask(image)
+
+    return look
+
+
 def subject(settings: Settings) -> Look:
     write_onnx(settings.models_dir / "subject" / "net.onnx", {"out": Output.of(np.eye(8)[None, None])})
     subjects = Subjects(settings.folders("subject networks"))
@@ -99,7 +113,7 @@ ENGINES: dict[str, Callable[[Settings], Look]] = {
     "owlv2": lambda settings: words(settings, write_owlv2), "dino": lambda settings: words(settings, write_dino),
     "clipseg": lambda settings: words(settings, write_clipseg), "sam": lambda settings: clicks(settings, write_sam),
     "sam2": lambda settings: clicks(settings, write_sam2), "grabcut": lambda settings: clicks(settings, None),
-    "subject": subject, "detector": detector, "describers": described}
+    "subject": subject, "included": included, "detector": detector, "describers": described}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
