@@ -199,10 +199,17 @@ def test_subject_sizes_and_words_by_finger(canvas: Canvas, photo: Path) -> None:
 
 def test_what_is_not_meant_alone_is_told(canvas: Canvas) -> None:
     ((x, y),), _ = canvas.screen([LEFT])
+    view, note = canvas.root.locator(".mc-view"), canvas.root.locator(".mc-note")
+    before = view.bounding_box()
     canvas.page.keyboard.down("Shift")
     canvas.page.mouse.click(x, y)
     canvas.page.keyboard.up("Shift")
-    expect(canvas.root.locator(".mc-note")).to_contain_text("Click what is meant first.")
+    expect(note).to_contain_text("Click what is meant first.")
+    after, said = view.bounding_box(), note.bounding_box()
+    assert after
+    assert said
+    assert after == before, "a note moves nothing"
+    assert said["y"] >= after["y"] + after["height"], "it lies below the picture"
     assert not canvas.mask().any()
 
 

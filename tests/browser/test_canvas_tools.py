@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import expect
 
+from modules.imaging.snap import snapped
 from tests.browser.canvas_driver import Canvas, ideal_stroke, iou, photo
 from tests.browser.conftest import CanvasApp
 
@@ -218,3 +219,24 @@ def test_an_empty_mask_is_inverted(canvas: Canvas) -> None:
     assert (shown(canvas) == 255).all()
     canvas.press("undo")
     assert not canvas.mask().any()
+
+
+def test_the_outline_snaps_to_the_edges_of_the_picture(canvas: Canvas, tmp_path: Path) -> None:
+    y, x = np.mgrid[:240, :320]
+    noise = np.random.default_rng(0).normal(0, 8, (240, 320, 3))
+    disk = (x - 160) ** 2 + (y - 120) ** 2 < 70**2
+    pixels = np.where(disk[..., None], (210, 120, 30), (40, 90, 170)) + noise
+    picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    mask = Image.fromarray(np.where((x - 163) ** 2 + (y - 118) ** 2 < 73**2, 255, 0).astype(np.uint8))
+    picture.save(tmp_path / "disk.png")
+    mask.save(tmp_path / "mask.png")
+    canvas.open(tmp_path / "disk.png")
+    canvas.choose(tmp_path / "mask.png", "uploadMask")
+    expect(canvas.root).to_have_attribute("data-masked", "true")
+    canvas.wait_synced()
+    before = canvas.coverage
+    canvas.press("snap")
+    expect(canvas.root).not_to_have_attribute("data-mask-coverage", f"{before:.6f}")
+    assert np.array_equal(grey(canvas), np.asarray(snapped(picture, mask)))
+    canvas.press("undo")
+    assert np.array_equal(grey(canvas), np.asarray(mask))

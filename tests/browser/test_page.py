@@ -530,3 +530,28 @@ def test_a_double_click_is_one_press(web: Page, page_app: PageApp) -> None:
     page_app.brake.allow(None)
     wait_result(web, "txt2img")
     expect(stage(web, "txt2img"), "Interrupted is not said").to_have_count(0)
+
+
+def test_an_empty_result_says_what_to_do_and_no_note_lies_on_a_picture(web: Page) -> None:
+    hint, gallery = web.locator("#txt2img_nothing_yet"), web.locator("#txt2img_gallery")
+    tab(web, "txt2img")
+    expect(hint).to_be_visible()
+    expect(hint).to_contain_text("Write what should be in the picture and press Generate.")
+    web.fill("#txt2img_prompt textarea", "a cat <lora:nothing of that name:1>")
+    set_number(web, "txt2img_steps", 2)
+    generate(web, "txt2img")
+    said = stage(web, "txt2img")
+    expect(said).to_contain_text("nothing of that name")
+    expect(hint).to_be_hidden()
+    picture, note = gallery.bounding_box(), said.bounding_box()
+    assert picture
+    assert note
+    assert note["y"] >= picture["y"] + picture["height"]
+
+
+def test_send_to_inpaint_says_before_what_happens_to_size_and_mask(web: Page) -> None:
+    for name, button in (("txt2img", "#txt2img_send_to_inpaint"), ("PNG Info", "#pnginfo_send_to_inpaint"),
+                         ("History", '#history_view [data-target="inpaint"]')):
+        tab(web, name)
+        expect(web.locator(button)).to_have_attribute("data-help", re.compile(r"The mask there stays if .* same size"))
+        expect(web.locator(f"{button} .help-mark")).to_have_count(1)

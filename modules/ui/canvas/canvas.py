@@ -21,6 +21,7 @@ from modules.errors import InvalidInput
 from modules.imaging import photograph as photographs
 from modules.imaging.click_mask import Box, Click
 from modules.imaging.modes import to_rgb
+from modules.imaging.snap import snapped
 from modules.request.photograph import Photograph
 from modules.ui.page.component import WithoutStub, assets
 from modules.ui.page.messages import answered
@@ -123,7 +124,8 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
             sketch=str(sketch).lower(), points=str(masks is not None).lower(),
             server_functions=[answered(self.as_png), answered(self.sample), answered(self.by_clicks),
-                              answered(self.by_words), answered(self.subject)], **kwargs)
+                              answered(self.by_words), answered(self.subject), answered(self.snap)],
+            **kwargs)
 
     def preprocess(self, payload: CanvasValue | None) -> MaskData:  # type: ignore[override]
         """Picture and layers from the page. A picture that cannot be read gives a MaskData with its `problem` instead
@@ -196,17 +198,20 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         mask = masks.subject(path, opened)
         return {"mask": encode_mask(ImageOps.invert(mask) if question.get("background") is True else mask)}
 
+    def snap(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The `mask` on an uploaded picture with its outline along the picture's edges; both are data URLs. Raises
+        InvalidInput."""
+        path, size = self._uploaded(question), _size(question)
+        picture = open_picture(path, self.max_pixels, size)
+        mask = decode_mask(str(question.get("mask", "")), size)
+        return {"mask": encode_mask(snapped(picture, mask or Image.new("L", size)))}
+
     def _asked(self, question: Mapping[str, Any]) -> tuple[MaskMaker, Path, Callable[[], Image.Image]]:
         """What makes masks, the uploaded file, and what opens it. Raises InvalidInput."""
         if self._masks is None:
             raise InvalidInput("This canvas has no masks by clicks.")
-        path = self._uploaded(question)
-        try:
-            width, height = map(int, question["size"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput("The picture has another size than the page says; choose it again.",
-                               field="image") from error
-        return self._masks, path, lambda: open_picture(path, self.max_pixels, (width, height))
+        path, size = self._uploaded(question), _size(question)
+        return self._masks, path, lambda: open_picture(path, self.max_pixels, size)
 
     def _uploaded(self, question: Mapping[str, Any]) -> Path:
         """The uploaded file that the page asks about. Raises InvalidInput if it is none."""
@@ -223,6 +228,16 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
 
     def example_value(self) -> Any:
         return None
+
+
+def _size(question: Mapping[str, Any]) -> tuple[int, int]:
+    """The picture's (width, height) as the page says it. Raises InvalidInput."""
+    try:
+        width, height = map(int, question["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput("The picture has another size than the page says; choose it again.",
+                           field="image") from error
+    return width, height
 
 
 def open_picture(path: Path, max_pixels: int = MAX_PIXELS, shown_size: tuple[int, int] | None = None) -> Image.Image:

@@ -93,6 +93,7 @@ function showState() {
 	button("redo").disabled = !history.undone.length;
 	button("clear").disabled ||= !painting?.painted;
 	button("downloadMask").disabled = !mask?.painted;
+	button("snap").disabled = !mask?.painted || Boolean(state.keeping);
 	find(".mc-size-text").textContent = `${state.brush} px`;
 	input("size").value = sizeToSlider(state.brush);
 	find('[data-of="softness"]').textContent = `${state.softness} %`;

@@ -5,7 +5,7 @@ const SHAPES = ["freehand", "rectangle", "lasso"];
 let gesture = null; // the current gesture: {kind, id, ...}
 
 function onDown(event) {
-	if (!state.painting || event.target.closest("button, .mc-note")) return;
+	if (!state.painting || event.target.closest("button")) return;
 	view.focus({preventScroll: true});
 	const at = locate(event);
 	if (event.pointerType === "touch") {

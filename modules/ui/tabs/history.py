@@ -28,6 +28,7 @@ from modules.ui.page.component import assets
 from modules.ui.page.header import Header
 from modules.ui.page.messages import answered
 from modules.ui.tabs.pnginfo import TARGETS, details_html
+from modules.ui.tabs.results import TO_INPAINT
 from modules.ui.tabs.tab import Target, connect_send, picture_of
 
 _asset = assets(Path(__file__).parent / "history_view")
@@ -59,7 +60,8 @@ def build(history: History, meanings: Meanings, describe: Describe, root_path: s
     """Draw the tab here. `root_path` is the path under which the page is served, "" or "/sd"."""
     view = gr.HTML(0, html_template=_asset("view.html"), css_template=_asset("style.css"),
                    js_on_load="".join(_asset(f"{name}.js") for name in SCRIPTS), apply_default_css=False,
-                   server_functions=answers(history, meanings, describe, root_path), elem_id="history_view")
+                   server_functions=answers(history, meanings, describe, root_path), to_inpaint=TO_INPAINT,
+                   elem_id="history_view")
     buttons = {name: gr.Button(f"Send to {name}", visible="hidden", elem_id=f"history_send_to_{name}")
                for name in TARGETS}
     return HistoryTab(history, view, buttons)

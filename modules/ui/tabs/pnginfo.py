@@ -23,6 +23,7 @@ from modules.ui.page.help import explain
 from modules.ui.page.messages import tell
 from modules.ui.tabs import doctor, redo
 from modules.ui.tabs.redo import Redo
+from modules.ui.tabs.results import TO_INPAINT
 from modules.ui.tabs.tab import Tab, Target, connect_send
 from modules.ui.tabs.tab import show as show_tab
 
@@ -56,6 +57,7 @@ def build(settings: Settings, history: History) -> PngInfo:
             with gr.Row(elem_classes="tight send-row"):
                 buttons = {name: gr.Button(f"Send to {name}", size="sm", interactive=False, min_width=90,
                                            elem_id=f"pnginfo_send_to_{name}") for name in TARGETS}
+                explain(buttons["inpaint"], TO_INPAINT)
             text = explain(
                 gr.Textbox(label="Parameters", lines=3, max_lines=12, interactive=False, buttons=["copy"],
                            elem_id="pnginfo_text", elem_classes="infotext"),

@@ -33,6 +33,9 @@ from modules.ui.tabs.progress_view import frames, summary_html
 TARGETS = ("img2img", "inpaint", "extras")
 TO_INPAINT = ("Puts the picture on the inpaint tab, with its prompts, steps, CFG scale, size and seed. The mask there "
               "stays if the picture has the same size, and is cleared otherwise; Undo brings both back.")
+NOTHING_YET = {
+    "txt2img": "Write what should be in the picture and press Generate. The pictures appear here.",
+    "img2img": "Choose a picture, write what should become of it and press Generate. The results appear here."}
 OWN_WINDOW = "() => inpaintPage.windowId"
 OWN_WINDOW_FIRST = "(_, ...values) => [inpaintPage.windowId, ...values]"
 """Scripts that put the id of the window into an event's only input, or into its first one."""
@@ -247,6 +250,8 @@ def results(queue: JobQueue, tab: str, buttons: tuple[gr.Button, gr.Button, gr.B
             gallery = gr.Gallery(label="Results", show_label=False, format="png", object_fit="contain", columns=2,
                                  height="auto", preview=True, buttons=["download", "fullscreen"], interactive=False,
                                  elem_id=f"{tab}_gallery", elem_classes="gallery")
+            gr.HTML(f"<p>{NOTHING_YET[tab]}</p>", js_on_load=None, apply_default_css=False,
+                    elem_id=f"{tab}_nothing_yet", elem_classes="nothing-yet")
             stage = draw_stage(tab)
     with gr.Column(elem_classes="area-more", min_width=260):
         with gr.Row(elem_classes="tight send-row"):
