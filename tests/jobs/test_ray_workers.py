@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -106,8 +107,11 @@ def test_only_this_machine_can_reach_it_and_nobody_without_the_token(fleet: Flee
     import ray
 
     fleet.generate(REQUEST, NullJob())
-    listening = [connection.laddr.ip for process in psutil.Process().children(recursive=True)
-                 for connection in process.net_connections("inet") if connection.status == psutil.CONN_LISTEN]
+    listening = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening += [connection.laddr.ip for connection in process.net_connections("inet")
+                          if connection.status == psutil.CONN_LISTEN]
     assert len(listening) > 3
     assert {one.removeprefix("::ffff:") for one in listening} == {"127.0.0.1"}
     address = ray.get_runtime_context().gcs_address
