@@ -110,6 +110,7 @@ def run_tasks(tasks: Sequence[Task], generate: Callable[[Txt2Img, JobContext], R
             return [f"{task.name}: {explained(error, job.id).message}"]
         return [f"{task.name}: {warning}" for warning in result.warnings]
 
+    job.batches(0, len(tasks))
     with ThreadPoolExecutor(at_once, "tasks") if at_once > 1 else contextlib.nullcontext() as pool:
         told = (pool.map if pool else map)(carry_out, range(len(tasks)))
         warnings = [sentence for sentences in told for sentence in sentences]

@@ -388,18 +388,18 @@ def test_the_files_of_a_batch_are_made_at_the_same_time(settings: Settings, flee
     requests = [Txt2Img(**COMMON | {"seed": seed}) for seed in range(6)]
     queue = JobQueue(fleet_of(meets, meets), Saver(settings.outputs_dir), at_once=16)
     job = queue.submit_tasks([Task(f"file {request.seed}", lambda request=request: request) for request in requests])
-    steps: list[tuple[int, int, int, int]] = []
+    steps: list[tuple[int, int, int]] = []
     version = -1
     while not job.over:
         version = job.wait_change(version)
-        steps.append((job.batch, job.batch_count, job.sampling_step, job.sampling_steps))
+        steps.append((job.sampling_step, job.sampling_steps, job.batch_count))  # the count is told before the steps
     assert job.state == "done"
     assert job.result is not None
     alone = one_engine(settings)
     assert sorted(seen(job.result)) == sorted(one for request in requests
                                               for one in seen(alone.generate(request, NullJob())))
-    assert {count for _, count, step, _ in steps if step} == {6}
-    assert all(step <= total for _, _, step, total in steps)
+    assert {count for step, _, count in steps if step} == {6}
+    assert all(step <= total for step, total, _ in steps)
     queue.close()
 
 
