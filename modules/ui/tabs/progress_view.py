@@ -47,8 +47,8 @@ class Watched:
         instead of the sentences.
         """
         yield self._buttons(running=True) | {self.job_id: job.id}
-        for frame in frames(job):
-            yield {self.stage: frame}
+        for frame in frames(job):  # with the buttons: Gradio may write a tab's first values late, over these
+            yield self._buttons(running=True) | {self.stage: frame}
         if job.error:
             tell(job.error.message)
         sentences, changes = finished()
