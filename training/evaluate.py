@@ -163,6 +163,7 @@ def main() -> None:
     judge, began, seed = judging.load(), time.process_time(), args.seed
     figures: dict[str, object] = {"samples": int(model.metadata["samples"]), "seed": seed, "guidance": GUIDANCE,
                                   "side": model.side}
+
     def note(name: str, value: object) -> None:
         figures[name] = value
         print(name, json.dumps(value, ensure_ascii=False), flush=True)

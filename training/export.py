@@ -13,6 +13,7 @@ import captions
 import scenes
 import torch
 from evaluate import Checkpoint
+from latents import to_image
 from loop import load_average
 from model import Autoencoder, Sizes, TextEncoder, UNet
 from PIL import Image
@@ -133,9 +134,9 @@ def thumbnails(path: Path, merges: Path) -> str:
     """What a checkpoint file draws for the examples, as the metadata have it."""
     prompts, texts = [prompt for some in examples(0).values() for prompt in some], []
     for picture in Checkpoint(path, merges).draw(prompts, SEED):
-        pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         content = io.BytesIO()
-        Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).save(content, "WEBP", quality=80)
+        small = to_image(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+        small.save(content, "WEBP", quality=80)
         texts.append(base64.b64encode(content.getvalue()).decode())
     return json.dumps(texts)
 

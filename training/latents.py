@@ -13,6 +13,7 @@ import photos
 import torch
 import torch.nn.functional as F
 from drawing import draw
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from scenes import sample_scene
 from torch import Tensor
@@ -23,6 +24,11 @@ PATCH = 8
 def to_tensor(pictures: list[np.ndarray]) -> Tensor:
     """uint8 pictures (H, W, 3) -> (B, 3, H, W) in -1..1."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """A picture (3, H, W), of which what lies outside -1..1 is cut off -> RGB."""
+    return Image.fromarray(((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
 class LinearLatents:

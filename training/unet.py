@@ -103,6 +103,6 @@ def train_unet(worker: Worker, data: Path, folder: Path, sizes: Sizes, lesson: L
 def save_sheet(pictures: Tensor, path: Path, columns: int) -> None:
     """Pictures (B, 3, H, W) in -1..1, side by side."""
     rows = [torch.cat(list(part), 2) for part in pictures.split(columns) if len(part) == columns]
-    array = ((torch.cat(rows, 1).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-    image = Image.fromarray(array).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = latents.to_image(torch.cat(rows, 1))
+    image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     image.save(path, optimize=True)

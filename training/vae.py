@@ -59,7 +59,7 @@ def batch(data: Path, pictures: list[Image.Image], files: list[Path], rng: rando
             whole = SIZE // 2 if size < SIZE and rng.random() < 0.2 else SIZE
             picture = np.asarray(draw(sample_scene(rng), rng, data / "art", whole))
         out += [_window(picture, rng, size) for _ in range(WINDOWS if size < picture.shape[0] else 1)]
-    return torch.from_numpy(np.stack(out[:count])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return latents.to_tensor(out[:count])
 
 
 def reconstruction(out: Tensor, target: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def check(vae: Autoencoder, data: Path, folder: Path, count: int = 12) -> tuple[
     taken = photos.load(data / "photos", photos.HELD_OUT)
     cut = [photos.crop(taken[i % len(taken)], rng, SIZE) for i in range(count)]
     device = next(vae.parameters()).device
-    x = torch.from_numpy(np.stack(drawn + cut)).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
+    x = latents.to_tensor(drawn + cut).to(device)
     z = torch.cat([vae.encode(part) for part in x.split(4)])
     out = torch.cat([vae.decode(part) for part in z.split(4)])
     values = psnr(out, x)
@@ -164,6 +164,5 @@ def check(vae: Autoencoder, data: Path, folder: Path, count: int = 12) -> tuple[
           f"{away:.3f}", flush=True)
     pairs = torch.stack([x, out.clamp(-1, 1)], 1)
     rows = [torch.cat(list(pairs[i: i + 6].flatten(0, 1)), 2) for i in (0, 6, count)]
-    sheet = ((torch.cat(rows, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    Image.fromarray(sheet).save(folder / "vae.png")
+    latents.to_image(torch.cat(rows, 1)).save(folder / "vae.png")
     return scene, photo
