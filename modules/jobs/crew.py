@@ -31,7 +31,6 @@ from modules.jobs.failures import explained
 from modules.jobs.job import MOST_RECORDINGS
 from modules.request import Txt2Img
 from modules.request.job_context import EnoughRecorded, Preview
-from modules.request.options import Options
 from modules.request.result import GeneratedImage, Result
 from modules.settings import PROJECT, Settings
 from modules.text.infotext import VERSION
@@ -356,8 +355,3 @@ def _digest_of(folders: tuple[Path, ...]) -> str:
         for file in sorted(folder.rglob("*.py")) if folder.is_dir() else ():
             digest.update(f"{file.relative_to(folder).as_posix()}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:10]
-
-
-def to_load(options: Options) -> Txt2Img:
-    """The request of a part that only loads."""
-    return Txt2Img(options=options)

@@ -40,7 +40,6 @@ from modules.jobs.crew import (
     Stage,
     Step,
     Wish,
-    to_load,
     what_is_same,
 )
 from modules.jobs.placement import choose, patient_until
@@ -221,7 +220,7 @@ class Fleet(Engine):
         return self._carried_out([self._work("script", request, hooks=hooks)], job)[0]
 
     def warm(self, options: Options, job: JobContext) -> None:
-        self._carried_out([self._work("load", to_load(options))], job)
+        self._carried_out([self._work("load", Txt2Img(options=options))], job)
 
     def unload(self) -> None:
         super().unload()
