@@ -11,7 +11,6 @@ from fastapi.responses import FileResponse, Response
 from modules.errors import NotFound
 from modules.gallery.thumbnails import MEDIA_TYPE, Thumbnails
 from modules.settings import Settings
-from modules.training.dataset import pictures_in
 from modules.training.folders import Folders
 
 FOR_A_WHILE = {"cache-control": "private, max-age=3600"}
@@ -23,10 +22,7 @@ def router(settings: Settings, thumbnails: Thumbnails) -> APIRouter:
 
     @routes.get("/pictures/{folder}/{name}")
     def picture(folder: str, name: str) -> Response:
-        for path in pictures_in(folders.path(folder)):
-            if path.name == name:
-                return Response(thumbnails.get(path), media_type=MEDIA_TYPE, headers=FOR_A_WHILE)
-        raise NotFound("This picture is no longer there.")
+        return Response(thumbnails.get(folders.picture(folder, name)), media_type=MEDIA_TYPE, headers=FOR_A_WHILE)
 
     @routes.get("/samples/{name}/{sample}")
     def sample(name: str, sample: Annotated[str, Path(pattern=r"^\d{7}-\d$")]) -> Response:

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from modules.errors import InvalidInput, NotFound
 from modules.training.config import check_name
-from modules.training.dataset import MASK, SUFFIXES, Size, bucket, open_picture, pictures_in, read_caption
+from modules.training.dataset import CAPTIONS, MASK, SUFFIXES, Size, bucket, open_picture, pictures_in, read_caption
 from modules.training.writing import write
 
 MOST_PICTURES = 2000
@@ -51,6 +51,13 @@ class Folders:
             raise NotFound(f"There is no folder {name} in datasets.")
         return self._root / name
 
+    def picture(self, name: str, picture: str) -> Path:
+        """Where a picture of a folder lies. Raises NotFound."""
+        for path in pictures_in(self.path(name)):
+            if path.name == picture:
+                return path
+        raise NotFound("This picture is no longer there.")
+
     def add(self, name: str) -> None:
         """A new folder. Raises InvalidInput, CannotSave."""
         check_name(name)
@@ -74,7 +81,7 @@ class Folders:
                 except InvalidInput:
                     (folder / (free + suffix)).unlink()
                     raise
-            elif suffix in (".txt", ".caption"):
+            elif suffix in CAPTIONS:
                 write(folder / (stems.get(stem, plain) + suffix), content[:100_000])
             else:
                 raise InvalidInput(f"{Path(file).name} is neither a picture nor a caption.")
@@ -82,12 +89,12 @@ class Folders:
     def remove(self, name: str, pictures: Sequence[str]) -> None:
         """Moves pictures with what lies beside them into the folder `.removed`. Raises NotFound."""
         folder = self.path(name)
-        for entry in self.entries(name):
-            if entry.path.name in pictures:
+        for picture in pictures_in(folder):
+            if picture.name in pictures:
                 gone = folder / ".removed"
                 gone.mkdir(exist_ok=True)
-                for path in (entry.path, *(entry.path.with_suffix(one) for one in (".txt", ".caption")),
-                             entry.path.with_name(entry.path.stem + MASK)):
+                for path in (picture, *(picture.with_suffix(one) for one in CAPTIONS),
+                             picture.with_name(picture.stem + MASK)):
                     if path.is_file():
                         path.replace(gone / path.name)
 
@@ -116,12 +123,13 @@ class Folders:
     def write_captions(self, name: str, captions: Mapping[str, str]) -> None:
         """Writes the captions of pictures, by their names, where they are others. An empty one is taken away. Raises
         NotFound, CannotSave."""
-        for entry in self.entries(name):
-            text = " ".join(captions.get(entry.path.name, entry.caption).split())
-            if text == entry.caption:
+        for picture in pictures_in(self.path(name)):
+            caption = read_caption(picture)
+            text = " ".join(captions.get(picture.name, caption).split())
+            if text == caption:
                 continue
-            old = next((path for suffix in (".txt", ".caption")
-                        if (path := entry.path.with_suffix(suffix)).is_file()), entry.path.with_suffix(".txt"))
+            old = next((path for suffix in CAPTIONS
+                        if (path := picture.with_suffix(suffix)).is_file()), picture.with_suffix(".txt"))
             write(old, text.encode())
 
 

@@ -105,12 +105,10 @@ def answers(header: Header) -> list[Callable[[Any], Answer]]:
         return {}
 
     def caption(question: Question) -> Answer:
-        name = str(question.get("picture"))
-        entry = next((one for one in folders.entries(str(question.get("folder"))) if one.path.name == name), None)
-        if entry is None:
-            raise InvalidInput("This picture is no longer there.")
-        words = described(open_picture(entry.path), str(question.get("describer")), engine, header.queue)
-        folders.write_captions(str(question.get("folder")), {name: words})
+        name, picture = str(question.get("folder")), str(question.get("picture"))
+        image = open_picture(folders.picture(name, picture))
+        words = described(image, str(question.get("describer")), engine, header.queue)
+        folders.write_captions(name, {picture: words})
         return {"caption": words}
 
     def estimate(question: Question) -> Answer:
