@@ -52,9 +52,10 @@ ASKS_ITS_PAGE = False
 MORE = """if (!localStorage.getItem("inpaint-webui:more")) localStorage.setItem("inpaint-webui:more", "true")"""
 """The rarer controls are shown, as after a press on More."""
 
-LEAVING = ("AbortError", "Unexpected error Connection errored out", "Unexpected error 404: Not Found")
-"""What Gradio's script says when a page that waits for the server is left. The last one is the server's answer to a
-stream that the browser has closed already: it knows the window no more."""
+LEAVING = ("AbortError", "Unexpected error Connection errored out", "Unexpected error 404: Not Found",
+           "TypeError: network error")
+"""What Gradio's script says when a page that waits for the server is left. The last two are of a stream that the page
+opened after it had closed the one before: the server ends it, for with the first one it has forgotten the window."""
 
 
 @dataclass
@@ -157,7 +158,8 @@ def watched(context: BrowserContext, allowed: str) -> tuple[Page, list[str]]:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
     page.on("console", lambda message: problems.append(f"console: {message.text}")
-            if message.type == "error" and not message.text.startswith(LEAVING) and not is_gone(message) else None)
+            if message.type == "error" and not message.text.startswith(LEAVING)
+            and not is_gone(message) and not is_ended(message) else None)
     page.on("request", lambda request: None if request.url.startswith((allowed, "blob:", "data:"))
             else problems.append(f"request to {request.url}"))
     return page, problems
@@ -166,6 +168,11 @@ def watched(context: BrowserContext, allowed: str) -> tuple[Page, list[str]]:
 def is_gone(message: ConsoleMessage) -> bool:
     """Whether it is of a picture of the history that the page still loads when it is deleted, or that has no route."""
     return "404 (Not Found)" in message.text and "/history/" in message.location["url"]
+
+
+def is_ended(message: ConsoleMessage) -> bool:
+    """Whether it is what Chromium says of a stream of Gradio's that the server ended, as LEAVING says."""
+    return "ERR_INCOMPLETE_CHUNKED_ENCODING" in message.text and "/queue/data" in message.location["url"]
 
 
 @pytest.fixture
