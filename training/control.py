@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import captions
@@ -21,17 +22,19 @@ import latents
 import numpy as np
 import scenes
 import torch
-from drawing import draw
+from drawing import Place, draw
 from evaluate import GUIDANCE, Checkpoint
 from loop import Plan, Worker, load_average, run_workers, train
 from model import ControlNet, alphas_cumprod
 from noise import noise_loss
 from safetensors.torch import save_file
 from sample import ddim
+from scenes import Scene
 from stream import stream
 from torch import Tensor, nn
 from unet import save_sheet, size
 
+MOVED = 0.7  # of the scenes have their things anywhere
 EDGES = (100, 200)  # Canny's thresholds, as the page and other programs have them by default
 
 
@@ -39,6 +42,16 @@ def edges(pictures: list[np.ndarray]) -> Tensor:
     """Pictures (H, W, 3) uint8 -> their edges (N, 3, H, W), 0 or 1."""
     found = np.stack([cv2.Canny(picture, *EDGES) for picture in pictures])
     return torch.from_numpy(found).float().div(255)[:, None].expand(-1, 3, -1, -1)
+
+
+def anywhere(scene: Scene, rng: random.Random) -> tuple[Scene, list[Place]]:
+    """The scene with its things at places of any size, which its words do not tell: only the edges do."""
+    places: list[Place] = []
+    for _ in scene.things:
+        scale = rng.uniform(0.3, 0.6 if len(scene.things) == 2 else 0.9)
+        places.append((scale, (rng.uniform(scale / 2, 1 - scale / 2), rng.uniform(scale / 2, 1 - scale / 2))))
+    places.sort(key=lambda place: place[1][0])  # of two things the first stands on the left
+    return replace(scene, size="normal", position="centre"), places
 
 
 class Controlled(nn.Module):
@@ -80,8 +93,11 @@ def train_control(worker: Worker, args: argparse.Namespace) -> None:
         width, height = rng.choice(args.sizes)
         pictures, texts = [], []
         for _ in range(max(2, round(args.batch * 128 * 128 / (width * height)))):
-            scene, said, _ = captions.caption(scenes.sample_scene(rng, False), rng, rng.random() < 0.25)
-            pictures.append(np.asarray(draw(scene, rng, args.data / "art", (width, height))))
+            scene, places = scenes.sample_scene(rng, False), None
+            if rng.random() < MOVED:
+                scene, places = anywhere(scene, rng)
+            scene, said, _ = captions.caption(scene, rng, rng.random() < 0.25)
+            pictures.append(np.asarray(draw(scene, rng, args.data / "art", (width, height), places)))
             texts.append("" if rng.random() < 0.3 else said)  # the edges alone should tell what it is, too
         return linear.encode(latents.to_tensor(pictures)), model.tokens(texts), edges(pictures)
 
@@ -104,19 +120,19 @@ def train_control(worker: Worker, args: argparse.Namespace) -> None:
 @torch.no_grad()
 def held_out(model: Checkpoint, control: nn.Module, data: Path, count: int, seed: int = 7100
              ) -> tuple[list[np.ndarray], Tensor, Tensor]:
-    """Scenes that were never trained on, each of one thing before a plain background: drawn, made from their edges, and
-    made from their words alone, (N, 3, H, W)."""
+    """Scenes that were never trained on, each of one thing anywhere before a plain background: drawn, made from their
+    edges, and made from their words alone, (N, 3, H, W)."""
     rng, asked = random.Random(seed), []
     while len(asked) < count:
         scene = scenes.sample_scene(rng, True)
         if scene.background in scenes.PLAIN and scene.style == "3d" and model.knows(scene):
-            asked.append(scene)
-    drawn = [np.asarray(draw(scene, rng, data / "art", model.side)) for scene in asked]
+            asked.append(anywhere(scene, rng))
+    drawn = [np.asarray(draw(scene, rng, data / "art", model.side, places)) for scene, places in asked]
     hints, cells, made = edges(drawn), model.side // 8, []
     for network in (True, False):
         for start in range(0, count, 10):
             part = slice(start, start + 10)
-            texts, hint = [captions.plain_prompt(scene) for scene in asked[part]], hints[part]
+            texts, hint = [captions.plain_prompt(scene) for scene, _ in asked[part]], hints[part]
             noise = torch.randn(len(hint), 4, cells, cells, generator=torch.Generator().manual_seed(seed + start))
             unet = Controlled(model.unet, control, hint) if network else model.unet
             z = ddim(unet, noise, model.words(texts), model.words([""] * len(texts)), guidance=GUIDANCE)

@@ -12,6 +12,9 @@ from backdrops import VARIANTS, backdrop
 from PIL import Image
 from scenes import OBJECTS, PAIR_CENTRES, PAIR_SIZE, PLACES, POSITIONS, SIZE, SIZES, Scene
 
+Place = tuple[float, tuple[float, float]]
+"""How large a thing is, as a part of the picture's shorter side, and where its centre (x, y) is, as parts of both."""
+
 HORIZON = 0.62  # of a place: above it nothing stands
 JITTER = (0.95, 1.0, 1.05)
 
@@ -23,18 +26,23 @@ def _shadow(width: int, height: int) -> Image.Image:
     return Image.fromarray((90 * np.clip(1 - x * x - y * y, 0, 1)).astype(np.uint8))
 
 
-def draw(scene: Scene, rng: random.Random, folder: str | Path, size: int | tuple[int, int] = SIZE) -> Image.Image:
-    """The picture of a scene, RGB of size x size or of (width, height); rng moves things a little."""
+def places_of(scene: Scene) -> list[Place]:
+    """Where a scene says that its things are."""
+    if len(scene.things) == 2:
+        return [(PAIR_SIZE, centre) for centre in PAIR_CENTRES]
+    normal, small, _, _ = POSITIONS[scene.position]
+    return [(SIZES[scene.size][0], small if scene.size == "small" else normal)]
+
+
+def draw(scene: Scene, rng: random.Random, folder: str | Path, size: int | tuple[int, int] = SIZE,
+         places: list[Place] | None = None) -> Image.Image:
+    """The picture of a scene, RGB of size x size or of (width, height); rng moves things a little. places: where they
+    are, when the scene's words do not say it."""
     width, height = (size, size) if isinstance(size, int) else size
     unit, folder = min(width, height), str(folder)
     variant = rng.randrange(VARIANTS)
     canvas = backdrop(folder, scene.background, scene.time, scene.style, variant, width, height).copy()
-    if len(scene.things) == 2:
-        places = [(PAIR_SIZE, centre) for centre in PAIR_CENTRES]
-    else:
-        normal, small, _, _ = POSITIONS[scene.position]
-        places = [(SIZES[scene.size][0], small if scene.size == "small" else normal)]
-    for (name, colour), (scale, (cx, cy)) in zip(scene.things, places, strict=True):
+    for (name, colour), (scale, (cx, cy)) in zip(scene.things, places or places_of(scene), strict=True):
         side = round(unit * scale * rng.choice(JITTER))
         image = sprite(folder, name, colour, scene.style, side)
         x = round(width * (cx + rng.uniform(-0.02, 0.02)) - side / 2)

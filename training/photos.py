@@ -29,3 +29,12 @@ def crop(photo: Image.Image, rng: random.Random, size: int, scales: tuple[float,
     if rng.random() < 0.5:
         out = out[:, ::-1]
     return np.ascontiguousarray(out)
+
+
+def detailed(picture: np.ndarray, rng: random.Random, size: int, grid: int = 1) -> tuple[int, int]:
+    """The corner (y, x), on a grid of pixels, of the most detailed of three random squares of a picture (H, H, 3): flat
+    backgrounds teach little."""
+    room = (picture.shape[0] - size) // grid
+    corners = [(grid * rng.randint(0, room), grid * rng.randint(0, room)) for _ in range(3)]
+    return max(corners, key=lambda at: float(
+        picture[at[0]: at[0] + size: 4, at[1]: at[1] + size: 4].astype(np.float32).std()))

@@ -17,11 +17,13 @@ from drawing import draw
 from loop import Plan, Worker, half_precision, load_average, train
 from model import SCALE, Autoencoder, Sizes
 from PIL import Image
+from redrawn import Redrawn
 from scenes import BACKGROUNDS, SIZE, sample_scene
 from stream import stream
 from torch import Tensor, nn
 
 NOISE = 0.10  # at most, added to latents of deviation 1, so that small mistakes of the UNet stay small
+REDRAWN = 0.4  # of the batches show latents as the UNet draws them, once `train.py redraw` has made some
 WINDOWS = 4  # squares from one drawing: drawing takes as long as learning from it
 
 
@@ -35,13 +37,8 @@ def art_picture(folder: Path, files: list[Path], rng: random.Random) -> np.ndarr
 
 
 def _window(picture: np.ndarray, rng: random.Random, size: int) -> np.ndarray:
-    """A random square, the most detailed of three: flat backgrounds teach little."""
-    room = picture.shape[0] - size
-    if room == 0:
-        return picture
-    corners = [(rng.randint(0, room), rng.randint(0, room)) for _ in range(3)]
-    squares = [picture[y: y + size, x: x + size] for x, y in corners]
-    return max(squares, key=lambda s: float(s[::4, ::4].astype(np.float32).std()))
+    y, x = photos.detailed(picture, rng, size)
+    return picture[y: y + size, x: x + size]
 
 
 def batch(data: Path, pictures: list[Image.Image], files: list[Path], rng: random.Random, count: int,
@@ -109,20 +106,25 @@ def _learn(plan: Plan, worker: Worker, data: Path, folder: Path, vae: Autoencode
     """Trains the decoder by score(decoded, pictures, latents)."""
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
-    modules, linear = nn.ModuleDict({"vae": vae}).to(worker.device), latents.load(data).to(worker.device)
+    modules = nn.ModuleDict({"vae": vae}).to(worker.device)
     pictures = photos.load(data / "photos", photos.TRAINING + photos.OFTEN * 2)
     files = sorted((data / "art").glob("*.webp"))
+    redrawn, exact = Redrawn(data, folder), latents.load(data)
 
-    def squares(rng: random.Random) -> Tensor:
+    def squares(rng: random.Random) -> tuple[Tensor, Tensor]:
+        """Pictures (N, 3, side, side) and what the decoder is shown of them, (N, 4, side / 8, side / 8)."""
         side = rng.choice((256, 128, 128, 128, *[64] * 12))  # a norm sees how much of a picture there is
-        return batch(data, pictures, files, rng, max(1, plan.batch * 64 * 64 // (side * side)), side)
+        count = max(1, plan.batch * 64 * 64 // (side * side))
+        if redrawn and rng.random() < REDRAWN:
+            return redrawn.squares(rng, count, side)
+        x = batch(data, pictures, files, rng, count, side)
+        z = exact.encode(x)
+        return x, z + NOISE * torch.rand(count, 1, 1, 1) * torch.randn_like(z)
 
     batches = stream(squares, f"{plan.name}/{worker.rank}", worker.device)
 
     def loss(step: int) -> tuple[Tensor, int]:
-        x = next(batches).to(worker.device)
-        z = linear.encode(x)
-        z = z + NOISE * torch.rand(len(x), 1, 1, 1, device=z.device) * torch.randn_like(z)
+        x, z = (part.to(worker.device) for part in next(batches))
         with half_precision(worker.device):
             out = vae.decode(z)
         return score(out.float(), x, z), plan.batch

@@ -1,5 +1,6 @@
 """The ControlNet of the default checkpoint: what it begins as, that the program reads it, and how it is judged."""
 
+import random
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "training"))
 
 import control  # noqa: E402
+import scenes  # noqa: E402
 from evaluate import Checkpoint  # noqa: E402
 from torch.nn.functional import mse_loss  # noqa: E402
 
@@ -80,6 +82,16 @@ def test_it_learns_to_follow(model: Checkpoint) -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_things_anywhere_are_whole_and_in_their_order() -> None:
+    rng = random.Random(3)
+    for _ in range(200):
+        scene, places = control.anywhere(scenes.sample_scene(rng), rng)
+        assert len(places) == len(scene.things)
+        assert (scene.size, scene.position) == ("normal", "centre")
+        assert all(scale / 2 <= part <= 1 - scale / 2 for scale, centre in places for part in centre)
+        assert [x for _, (x, _) in places] == sorted(x for _, (x, _) in places)
 
 
 def test_overlap_is_that_of_the_filled_things() -> None:

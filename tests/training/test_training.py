@@ -19,6 +19,8 @@ import captions  # noqa: E402
 import export  # noqa: E402
 import filters  # noqa: E402
 import latents  # noqa: E402
+import redrawn  # noqa: E402
+import sample  # noqa: E402
 import scenes  # noqa: E402
 from model import SCALE, Autoencoder, Sizes, TextEncoder, UNet, sizes_of  # noqa: E402
 from tokens import Tokenizer  # noqa: E402
@@ -94,6 +96,35 @@ def test_the_written_encoder_makes_the_linear_latents() -> None:
     pictures = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
     with torch.no_grad():
         assert (vae.encode(pictures) - linear.encode(pictures)).abs().max() < 0.02
+
+
+def test_redrawn_squares_and_latents_are_of_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (256, 256, 3), generator=generator, dtype=torch.uint8).numpy()
+    basis = torch.linalg.qr(torch.randn(192, 4, generator=generator))[0].T.contiguous()
+    linear = latents.LinearLatents(torch.zeros(192), basis, torch.ones(4))
+    monkeypatch.setattr(redrawn, "scene", lambda seed, data: (None, picture))
+    torch.save({"seeds": [5], "latents": linear.encode(latents.to_tensor([picture]))}, tmp_path / "redrawn-0.pt")
+    x, z = redrawn.Redrawn(tmp_path, tmp_path).squares(random.Random(1), 6, 64)
+    assert x.shape == (6, 3, 64, 64)
+    assert torch.allclose(z, linear.encode(x), atol=1e-4)
+    assert not redrawn.Redrawn(tmp_path, tmp_path / "elsewhere")
+
+
+def test_only_the_last_steps_are_drawn_of_what_was_begun() -> None:
+    """A network that knows the noise gives back what was begun, whatever the step it starts from."""
+    noise, begun = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
+
+    def knowing(x: torch.Tensor, time: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        times.append(int(time[0]))
+        return noise.expand_as(x)
+
+    for last in (1, 3, 20):
+        times: list[int] = []
+        made = sample.ddim(knowing, noise, torch.zeros(1), torch.zeros(1), 20, 3.0, begun=begun, last=last)
+        kept = sample.alphas_cumprod()[0]
+        assert torch.allclose(made, kept.sqrt() * begun + (1 - kept).sqrt() * noise, atol=1e-4)
+        assert times == [50 * i + 1 for i in reversed(range(last))]
 
 
 def test_watercolour_leaves_paper_at_the_border() -> None:
