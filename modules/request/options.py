@@ -111,6 +111,10 @@ class Options(Table):
         1.0, "Eta for k-diffusion samplers",
         "Noise that ancestral samplers such as Euler a add. 1 is usual; 0 makes them calm.", low=0, high=1, text="Eta",
         advanced=True)
+    tcd_gamma: float = option(
+        0.3, "TCD gamma",
+        "Noise that the sampler TCD adds at each step. 0 adds none; more steps want more, up to 1.", low=0, high=1,
+        text="TCD gamma", axis="TCD gamma", advanced=True)
     cfg_rescale: float = option(
         0.0, "CFG rescale",
         "How far guidance is brought back to the contrast of the prompt alone. Try 0.7 where a high CFG scale "

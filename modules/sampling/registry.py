@@ -18,15 +18,15 @@ from modules.errors import InvalidInput
 from modules.sampling.guidance import SigmaDenoiser
 from modules.sampling.levels import Levels
 from modules.sampling.schedules import AUTOMATIC, SCHEDULES, find_schedule
-from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, unipc
+from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, restart, tcd, unipc
 
-SIGMA_ARGUMENTS = frozenset({"noise", "brownian", "on_step", "ends", "eta", "s_churn", "s_tmin", "s_tmax", "s_noise"})
+SIGMA_ARGUMENTS = frozenset({"noise", "brownian", "on_step", "ends", "model_levels", "eta", "gamma", "s_churn",
+                             "s_tmin", "s_tmax", "s_noise"})
 """What `sample` offers to samplers that work on x0 over sigmas. `ends`: the first and the last sigma above 0 for those
 that find their own way between them; from noise alone that is the whole range of the model, whatever the schedule."""
 TIMESTEP_ARGUMENTS = frozenset({"noise", "on_step", "eta", "before_step", "model_levels", "from_noise", "variant",
                                 "order", "spacing", "lower_order_final"})
 """What `sample` offers to samplers that work on Predictions over timesteps."""
-
 
 @dataclass(frozen=True)
 class Sampler:
@@ -73,6 +73,13 @@ class Sampler:
     def uses_eta(self) -> bool:
         """Whether eta changes its pictures. The option is `eta_ddim` with `timesteps`, else `eta_ancestral`."""
         return "eta" in self.wants
+
+    @property
+    def noise_option(self) -> str:
+        """The option that says how much noise it adds at each step, empty if none does."""
+        if "gamma" in self.wants:
+            return "tcd_gamma"
+        return "" if not self.uses_eta else "eta_ddim" if self.timesteps else "eta_ancestral"
 
     @property
     def uses_churn(self) -> bool:
@@ -123,6 +130,7 @@ SAMPLERS = (
     Sampler("PLMS", plms.sample_plms, ("plms",), timesteps=True),
     Sampler("UniPC", unipc.sample_unipc, ("unipc",), timesteps=True),
     Sampler("LCM", lcm.sample_lcm, ("k_lcm",), flows=False, levels=lcm.LcmLevels, denoiser=lcm.LcmDenoiser),
+    Sampler("TCD", tcd.sample_tcd, ("k_tcd",), schedule="simple", flows=False),
 )
 
 

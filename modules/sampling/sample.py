@@ -265,7 +265,7 @@ def _walk_sigmas(denoise: GuidedDenoiser, noise: ImageNoise, plan: Plan, report:
         x = x * ((1 + walked[0] ** 2) ** 0.5 if plan.options.sgm_noise_multiplier else walked[0])
     x0 = masked_sigmas(plan.sampler.denoiser(wraps.answer(denoise), denoise, levels), mask, levels)
     return registry.run(plan.sampler, x0, x, walked, {
-        "noise": noise.next, "on_step": lambda i, guess: report(i + 1, len(walked) - 1, guess),
+        "noise": noise.next, "on_step": lambda i, guess: report(i + 1, len(walked) - 1, guess), "model_levels": levels,
         "ends": (float(walked[0]), float(walked[-2])) if source else (levels.sigma_max, levels.sigma_min),
         **_stochastic(plan, noise, x, sigmas)})
 
@@ -296,7 +296,7 @@ def _stochastic(plan: Plan, noise: ImageNoise, x: Tensor, sigmas: Tensor) -> dic
     options = plan.options
     positive = sigmas[sigmas > 0]
     arguments: dict[str, object] = {
-        "eta": options.eta_ancestral if plan.eta is None else plan.eta,
+        "eta": options.eta_ancestral if plan.eta is None else plan.eta, "gamma": options.tcd_gamma,
         "s_churn": options.s_churn, "s_tmin": options.s_tmin, "s_tmax": options.s_tmax or float("inf"),
         "s_noise": options.s_noise}
     if "brownian" in plan.sampler.wants:

@@ -294,6 +294,7 @@ _PLACED: tuple[Axis, ...] = (
     _axis("ddim_loop"),
     _axis("mask_noise"),
     _axis("cfg_rescale"),
+    _axis("tcd_gamma"),
     Axis("Lora weight", "float", _lora_weight),
 )
 

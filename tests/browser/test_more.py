@@ -31,16 +31,17 @@ def test_more_is_remembered_and_says_what_is_changed(web: Page, page_app: PageAp
 
 
 def test_what_cannot_matter_is_not_shown(web: Page) -> None:
-    """Of the two etas that of the sampler, and the weight of the mask for checkpoints that read one alone."""
+    """The eta, or gamma, of the sampler, and the weight of the mask for checkpoints that read one alone."""
     tab(web, "inpaint")
     web.get_by_role("button", name="Advanced").locator("visible=true").click()
-    ddim, ancestral = (web.locator(f"#inpaint_{name}") for name in ("eta_ddim", "eta_ancestral"))
-    for sampler, shown, hidden in (("Euler a", ancestral, ddim), ("DDIM", ddim, ancestral)):
+    sliders = {name: web.locator(f"#inpaint_{name}") for name in ("eta_ddim", "eta_ancestral", "tcd_gamma")}
+    for sampler, shown in (("Euler a", "eta_ancestral"), ("TCD", "tcd_gamma"), ("DDIM", "eta_ddim")):
         box = web.locator("#inpaint_sampling input")
         box.fill(sampler)
         box.press("Enter")
-        expect(hidden).to_be_hidden()
-        expect(shown).to_be_visible()
+        expect(sliders[shown]).to_be_visible()
+        for name in sliders.keys() - {shown}:
+            expect(sliders[name]).to_be_hidden()
     expect(web.locator("#inpaint_mask_noise")).to_be_visible()
     expect(web.locator("#inpaint_inpainting_mask_weight")).to_be_hidden()
     expect(web.locator("#inpaint_refiner")).to_be_visible()

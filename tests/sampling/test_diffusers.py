@@ -14,10 +14,10 @@ from sampling.analytic import Watched, denoise, nothing, unguided
 from torch import Tensor
 
 from modules.sampling.conditioning import Conditioning
-from modules.sampling.guidance import GuidedDenoiser
+from modules.sampling.guidance import GuidedDenoiser, SigmaDenoiser
 from modules.sampling.levels import EPSILON, Level, Prediction
-from modules.sampling.schedules import ScheduleRange, karras, timesteps
-from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms
+from modules.sampling.schedules import ScheduleRange, karras, sgm_uniform, simple, timesteps
+from modules.sampling.solvers import ddim, dpm, dpmpp, euler, lcm, lms, plms, tcd
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
 
@@ -223,6 +223,52 @@ def test_lcm_answers() -> None:
         theirs = scheduler.step(eps(X, t.expand(2)), t, X, generator=torch.Generator()).denoised
         ours = denoiser(X / a**0.5, float(((1 - a) / a).sqrt()))
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_tcd(steps: int, gamma: float) -> None:
+    """diffusers ends at the lowest trained level instead of at the clean guess, so its last x is read as that guess."""
+    scheduler = diffusers.TCDScheduler(**TRAINING, clip_sample=False)
+    scheduler.set_timesteps(steps, original_inference_steps=1000)
+    sigmas = simple(steps, ScheduleRange(LEVELS, LEVELS.sigma_min, LEVELS.sigma_max))
+    times = scheduler.timesteps.tolist()
+    torch.testing.assert_close(sigmas[:-1], LEVELS.sigmas[times], rtol=0, atol=0)
+    x, generator = X, torch.Generator().manual_seed(7)
+    for t in times[:-1]:
+        x = scheduler.step(eps(x, torch.tensor([t] * 2)), t, x, eta=gamma, generator=generator).prev_sample
+    last = ALPHAS[times[-1]]
+    guess = (x - (1 - last) ** 0.5 * eps(x, torch.tensor([times[-1]] * 2))) / last**0.5
+    guided = GuidedDenoiser(Watched(), unguided(2))
+    ours = tcd.sample_tcd(SigmaDenoiser(guided, guided, LEVELS), X / ALPHAS[times[0]] ** 0.5, sigmas, noise=stream(7),
+                          on_step=nothing, gamma=gamma, model_levels=LEVELS)
+    torch.testing.assert_close(ours, guess, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_lcm(steps: int) -> None:
+    """The whole walk, at diffusers' own timesteps: those of the schedule Simple."""
+    scheduler = diffusers.LCMScheduler(**TRAINING, clip_sample=False, set_alpha_to_one=False)
+    scheduler.set_timesteps(steps)
+    x, generator = X, torch.Generator().manual_seed(7)
+    for t in scheduler.timesteps:
+        out = scheduler.step(eps(x, t.expand(2)), t, x, generator=generator)
+        x = out.prev_sample
+    levels = lcm.LcmLevels(LEVELS)
+    sigmas = simple(steps, ScheduleRange(levels, levels.sigma_min, levels.sigma_max))
+    guided = GuidedDenoiser(Watched(), unguided(2))
+    first = X / ALPHAS[scheduler.timesteps[0]] ** 0.5
+    ours = lcm.sample_lcm(lcm.LcmDenoiser(guided, guided, levels), first, sigmas, noise=stream(7), on_step=nothing)
+    torch.testing.assert_close(ours, x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_sgm_uniform_is_diffusers_trailing(steps: int) -> None:
+    """Turbo, Lightning and Hyper are made for trailing timesteps; diffusers rounds them to whole ones."""
+    scheduler = diffusers.EulerDiscreteScheduler(**TRAINING, timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    sigmas = sgm_uniform(steps, ScheduleRange(LEVELS, LEVELS.sigma_min, LEVELS.sigma_max))
+    torch.testing.assert_close(LEVELS.sigma_to_t(sigmas[:-1]), scheduler.timesteps, rtol=0, atol=1.0)
 
 
 def test_dpm2_by_its_formula() -> None:

@@ -96,7 +96,7 @@ def test_sigma_samplers_blend_the_clean_original_into_the_answer(original: Tenso
     torch.testing.assert_close(result, (1 - paint) * original + paint * x, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["Heun", "DPM2", "DPM++ 2M", "DPM++ 2S a", "LCM", "Restart"])
+@pytest.mark.parametrize("name", ["Heun", "DPM2", "DPM++ 2M", "DPM++ 2S a", "LCM", "TCD", "Restart"])
 def test_every_answer_of_a_sigma_sampler_is_blended(name: str, original: Tensor) -> None:
     """With nothing painted each guess is the original itself, second calls within a step included: x stays on the
     line original + sigma * noise, so the network is never shown anything else than noise after the scale is undone."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sampling.analytic import Watched, run
+from sampling.analytic import Watched, always, context, run
 
 from modules.errors import InvalidInput
 from modules.request.options import Options
 from modules.sampling import registry
+from modules.sampling.guidance import Guidance
 from modules.sampling.sample import InitLatent, Plan, build_sigmas, total_calls
 from modules.sampling.schedules import SCHEDULES, timesteps
 
@@ -63,7 +64,7 @@ def test_ddim_starts_from_the_level_above_its_first_call() -> None:
 COUNTS = [  # sampler, steps, strength, calls
     ("Euler", 8, None, 8), ("Euler a", 20, None, 20), ("DPM++ 2M", 1, None, 1), ("Heun", 8, None, 15),
     ("DPM2", 8, None, 15), ("DPM++ SDE", 8, None, 15), ("DPM++ 2S a", 8, None, 15), ("LMS", 8, None, 8),
-    ("DPM fast", 8, None, 8), ("PLMS", 8, None, 8), ("UniPC", 8, None, 8), ("LCM", 8, None, 8),
+    ("DPM fast", 8, None, 8), ("PLMS", 8, None, 8), ("UniPC", 8, None, 8), ("LCM", 8, None, 8), ("TCD", 4, None, 4),
     ("DDIM CFG++", 8, None, 7), ("DPM++ 3M SDE", 8, None, 8), ("Restart", 8, None, 15),
     ("Euler", 8, 0.75, 7), ("Euler", 8, 1.0, 8), ("Euler", 8, 0.0, 1), ("Euler", 8, 0.05, 1), ("Heun", 8, 0.75, 13),
     ("DPM++ 2M", 20, 0.5, 11), ("PLMS", 8, 0.75, 6), ("UniPC", 8, 0.75, 6), ("LCM", 8, 0.75, 7),
@@ -122,6 +123,20 @@ def test_sigma_samplers_ask_at_fractional_timesteps() -> None:
     torch.testing.assert_close(torch.tensor(visited("Euler", 8)), torch.linspace(999, 0, 8), rtol=0, atol=2e-3)
 
 
+def test_tcd_asks_at_trailing_timesteps() -> None:
+    torch.testing.assert_close(torch.tensor(visited("TCD", 4)), torch.tensor([999.0, 749, 499, 249]), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", [sampler.name for sampler in registry.SAMPLERS if sampler.name != "DDIM CFG++"])
+def test_a_scale_of_1_asks_for_the_prompt_alone(name: str) -> None:
+    """One row for each of two images at every call. DDIM CFG++ walks along the negative prompt's answer."""
+    model = Watched()
+    told, untold = always(context(1.0)), always(context(9.0))
+    run(name, 4, model=model, seeds=(1, 2), guidance=Guidance((((told, 1.0),),) * 2, untold, 1.0))
+    assert model.contexts
+    assert all(len(rows) == 2 and float(rows[..., 0].max()) == 1 for rows in model.contexts)
+
+
 def test_lcm_asks_at_distilled_timesteps_only() -> None:
     assert all(t % 20 == 19 for t in visited("LCM", 8))
 
@@ -136,7 +151,8 @@ def test_automatic_schedules_are_webuis() -> None:
     karras = {"DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a", "Restart"}
     exponential = {"DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"}
     for name, schedule in chosen.items():
-        assert schedule == ("karras" if name in karras else "exponential" if name in exponential else "uniform"), name
+        own = "simple" if name == "TCD" else "uniform"  # WebUI has no TCD
+        assert schedule == ("karras" if name in karras else "exponential" if name in exponential else own), name
 
 
 @pytest.mark.parametrize("steps", [0, 1001])

@@ -157,12 +157,13 @@ def test_a_text_says_of_each_sampler_what_webui_says(name: str) -> None:
     options = Options(eta_ddim=0.5, eta_ancestral=0.25, eta_noise_seed_delta=9, s_churn=3.0, s_tmin=2.0, s_tmax=1.0,
                       s_noise=1.05, sigma_min=0.2)
     found = pairs(text_of(Txt2Img(sampler=name, options=options)))
-    expected = {"Schedule type": "Karras" if name in KARRAS else "Exponential" if name in EXPONENTIAL else "Automatic"}
+    expected = {"Schedule type": "Karras" if name in KARRAS else "Exponential" if name in EXPONENTIAL else
+                "Simple" if name == "TCD" else "Automatic"}
     expected |= {"Eta DDIM": "0.5"} if name in ETA_DDIM else {"Eta": "0.25"} if name in ETA else {}
     expected |= {"ENSD": "9"} if name in ENSD else {}
     expected |= {"Sigma churn": "3.0", "Sigma tmin": "2.0", "Sigma tmax": "1.0"} if name in CHURN else {}
     expected |= {"Sigma noise": "1.05"} if name in S_NOISE else {}
-    expected |= {"Schedule min sigma": "0.2"} if name in KARRAS | EXPONENTIAL else {}
+    expected |= {"Schedule min sigma": "0.2"} if name in KARRAS | EXPONENTIAL | {"TCD"} else {}
     expected |= {"DDIM loop": "classic"} if name in LOOP else {}
     for key in ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model hash", "Model", "RNG", "Version"):
         del found[key]

@@ -385,10 +385,10 @@ def names_of(panel: Panel, name: str, first: str, *, elem_id: str = "", min_widt
                                         min_width=min_width, elem_id=elem_id or panel.elem_id(name)), item.help))
 
 
-ADVANCED = ("CLIP_stop_at_last_layers", "cfg_rescale", "step_cache", "eta_ddim", "eta_ancestral", "ddim_loop",
-            "mask_noise", "small_mask", "emphasis", "randn_source", "initial_noise_multiplier", "img2img_extra_noise",
-            "inpainting_mask_weight", "tiling", "face_restoration", "img2img_fix_steps", "img2img_color_correction",
-            "mask_round")
+ADVANCED = ("CLIP_stop_at_last_layers", "cfg_rescale", "step_cache", "eta_ddim", "eta_ancestral", "tcd_gamma",
+            "ddim_loop", "mask_noise", "small_mask", "emphasis", "randn_source", "initial_noise_multiplier",
+            "img2img_extra_noise", "inpainting_mask_weight", "tiling", "face_restoration", "img2img_fix_steps",
+            "img2img_color_correction", "mask_round")
 """The order of the Advanced controls. Those that are not named here follow."""
 
 
@@ -421,14 +421,12 @@ def advanced(panel: Panel, options: Options) -> None:
 
 
 def connect_etas(panel: Panel, samplers: Callable[[], Iterable[Any]]) -> None:
-    """Show the eta that the chosen sampler has, of the two that there are. `samplers` returns what is known of all
-    samplers."""
-    etas = [name for name in ("eta_ddim", "eta_ancestral") if name in panel.widgets]
+    """Show the eta, or gamma, that the chosen sampler has. `samplers` returns what is known of all samplers."""
+    etas = [name for name in ("eta_ddim", "eta_ancestral", "tcd_gamma") if name in panel.widgets]
 
     def of(name: str) -> list[Any]:
         chosen = next((one for one in samplers() if one.name == name), None)
-        used = ("eta_ddim" if chosen.timesteps else "eta_ancestral") if chosen and chosen.uses_eta else ""
-        return [gr.update(visible=chosen is None or one == used) for one in etas]
+        return [gr.update(visible=chosen is None or one == chosen.noise_option) for one in etas]
 
     panel.widgets["sampler"].change(of, panel.widgets["sampler"], [panel.widgets[one] for one in etas], **AT_ONCE)
 
