@@ -29,6 +29,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
     from modules.gallery.formats import Format
     from modules.gallery.saving import Saver
     from modules.ui import endpoints
+    from modules.ui.controls import fewer_steps
     from modules.ui.controls.describe import described
     from modules.ui.controls.request_panel import SAME, Panel
     from modules.ui.page.blocks import Page
@@ -97,6 +98,7 @@ def build(engine: Engine, queue: JobQueue, settings: Settings, history: History)
                                        ("inpainting_mask_weight", "inpaint")) if name in panel.widgets]
         refiners = [panel.widgets["refiner"] for panel in panels]
         choosing = [tab.cards for tab in built.values()]
+        fewer_steps.connect([(tab.fast, tab.panel) for tab in built.values()], header, refreshing)
         loaded = header.connect(demo, refreshing, strips, sliders, special, checkpoints, refiners,
                                 choosing, started)
         remember(loaded, panels)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from modules.base.unicode import without_surrogates
 from modules.errors import NotFound
@@ -190,16 +191,23 @@ class Catalog:
         return None
 
 
-def metadata(path: Path) -> dict[str, str]:
-    """The metadata in the header of a safetensors file. Empty for other and for damaged files. No tensor is read."""
+def header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: about each tensor, and "__metadata__". Empty for other and for damaged files,
+    and for folders. No tensor is read."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if path.suffix.lower() != ".safetensors" or length > MAX_HEADER:
                 return {}
-            found = json.loads(file.read(length)).get("__metadata__", {})
-    except (OSError, struct.error, ValueError, AttributeError, RecursionError):
+            found = json.loads(file.read(length))
+    except (OSError, struct.error, ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file. Empty where there is none; see `header`."""
+    found = header(path).get("__metadata__", {})
     return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 
 

@@ -16,7 +16,17 @@ from modules.request import Txt2Img
 from modules.request.options import Options
 from modules.text import image_metadata
 from modules.ui.canvas.canvas import MaskCanvas, MaskData, open_picture
-from modules.ui.controls import cards, examples, presets, prompts, request_panel, scripts, sections, timetable
+from modules.ui.controls import (
+    cards,
+    examples,
+    fewer_steps,
+    presets,
+    prompts,
+    request_panel,
+    scripts,
+    sections,
+    timetable,
+)
 from modules.ui.controls.cards import CardsView
 from modules.ui.controls.control_units import ControlUnits
 from modules.ui.controls.describe import Describe
@@ -55,6 +65,7 @@ class Tab:
     presets: Presets
     control: ControlUnits
     detail: DetailPasses
+    fast: gr.Button
 
     @property
     def name(self) -> str:
@@ -112,6 +123,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
                             stage)
         with rail, gr.Column(elem_classes="area-settings", min_width=260):
             request_panel.sampling(panel)
+            fast = fewer_steps.draw(panel)
             request_panel.seed_row(panel, last_seed)
             request_panel.size(panel, canvas=canvas)
             control, detail = ControlUnits(panel, header.engine, header.queue), DetailPasses(panel, header.engine)
@@ -143,7 +155,7 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
     else:
         detail.connect(shown_picture, [shown.shown, shown.selected], header.queue)
     return Tab(panel, prompt_tools, shown_cards, shown, strip, canvas, paste_button, dropped, note,
-               shown_presets, control, detail)
+               shown_presets, control, detail, fast)
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
