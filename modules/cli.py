@@ -54,6 +54,8 @@ class WrongFlag(InvalidInput):
 class Terminal:
     """A job that is watched in a terminal: a bar on standard error, pictures saved as they come, Ctrl-C to stop."""
 
+    saves = True
+
     def __init__(self, save: Save, recordings: Iterator[Path]) -> None:
         self.stopped, self._save, self._recordings = False, save, recordings
         self._bar: Any = tqdm(file=sys.stderr, unit="step", leave=False, disable=None)  # None: only in a terminal

@@ -14,9 +14,9 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -26,9 +26,7 @@ from modules.errors import StorageFull, UserError
 from modules.gallery.formats import KINDS, PNG, Format
 from modules.request import Img2Img, Txt2Img
 from modules.request.photograph import Photograph
-
-if TYPE_CHECKING:
-    from modules.request.result import GeneratedImage
+from modules.request.result import GeneratedImage
 
 _COUNTER = re.compile(r"(?:[a-z_]+-)?(\d{5,9})[-.]")
 _NO_TEXTS: Mapping[str, str] = MappingProxyType({})
@@ -43,15 +41,31 @@ class CannotSave(UserError):
     status = 507
 
 
+@dataclass(frozen=True)
+class EncodedImage(GeneratedImage):
+    """A picture that comes with its file: the `content` that `encoded` makes of it in `form`."""
+
+    form: Format = PNG
+    content: bytes = b""
+
+
+def encoded(made: GeneratedImage, form: Format) -> bytes:
+    """The file that `Saver` writes of `made` in `form`."""
+    return form.fitting(made.image).encode_any(made.image, made.photograph, made.infotext)
+
+
 def save(image: Image.Image, infotext: str, directory: Path, *, seed: int | None = None, prefix: str = "",
-         texts: Mapping[str, str] = _NO_TEXTS, form: Format = PNG, photograph: Photograph | None = None) -> Path:
+         texts: Mapping[str, str] = _NO_TEXTS, form: Format = PNG, photograph: Photograph | None = None,
+         content: bytes = b"") -> Path:
     """Write `image`, or instead of it `photograph`, in the format `form` into `directory`, named `prefix`, the next
     free number, `seed`. Returns the path.
 
-    `texts` are further text chunks by name. Raises StorageFull or CannotSave; no file is left behind then.
+    `texts` are further text chunks by name. `content` is the file's, where it is there already. Raises StorageFull or
+    CannotSave; no file is left behind then.
     """
     form = form.fitting(image)
-    with _written(form.encode_any(image, photograph, infotext, texts), directory) as temporary:
+    content = content or form.encode_any(image, photograph, infotext, texts)
+    with _written(content, directory) as temporary:
         path = _claim_name(temporary, directory, seed, prefix, form.suffix)
     _save_sidecar(form.sidecar(photograph, infotext), path)
     return path
@@ -144,7 +158,9 @@ class Saver:
     def __call__(self, made: GeneratedImage, request: Txt2Img) -> Path:
         kind = f"{'img2img' if isinstance(request, Img2Img) else 'txt2img'}-{'grids' if made.grid else 'images'}"
         directory = self._outputs / kind / datetime.date.today().isoformat()
+        form = self._form()  # which may have changed since the file was made
+        content = made.content if isinstance(made, EncodedImage) and made.form == form else b""
         path = save(made.image, made.infotext, directory, seed=made.seed, prefix=f"{made.grid}-" if made.grid else "",
-                    form=self._form(), photograph=made.photograph)
+                    form=form, photograph=made.photograph, content=content)
         self._saved(path)
         return path

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from modules.engine.models import compute_device
 from modules.errors import Interrupted, NotFound, Skipped, Stopped, UserError
+from modules.gallery.formats import Format
+from modules.gallery.saving import encoded
 from modules.jobs.failures import explained
 from modules.jobs.job import MOST_RECORDINGS
 from modules.request import Txt2Img
@@ -64,7 +66,8 @@ class Part:
     request with a script, as a whole; "load": only the model that its options name.
 
     `extra` are keys of the parameters text. `arguments` and `switched_off` are those of `Hooks`. `config` is what
-    config.json holds, `digest` the checkpoint's SHA-256, "" if it is not known.
+    config.json holds, `digest` the checkpoint's SHA-256, "" if it is not known. `form` is the format in which the
+    pictures will be saved, None if they are not.
     """
 
     id: str
@@ -76,6 +79,7 @@ class Part:
     switched_off: frozenset[str] = frozenset()
     config: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    form: Format | None = None
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Made:
-    """Finished pictures. `changes` are the fields of the request that were carried out otherwise than asked."""
+    """Finished pictures. `changes` are the fields of the request that were carried out otherwise than asked. `files`
+    are the pictures as they will be saved; none where they are not, or where that failed."""
 
     images: tuple[GeneratedImage, ...]
     changes: Mapping[str, Any]
+    files: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,10 @@ class EngineCrew:
         try:
             self._thread.submit(self._do, part, job)
             while True:
-                yield (event := job.events.get())
+                event = job.events.get()
+                if isinstance(event, Made) and part.form:  # while the engine makes the next batch in its own thread
+                    event = _with_files(event, part.form)
+                yield event
                 if isinstance(event, Over | Failed):
                     return
         finally:  # also when nobody listens any more
@@ -260,6 +269,12 @@ class EngineCrew:
         return frozenset(one.checkpoint.filename for one in self._engine.models.in_memory())
 
 
+def _with_files(made: Made, form: Format) -> Made:
+    with contextlib.suppress(Exception):  # the server tries it again, and tells what is wrong
+        return dataclasses.replace(made, files=tuple(encoded(one, form) for one in made.images))
+    return made
+
+
 class _Lacking(NotFound):
     """This worker has not got the file."""
 
@@ -269,6 +284,7 @@ class _PartJob:
 
     def __init__(self, part: Part) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.saves = part.form is not None
         self.preview: Preview | None = None
         self.recordings: list[Path] = []
         self.folder = Path()

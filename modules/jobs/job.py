@@ -92,6 +92,11 @@ class Job:
 
     # what the engine calls
 
+    @property
+    def saves(self) -> bool:
+        """Whether its pictures are written to files."""
+        return self._save is not None
+
     def check(self) -> None:
         """Raise `Interrupted` or `Skipped` if that was requested. One skip skips one batch."""
         with self._changed:

@@ -8,10 +8,12 @@ a token.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import secrets
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from modules.engine.models import compute_device
 from modules.errors import InvalidInput, UserError
 from modules.jobs.crew import About, Crew, CrewLost, CrewRefused, EngineCrew, Event, Part, Wish
+from modules.request import Img2Img, Txt2Img
 from modules.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,7 +70,8 @@ class RayWorkers:
             self._connect()
             count = count or self._workers_of_cluster()
         actors: list[Future[Any]] = [Future() for _ in range(count)]
-        self.crews = [RayCrew(actor) for actor in actors]
+        requests = _Requests()
+        self.crews = [RayCrew(actor, requests) for actor in actors]
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, args=[actors], name="ray", daemon=True)
         self._thread.start()
@@ -156,8 +160,8 @@ class _Worker:
     def about(self) -> About:
         return self._crew.about()
 
-    def make(self, part: Part) -> Iterator[Event]:
-        yield from self._crew.make(part)
+    def make(self, part: Part, request: Txt2Img) -> Iterator[Event]:
+        yield from self._crew.make(dataclasses.replace(part, request=request))
 
     def preview(self, part_id: str) -> bytes | None:
         return self._crew.preview(part_id)
@@ -169,11 +173,31 @@ class _Worker:
         self._crew.unload()
 
 
+class _Requests:
+    """Requests with pictures in Ray's memory, each once for all the parts that are made of it, while it is in use."""
+
+    def __init__(self) -> None:
+        self._there: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def sent(self, request: Txt2Img) -> Any:
+        """What an actor is given for `request`: its reference there, or a small one itself."""
+        import ray
+
+        if not (isinstance(request, Img2Img) or request.control_units or request.first_pass):
+            return request
+        with self._lock:
+            if id(request) not in self._there:
+                self._there[id(request)] = ray.put(request)
+                weakref.finalize(request, self._there.pop, id(request)).atexit = False
+            return self._there[id(request)]
+
+
 class RayCrew:
     """A `Crew` that is an actor, once Ray has started."""
 
-    def __init__(self, actor: Future[Any]) -> None:
-        self._actor = actor
+    def __init__(self, actor: Future[Any], requests: _Requests) -> None:
+        self._actor, self._requests = actor, requests
 
     def about(self) -> About:
         import ray
@@ -192,7 +216,10 @@ class RayCrew:
         import ray
 
         with _lost():
-            for event in self._call("make", "work", part, num_returns="streaming"):
+            self._actor.result()  # before that Ray has no memory
+            request = self._requests.sent(part.request)
+            short = dataclasses.replace(part, request=Txt2Img())
+            for event in self._call("make", "work", short, request, num_returns="streaming"):
                 yield ray.get(event)
 
     def preview(self, part_id: str) -> bytes | None:

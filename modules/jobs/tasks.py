@@ -122,6 +122,8 @@ def run_tasks(tasks: Sequence[Task], generate: Callable[[Txt2Img, JobContext], R
 class _UnseenPart(_TaskPart):
     """A part whose pictures are no results of the job."""
 
+    saves = False
+
     def keep(self, images: Sequence[GeneratedImage], request: Txt2Img) -> tuple[GeneratedImage, ...]:
         return tuple(images)
 

@@ -24,6 +24,8 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, NotFound, Skipped, UserError
+from modules.gallery.formats import Format
+from modules.gallery.saving import EncodedImage
 from modules.hooks.in_job import Hooks
 from modules.jobs.crew import (
     About,
@@ -115,11 +117,12 @@ class Work:
 
     def __init__(self, kind: Literal["batches", "script", "load"], request: Txt2Img, numbers: Sequence[int], *,
                  model: str, since: float, digest: str = "", extra: Mapping[str, Any] | None = None,
-                 hooks: Hooks | None = None, whole: bool = False, keep: bool = True) -> None:
-        self.kind, self.request, self.numbers, self.whole, self.keep = kind, request, tuple(numbers), whole, keep
+                 hooks: Hooks | None = None, whole: bool = False) -> None:
+        self.kind, self.request, self.numbers, self.whole = kind, request, tuple(numbers), whole
         self.model, self.since, self.taken, self.digest = model, since, since, digest
         self.seconds = FIRST_PICTURE
         self.extra, self.hooks = extra or {}, hooks or Hooks()
+        self.saves = False
         self.waiting = collections.deque(numbers)
         self.running: dict[Lane, float] = {}  # how many batches of its part are done
         self.parts = 0  # that were taken and whose end the job has not seen
@@ -252,7 +255,7 @@ class Fleet(Engine):
 
     def _work(self, kind: Literal["batches", "script", "load"], request: Txt2Img, *,
               extra: Mapping[str, Any] | None = None, hooks: Hooks | None = None,
-              numbers: Sequence[int] | None = None, keep: bool = True) -> Work:
+              numbers: Sequence[int] | None = None) -> Work:
         """The work of a request, whose checkpoint is spelt out. Raises NotFound."""
         checkpoint, _ = self.files_of(request.options)
         if checkpoint is None:
@@ -265,7 +268,7 @@ class Fleet(Engine):
             numbers = range(request.n_iter if kind == "batches" else 1)
         return Work(kind, request, numbers, model=checkpoint.filename, since=time.monotonic(),
                     digest=self.catalog.hashed(checkpoint).sha256 or "" if kind != "load" else "",
-                    extra=extra, hooks=hooks, whole=request.record_steps or kind != "batches", keep=keep)
+                    extra=extra, hooks=hooks, whole=request.record_steps or kind != "batches")
 
     # the job's side: its thread sees all that the lanes tell
 
@@ -283,6 +286,7 @@ class Fleet(Engine):
         with self._lock:
             for work in works:
                 self._forget_lacks(work.model)
+                work.saves = job.saves
                 self._inboxes[work] = inbox
             self._works += works
             self._lock.notify_all()
@@ -398,8 +402,9 @@ class Fleet(Engine):
                     continue
                 count = work.left if work.whole else max(1, work.left // (2 * len(ready)))
                 numbers = tuple(work.waiting.popleft() for _ in range(count))
+                config = self.config.values()
                 lane.part = Part(uuid.uuid4().hex, work.kind, work.request, numbers, work.extra, work.hooks.arguments,
-                                 work.hooks.left_out, self.config.values(), work.digest)
+                                 work.hooks.left_out, config, work.digest, Format.of(config) if work.saves else None)
                 lane.state, lane.work = "working", work
                 work.running[lane] = 0.0
                 work.parts += 1
@@ -552,7 +557,7 @@ class _Following:
             if told.lane is self._lead():
                 self._job.stage(event.text)
         elif isinstance(event, Made):
-            self._keep(work, event, told.number)
+            self._keep(work, event, told.number, told.part.form)
         elif isinstance(event, Recorded):
             self._record(work, event)
         if isinstance(event, Begun | Step) or event is None:
@@ -588,16 +593,21 @@ class _Following:
                 self._shown = image.convert("RGB")
         return self._shown
 
-    def _keep(self, work: Work, made: Made, number: int) -> None:
+    def _keep(self, work: Work, made: Made, number: int, form: Format | None) -> None:
         if work.kind == "batches":
             if number in work.images:
                 return
             work.changes |= made.changes
         request = dataclasses.replace(work.request, **made.changes)
-        kept = self._job.keep(made.images, request) if work.keep else made.images
+        images: Sequence[GeneratedImage] = made.images
+        if form and made.files:
+            images = [EncodedImage(**vars(one), form=form, content=content)
+                      for one, content in zip(made.images, made.files, strict=True)]
+        kept = [dataclasses.replace(one, path=saved.path)  # without its file, which nobody needs any more
+                for one, saved in zip(made.images, self._job.keep(images, request), strict=True)]
         for image in kept:
             work.hooks.saved(image, request)
-        work.images[number] = list(kept)
+        work.images[number] = kept
         work.kept += kept
 
     def _record(self, work: Work, recorded: Recorded) -> None:

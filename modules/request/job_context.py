@@ -21,6 +21,10 @@ class EnoughRecorded(Exception):
 class JobContext(Protocol):
     """What the engine sees of a job. The queue's `Job` is one; `SubJob` and `NullJob` are others."""
 
+    @property
+    def saves(self) -> bool:
+        """Whether `keep` writes the pictures to files."""
+
     def check(self) -> None:
         """Raises `Interrupted` or `Skipped` when somebody asked for it."""
 
@@ -53,6 +57,10 @@ class SubJob:
     def __init__(self, job: JobContext) -> None:
         self._job = job
 
+    @property
+    def saves(self) -> bool:
+        return self._job.saves
+
     def check(self) -> None:
         self._job.check()
 
@@ -74,6 +82,8 @@ class SubJob:
 
 class NullJob:
     """A job that nobody watches and nobody stops."""
+
+    saves = False
 
     def check(self) -> None: ...
 

@@ -203,6 +203,10 @@ class _InnerJob(SubJob):
         super().__init__(job)
         self._done, self._total, self._keep = done, total, keep
 
+    @property
+    def saves(self) -> bool:
+        return self._keep and super().saves
+
     def batches(self, done: int, total: int) -> None:
         super().batches(self._done + done, max(self._total, self._done + total))
 
@@ -216,6 +220,8 @@ class NestedJob(SubJob):
     It can be stopped, and it sets the text of the current activity. It does not change the job's progress, preview or
     pictures.
     """
+
+    saves = False
 
     def check(self) -> None:
         """Raise Interrupted if an interruption or a skip was requested. The outer picture has no use for half of this

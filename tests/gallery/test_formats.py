@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from modules.gallery.formats import PNG, Format
-from modules.gallery.saving import Saver
+from modules.gallery.saving import EncodedImage, Saver
 from modules.request import Txt2Img
 from modules.request.result import GeneratedImage
 from modules.text import image_metadata
@@ -28,6 +28,15 @@ def test_each_format_keeps_the_text(tmp_path: Path, kind: str, suffix: str, mode
     with Image.open(path) as image:
         assert image.size == NOISE.size
         assert image_metadata.read(image) == TEXT
+
+
+def test_a_file_that_is_there_already_is_written_if_it_has_the_format(tmp_path: Path) -> None:
+    jpeg = Format.of({"samples_format": "jpg"})
+    made = EncodedImage(NOISE, 7, 0, TEXT, form=jpeg, content=b"the file")
+    assert Saver(tmp_path, form=lambda: jpeg)(made, Txt2Img()).read_bytes() == b"the file"
+    path = Saver(tmp_path, form=lambda: PNG)(made, Txt2Img())
+    assert path.suffix == ".png"
+    assert Image.open(path).tobytes() == NOISE.tobytes()
 
 
 def test_quality_and_losslessness_are_obeyed() -> None:

@@ -10,15 +10,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from make_tiny import make_tiny
+from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
 from modules.jobs.workers import Fleet
-from modules.request import Txt2Img
+from modules.request import Img2Img, Txt2Img
 from modules.request.job_context import NullJob, Preview
 from modules.request.result import GeneratedImage, Result
 from modules.settings import Settings
@@ -81,6 +83,27 @@ def test_pictures_are_one_machines_also_when_a_worker_is_killed(fleet: Fleet, al
     assert seen(made) == alone
     assert sorted(job.seeds) == list(range(41, 49))  # none twice, none missing
     assert seen(fleet.generate(REQUEST, NullJob())) == alone
+
+
+def test_the_pictures_of_a_request_are_sent_once(fleet: Fleet, settings: Settings,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    put = ray.put
+    sent: list[Any] = []
+
+    def noted(value: Any) -> Any:
+        sent.append(value)
+        return put(value)
+
+    monkeypatch.setattr(ray, "put", noted)
+    picture = Image.effect_noise((64, 64), 90).convert("RGB")
+    request = Img2Img(width=64, height=64, steps=2, seed=41, n_iter=8, init_images=(picture,))
+    made = seen(fleet.generate(request, NullJob()))
+    assert len(sent) == 1
+    assert made == seen(Engine(settings).generate(request, NullJob()))
+    fleet.generate(REQUEST, NullJob())
+    assert len(sent) == 1  # one without pictures goes as it is
 
 
 def test_interrupt_reaches_the_workers_and_previews_come_back(fleet: Fleet) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, NotFound, Skipped, StorageFull, UserError
+from modules.gallery.formats import Format
 from modules.gallery.saving import Saver
 from modules.jobs import workers
 from modules.jobs.crew import About, Begun, Crew, CrewLost, EngineCrew, Event, Made, Part, Wish
@@ -347,6 +348,37 @@ def test_a_worker_of_another_version_is_refused(settings: Settings) -> None:
         fleet.generate(Txt2Img(**COMMON), Told())
     assert fleet.lanes[0].state == "refused"
     fleet.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"samples_format": "webp"}])
+def test_the_files_are_those_of_one_machine_and_made_by_the_workers(
+        options: dict[str, Any], settings: Settings, tmp_path: Path, fleet_of: Callable[..., Fleet],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    encoders: list[str] = []
+    encode = Format.encode
+
+    def noted(*arguments: Any, **named: Any) -> bytes:
+        encoders.append(threading.current_thread().name)
+        return encode(*arguments, **named)
+
+    def files(engine: Engine, folder: Path) -> set[bytes]:
+        engine.config.hold(options)
+        queue = JobQueue(engine, Saver(folder, form=lambda: Format.of(options)))
+        for request, save in ((Txt2Img(**COMMON, n_iter=3, batch_size=2), True),
+                              (Txt2Img(**COMMON, script=ScriptCall("X/Y/Z plot", ("Seed", "1, 2", ()))), True),
+                              (Img2Img(**COMMON, init_images=(PICTURE,), script=ScriptCall(
+                                  "img2img alternative test", ())), True),
+                              (Txt2Img(**COMMON), False)):
+            assert queue.submit(request, save=save).wait(SECONDS)
+        queue.close()
+        return {file.read_bytes() for file in folder.rglob("*.*")}
+
+    expected = files(one_engine(settings), tmp_path / "alone")
+    monkeypatch.setattr(Format, "encode", noted)
+    assert files(fleet_of(quiet, quiet), tmp_path / "together") == expected
+    assert len(expected) == 10
+    assert sum(not name.startswith("worker") for name in encoders) == 1  # the plot itself
+    assert len(encoders) == 10  # and nothing for the job that saves nothing
 
 
 def test_loading_warms_a_worker_which_then_gets_the_work(fleet_of: Callable[..., Fleet]) -> None:
