@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,17 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.errors import Interrupted, InvalidInput, UserError
+from modules.gallery.saving import Saver
+from modules.jobs.queue import JobQueue
 from modules.jobs.workers import Fleet
 from modules.request import Img2Img, Txt2Img
 from modules.request.job_context import NullJob, Preview
+from modules.request.options import Options
 from modules.request.result import GeneratedImage, Result
 from modules.settings import Settings
+
+CLIENT_JOBS = int(os.environ.get("CLIENT_JOBS", "8"))
+"""Jobs of the test with two clients."""
 
 PROJECT = Path(__file__).parents[2]
 REQUEST = Txt2Img(prompt="a cat", width=64, height=64, steps=2, seed=41, subseed=7, n_iter=8)
@@ -34,6 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings(data_dir=tmp_path_factory.mktemp("fleet"), device="cpu", workers=2)
     settings.checkpoint_dirs[0].mkdir(parents=True)
     make_tiny("tiny-sd15", settings.checkpoint_dirs[0] / "tiny-sd15.safetensors")
+    make_tiny("tiny-sd15", settings.checkpoint_dirs[0] / "tiny-sd15-other.safetensors", salt=1)
     return settings
 
 
@@ -104,6 +112,21 @@ def test_the_pictures_of_a_request_are_sent_once(fleet: Fleet, settings: Setting
     assert made == seen(Engine(settings).generate(request, NullJob()))
     fleet.generate(REQUEST, NullJob())
     assert len(sent) == 1  # one without pictures goes as it is
+
+
+def test_two_clients_with_two_checkpoints_get_their_own_pictures(fleet: Fleet, settings: Settings,
+                                                                 tmp_path: Path) -> None:
+    queue = JobQueue(fleet, Saver(tmp_path), at_once=8, limit=CLIENT_JOBS)
+    models = [Options(sd_model_checkpoint=name) for name in ("tiny-sd15", "tiny-sd15-other")]
+    asked = [replace(REQUEST, seed=number, n_iter=1, options=models[number % 2]) for number in range(CLIENT_JOBS)]
+    jobs = [queue.submit(request) for request in asked]
+    assert all(job.wait() for job in jobs)
+    engine = Engine(settings)
+    for request, job in sorted(zip(asked, jobs, strict=True), key=lambda one: one[0].seed % 2):
+        assert job.result is not None
+        assert seen(job.result) == seen(engine.generate(request, NullJob()))
+    assert len({one.path for job in jobs if job.result for one in job.result.images}) == CLIENT_JOBS
+    queue.close()
 
 
 def test_interrupt_reaches_the_workers_and_previews_come_back(fleet: Fleet) -> None:

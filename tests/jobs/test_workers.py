@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,9 @@ from modules.request.job_context import NullJob, Preview
 from modules.request.options import Options
 from modules.request.result import GeneratedImage, Result
 from modules.settings import Settings
+
+CLIENT_JOBS = int(os.environ.get("CLIENT_JOBS", "20"))
+"""Jobs of the test with two clients."""
 
 SECONDS = 60
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3)).astype(np.uint8))
@@ -438,16 +442,15 @@ def test_the_files_of_a_batch_are_made_at_the_same_time(settings: Settings, flee
 def test_two_clients_with_two_checkpoints_get_their_own_pictures(settings: Settings,
                                                                  fleet_of: Callable[..., Fleet]) -> None:
     fleet = fleet_of(quiet, quiet)
-    queue = JobQueue(fleet, Saver(settings.outputs_dir), at_once=8)
+    queue = JobQueue(fleet, Saver(settings.outputs_dir), at_once=8, limit=CLIENT_JOBS)
     models = [Options(sd_model_checkpoint=name) for name in ("first", "second")]
-    asked = [Txt2Img(**COMMON | {"seed": number, "options": models[number % 2]}) for number in range(20)]
+    asked = [Txt2Img(**COMMON | {"seed": number, "options": models[number % 2]})
+             for number in range(CLIENT_JOBS)]
     jobs = [queue.submit(request) for request in asked]
     assert all(job.wait(SECONDS) for job in jobs)
     alone = one_engine(settings)
     for request, job in zip(asked, jobs, strict=True):
         assert job.result is not None
         assert seen(job.result) == seen(alone.generate(request, NullJob()))
-    assert len({one.path for job in jobs if job.result for one in job.result.images}) == 20
+    assert len({one.path for job in jobs if job.result for one in job.result.images}) == CLIENT_JOBS
     queue.close()
-
-
