@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import os
 import secrets
+import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 STORE_BYTES = 256 * 2**20
 """Of Ray's shared memory, through which pictures go. /dev/shm of a container is often small."""
+
+REACH_SECONDS = 2
+"""How long a cluster may take to take a connection; Ray itself would try for 40 seconds."""
 
 CONNECT_SECONDS = 10
 """How long a cluster may take to answer at first."""
@@ -59,6 +63,8 @@ class RayWorkers:
     def __init__(self, settings: Settings, config: Mapping[str, Any], make: MakeCrew = engine_crew) -> None:
         self._settings, self._config, self._make = settings, config, make
         _set_environment(settings)
+        if settings.cluster:
+            _reach(settings.cluster)
         try:
             import ray  # noqa: F401
 
@@ -258,6 +264,17 @@ def _in_words(error: Exception) -> str:
     """The first line that says something, since Ray's errors are pages long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
+
+
+def _reach(address: str) -> None:
+    """Raise UserError unless something listens at `address`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) >= 2**16:
+        raise InvalidInput(f"--cluster wants HOST:PORT, such as 10.0.0.1:6379, and not {address}.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+    except OSError as error:
+        raise UserError(f"--cluster {address} cannot be reached: {error.strerror or error}.") from error
 
 
 def _set_environment(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -178,23 +179,50 @@ def test_the_program_alone_imports_nothing_of_ray() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT, env=os.environ | {"COMMANDLINE_ARGS": ""})
 
 
-def test_without_ray_a_sentence_says_what_to_install(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modules.jobs import ray_workers
-
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness",
-                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))  # which is put back
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"pip install -r requirements-cluster\.txt"):
-        ray_workers.RayWorkers(settings, {})
-
-
-def test_a_cluster_wants_its_token(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from modules.jobs.ray_workers import _set_environment
-
+@pytest.fixture
+def ray_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither Ray nor what its environment was, which is put back."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED",
                  "RAY_worker_niceness", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+
+@pytest.mark.usefixtures("ray_is_not_there")
+def test_without_ray_a_sentence_says_what_to_install(settings: Settings) -> None:
+    from modules.jobs import ray_workers
+
+    with pytest.raises(UserError, match=r"pip install -r requirements-cluster\.txt"):
+        ray_workers.RayWorkers(settings, {})
+
+
+@pytest.mark.usefixtures("ray_is_not_there")
+def test_a_cluster_wants_its_token(settings: Settings) -> None:
+    from modules.jobs import ray_workers
+
     with pytest.raises(InvalidInput, match="needs the cluster's token"):
-        _set_environment(Settings(data_dir=settings.data_dir, cluster="10.0.0.1:6379"))
+        ray_workers.RayWorkers(Settings(data_dir=settings.data_dir, cluster="10.0.0.1:6379"), {})
+
+
+@pytest.mark.usefixtures("ray_is_not_there")
+def test_an_address_at_which_nothing_listens_is_told_before_ray_looks_for_it(
+        settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modules.jobs import ray_workers
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+
+    def start(address: str) -> None:
+        ray_workers.RayWorkers(Settings(data_dir=settings.data_dir, cluster=address), {})
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"^--cluster {address} cannot be reached: Connection refused"):
+            start(address)
+        taken.listen()
+        with pytest.raises(UserError, match="pip install"):
+            start(address)
+    for wrong in ("10.0.0.1", ":6379", "10.0.0.1:99999", "10.0.0.1:ray"):
+        with pytest.raises(InvalidInput, match="wants HOST:PORT"):
+            start(wrong)
