@@ -336,7 +336,7 @@ class _PartJob:
             return None
         self.recordings.append(self.folder / f"{len(self.recordings)}.safetensors")
         if len(self.recordings) > MOST_RECORDINGS:
-            raise EnoughRecorded(f"Only the first {MOST_RECORDINGS} runs were recorded: a job keeps no more.")
+            raise EnoughRecorded(MOST_RECORDINGS)
         return self.recordings[-1]
 
     def order(self, images: Sequence[GeneratedImage]) -> tuple[int | GeneratedImage, ...]:

@@ -151,7 +151,7 @@ class Job:
             return None
         if len(self.recordings) >= MOST_RECORDINGS:
             self._record = None
-            raise EnoughRecorded(f"Only the first {MOST_RECORDINGS} runs were recorded: a job keeps no more.")
+            raise EnoughRecorded(MOST_RECORDINGS)
         self.recordings.append(self._record())
         return self.recordings[-1]
 

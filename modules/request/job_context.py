@@ -15,7 +15,10 @@ Preview = Callable[[], Image.Image]
 
 
 class EnoughRecorded(Exception):
-    """No more runs of the job are recorded. Its text is a sentence for the person."""
+    """No more runs of the job are recorded than the first `most`. Its text is a sentence for the person."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"Only the first {most} runs were recorded: a job keeps no more.")
 
 
 class JobContext(Protocol):
