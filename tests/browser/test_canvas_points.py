@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,9 +146,24 @@ def test_a_box_by_keyboard(canvas: Canvas, photo: Path) -> None:
     expect(canvas.root.locator(".mc-note")).to_be_hidden()
 
 
-@pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
-                                              "is_mobile": True}], ids=["phone"])
-def test_by_finger(canvas: Canvas) -> None:
+PHONE = pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
+                                                     "is_mobile": True}], ids=["phone"])
+
+
+@pytest.fixture
+def fingers(page: Page) -> Callable[..., None]:
+    """Sends a touch event: its kind, and where on the screen a finger is then, (x, y) each."""
+    touch = page.context.new_cdp_session(page)
+
+    def send(kind: str, *places: Point) -> None:
+        touch.send("Input.dispatchTouchEvent", {
+            "type": kind, "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]})
+
+    return send
+
+
+@PHONE
+def test_by_finger(canvas: Canvas, fingers: Callable[..., None]) -> None:
     """A finger has no Shift: Leave out says that what is tapped is not meant."""
     for at, button in ((LEFT, ""), (RIGHT, ""), ((RIGHT[0], RIGHT[1] + 20), "notMeant")):
         if button:
@@ -161,19 +177,41 @@ def test_by_finger(canvas: Canvas) -> None:
     assert mask[RIGHT[1], RIGHT[0]]
     assert not mask[RIGHT[1] + 20, RIGHT[0]]
 
-    touch = canvas.page.context.new_cdp_session(canvas.page)
     scale = canvas.matrix()[0]
     ((x, y),), _ = canvas.screen([LEFT])
-    for kind, fingers in (("touchStart", [x - 10]), ("touchStart", [x - 10, x + 10]), ("touchMove", [x - 40, x + 40]),
-                          ("touchEnd", [])):
-        touch.send("Input.dispatchTouchEvent", {
-            "type": kind, "touchPoints": [{"x": at, "y": y, "id": i} for i, at in enumerate(fingers)]})
+    fingers("touchStart", (x - 10, y))
+    fingers("touchStart", (x - 10, y), (x + 10, y))
+    fingers("touchMove", (x - 40, y), (x + 40, y))
+    fingers("touchEnd")
     assert canvas.matrix()[0] > 1.5 * scale
     assert len(dots(canvas)) == 3, "two fingers point at nothing"
 
 
-@pytest.mark.parametrize("context_options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True,
-                                              "is_mobile": True}], ids=["phone"])
+@PHONE
+def test_a_box_by_finger(canvas: Canvas, photo: Path, fingers: Callable[..., None]) -> None:
+    """A finger draws a box around the thing; a second finger that comes in between drops it."""
+    canvas.root.scroll_into_view_if_needed()
+    on_screen, hit = canvas.screen([(LEFT[0] - 55, LEFT[1] - 55), LEFT, (LEFT[0] + 55, LEFT[1] + 55)])
+    for kind, at in zip(("touchStart", "touchMove", "touchMove"), on_screen, strict=True):
+        fingers(kind, at)
+    expect(canvas.root.locator(".mc-shape:not(.mc-frame) polygon").last).not_to_have_attribute("points", "")
+    fingers("touchEnd")
+    answered(canvas)
+    box = (*hit[0], *hit[-1])
+    mask = canvas.mask()
+    assert np.array_equal(mask, np.asarray(ClickMasks(Image.open(photo)).by_clicks([], box)) > 0)
+    assert iou(mask, disk(LEFT)) > 0.95
+    expect(canvas.root.locator(".mc-dots b")).to_have_count(1)
+
+    (start, end), _ = canvas.screen([(RIGHT[0] - 55, RIGHT[1] - 55), (RIGHT[0] + 55, RIGHT[1] + 55)])
+    fingers("touchStart", start)
+    fingers("touchMove", end)
+    fingers("touchStart", end, start)
+    fingers("touchEnd")
+    assert np.array_equal(canvas.mask(), mask), "two fingers draw no box"
+
+
+@PHONE
 def test_subject_sizes_and_words_by_finger(canvas: Canvas, photo: Path) -> None:
     expected = ClickMasks(Image.open(photo))
 

@@ -45,6 +45,7 @@ def test_the_tools_are_one_row_and_no_panel_moves_the_picture(canvas: Canvas) ->
             root.locator('[data-act="more"]').click()
         else:
             canvas.press(panel)
+            assert_reachable(canvas, {"select": "select", "inColour": "colours"}[panel])
         assert root.evaluate(PLACES) == before
     expect(root.locator(".mc-more")).to_be_visible()
     for tool in root.locator('[role="toolbar"] [data-act], .mc-more [data-act]').all():
@@ -54,6 +55,24 @@ def test_the_tools_are_one_row_and_no_panel_moves_the_picture(canvas: Canvas) ->
     box = root.locator(".mc-more").bounding_box()
     assert box is not None
     assert box["y"] + box["height"] <= 900
+
+
+def assert_reachable(canvas: Canvas, name: str) -> None:
+    """A panel lies inside the view, and on a phone it is one line; each of its tools can be brought into sight."""
+    panel, view = canvas.root.locator(f'[data-panel="{name}"]'), canvas.root.locator(".mc-view").bounding_box()
+    inside = panel.bounding_box()
+    assert view
+    assert inside
+    assert inside["x"] >= view["x"]
+    assert inside["x"] + inside["width"] <= view["x"] + view["width"]
+    if view["width"] < 640:
+        assert inside["height"] <= 56
+    for tool in panel.locator("button:visible, input:visible").all():
+        tool.scroll_into_view_if_needed()
+        at = tool.bounding_box()
+        assert at
+        assert inside["x"] <= at["x"] + 1
+        assert at["x"] + at["width"] <= inside["x"] + inside["width"] + 1
 
 
 def test_the_row_follows_the_width(canvas: Canvas) -> None:

@@ -120,6 +120,39 @@ def test_the_frame_follows_the_mask_can_be_dragged_and_follows_again(painting: C
     assert frame(painting) == second
 
 
+def test_the_frame_and_its_corners_move_by_keyboard(painting: Canvas) -> None:
+    page = painting.page
+    painting.drag([(900, 600), (1000, 700)])
+    expect(painting.root).to_have_attribute("data-crops", re.compile(r"\d"))
+    left, top, right, bottom = frame(painting)
+    again = page.locator("#inpaint_work_line").get_by_role("button", name="Follow the mask")
+    page.locator("#inpaint_canvas .mc-view").focus()
+    page.keyboard.press("Tab")
+    expect(page.locator('#inpaint_canvas [data-corner="all"]')).to_be_focused()
+    for key in ("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    moved = left + 2, top - 1, right + 2, bottom - 1
+    expect(painting.root).to_have_attribute("data-crops", text_of(moved))
+    expect(again).to_be_visible()
+    for _ in range(3):
+        page.keyboard.press("Enter")
+    expect(page.locator('#inpaint_canvas [data-corner="x1y1"]')).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    step = round(8 / painting.matrix()[0])
+    assert step > 1
+    width = right - left + step
+    expect(painting.root).to_have_attribute("data-crops", re.compile(rf"^{width}x\d+\+{moved[0]}\+"))
+    expect(page.locator('#inpaint_canvas [data-corner="x1y1"]')).to_be_focused()
+    page.keyboard.press("Tab")
+    assert not page.locator("#inpaint_canvas .mc-crops").evaluate("(it) => it.contains(document.activeElement)")
+
+
+def text_of(box: tuple[int, int, int, int]) -> str:
+    """The frame as the canvas names it."""
+    left, top, right, bottom = box
+    return f"{right - left}x{bottom - top}+{left}+{top}"
+
+
 def test_the_whole_picture_keeps_its_proportions_and_just_resize_is_warned_of(painting: Canvas) -> None:
     page = painting.page
     painting.drag([(700, 500), (900, 620)])

@@ -1,8 +1,11 @@
-// The boxes that "Only masked" works on. The server computes them; a frame that is dragged is sent to it as a text.
+// The boxes that "Only masked" works on. The server computes them; a frame that is dragged is sent to it as a text. The
+// label and the corners of a frame have the keyboard too: arrow keys drag what has the focus, and Enter goes to the next.
 
 const cropsLayer = find(".mc-crops");
 const SMALLEST_CROP = 32; // pixels of the picture
-let dragging = null; // {id, corner, from, box, start} while a frame is dragged
+const CROP_STEP = 8; // pixels of the view by which an arrow key drags; with Shift it is one of the picture
+const CORNERS = ["x0y0", "x1y0", "x1y1", "x0y1"];
+let dragging = null; // {id, corner, from, start} while a frame is dragged
 
 // Takes over what the server says: {boxes: [[left, top, right, bottom]], byHand}.
 function setCrops({boxes = [], byHand = false}) {
@@ -12,20 +15,25 @@ function setCrops({boxes = [], byHand = false}) {
 	drawCrops();
 }
 
-// Makes the elements of all frames. One frame can be dragged: by its label, and by its corners.
+// Shows all frames. One frame can be dragged: by its label, and by its corners. Its elements stay, and with them the focus.
 function drawCrops() {
 	const shown = state.painting ? state.crops : [];
 	root.dataset.crops = shown.map(cropText).join(" ");
-	cropsLayer.replaceChildren(...shown.map((box, i) => {
-		const frame = inpaintPage.make("div", {className: "mc-crop"});
-		const name = shown.length > 1 ? String(i + 1) : `${box.x1 - box.x0} × ${box.y1 - box.y0}`;
-		frame.append(inpaintPage.make("span", {className: "mc-crop-name", title: shown.length > 1 ? "" : TEXT.crop}, name));
-		if (shown.length > 1) return frame;
-		frame.firstChild.dataset.corner = "all";
-		for (const corner of ["x0y0", "x1y0", "x1y1", "x0y1"]) frame.append(inpaintPage.make("i", {"data-corner": corner}));
-		return frame;
-	}));
+	if (cropsLayer.children.length !== shown.length) {
+		cropsLayer.replaceChildren(...shown.map((_, i) => (shown.length > 1 ? numberedCrop(i + 1) : draggableCrop())));
+	}
 	placeCrops();
+}
+
+function numberedCrop(number) {
+	return inpaintPage.make("div", {className: "mc-crop"}, inpaintPage.make("span", {className: "mc-crop-name"}, String(number)));
+}
+
+function draggableCrop() {
+	const handle = (corner, tabindex) => ({"data-corner": corner, role: "button", tabindex, "aria-label": TEXT.corners[corner]});
+	return inpaintPage.make("div", {className: "mc-crop"},
+		inpaintPage.make("span", {className: "mc-crop-name", title: TEXT.crop, ...handle("all", 0)}),
+		...CORNERS.map((corner) => inpaintPage.make("i", handle(corner, -1))));
 }
 
 function placeCrops() {
@@ -38,6 +46,7 @@ function placeCrops() {
 			width: `${(x1 - x0) * state.scale}px`, height: `${(y1 - y0) * state.scale}px`,
 		});
 		frame.dataset.under = top < 24; // no room for the label above
+		if (state.crops.length === 1) frame.firstChild.textContent = `${x1 - x0} × ${y1 - y0}`;
 	});
 }
 
@@ -73,10 +82,32 @@ function onCropMove(event) {
 function onCropUp(event) {
 	if (dragging?.id !== event.pointerId) return;
 	event.stopPropagation();
+	endCrop();
+}
+
+function endCrop() {
 	const moved = cropText(dragging.start) !== cropText(state.crops[0]);
 	dragging = null;
 	if (moved) tellCrop(cropText(state.crops[0]));
 }
+
+// A frame is sent when the arrow key is let go.
+function onCropKey(event) {
+	const {corner} = event.target.dataset;
+	if (!corner || event.ctrlKey || event.metaKey || event.altKey) return;
+	const right = (event.key === "ArrowRight") - (event.key === "ArrowLeft");
+	const down = (event.key === "ArrowDown") - (event.key === "ArrowUp");
+	if (event.key === "Enter") find(`[data-corner="${CORNERS[CORNERS.indexOf(corner) + 1] ?? "all"}"]`).focus();
+	else if (right || down) {
+		const step = event.shiftKey ? 1 : Math.max(1, Math.round(CROP_STEP / state.scale));
+		dragging ??= {id: "keyboard", corner, start: state.crops[0]};
+		state.crops = [draggedCrop({corner, start: state.crops[0]}, step * right, step * down)];
+		placeCrops();
+	} else return;
+	event.preventDefault();
+}
+
+const endCropByKey = () => dragging?.id === "keyboard" && endCrop();
 
 // The box after its corner, or all of it, has moved by (dx, dy); it stays inside the picture.
 function draggedCrop({corner, start}, dx, dy) {
@@ -100,5 +131,8 @@ function listenToCrops() {
 	cropsLayer.addEventListener("pointermove", onCropMove);
 	cropsLayer.addEventListener("pointerup", onCropUp);
 	cropsLayer.addEventListener("pointercancel", () => (dragging = null));
+	cropsLayer.addEventListener("keydown", onCropKey);
+	cropsLayer.addEventListener("keyup", endCropByKey);
+	cropsLayer.addEventListener("focusout", endCropByKey);
 	cropsLayer.addEventListener("dblclick", (event) => event.target.dataset.corner && tellCrop(""));
 }

@@ -151,6 +151,7 @@ const inpaintHelp = (() => {
 			[["←", "→", "↑", "↓"], "Move the brush by half its size, with Shift by one pixel"],
 			[["Enter"], "Use the tool at the brush, with Alt erase"],
 			[["Enter"], "Set a corner of a rectangle or a lasso; Enter at the last corner fills the lasso"], [["Esc"], "Drop the stroke that is being drawn"],
+			[["←", "→", "↑", "↓"], "Move the frame of what is worked on, or its corner, when it has the focus; Enter goes to the next corner"],
 			[["Ctrl+V", {gesture: "Drop a picture"}], "Put a picture on the canvas"],
 		],
 		"Results": [
