@@ -67,7 +67,7 @@ def included(settings: Settings) -> Look:
     detectors, subjects = Detectors(), Subjects()
 
     def look(image: Image.Image) -> Image.Image:
-        for name in ("Face", "Person", "Eye"):
+        for name in ("Face", "Hand", "Person", "Eye"):
             for one in detectors.detector(name)(image, 0.1):
                 assert 0 <= one.box[0] < one.box[2] <= image.width
                 assert 0 <= one.box[1] < one.box[3] <= image.height

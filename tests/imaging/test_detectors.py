@@ -11,12 +11,14 @@ from onnx_files import Output, write_onnx
 from PIL import Image, ImageColor
 
 from modules.errors import CheckpointError, InvalidInput
+from modules.imaging.detectors import hands, persons
 from modules.imaging.detectors.centerface import CHANNELS
 from modules.imaging.detectors.drawing import COLOURS, drawn
 from modules.imaging.detectors.find import MOST, Find
 from modules.imaging.detectors.masks import chosen, masks_of
 from modules.imaging.detectors.registry import Detectors
 from modules.imaging.detectors.yolo import input_size
+from modules.imaging.landmarks import HAND_LOOKS, Look
 from modules.imaging.onnx_header import read_header
 from modules.imaging.onnx_network import OnnxNetwork
 from modules.request.detail import MERGES, DetailPass, prompts_of
@@ -136,6 +138,32 @@ def test_many_finds_are_bounded(tmp_path: Path) -> None:
     rows = np.stack([x, y, np.full(4096, 0.5), np.full(4096, 0.5), np.full(4096, 0.9)])
     write_onnx(tmp_path / "many.onnx", {"output0": Output.of(rows[None])})
     assert len(detectors(tmp_path).detector("many.onnx")(Image.new("RGB", (640, 640)), 0.3)) == MOST
+
+
+def test_faces_hands_and_persons_everywhere_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Networks that see a face at each of 16384 places, a palm at each anchor, and 324 persons."""
+    heat, sizes, others = np.full((1, 1, 128, 128), 0.9), np.full((1, 2, 128, 128), -1.0), np.zeros((1, 10, 128, 128))
+    write_onnx(tmp_path / "centerface.onnx", {str(k): Output.of(one) for k, one in enumerate(
+        (heat, sizes, others[:, :2], others))}, shape=(1, 3, 512, 512))
+    picture = Image.new("RGB", (512, 512))
+    assert len(detectors(tmp_path).detector("centerface.onnx")(picture, 0.3)) == MOST
+
+    palms = np.zeros((1, 2016, 9, 2), np.float32)
+    palms[..., 1, :], palms[..., 2, 1], palms[..., 4, 1] = 8, 4, -4
+    answer = [palms.reshape(1, 2016, 18), np.full((1, 2016, 1), 5, np.float32)]
+    looks = []
+
+    def hand(_: Path, __: int) -> Look:
+        return lambda square: (looks.append(0), (np.arange(63, dtype=np.float32).reshape(21, 3), 1.0))[1]
+
+    monkeypatch.setattr(hands, "TfliteNetwork", lambda *_: lambda _: answer)
+    monkeypatch.setattr(hands, "landmark_network", hand)
+    hands.hands()(picture, 0.3)
+    assert len(looks) == HAND_LOOKS * hands.MOST_PALMS
+
+    y, x = np.mgrid[:252, :252] % 14
+    monkeypatch.setattr(persons, "Foreground", lambda: lambda _: ((x < 12) & (y < 12)).astype(np.float32))
+    assert len(persons.persons()(picture, 0.3)) == MOST
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3000)])

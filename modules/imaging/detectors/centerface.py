@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modules.errors import CheckpointError
-from modules.imaging.detectors.find import MOST, Detect, Find, clipped
+from modules.imaging.detectors.find import CANDIDATES, MOST, Detect, Find, clipped
 from modules.imaging.onnx_network import OnnxNetwork
 
 CELL = 4
@@ -57,7 +57,8 @@ def centerface(network: OnnxNetwork) -> Detect:
         y = (rows + offsets[0, rows, columns] + 0.5) * CELL
         x = (columns + offsets[1, rows, columns] + 0.5) * CELL
         corners = np.stack([x - wide / 2, y - tall / 2, wide, tall], axis=1)
-        kept = np.asarray(cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), 0.0, OVERLAP), dtype=int).reshape(-1)
+        kept = np.asarray(cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), 0.0, OVERLAP, top_k=CANDIDATES),
+                          dtype=int).reshape(-1)
         back = picture.width / width, picture.height / height
         found = []
         for k in kept[:MOST]:

@@ -11,6 +11,8 @@ from modules.imaging.resize import Box
 
 MOST = 300
 """No detector returns more finds, the surest."""
+CANDIDATES = 5000
+"""At most so many finds are compared with each other, the surest."""
 
 
 @dataclass(frozen=True)

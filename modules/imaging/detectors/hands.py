@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from modules.imaging import included
-from modules.imaging.detectors.find import MOST, Detect, Find, clipped
+from modules.imaging.detectors.find import CANDIDATES, MOST, Detect, Find, clipped
 from modules.imaging.landmarks import (
     AROUND_HAND,
     Array,
@@ -120,7 +120,7 @@ def _palms(picture: Pixels, network: TfliteNetwork) -> list[Square]:
             corners.append((*(at - size / 2), *size))
             squares.append(upright_square(np.zeros(2, np.float32), ahead, AROUND_HAND * long,
                                           np.asarray(at + FORWARD * long * ahead / np.hypot(*ahead), np.float32)))
-    kept = cv2.dnn.NMSBoxes([[float(one) for one in box] for box in corners], scores, 0.0, SAME_PALM)
+    kept = cv2.dnn.NMSBoxes([[float(one) for one in box] for box in corners], scores, 0.0, SAME_PALM, top_k=CANDIDATES)
     return [squares[k] for k in np.asarray(kept, dtype=int).reshape(-1)[:MOST_PALMS]]
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modules.errors import CheckpointError
-from modules.imaging.detectors.find import MOST, Detect, Find, clipped
+from modules.imaging.detectors.find import CANDIDATES, MOST, Detect, Find, clipped
 from modules.imaging.onnx_network import LONGEST, OnnxNetwork
 
 GREY = 114
@@ -29,8 +29,6 @@ OVERLAP = 0.7
 """Of two finds of a class whose overlap (intersection over union) is larger, the surer stays."""
 WITHOUT_OVERLAPS = 1000
 """At most so many finds has an output of the third kind."""
-CANDIDATES = 5000
-"""At most so many finds are compared with each other, the surest."""
 _CLASS = re.compile(r"(\d{1,5})\s*:\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")")
 _NUMBERS = re.compile(r"\d{1,5}")
 
