@@ -79,6 +79,13 @@ FRAME = re.compile(r"(\d{1,6})x(\d{1,6})\+(\d{1,6})\+(\d{1,6})", re.ASCII)
 """A box in a picture: width, height, left, top."""
 
 
+def read_box(text: str) -> tuple[int, int, int, int] | None:
+    """The box (left, top, right, bottom) in a text like 612x512+40+20. None if it is none, or an empty one."""
+    found = FRAME.fullmatch(text.strip())
+    width, height, left, top = map(int, found.groups()) if found else (0, 0, 0, 0)
+    return (left, top, left + width, top + height) if width and height else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Txt2Img:
     """A picture from a prompt. `seed` -1 means a random one, drawn when the job starts. `eta` None takes the option's.
@@ -408,12 +415,10 @@ class Inpaint(Img2Img):
         """`only_masked_frame` as (left, top, right, bottom). None if it is empty. Raises InvalidInput."""
         if not self.only_masked_frame:
             return None
-        found = FRAME.fullmatch(self.only_masked_frame.strip())
-        width, height, left, top = map(int, found.groups()) if found else (0, 0, 0, 0)
-        if not width or not height:
-            raise InvalidInput("only_masked_frame must be a box like 612x512+40+20 (width x height + left + top), not "
-                               f"{self.only_masked_frame[:80]!r}.", field="only_masked_frame")
-        return left, top, left + width, top + height
+        if box := read_box(self.only_masked_frame):
+            return box
+        raise InvalidInput("only_masked_frame must be a box like 612x512+40+20 (width x height + left + top), not "
+                           f"{self.only_masked_frame[:80]!r}.", field="only_masked_frame")
 
     @property
     def misplaced(self) -> bool:

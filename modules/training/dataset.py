@@ -11,12 +11,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modules.errors import InvalidInput
 from modules.imaging.modes import to_rgb
+from modules.imaging.resize import Box
+from modules.request.request import read_box
 from modules.training.config import Dataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CAPTIONS = (".txt", ".caption")
-MASK = ".mask.png"
-"""What the name of a picture's mask ends with: white is learned, black is not."""
+MASKS, CROPS = "masks", "crops"
+"""The sub-folders with the masks and the crops of pictures. White in a mask is learned, black is not, as kohya's
+scripts want it in their `conditioning_data_dir`."""
 LONGEST = 20_000
 """Characters of a caption that are read."""
 MOST_RATIO = 2.5
@@ -28,7 +31,8 @@ _KOHYA = re.compile(r"(\d{1,4})_(.+)")
 
 @dataclass(frozen=True)
 class Example:
-    """A picture's file, what it shows behind the trigger word, how often it counts, and the file of its mask.
+    """A picture's file, what it shows behind the trigger word, how often it counts, the file of its mask, and what of
+    it is trained: the box (left, top, right, bottom) in its pixels, None for all.
 
     `regular`: it shows what is to stay as it is.
     """
@@ -39,6 +43,7 @@ class Example:
     trigger: str = ""
     mask: Path | None = None
     regular: bool = False
+    crop: Box | None = None
 
     @property
     def caption(self) -> str:
@@ -70,17 +75,16 @@ def _in_folder(dataset: Dataset) -> Iterator[Example]:
     for place, repeats, usual in places:
         for path in pictures_in(place):
             count += 1
-            mask = path.with_name(path.stem + MASK)
+            mask = mask_file(path)
             yield Example(path, read_caption(path) or usual, repeats, "" if dataset.regular else dataset.trigger,
-                          mask if mask.is_file() else None, dataset.regular)
+                          mask if mask.is_file() else None, dataset.regular, read_crop(path))
     if not count:
         raise InvalidInput(f"There is no picture in {folder}.", field="folder")
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures in a folder, without masks, in the order of their names."""
-    return [path for path in sorted(folder.iterdir())
-            if path.suffix.lower() in SUFFIXES and not path.name.endswith(MASK) and path.is_file()]
+    """The pictures in a folder, in the order of their names."""
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
 def read_caption(picture: Path) -> str:
@@ -92,23 +96,56 @@ def read_caption(picture: Path) -> str:
     return ""
 
 
+def mask_file(picture: Path) -> Path:
+    """Where the mask of a picture lies, if it has one."""
+    return picture.parent / MASKS / f"{picture.stem}.png"
+
+
+def crop_file(picture: Path) -> Path:
+    """Where a picture's crop is written, if it has one: a text like 612x512+40+20 (width x height + left + top)."""
+    return picture.parent / CROPS / f"{picture.stem}.txt"
+
+
+def read_crop(picture: Path) -> Box | None:
+    """What of the picture is trained. Raises InvalidInput for a file that says something else."""
+    path = crop_file(picture)
+    if not path.is_file():
+        return None
+    if box := read_box(path.read_text("utf-8", errors="replace")[:100]):
+        return box
+    raise InvalidInput(f"{CROPS}/{path.name} must be a box like 612x512+40+20 (width x height + left + top).")
+
+
+def check_crop(crop: Box | None, picture: Path, size: Size) -> None:
+    """Raise InvalidInput for a crop that does not lie in its picture, which has `size` pixels."""
+    if crop is not None and (crop[2] > size[0] or crop[3] > size[1]):
+        raise InvalidInput(f"The crop of {picture.name} does not lie in the picture, which has {size[0]} x {size[1]} "
+                           "pixels.")
+
+
+def cropped(image: Image.Image, example: Example) -> Image.Image:
+    """What of a picture, or of its mask in the same size, is trained. Raises InvalidInput."""
+    check_crop(example.crop, example.path, image.size)
+    return image.crop(example.crop) if example.crop else image
+
+
 def open_picture(path: Path) -> Image.Image:
     """The picture, RGB, as its EXIF says it is turned; transparent places are white. Raises InvalidInput."""
-    return to_rgb(_opened(path))
+    return to_rgb(_opened(path, path.name))
 
 
 def open_mask(path: Path, size: Size) -> Image.Image:
     """The mask, grey, in the size of its picture. Raises InvalidInput."""
-    return to_rgb(_opened(path)).convert("L").resize(size, Image.Resampling.BILINEAR)
+    return to_rgb(_opened(path, f"{MASKS}/{path.name}")).convert("L").resize(size, Image.Resampling.BILINEAR)
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path, name: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
             return ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InvalidInput(f"{path.name} cannot be read as a picture: {error}.") from error
+        raise InvalidInput(f"{name} cannot be read as a picture: {error}.") from error
 
 
 def bucket(size: Size, side: int, step: int) -> Size:

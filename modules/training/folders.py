@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,21 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from modules.errors import InvalidInput, NotFound
+from modules.imaging.resize import Box
 from modules.training.config import check_name
-from modules.training.dataset import CAPTIONS, MASK, SUFFIXES, Size, bucket, open_picture, pictures_in, read_caption
+from modules.training.dataset import (
+    CAPTIONS,
+    SUFFIXES,
+    Size,
+    bucket,
+    check_crop,
+    crop_file,
+    mask_file,
+    open_picture,
+    pictures_in,
+    read_caption,
+    read_crop,
+)
 from modules.training.writing import write
 
 MOST_PICTURES = 2000
@@ -23,13 +37,21 @@ ALIKE = 4
 @dataclass(frozen=True)
 class Entry:
     """A picture of a folder: its file, size in pixels turned as its EXIF says, caption, and the name of an earlier one
-    that looks the same, or "". `problem` says why it cannot be read."""
+    that looks the same, or "". `problem` says why it cannot be trained. `masked`: it has a mask. `crop` is the box
+    (left, top, right, bottom) that is trained, None for all."""
 
     path: Path
     size: Size
     caption: str
     alike: str = ""
     problem: str = ""
+    masked: bool = False
+    crop: Box | None = None
+
+    @property
+    def trained_size(self) -> Size:
+        """The size in pixels of what is trained."""
+        return (self.crop[2] - self.crop[0], self.crop[3] - self.crop[1]) if self.crop else self.size
 
 
 class Folders:
@@ -91,27 +113,32 @@ class Folders:
         folder = self.path(name)
         for picture in pictures_in(folder):
             if picture.name in pictures:
-                gone = folder / ".removed"
-                gone.mkdir(exist_ok=True)
-                for path in (picture, *(picture.with_suffix(one) for one in CAPTIONS),
-                             picture.with_name(picture.stem + MASK)):
-                    if path.is_file():
-                        path.replace(gone / path.name)
+                for path in (picture, *(picture.with_suffix(one) for one in CAPTIONS), mask_file(picture),
+                             crop_file(picture)):
+                    _put_aside(folder, path)
 
     def entries(self, name: str) -> list[Entry]:
         """The pictures of a folder, in order. Raises NotFound."""
         found: list[Entry] = []
         hashes: list[tuple[int, str]] = []
         for path in pictures_in(self.path(name)):
+            size, number, masked = (0, 0), None, mask_file(path).is_file()
             try:
                 size, number = self._looked_at(path)
+                crop = read_crop(path)
+                check_crop(crop, path, size)
             except InvalidInput as error:
-                found.append(Entry(path, (0, 0), read_caption(path), problem=error.message))
+                found.append(Entry(path, size, read_caption(path), problem=error.message, masked=masked))
                 continue
             alike = next((other for seen, other in hashes if (seen ^ number).bit_count() <= ALIKE), "")
             hashes.append((number, path.name))
-            found.append(Entry(path, size, read_caption(path), alike))
+            found.append(Entry(path, size, read_caption(path), alike, masked=masked, crop=crop))
         return found
+
+    def size(self, name: str, picture: str) -> Size:
+        """The (width, height) in pixels of a picture of a folder, turned as its EXIF says. Raises NotFound,
+        InvalidInput."""
+        return self._looked_at(self.picture(name, picture))[0]
 
     def _looked_at(self, path: Path) -> tuple[Size, int]:
         key = path, path.stat().st_mtime_ns
@@ -119,6 +146,30 @@ class Folders:
             image = open_picture(path)
             self._known[key] = image.size, looks(image)
         return self._known[key]
+
+    def write_mask(self, name: str, picture: str, mask: Image.Image | None) -> None:
+        """Writes what of a picture counts: grey, of its size, white where it does. None puts its mask aside. Raises
+        NotFound, InvalidInput, CannotSave."""
+        path = self.picture(name, picture)
+        if mask is None:
+            _put_aside(path.parent, mask_file(path))
+            return
+        if mask.size != self.size(name, picture):
+            raise InvalidInput("The mask has another size than the picture.")
+        content = io.BytesIO()
+        mask.convert("L").save(content, "PNG")
+        write(mask_file(path), content.getvalue())
+
+    def write_crop(self, name: str, picture: str, crop: Box | None) -> None:
+        """Writes what of a picture is trained: a box (left, top, right, bottom) in its pixels. None, and the whole
+        picture, put its crop aside. Raises NotFound, InvalidInput, CannotSave."""
+        path, size = self.picture(name, picture), self.size(name, picture)
+        if crop is None or crop == (0, 0, *size):
+            _put_aside(path.parent, crop_file(path))
+            return
+        check_crop(crop, path, size)
+        left, top, right, bottom = crop
+        write(crop_file(path), f"{right - left}x{bottom - top}+{left}+{top}\n".encode())
 
     def write_captions(self, name: str, captions: Mapping[str, str]) -> None:
         """Writes the captions of pictures, by their names, where they are others. An empty one is taken away. Raises
@@ -150,7 +201,7 @@ def buckets(entries: Sequence[Entry], side: int, step: int) -> dict[Size, int]:
     found: dict[Size, int] = {}
     for entry in entries:
         if not entry.problem:
-            size = bucket(entry.size, side, step)
+            size = bucket(entry.trained_size, side, step)
             found[size] = found.get(size, 0) + 1
     return found
 
@@ -161,6 +212,14 @@ def replaced(captions: Mapping[str, str], find: str, instead: str) -> dict[str, 
         raise InvalidInput("Write what is to be found.")
     pattern = re.compile(re.escape(find), re.IGNORECASE)
     return {name: pattern.sub(lambda _: instead, text) for name, text in captions.items()}
+
+
+def _put_aside(folder: Path, path: Path) -> None:
+    """Moves a file of a folder, if it is there, into the folder `.removed`."""
+    if path.is_file():
+        aside = folder / ".removed" / path.relative_to(folder)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(aside)
 
 
 def _free(folder: Path, stem: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from modules.networks.model import DiffusionModel
 from modules.sampling.conditioning import Conditioning, SizeIds, TextOptions
 from modules.training.config import EMBEDDING, TrainingConfig
-from modules.training.dataset import Example, Size, bucket, cut, open_mask, open_picture
+from modules.training.dataset import Example, Size, bucket, cropped, cut, open_mask, open_picture
 
 STEP = 64
 """Sides of pictures are multiples of that many pixels, or of less where the pictures are small."""
@@ -46,11 +46,12 @@ def read_pictures(model: DiffusionModel, config: TrainingConfig, found: Sequence
     made: list[Learned] = []
     for number, example in enumerate(found, start=1):
         stage(f"Reading picture {number} of {len(found)}")
-        image = open_picture(example.path)
+        whole = open_picture(example.path)
+        image = cropped(whole, example)
         size = bucket(image.size, side, step)
         part = cut(image, size)
         pixels = torch.from_numpy(np.asarray(part.image, np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
-        mask = _mask(example, image.size, size, model.latent.cells(size))
+        mask = _mask(example, whole.size, size, model.latent.cells(size))
         for turned in range(1 + config.flip):
             seen, counts = (pixels, mask) if not turned else (pixels.flip(-1), None if mask is None else mask.flip(-1))
             latent = model.encode_image(seen.to(model.device))[0]
@@ -62,10 +63,10 @@ def read_pictures(model: DiffusionModel, config: TrainingConfig, found: Sequence
 
 
 def _mask(example: Example, whole: Size, size: Size, cells: Size) -> Tensor | None:
-    """What of the picture counts, (1, h, w)."""
+    """What counts of the picture, which has the size `whole` before it is cropped: (1, h, w)."""
     if example.mask is None:
         return None
-    part = cut(open_mask(example.mask, whole), size).image
+    part = cut(cropped(open_mask(example.mask, whole), example), size).image
     grey = torch.from_numpy(np.asarray(part, np.float32))[None, None] / 255
     return F.adaptive_avg_pool2d(grey, cells[::-1])[0]
 

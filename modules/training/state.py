@@ -25,7 +25,8 @@ FREE = ("save_minutes", "samples", "sample_every", "sample_scale", "datasets")
 def digest_of(config: TrainingConfig, found: Sequence[Example]) -> str:
     """What has to be equal for a training to go on: the settings that matter, the pictures and their words."""
     settings = {name: value for name, value in asdict(config).items() if name not in FREE}
-    pictures = [(one.path.name, one.caption, one.repeats, one.regular, one.mask is not None) for one in found]
+    pictures = [(one.path.name, one.caption, one.repeats, one.regular, one.mask is not None, one.crop)
+                for one in found]
     return hashlib.sha256(json.dumps([settings, pictures]).encode()).hexdigest()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from golden.tiny import checkpoint
+from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.canvas_driver import photo
+from tests.browser.canvas_driver import Canvas, ideal_stroke, iou, photo
 from tests.browser.conftest import PageApp, Visitors, open_page
 from tests.browser.page_driver import tab
 
@@ -82,4 +84,47 @@ def test_from_pictures_to_a_card(visitors: Visitors, page_app: PageApp, pictures
 def test_the_tab_costs_nothing_before_it_is_shown(web: Page) -> None:
     assert web.locator(".tr").count() == 0
     tab(web, "Train")
-    expect(web.locator(".tr h2").first).to_be_visible()
+    expect(web.locator("#train_go")).to_be_visible()
+
+
+def test_a_mask_is_painted_and_a_crop_is_drawn_with_the_mouse(web: Page, page_app: PageApp) -> None:
+    folder, size = page_app.engine.settings.datasets_dir / "marked", (240, 160)
+    folder.mkdir(parents=True)
+    before = photo(folder / "one.png", size).read_bytes()
+    tab(web, "Train")
+    expect(web.locator("#train_go")).to_be_visible()
+    web.select_option("#train_folder", "marked")
+    opens = web.get_by_role("button", name="Mask and crop of one.png")
+    opens.click()
+    canvas = Canvas(web, [], "#train_canvas")
+    canvas.wait_size(*size)
+    expect(canvas.root.locator(".mc-crop")).to_have_count(1)
+    canvas.set_brush(24)
+    brush, stroke = canvas.brush, canvas.drag([(100, 80), (180, 80), (180, 120)])
+    corner = canvas.drag([(0, 0), (64, 32)])[-1]
+    expect(canvas.root).not_to_have_attribute("data-crops", "240x160+0+0")
+    web.locator("#train_keep").click()
+    expect(web.locator("#train_canvas")).to_be_hidden()
+    expect(web.locator(".tr-mark")).to_have_count(2)
+    expect(opens).to_be_focused()
+    with Image.open(folder / "masks" / "one.png") as mask:
+        assert set(np.unique(np.asarray(mask))) == {0, 255}
+        assert iou(np.asarray(mask) > 127, ideal_stroke(size, stroke, brush)) > 0.95
+    text = (folder / "crops" / "one.txt").read_text().strip()
+    width, height, left, top = (int(number) for number in text.replace("x", "+").split("+"))
+    assert (left + width, top + height) == size
+    assert abs(left - corner[0]) <= 1
+    assert abs(top - corner[1]) <= 1
+    assert (folder / "one.png").read_bytes() == before
+    opens.click()
+    canvas.wait_size(*size)
+    expect(canvas.root).to_have_attribute("data-crops", text)
+    expect(canvas.root).to_have_attribute("data-masked", "true")
+    web.locator('[data-act="whole"]').click()
+    web.locator("#train_keep").click()
+    expect(web.locator(".tr-mark")).to_have_count(1)
+    web.get_by_role("button", name="Take away the mask of one.png").click()
+    expect(web.locator(".tr-mark")).to_have_count(0)
+    assert not (folder / "masks" / "one.png").exists()
+    assert not (folder / "crops" / "one.txt").exists()
+    assert (folder / "one.png").read_bytes() == before

@@ -105,3 +105,51 @@ def test_buckets_are_counted(folders: Folders) -> None:
     folders.add_pictures("robot", [("a.png", encoded(picture(1, (64, 64)))), ("b.png", encoded(picture(2, (90, 90)))),
                                    ("c.png", encoded(picture(3, (128, 64))))])
     assert buckets(folders.entries("robot"), 128, 16) == {(128, 128): 2, (176, 96): 1}
+
+
+def test_masks_and_crops_lie_beside_the_pictures_which_stay_as_they_are(folders: Folders) -> None:
+    content = encoded(picture(1))
+    folders.add_pictures("robot", [("a.png", content), ("a.txt", b"x"), ("b.png", encoded(picture(2)))])
+    folder, mask = folders.path("robot"), Image.new("L", (96, 64))
+    mask.paste(255, (8, 8, 40, 40))
+    folders.write_mask("robot", "a.png", mask)
+    folders.write_crop("robot", "a.png", (16, 0, 80, 64))
+    with Image.open(folder / "masks" / "a.png") as written:
+        assert (written.mode, written.tobytes()) == ("L", mask.tobytes())
+    assert (folder / "crops" / "a.txt").read_bytes() == b"64x64+16+0\n"
+    assert (folder / "a.png").read_bytes() == content
+    first, second = folders.entries("robot")
+    assert (first.masked, first.crop, first.size, first.trained_size) == (True, (16, 0, 80, 64), (96, 64), (64, 64))
+    assert (second.masked, second.crop, second.trained_size) == (False, None, (96, 64))
+    assert buckets([first], 128, 16) == {(128, 128): 1}
+    folders.write_crop("robot", "a.png", (0, 0, 96, 64))  # the whole picture is none
+    folders.write_mask("robot", "a.png", None)
+    first, _ = folders.entries("robot")
+    assert (first.masked, first.crop) == (False, None)
+    assert (folder / ".removed" / "masks" / "a.png").is_file()
+    with pytest.raises(InvalidInput, match="another size"):
+        folders.write_mask("robot", "a.png", Image.new("L", (64, 96)))
+    with pytest.raises(InvalidInput, match="does not lie in the picture, which has 96 x 64"):
+        folders.write_crop("robot", "a.png", (16, 0, 112, 64))
+    with pytest.raises(NotFound):
+        folders.write_mask("robot", "../a.png", mask)
+
+
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("96x64", "must be a box"), ("0x64+0+0", "must be a box"), ("64x64+64+0", "does not lie in the picture")])
+def test_a_crop_that_is_none_is_said_beside_its_picture(text: str, sentence: str, folders: Folders) -> None:
+    folders.add_pictures("robot", [("a.png", encoded(picture(1)))])
+    (folders.path("robot") / "crops").mkdir()
+    (folders.path("robot") / "crops" / "a.txt").write_text(text)
+    (entry,) = folders.entries("robot")
+    assert sentence in entry.problem
+
+
+def test_a_mask_and_a_crop_go_with_their_picture(folders: Folders) -> None:
+    folders.add_pictures("robot", [("a.png", encoded(picture(1)))])
+    folders.write_mask("robot", "a.png", Image.new("L", (96, 64), 255))
+    folders.write_crop("robot", "a.png", (16, 0, 80, 64))
+    folders.remove("robot", ["a.png"])
+    folders.add_pictures("robot", [("a.png", encoded(picture(2)))])
+    (entry,) = folders.entries("robot")
+    assert (entry.masked, entry.crop) == (False, None)

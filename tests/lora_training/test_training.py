@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,9 @@ from modules.training.config import Dataset, TrainingConfig, parse_config, read_
 from modules.training.dataset import Example, bucket, cut, examples, open_picture
 from modules.training.file import train_file
 from modules.training.holes import random_hole
+from modules.training.lesson import Lesson, draw_lesson
 from modules.training.optimizers import OPTIONAL
-from modules.training.pictures import Words, read_pictures, shares, spoken
+from modules.training.pictures import Learned, Words, read_pictures, shares, spoken
 
 
 @pytest.fixture
@@ -289,10 +291,16 @@ def test_regularisation_is_seen_as_often_as_all_else_and_has_no_trigger(pictures
         examples([Dataset(str(usual), regular=True)])
 
 
+def masked(pictures: Path, name: str, size: tuple[int, int], white: tuple[int, int, int, int]) -> None:
+    """Write a mask of a picture that is white in a box."""
+    mask = Image.new("L", size)
+    mask.paste(255, white)
+    (pictures / "masks").mkdir(exist_ok=True)
+    mask.save(pictures / "masks" / name)
+
+
 def test_a_mask_beside_a_picture_is_read_and_mirrored(pictures: Path, model: DiffusionModel) -> None:
-    mask = Image.new("L", (96, 48))
-    mask.paste(255, (0, 0, 48, 48))
-    mask.save(pictures / "2.mask.png")
+    masked(pictures, "2.png", (96, 48), (0, 0, 48, 48))
     found = [one for one in examples([Dataset(str(pictures))]) if one.path.name == "2.png"]
     assert len(found) == 1
     straight, mirrored = read_pictures(model, config(pictures, size=64, flip=True), found, 64, lambda text: None)
@@ -302,6 +310,61 @@ def test_a_mask_beside_a_picture_is_read_and_mirrored(pictures: Path, model: Dif
     assert float(straight.mask[0, :, 0].min()) == 1
     assert float(straight.mask[0, :, -1].max()) == 0
     torch.testing.assert_close(mirrored.mask, straight.mask.flip(-1))
+
+
+def test_a_cropped_picture_is_trained_as_one_that_was_cut_beforehand(pictures: Path, tmp_path: Path,
+                                                                     model: DiffusionModel) -> None:
+    masked(pictures, "3.png", (128, 128), (0, 0, 72, 128))
+    (pictures / "crops").mkdir()
+    (pictures / "crops" / "3.txt").write_text("96x48+24+40")
+    cut_before = tmp_path / "before"
+    cut_before.mkdir()
+    with Image.open(pictures / "3.png") as image:
+        image.crop((24, 40, 120, 88)).save(cut_before / "3.png")
+    masked(cut_before, "3.png", (96, 48), (0, 0, 48, 48))
+
+    def read(folder: Path) -> Learned:
+        found = [one for one in examples([Dataset(str(folder), trigger="rbt")]) if one.path.name == "3.png"]
+        (one,) = read_pictures(model, config(pictures, size=64), found, 64, lambda text: None)
+        return one
+
+    got, wanted = read(pictures), read(cut_before)
+    torch.testing.assert_close(got.latent, wanted.latent, rtol=0, atol=0)
+    torch.testing.assert_close(got.mask, wanted.mask, rtol=0, atol=0)
+    assert got.sizes == wanted.sizes
+    (pictures / "crops" / "3.txt").write_text("96x96+40+40")
+    with pytest.raises(InvalidInput, match=r"The crop of 3\.png does not lie in the picture"):
+        read(pictures)
+
+
+def test_what_the_network_says_outside_of_a_mask_gets_no_gradient(pictures: Path, model: DiffusionModel,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside, the gradient is that of the mean over the masked cells, derived by hand: 2 (answer - noise) / their
+    number."""
+    masked(pictures, "3.png", (128, 128), (0, 0, 64, 128))
+    (found,) = (one for one in examples([Dataset(str(pictures))]) if one.path.name == "3.png")
+    wanted = config(pictures, size=128, batch=1, dropout=0.0, min_snr=0.0)
+    training = loop.Training(model, wanted, [found])
+    training.read_pictures(lambda text: None)
+    answers: list[torch.Tensor] = []
+    called = model.network.answers
+
+    def listened(*args: Any) -> torch.Tensor:
+        answers.append(called(*args))
+        answers[-1].retain_grad()
+        return answers[-1]
+
+    monkeypatch.setattr(model.network, "answers", listened)
+    lessons: list[Lesson] = []
+    monkeypatch.setattr(loop, "draw_lesson", lambda *args: lessons.append(draw_lesson(*args)) or lessons[-1])
+    with training.attached():
+        training.learn()
+    ((answer,), (lesson,)) = answers, lessons
+    assert answer.grad is not None
+    cells = answer.shape[-1] // 2
+    assert float(answer.grad[..., cells:].abs().max()) == 0
+    by_hand = 2 * (answer.detach() - lesson.noise)[..., :cells]
+    torch.testing.assert_close(answer.grad[..., :cells], by_hand / by_hand.numel(), rtol=1e-4, atol=1e-9)
 
 
 def test_an_optimizer_that_is_not_installed_is_named(model: DiffusionModel, pictures: Path, tmp_path: Path,

@@ -14,6 +14,7 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.jobs.queue import JobQueue
+from modules.ui.canvas.canvas import encode_mask
 from modules.ui.tabs import train
 
 Ask = Any
@@ -56,6 +57,28 @@ def test_a_caption_by_a_describer_is_written(ask: Ask, uploaded: str, engine: En
     assert "no longer there" in ask("caption", folder="robot", picture="../x.png", describer="blip")["problem"]
 
 
+def test_a_mask_and_a_crop_are_written_and_taken_away(ask: Ask, uploaded: str, engine: Engine) -> None:
+    ask("new_folder", folder="robot")
+    ask("add", folder="robot", files=[{"name": "x.png", "path": uploaded}])
+    named = {"folder": "robot", "picture": "x.png"}
+    found = ask("opened", **named)
+    assert (found["value"]["size"], found["value"]["mask"], found["crop"]) == ((128, 64), None, (0, 0, 128, 64))
+    mask = Image.new("L", (128, 64))
+    mask.paste(255, (0, 0, 32, 64))
+    for crop, sentence in (("64x64+96+0", "does not lie in the picture"), ("0x0+0+0", "no part"), (None, "no part")):
+        assert sentence in ask("mark", **named, mask=encode_mask(mask), crop=crop)["problem"]
+    assert "another size" in ask("mark", **named, mask=encode_mask(mask.resize((64, 64))), crop="64x64+0+0")["problem"]
+    (shown,) = ask("mark", **named, mask=encode_mask(mask), crop="64x64+0+0")["pictures"]
+    assert (shown["masked"], shown["crop"], shown["size"]) == (True, "64 x 64", "128 x 64")
+    found = ask("opened", **named)
+    assert (found["value"]["mask"], found["crop"]) == (encode_mask(mask), (0, 0, 64, 64))
+    (shown,) = ask("unmark", **named, what="crop")["pictures"]
+    assert (shown["masked"], shown["crop"]) == (True, "")
+    (shown,) = ask("unmark", **named, what="mask")["pictures"]
+    assert (shown["masked"], shown["crop"]) == (False, "")
+    assert "no longer there" in ask("opened", folder="robot", picture="../x.png")["problem"]
+
+
 def test_the_file_is_what_the_command_line_takes(ask: Ask, tmp_path: Path) -> None:
     question = {"settings": {"checkpoint": "first", "name": "robot", "rank": "12", "rate": "2e-4", "flip": True},
                 "dataset": {"folder": "robot", "trigger": "rbt", "repeats": "2"}, "samples": "a\n\n b \n"}
@@ -78,5 +101,5 @@ def test_wrong_values_are_named(ask: Ask, given: dict[str, Any], sentence: str) 
 def test_the_page_holds_the_tab_only_as_a_few_lines() -> None:
     with gr.Blocks():
         view = train.build(SimpleNamespace(engine=SimpleNamespace(settings=SimpleNamespace(
-            datasets_dir=Path("x"))), queue=None))  # type: ignore[arg-type]
+            datasets_dir=Path("x"), max_image_mp=1)), queue=None))  # type: ignore[arg-type]
     assert len(view.js_on_load or "") + len(str(view.value)) < 1000

@@ -108,21 +108,21 @@ class MaskData:
 class MaskCanvas(gr.HTML, metaclass=WithoutStub):
     """Shows a picture on which a mask can be painted. Its value in Python is a `MaskData`.
 
-    `canvas_id` is the name under which the browser stores picture and layers for a reload. On a `sketch` canvas only
-    colours can be painted. `masks` makes masks by clicks, by words and of the subject; without it
-    the canvas has no such tools.
+    `canvas_id` is the name under which the browser stores picture and layers for a reload; without one it stores
+    nothing. On a `sketch` canvas only colours can be painted. On a `fixed` one only a mask can, and the picture stays.
+    `masks` makes masks by clicks, by words and of the subject; without it the canvas has no such tools.
     """
 
     data_model = CanvasValue
 
     def __init__(self, value: MaskData | Image.Image | Path | None = None, *, canvas_id: str = "canvas",
-                 sketch: bool = False, max_pixels: int = MAX_PIXELS, masks: MaskMaker | None = None,
-                 **kwargs: Any) -> None:
+                 sketch: bool = False, fixed: bool = False, max_pixels: int = MAX_PIXELS,
+                 masks: MaskMaker | None = None, **kwargs: Any) -> None:
         self.max_pixels, self._masks = max_pixels, masks
         super().__init__(
             value=value, html_template=_asset("canvas.html"), css_template=_asset("canvas.css"),
             js_on_load="".join(_asset(f"{part}.js") for part in SCRIPTS), apply_default_css=False, canvas_id=canvas_id,
-            sketch=str(sketch).lower(), points=str(masks is not None).lower(),
+            sketch=str(sketch).lower(), fixed=str(fixed).lower(), points=str(masks is not None).lower(),
             server_functions=[answered(self.as_png), answered(self.sample), answered(self.by_clicks),
                               answered(self.by_words), answered(self.subject), answered(self.snap)],
             **kwargs)
@@ -150,15 +150,26 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
             value = MaskData(image=value) if isinstance(value, Image.Image) else MaskData(path=value)
         if value.path is None and value.image is None:
             return CanvasValue()
-        path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
         try:
-            image = open_picture(path, self.max_pixels)
+            return self.showing(value)
         except InvalidInput as error:  # no handler of ours can catch it here
             raise gr.Error(error.message, title="", print_exception=False) from error
+
+    def showing(self, value: MaskData) -> CanvasValue:
+        """The value for the page that shows a picture, whose file is published. Raises InvalidInput."""
+        path = value.path or _save_picture(value.image, self.GRADIO_CACHE)
+        image = open_picture(path, self.max_pixels)
         cached = processing_utils.save_file_to_cache(path, cache_dir=self.GRADIO_CACHE)
         return CanvasValue(image=FileData(path=cached, orig_name=path.name), size=image.size, as_step=value.as_step,
                            mask=encode_mask(value.mask) if value.mask else None,
                            paint=_data_url(value.paint.convert("RGBA")) if value.paint else None)
+
+    def sources(self) -> dict[str, str]:
+        """The `html`, `style` and `script` of the canvas, for a script of the page that draws it by itself."""
+        html = self.html_template
+        for name, value in self.props.items():
+            html = html.replace(f"{{{{{name}}}}}", str(value))
+        return {"html": html, "style": self.css_template, "script": self.js_on_load or ""}
 
     def as_png(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The path of a PNG that shows an uploaded picture in sRGB. Raises InvalidInput."""

@@ -94,7 +94,7 @@ const RESULT_KEYS = {x: "compare", u: "useResult", p: "keepBrush", delete: "disc
 const NOT_KEEPING = [...MASK_COMMANDS, "clear", "eyedropper", "point", "nextThing"]; // those of KEYS that the keep-brush does not know
 
 const POINT_COMMANDS = ["point", "nextThing"];
-const allowed = (name) => !(state.keeping && NOT_KEEPING.includes(name)) && (POINT_COMMANDS.includes(name) ? canPoint : !sketch || !MASK_COMMANDS.includes(name));
+const allowed = (name) => !(state.keeping && NOT_KEEPING.includes(name)) && (POINT_COMMANDS.includes(name) ? canPoint : !sketch || !MASK_COMMANDS.includes(name)) && !(fixed && name === "inColour");
 const isHere = () => view.matches(":hover") || root.contains(document.activeElement) || document.fullscreenElement === root;
 const isTyping = (target) => target.isContentEditable || target.tagName === "TEXTAREA" || target.tagName === "SELECT"
 	|| (target.tagName === "INPUT" && !["range", "color", "checkbox", "radio", "file"].includes(target.type));

@@ -16,6 +16,7 @@ const button = (name) => find(`.mc-tools [data-act="${name}"]`);
 const buttons = (name) => element.querySelectorAll(`.mc-tools [data-act="${name}"]`);
 
 const sketch = root.dataset.sketch === "true"; // only colours can be painted; they become part of the picture
+const fixed = root.dataset.fixed === "true"; // only a mask can be painted, and the picture stays
 
 const state = {
 	painting: null, // a Painting if there is a picture
@@ -48,6 +49,7 @@ const state = {
 
 function setWords() {
 	if (sketch) Object.assign(TEXT, SKETCH_TEXT);
+	if (fixed) Object.assign(TEXT, FIXED_TEXT);
 	for (const group of element.querySelectorAll("[data-label]")) group.setAttribute("aria-label", TEXT[group.dataset.label]);
 	for (const item of element.querySelectorAll("[data-text]")) item.textContent = TEXT[item.dataset.text];
 	const nameOf = (name) => TEXT[name].split(" (")[0].split(". ")[0];

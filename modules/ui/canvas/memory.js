@@ -1,4 +1,5 @@
-// Stores picture, mask, colours, look and history in the browser for this window, so that they survive a reload.
+// Stores picture, mask, colours, look and history in the browser for this window, so that they survive a reload. A canvas
+// without a name stores nothing.
 
 const STORE = "canvas";
 const STORED_BYTES = 128 * 2 ** 20; // of the history, each way
@@ -18,6 +19,7 @@ function openDatabase() {
 // Writes several parts in one transaction that ends at once. A longer one would be aborted when the page is left.
 // `refused` is called if the browser has no room.
 async function store(parts, refused = () => {}) {
+	if (!props.canvas_id) return;
 	inpaintWindow.touch();
 	try {
 		const transaction = (await openDatabase()).transaction(STORE, "readwrite");

@@ -31,6 +31,7 @@ async function pngOf(file) {
 
 // Shows a picture that was chosen, dropped or pasted here, and uploads it.
 async function choosePicture(file) {
+	if (fixed) return;
 	const loaded = await loadPicture(file);
 	if (!loaded) return;
 	const change = replacePicture(loaded, file, null);

@@ -66,6 +66,8 @@ const SKETCH_TEXT = {
 	maskKept: "The colours are part of the old picture and were cleared.", maskCleared: "The colours were cleared.",
 };
 
+const FIXED_TEXT = {crop: "What is worked on. Drag it or its corners; a double click takes the whole picture"};
+
 // The palette, from white to black.
 const SWATCHES = ["#ffffff", "#8d8d8d", "#111111", "#e8352e", "#f4a12a", "#f5d90a", "#3fa34d", "#2f7fd6", "#6c3fb5",
 	"#8a5a36", "#f2c9a8"];

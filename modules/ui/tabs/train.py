@@ -13,23 +13,20 @@ from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from modules.errors import InvalidInput
 from modules.jobs.job import Job, Origin
 from modules.request.fields import Declared, declared, find
 from modules.training.config import MOST_SAMPLES, Dataset, TrainingConfig, checked, to_toml
-from modules.training.dataset import open_picture
-from modules.training.folders import Entry, Folders, buckets
 from modules.training.process import Run
-from modules.ui.controls.describe import described
 from modules.ui.page.component import assets
 from modules.ui.page.header import Header
 from modules.ui.page.messages import answered
+from modules.ui.tabs.datasets import Answer, Datasets, Question
 from modules.ui.tabs.progress_view import progress_words
 
 _asset = assets(Path(__file__).parent / "train_view")
-SCRIPTS = ("elements", "dataset", "settings", "progress")
+SCRIPTS = ("elements", "dataset", "marks", "settings", "progress")
 """The parts of the tab's script. They share one scope."""
 
 FETCH = """const shown = new IntersectionObserver(async (seen) => {
@@ -43,11 +40,6 @@ shown.observe(element);"""
 
 FIRST = ("checkpoint", "name", "kind", "layers", "rank", "steps", "batch", "rate", "schedule", "precision")
 """The settings that matter, in this order; the others are behind More settings."""
-SIDE, STEP = 512, 64
-"""By which sizes are shown for a checkpoint of another size."""
-
-Question = Mapping[str, Any]
-Answer = dict[str, Any]
 
 
 def build(header: Header) -> gr.HTML:
@@ -59,91 +51,70 @@ def build(header: Header) -> gr.HTML:
 def answers(header: Header) -> list[Callable[[Any], Answer]]:
     """The functions that the tab's script calls, each with one JSON object. An error gives {"problem": one
     sentence}."""
-    engine, settings = header.engine, header.engine.settings
-    folders = Folders(settings.datasets_dir)
-    jobs: dict[str, tuple[Job, Run]] = {}
+    datasets, trainings = Datasets(header), Trainings(header)
 
     def begin(question: Question) -> Answer:
-        going = next((job_id for job_id, (job, _) in jobs.items() if not job.over), None)
         return {"script": "".join(_asset(f"{name}.js") for name in SCRIPTS), "html": _asset("view.html"),
-                "style": _asset("style.css"), "root": settings.root_path, "job": going, "most_samples": MOST_SAMPLES,
+                "style": _asset("style.css"), "job": trainings.going(),
                 "settings": [_described(item) for item in (*(find(TrainingConfig, name) for name in FIRST), *(
                     item for item in declared(TrainingConfig) if item.name not in FIRST))],
-                "first": len(FIRST), "dataset": [_described(item) for item in declared(Dataset)[1:]]} | lists(question)
+                "first": len(FIRST), "dataset": [_described(item) for item in declared(Dataset)[1:]]
+                } | datasets.lists(question)
 
-    def lists(question: Question) -> Answer:
-        engine.catalog.refresh()
-        describers = engine.describers
-        return {"folders": folders.names(), "checkpoints": [one.name for one in engine.catalog.checkpoints()],
-                "describers": [*describers.captioners(), *describers.taggers.files()]}
+    return [answered(begin), *datasets.answers(), *trainings.answers()]
 
-    def folder(question: Question) -> Answer:
-        name = str(question.get("folder"))
-        entries = folders.entries(name)
-        sizes = buckets(entries, SIDE, STEP)
-        return {"pictures": [_shown(settings.root_path, name, entry) for entry in entries],
-                "sizes": [{"size": f"{width} x {height}", "count": count}
-                          for (width, height), count in sorted(sizes.items())]}
 
-    def new_folder(question: Question) -> Answer:
-        folders.add(str(question.get("folder")).strip())
-        return {"folders": folders.names()}
+class Trainings:
+    """The trainings that this page has begun. Its methods answer the script; `job` in a question is the id of one."""
 
-    def add(question: Question) -> Answer:
-        files = [(str(one.get("name")), _uploaded(str(one.get("path"))).read_bytes())
-                 for one in question.get("files", [])]
-        folders.add_pictures(str(question.get("folder")), files)
-        return folder(question)
+    def __init__(self, header: Header) -> None:
+        self._engine, self._queue = header.engine, header.queue
+        self._jobs: dict[str, tuple[Job, Run]] = {}
 
-    def remove(question: Question) -> Answer:
-        folders.remove(str(question.get("folder")), [str(question.get("picture"))])
-        return folder(question)
+    def answers(self) -> list[Callable[[Any], Answer]]:
+        """The functions that the script calls."""
+        return [answered(function) for function in (self.estimate, self.toml, self.train, self.progress, self.stop)]
 
-    def write(question: Question) -> Answer:
-        captions = {str(name): str(text) for name, text in question.get("captions", {}).items()}
-        folders.write_captions(str(question.get("folder")), captions)
-        return {}
+    def going(self) -> str | None:
+        """The id of a training that is not over."""
+        return next((job_id for job_id, (job, _) in self._jobs.items() if not job.over), None)
 
-    def caption(question: Question) -> Answer:
-        name, picture = str(question.get("folder")), str(question.get("picture"))
-        image = open_picture(folders.picture(name, picture))
-        words = described(image, str(question.get("describer")), engine, header.queue)
-        folders.write_captions(name, {picture: words})
-        return {"caption": words}
-
-    def estimate(question: Question) -> Answer:
+    def estimate(self, question: Question) -> Answer:
+        """How many bytes a training needs."""
         from modules.training.estimate import memory_estimate  # imports torch, which the page itself does not need
 
-        return {"bytes": memory_estimate(config_of(question), settings)}
+        return {"bytes": memory_estimate(config_of(question), self._engine.settings)}
 
-    def toml(question: Question) -> Answer:
+    def toml(self, question: Question) -> Answer:
+        """The file that the command line takes."""
         config = config_of(question)
         return {"toml": to_toml(dataclasses.replace(config, datasets=tuple(
             dataclasses.replace(one, folder=f"datasets/{one.folder}") for one in config.datasets)))}
 
-    def train(question: Question) -> Answer:
+    def train(self, question: Question) -> Answer:
+        """Begin."""
         from modules.jobs.training import submit_training
 
-        job, run = submit_training(header.queue, engine, config_of(question), Origin(tab="train"))
-        jobs[job.id] = job, run
+        job, run = submit_training(self._queue, self._engine, config_of(question), Origin(tab="train"))
+        self._jobs[job.id] = job, run
         return {"job": job.id}
 
-    def progress(question: Question) -> Answer:
-        job, run = jobs.get(str(question.get("job")), (None, None))
+    def progress(self, question: Question) -> Answer:
+        """What a training has told."""
+        job, run = self._jobs.get(str(question.get("job")), (None, None))
         if job is None or run is None:
             raise InvalidInput("This training is no longer known.")
+        samples = f"{self._engine.settings.root_path}/datasets/samples/{quote(run.name, safe='')}"
         return {"over": job.over, "words": _ended(job, run) if job.over else progress_words(job),
                 "share": job.progress, "losses": run.losses, "validations": run.validations, "first": run.step -
-                len(run.losses) + 1, "steps": run.steps, "problem_said": job.error.message if job.error else "",
-                "samples": [{"address": f"{settings.root_path}/datasets/samples/{quote(run.name, safe='')}/{path.stem}",
-                             "step": int(path.stem.partition("-")[0])} for path in run.samples]}
+                len(run.losses) + 1, "steps": run.steps,
+                "samples": [{"address": f"{samples}/{path.stem}", "step": int(path.stem.partition("-")[0])}
+                            for path in run.samples]}
 
-    def stop(question: Question) -> Answer:
-        header.queue.interrupt(str(question.get("job")))
+    def stop(self, question: Question) -> Answer:
+        """End one with what it has learned."""
+        self._queue.interrupt(str(question.get("job")))
         return {}
-
-    return [answered(function) for function in
-            (begin, lists, folder, new_folder, add, remove, write, caption, estimate, toml, train, progress, stop)]
 
 
 def config_of(question: Question) -> TrainingConfig:
@@ -176,23 +147,6 @@ def _described(item: Declared) -> Answer:
     kind = "choice" if item.choices else {bool: "flag", str: "text"}.get(item.kind, "number")
     return {"name": item.name, "kind": kind, "label": item.label, "help": item.help, "value": item.default,
             "choices": item.choices, "low": item.low, "high": item.high}
-
-
-def _shown(root: str, folder: str, entry: Entry) -> Answer:
-    stat = entry.path.stat()
-    return {"name": entry.path.name, "size": f"{entry.size[0]} x {entry.size[1]}", "caption": entry.caption,
-            "alike": entry.alike, "problem": entry.problem,
-            "address": f"{root}/datasets/pictures/{quote(folder, safe='')}/{quote(entry.path.name, safe='')}"
-                       f"?{stat.st_mtime_ns}"}
-
-
-def _uploaded(path: str) -> Path:
-    """A file that the page has uploaded. Raises InvalidInput for any other."""
-    if "\0" not in path:  # with which nothing can be asked of the file system
-        found = Path(path).resolve()
-        if found.is_relative_to(Path(get_upload_folder()).resolve()) and found.is_file():
-            return found
-    raise InvalidInput("Only files that were uploaded here are opened.")
 
 
 def _ended(job: Job, run: Run) -> str:

@@ -17,11 +17,13 @@ function rowOf(picture) {
 	const about = [picture.problem ? "" : picture.size, picture.problem, picture.alike && `It looks like ${picture.alike}.`].filter(Boolean);
 	const gone = make("button", {type: "button", textContent: "Remove", "aria-label": `Remove ${picture.name}`});
 	gone.addEventListener("click", async () => showFolder(await ask("remove", {folder: folder(), picture: picture.name}) ?? undefined));
+	const opens = make("button", {type: "button", textContent: "Mask and crop", "aria-label": `Mask and crop of ${picture.name}`});
+	opens.addEventListener("click", () => openCanvas(picture));
 	const text = make("textarea", {value: picture.caption, rows: 3, translate: false, "aria-label": `Caption of ${picture.name}`});
 	text.addEventListener("change", () => saveCaption(picture, text.value));
 	const row = make("tr", {}, make("td", {}, make("img", {src: picture.address, alt: "", loading: "lazy"}), name,
-		...about.map((sentence) => make("div", {textContent: sentence})), gone), make("td", {}, text));
-	picture.field = text;
+		...about.map((sentence) => make("div", {textContent: sentence})), ...marksOf(picture), opens, gone), make("td", {}, text));
+	Object.assign(picture, {field: text, opens});
 	return row;
 }
 
@@ -84,7 +86,10 @@ async function captionAll(button) {
 	button.textContent = "Caption all";
 }
 
-part("folder").addEventListener("change", () => showFolder());
+part("folder").addEventListener("change", () => {
+	if (opened) closeCanvas();
+	showFolder();
+});
 part("files").addEventListener("change", ({target}) => { addFiles([...target.files]); target.value = ""; });
 part("drop").addEventListener("dragover", (event) => { event.preventDefault(); part("drop").classList.add("over"); });
 part("drop").addEventListener("dragleave", () => part("drop").classList.remove("over"));

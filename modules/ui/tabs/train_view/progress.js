@@ -62,10 +62,10 @@ function curveOf({losses, validations, first, steps}) {
 	return svg;
 }
 
-const ACTS = {create, replace: replaceAll, caption: captionAll, train, toml: showFile, estimate, stop: () => { tell("Stopping after this step…"); ask("stop", {job: state.job}, tell); }};
+const ACTS = {create, replace: replaceAll, caption: captionAll, train, toml: showFile, estimate, keep: keepMarks, whole: () => showCrop(opened.whole), leave: closeCanvas, stop: () => { tell("Stopping after this step…"); ask("stop", {job: state.job}, tell); }};
 element.addEventListener("click", ({target}) => {
 	const button = target.closest("[data-act]");
-	if (button) ACTS[button.dataset.act](button);
+	if (button && !button.closest(".mc")) ACTS[button.dataset.act](button);
 });
 
 fill(part("folder"), begun.folders);
