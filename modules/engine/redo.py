@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,23 @@ _NOT_COMPARED = ("sd_model_checkpoint", "sd_vae", "samples_save", "save_edits", 
 def recorded(made: Photograph, before: Photograph, request: Inpaint, text: str) -> Photograph:
     """`made`, which `request` made of `before`, with the record of all its edits and as much metadata as the options
     allow. There is no record if the edit could not be made again from one."""
-    options = request.options
+    return _followed(made, before, request.options, lambda: _step(request, before, text))
+
+
+def recorded_removal(made: Photograph, before: Photograph, request: Inpaint, mask: Image.Image,
+                     text: str) -> Photograph:
+    """The same where `request` took away what `mask` paints over, which is the request's as it counts."""
+    step = Step(text, _png(mask), {"mask_round": request.mask_round}, removes=True)
+    return _followed(made, before, request.options, lambda: step)
+
+
+def _followed(made: Photograph, before: Photograph, options: Options,
+              make_step: Callable[[], Step | None]) -> Photograph:
+    """`made` with the record of `before` and the edit that was made of it."""
     if not options.save_places:
         made = dataclasses.replace(made, exif=without_place(made.exif))
     edits = _continued(before)
-    step = _step(request, before, text) if edits and options.save_edits else None
+    step = make_step() if edits and options.save_edits else None
     if edits is None or step is None:
         return dataclasses.replace(made, record="")
     source = edits.source if options.save_places else dataclasses.replace(edits.source, name="")

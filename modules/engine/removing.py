@@ -7,6 +7,7 @@ import random
 import numpy as np
 from PIL import Image
 
+from modules.engine import redo
 from modules.imaging.mask import prepare
 from modules.imaging.photograph import painted as put_into
 from modules.imaging.photograph import with_pixels
@@ -20,7 +21,7 @@ from modules.text import infotext
 
 def remove(request: Inpaint, removers: Removers, job: JobContext) -> Result:
     """The picture of `request` with the painted part filled from the rest; the mask is used without its blur.
-    A photograph of the request keeps its depth, profile and metadata.
+    A photograph of the request keeps its depth, profile and metadata, and the record of its edits goes on.
 
     Raises InvalidInput for a mask that cannot be used and for a model that is not there, RemoveFailed, CheckpointError,
     StorageFull, CannotSave and Stopped.
@@ -38,7 +39,7 @@ def remove(request: Inpaint, removers: Removers, job: JobContext) -> Result:
     photograph = request.photograph(0)
     warnings = photograph.warnings if photograph else ()
     if photograph:
-        photograph = _retouched(photograph, result, mask)
+        photograph = redo.recorded_removal(_retouched(photograph, result, mask), photograph, request, mask, text)
         result = photograph.image
     made = GeneratedImage(result, seed, -1, text, photograph=photograph)
     return Result(job.keep([made], request), request, warnings)

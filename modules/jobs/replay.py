@@ -18,8 +18,9 @@ Source = Callable[[], Photograph]
 """Reads the photograph that the edits begin with. It is called when a step begins: a job that waits holds no pixels."""
 
 
-def steps(edits: Edits, source: Source) -> list[Step]:
-    """The steps that make `edits` again. Edits whose text is empty are left out. Raises InvalidInput if none is left.
+def steps(edits: Edits, source: Source, remove: Carry) -> list[Step]:
+    """The steps that make `edits` again; `remove` carries a request for Remove out. Edits whose text is empty are left
+    out. Raises InvalidInput if none is left.
     """
     plan: list[Step] = []
 
@@ -31,7 +32,8 @@ def steps(edits: Edits, source: Source) -> list[Step]:
                 numbers = [*numbers, numbers[-1]]
                 continue
             reads = [numbers[-1], *(follow(numbers[:kept.start + 1], kept.steps)[-1] for kept in edit.kept)]
-            plan.append(Step(_maker(edit, reads, source), tuple(number for number in reads if number is not None)))
+            made = tuple(number for number in reads if number is not None)
+            plan.append(Step(_maker(edit, reads, source, remove), made))
             numbers = [*numbers, len(plan) - 1]
         return numbers
 
@@ -41,13 +43,13 @@ def steps(edits: Edits, source: Source) -> list[Step]:
     return plan
 
 
-def _maker(edit: record.Step, reads: Sequence[int | None],
-           source: Source) -> Callable[[Sequence[GeneratedImage]], tuple[Txt2Img, Carry | None]]:
+def _maker(edit: record.Step, reads: Sequence[int | None], source: Source,
+           remove: Carry) -> Callable[[Sequence[GeneratedImage]], tuple[Txt2Img, Carry | None]]:
     def make(made: Sequence[GeneratedImage]) -> tuple[Txt2Img, Carry | None]:
         results = iter(made)
         before, *others = [_picture(next(results)) if number is not None else source() for number in reads]
         if not edit.kept:
-            return redo.request_of(edit, before), None
+            return redo.request_of(edit, before), remove if edit.removes else None
         parts = [keeping.Part(picture, redo.mask_of(kept, before.size))
                  for kept, picture in zip(edit.kept, others, strict=True)]
         request = keeping.request_of(before, parts)

@@ -42,7 +42,7 @@ class Step:
     """One edit: the parameters text of its picture, and its mask as a PNG in base64, in the size of the picture.
 
     `fields` and `options` are values of the request that the text has no key for. An edit of the keep-brush has the
-    parts that were `kept`, and no mask of its own.
+    parts that were `kept`, and no mask of its own. One that `removes` takes away what the mask paints over.
     """
 
     text: str
@@ -50,6 +50,7 @@ class Step:
     fields: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
+    removes: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _count(steps: Any) -> int:
 def _steps(steps: Any) -> tuple[Step, ...]:
     return tuple(Step(_text(step["text"]), _text(step["mask"]), _table(step["fields"]), _table(step["options"]),
                       tuple(Kept(_text(kept["mask"]), _length(kept["start"]), _steps(kept["steps"]))
-                            for kept in step.get("kept", ()))) for step in steps)
+                            for kept in step.get("kept", ())), step.get("removes") is True) for step in steps)
 
 
 def _length(value: Any) -> int:

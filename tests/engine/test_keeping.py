@@ -99,7 +99,7 @@ def test_pictures_on_the_way_are_held_no_longer_than_needed(engine: Engine, queu
     original = read(DATA)
     first, second = candidates(engine, original)
     made = kept(first, {(25, 0, 50, 96): 2}, p2=second.photograph)
-    steps = replay.steps(edits_of(made.photograph), lambda: original)
+    steps = replay.steps(edits_of(made.photograph), lambda: original, engine.remove)
     assert [step.reads for step in steps] == [(), (), (0, 1)]
 
 
@@ -146,7 +146,7 @@ def test_forged_parts_are_refused_in_words(engine: Engine, queue: JobQueue) -> N
     for change in ({"mask": ""}, {"start": 10**9, "mask": "!"}):
         edits = from_json(forged(engine, change))
         assert edits is not None
-        job = queue.submit_steps(replay.steps(edits, lambda: original))
+        job = queue.submit_steps(replay.steps(edits, lambda: original, engine.remove))
         job.wait()
         assert job.error is not None
         assert job.error.status < 500, job.error.message

@@ -30,6 +30,7 @@ from modules.request.options import Options
 from modules.request.photograph import Photograph
 from modules.request.result import GeneratedImage
 from modules.text.edits import Edits, from_json
+from modules.ui.tabs.redo import choices
 
 DEEP = photographs.deep_pixels(photographs.pixels()[900:996, 800:928])
 DATA = photographs.file(DEEP, "TIFF", icc=profile(ADOBE_RGB), exif=photographs.exif())
@@ -63,7 +64,7 @@ def edits_of(photograph: Photograph) -> Edits:
 def replayed(queue: JobQueue, edits: Edits, data: bytes = DATA) -> GeneratedImage:
     source = read(data)
     redo.check_source(edits, source)
-    job = queue.submit_steps(replay.steps(edits, lambda: source))
+    job = queue.submit_steps(replay.steps(edits, lambda: source, queue._engine.remove))
     job.wait()
     assert job.error is None, job.error
     made, = job.result.images
@@ -108,6 +109,40 @@ def test_a_changed_edit_changes_its_part_alone(engine: Engine, queue: JobQueue) 
 def test_what_the_text_does_not_say_is_recorded_too(engine: Engine, queue: JobQueue, changes: dict[str, Any]) -> None:
     made = edited(engine, read(DATA), BOXES[0], **changes)
     assert np.array_equal(replayed(queue, edits_of(made.photograph)).photograph.pixels, made.photograph.pixels)
+
+
+@pytest.mark.parametrize("changes", [{}, {"mask_invert": True, "mask": Image.new("L", (128, 96), 255)},
+                                     {"mask_round": False}])
+def test_remove_is_an_edit_among_others(engine: Engine, queue: JobQueue, changes: dict[str, Any]) -> None:
+    """It is made again with its model and its seed, between two others, and can be left out."""
+    first = edited(engine, read(DATA, "photo.tif"), BOXES[0], prompt="one").photograph
+    request = edit(first, BOXES[1], seed=-1, **changes)
+    if request.mask_invert:
+        request.mask.paste(0, BOXES[1])
+    removed, = engine.remove(request, NullJob()).images
+    made = edited(engine, removed.photograph, BOXES[1], prompt="two", denoising_strength=0.3)
+    edits = edits_of(made.photograph)
+    assert [step.text.split("\n")[0].partition(",")[0] for step in edits.steps] == \
+        ["one", "Remove with: PatchMatch", "two"]
+    assert [name for name, _ in choices(edits)] == ["1. one", "2. Remove", "3. two"]
+    again = replayed(queue, edits)
+    assert np.array_equal(again.photograph.pixels, made.photograph.pixels)
+    assert edits_of(again.photograph).steps == edits.steps
+    up_to_it = replayed(queue, dataclasses.replace(edits, steps=edits.steps[:2]))
+    assert np.array_equal(up_to_it.photograph.pixels, removed.photograph.pixels)
+    assert not np.array_equal(removed.photograph.pixels, first.pixels)
+    skipped = dataclasses.replace(edits.steps[1], text="")
+    without = replayed(queue, dataclasses.replace(edits, steps=(edits.steps[0], skipped, edits.steps[2])))
+    direct = edited(engine, first, BOXES[1], prompt="two", denoising_strength=0.3)
+    assert np.array_equal(without.photograph.pixels, direct.photograph.pixels)
+
+
+def test_remove_leaves_the_record_and_places_out_as_generate_does(engine: Engine) -> None:
+    options = Options(save_edits=False, save_places=False)
+    removed, = engine.remove(edit(read(DATA), BOXES[0], options=options), NullJob()).images
+    assert removed.photograph.record == ""
+    with Image.open(io.BytesIO(Format().named("png").encode_photograph(removed.photograph))) as image:
+        assert ExifTags.IFD.GPSInfo not in image.getexif()
 
 
 @pytest.mark.parametrize("changes", [{"latent_mask": Image.new("L", (128, 96), 255)},
@@ -196,7 +231,7 @@ def test_forged_steps_are_refused_in_words(engine: Engine, queue: JobQueue, step
     source = read(DATA)
     edits = edits_of(edited(engine, source, BOXES[0]).photograph)
     forged = dataclasses.replace(edits.steps[0], **step)
-    job = queue.submit_steps(replay.steps(dataclasses.replace(edits, steps=(forged,)), lambda: source))
+    job = queue.submit_steps(replay.steps(dataclasses.replace(edits, steps=(forged,)), lambda: source, engine.remove))
     job.wait()
     assert job.error is not None
     assert job.error.status < 500, job.error.message

@@ -39,7 +39,7 @@ def test_a_waiting_job_holds_no_pixels_and_looks_again_at_the_file(
 
     monkeypatch.setattr(photograph, "read", noting)
     monkeypatch.setattr(redo, "request_of", lambda step, before: before)
-    [step] = view._steps(edits, file)
+    [step] = view._steps(edits, file, None)
     gc.collect()
     assert [one() for one in seen] == [None]
     assert step.make(())[0].sha256 == source.sha256

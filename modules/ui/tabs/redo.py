@@ -19,8 +19,9 @@ from modules.gallery.saving import sidecar_of
 from modules.imaging import photograph as photographs
 from modules.jobs import replay
 from modules.jobs.job import Job, Origin
-from modules.jobs.tasks import Step
+from modules.jobs.tasks import Carry, Step
 from modules.request.photograph import Photograph
+from modules.text import edits as record
 from modules.text import infotext
 from modules.text.edits import Edits, from_json
 from modules.ui.page.events import QUIET
@@ -84,14 +85,15 @@ class Redo:
             file = Path(found or uploaded or "")
             if not file.name or not file.is_file():
                 raise InvalidInput("Choose the photograph that the edits began with first.")
-            return header.queue.submit_steps(self._steps(edits, file), save=header.engine.options.samples_save,
+            steps = self._steps(edits, file, header.engine.remove)
+            return header.queue.submit_steps(steps, save=header.engine.options.samples_save,
                                              origin=dataclasses.replace(origin, name="Edits"))
 
         tab.results.watch_click(self.button, submit, [self.edits, self.choice, self.text, self.source, self.found],
                                 header)
 
-    def _steps(self, edits: Edits, file: Path) -> list[Step]:
-        """The steps to carry out. Raises InvalidInput."""
+    def _steps(self, edits: Edits, file: Path, remove: Carry) -> list[Step]:
+        """The steps to carry out, those of Remove by `remove`. Raises InvalidInput."""
         def source() -> Photograph:
             try:
                 photograph = photographs.read(file.read_bytes(), edits.source.name, self.max_pixels)
@@ -101,7 +103,7 @@ class Redo:
             return photograph
 
         source()  # another file is refused at once
-        return replay.steps(edits, source)
+        return replay.steps(edits, source, remove)
 
 
 def draw(history: History, max_pixels: int) -> Redo:
@@ -123,8 +125,11 @@ def draw(history: History, max_pixels: int) -> Redo:
 
 def choices(edits: Edits) -> Sequence[tuple[str, int]]:
     """The edits' names in the dropdown, with their numbers from 0."""
-    return [(f"{number + 1}. {infotext.parse(step.text)['Prompt'][:LONGEST_PROMPT] or '–'}", number)
-            for number, step in enumerate(edits.steps)]
+    return [(f"{number + 1}. {_name(step)}", number) for number, step in enumerate(edits.steps)]
+
+
+def _name(step: record.Step) -> str:
+    return "Remove" if step.removes else infotext.parse(step.text)["Prompt"][:LONGEST_PROMPT] or "–"
 
 
 def about_html(edits: Edits, found: Path | None) -> str:
