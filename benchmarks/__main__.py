@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
                         help="start, load, memory, vae, steps, cpp, compiled, openvino, small_masks, reuse, "
-                             "recording, networks, control, cards, finding, training, large; all but large when left "
-                             "out")
+                             "recording, networks, control, cards, live, finding, training, large; all but large when "
+                             "left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -80,6 +80,14 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         from benchmarks import cards
 
         return cards.run(rounds=chosen.rounds)
+
+    def live() -> list[Row]:
+        if find_spec("playwright") is None:
+            print("live is left out: it needs playwright and Chromium.", flush=True)
+            return []
+        from benchmarks import live
+
+        return live.run(rounds=chosen.rounds)
 
     def finding() -> list[Row]:
         from benchmarks import finding
@@ -167,8 +175,8 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
 
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
             "cpp": cpp, "compiled": compiled, "openvino": openvino, "small_masks": small_masks, "reuse": reuse,
-            "recording": recording, "networks": networks, "control": control, "cards": cards, "finding": finding,
-            "training": training, "large": large}
+            "recording": recording, "networks": networks, "control": control, "cards": cards, "live": live,
+            "finding": finding, "training": training, "large": large}
 
 
 def machine(threads: int) -> str:

@@ -55,7 +55,7 @@ class Worker(Protocol):
 
 
 class JobQueue:
-    """Runs jobs first in, first out, `at_once` of them at a time, in daemon threads.
+    """Runs jobs first in, first out, `at_once` of them at a time, in daemon threads. Those that give way come last.
 
     Jobs that use models of this process itself, which are all but those of requests and loads, run one at a time: what
     stands behind such a one may overtake it then.
@@ -82,10 +82,11 @@ class JobQueue:
             thread.start()
 
     def submit(self, request: Txt2Img, *, job_id: str | None = None, save: bool | None = None,
-               unpack: Callable[[Txt2Img], Txt2Img] | None = None, remove: bool = False,
+               unpack: Callable[[Txt2Img], Txt2Img] | None = None, remove: bool = False, gives_way: bool = False,
                origin: Origin = NOBODY) -> Job:
         """Put a request at the end of the queue. `save` decides whether its pictures are saved; by default its options
-        do. With `remove` what the mask of an `Inpaint` paints over is removed, and nothing generated.
+        do. With `remove` what the mask of an `Inpaint` paints over is removed, and nothing generated. For `gives_way`
+        see `Job`.
 
         A request whose pictures are packed needs `unpack`, which is called when its turn comes. Before and after that
         the packed pictures are held. Raises QueueFull, and InvalidInput for an id that is in use.
@@ -101,7 +102,8 @@ class JobQueue:
             return dataclasses.replace(result, request=_with_pictures_of(request, result.request))
 
         return self._add(Job(job_id or uuid.uuid4().hex, work, request=request, save=self._save if save else None,
-                             record=self._record, alone=remove, origin=origin, clock=self._clock))
+                             record=self._record, alone=remove, gives_way=gives_way, origin=origin,
+                             clock=self._clock))
 
     def submit_tasks(self, tasks: Sequence[Task], *, save: bool = True, origin: Origin = NOBODY) -> Job:
         """Carry out `tasks` as one job. A task that fails becomes a warning of the result, and the others go on.
@@ -245,10 +247,24 @@ class JobQueue:
             if old is not None:
                 self._forget(old)
             self._jobs[job.id] = job
-            self._waiting.append(job)
+            self._line_up(job)
             self._renumber()
             self._lock.notify_all()
         return job
+
+    def _line_up(self, job: Job) -> None:
+        """Put `job` behind those that wait, and in front of those that give way; one of these that runs is stopped."""
+        if job.gives_way:
+            self._waiting.append(job)
+            return
+        place = len(self._waiting)
+        while place and self._waiting[place - 1].gives_way:
+            place -= 1
+        self._waiting.insert(place, job)
+        for one in self._running:
+            if one.gives_way:
+                one.displaced = True
+                one.interrupt()
 
     def _renumber(self) -> None:
         """Number the waiting jobs from 1."""
@@ -295,7 +311,12 @@ class JobQueue:
         return ("interrupted" if result is not None and result.interrupted else "done"), result, None
 
     def _forget_old(self) -> None:
-        over = [job for job in self._jobs.values() if job.over]
+        over = []
+        for job in [job for job in self._jobs.values() if job.over]:
+            if job.gives_way:
+                self._forget(job)
+            else:
+                over.append(job)
         held = sum(job.bytes_held() for job in over)
         while len(over) > 1 and (len(over) > KEPT_JOBS or held > KEPT_BYTES):
             oldest = over.pop(0)

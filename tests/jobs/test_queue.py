@@ -658,3 +658,30 @@ def test_stopping_ends_all_running_jobs(wide: tuple[JobQueue, dict[str, Gate]]) 
     assert gates["b"].entered.wait(SECONDS)
     queue.stop()
     assert [type(job.error) for job in jobs] == [ServerStopping] * 3
+
+
+def test_a_job_that_gives_way_comes_last_is_stopped_by_others_and_is_not_kept(queue: JobQueue, gate: Gate,
+                                                                             scripted: ScriptedEngine) -> None:
+    first = submit(queue, "gate", gives_way=True)
+    assert gate.entered.wait(SECONDS)
+    again = submit(queue, "again", gives_way=True)
+    assert not first.interrupted  # others of its kind wait for it
+    other = submit(queue, "other")
+    assert (first.interrupted, first.displaced) == (True, True)
+    assert [other.position, again.position] == [1, 2]
+    gate.open.set()
+    assert again.wait(SECONDS)
+    assert scripted.prompts == ["gate", "other", "again"]
+    assert (first.state, other.state, again.state, again.displaced) == ("interrupted", "done", "done", False)
+    last = submit(queue, "last")
+    assert last.wait(SECONDS)
+    assert [queue.get(job.id) for job in (first, other, again, last)] == [None, other, None, last]
+
+
+def test_of_jobs_that_were_moved_those_that_give_way_stay_behind_new_ones(queue: JobQueue, gate: Gate) -> None:
+    submit(queue, "gate")
+    assert gate.entered.wait(SECONDS)
+    polite, other = submit(queue, "polite", gives_way=True), submit(queue, "other")
+    assert queue.move(polite.id, -1)
+    new = submit(queue, "new")
+    assert [job.id for job in queue.pending()] == [polite.id, other.id, new.id]

@@ -45,6 +45,7 @@ const state = {
 	split: 0, // its place in the view
 	held: false, // whether the picture is shown for a moment
 	keeping: null, // what the keep-brush does, if it is on
+	live: false, // whether the page wants each stroke at once
 };
 
 function setWords() {

@@ -12,6 +12,7 @@ function setResults(sent) {
 	late = state.keeping ? sent : null;
 	if (late) return;
 	const {items = [], news = false} = sent;
+	if (news) showLive(null);
 	results = items.map((item, index) => ({...item, index, loaded: null}));
 	state.result = null;
 	tellStrip();
@@ -133,16 +134,32 @@ const preview = find(".mc-preview");
 function showPreview(src) {
 	const {crops, painting} = state;
 	const box = crops.length ? crops[0] : painting?.mask.box;
-	if (src && preview.hidden && crops.length < 2 && box) {
-		Object.assign(preview.style, {left: `${box.x0}px`, top: `${box.y0}px`, width: `${box.x1 - box.x0}px`, height: `${box.y1 - box.y0}px`});
-		preview.hidden = false;
+	const begins = preview.hidden || root.dataset.live === "shown";
+	root.dataset.live = "";
+	if (src && begins) {
+		preview.hidden = crops.length > 1 || !box;
+		if (box) Object.assign(preview.style, placeOf(box));
 	}
 	if (src) preview.src = src;
 	else preview.hidden = true;
 }
 
+// What live painting made: {src, box}, or null.
+function showLive(made) {
+	if (!made) return void (root.dataset.live === "shown" && showPreview(""));
+	const {src, box} = made;
+	Object.assign(preview.style, placeOf(box));
+	preview.src = src;
+	preview.hidden = false;
+	root.dataset.live = "shown";
+}
+
+const placeOf = ({x0, y0, x1, y1}) => ({left: `${x0}px`, top: `${y0}px`, width: `${x1 - x0}px`, height: `${y1 - y0}px`});
+
 function listenToResults() {
 	root.addEventListener("preview", (event) => showPreview(event.detail));
+	root.addEventListener("live", (event) => showLive(event.detail));
+	root.addEventListener("live-switched", (event) => (state.live = event.detail));
 	root.addEventListener("results", (event) => setResults(event.detail));
 	root.addEventListener("results-act", ({detail: {act, index}}) => {
 		if (act === "choose") pickResult(results.find((result) => result.index === index));

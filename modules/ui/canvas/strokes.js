@@ -190,7 +190,7 @@ function paintingChanged() {
 	showState();
 	placeDots();
 	clearTimeout(paintingChanged.timer);
-	paintingChanged.timer = setTimeout(sync, 350);
+	paintingChanged.timer = setTimeout(sync, state.live ? 0 : 350);
 }
 
 function showShape() {

@@ -27,6 +27,7 @@ function publish(mask = urlOf(state.painting?.mask), paint = urlOf(state.paintin
 	};
 	showState();
 	save(mask, paint);
+	root.dispatchEvent(new CustomEvent("published", {bubbles: true, detail: props.value}));
 }
 
 // The server has set the value (a "send to", for example; perhaps while this tab is hidden).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -17,6 +18,7 @@ from modules.ui.page.events import AT_ONCE, FOLLOWING
 from modules.ui.page.header import Header
 from modules.ui.tabs import keep
 from modules.ui.tabs.batch import Batch
+from modules.ui.tabs.live import Live
 from modules.ui.tabs.remove import Remove
 from modules.ui.tabs.tab import Tab, connect_generate, draw
 
@@ -30,10 +32,11 @@ STARTS_ON_LOAD = """element.addEventListener("click", (event) => {
 def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
     """Draw the tab here."""
     outpainting, batch, line, remove = Outpainting(panel), Batch(panel), WorkLine(panel, CANVAS), Remove()
+    live = Live(header.queue, panel.tab)
     starts = gr.HTML("", js_on_load=STARTS_ON_LOAD, apply_default_css=False, elem_id="inpaint_starts",
                      elem_classes="starts-strip", render=False)
-    tab = draw(header, panel, window, picture=lambda panel: picture(header, panel, outpainting, batch, line,
-                                                                    starts, remove))
+    tab = replace(draw(header, panel, window, picture=lambda panel: picture(
+        header, panel, outpainting, batch, line, starts, remove, live)), live=live)
     assert tab.canvas is not None
     _connect_following(panel, header, tab.canvas, line, starts)
     outpainting.connect(tab.canvas)
@@ -44,7 +47,7 @@ def build(header: Header, panel: Panel, window: gr.Textbox) -> Tab:
 
 
 def picture(header: Header, panel: Panel, outpainting: Outpainting, batch: Batch, line: WorkLine, starts: gr.HTML,
-            remove: Remove) -> MaskCanvas:
+            remove: Remove, live: Live) -> MaskCanvas:
     """Draw the canvas and the mask widgets below it."""
     with gr.Column(elem_classes="picture"):
         canvas = MaskCanvas(canvas_id="inpaint", elem_id=CANVAS, max_pixels=panel.settings.max_image_mp * 10**6,
@@ -52,6 +55,7 @@ def picture(header: Header, panel: Panel, outpainting: Outpainting, batch: Batch
         line.draw()
     with gr.Column(elem_classes="area-mask"):
         remove.draw()
+        live.draw()
         request_panel.masking(panel)
         request_panel.masked_content(panel)
         starts.render()  # type: ignore[no-untyped-call]

@@ -39,6 +39,7 @@ from modules.ui.page.events import QUIET
 from modules.ui.page.header import Header
 from modules.ui.page.messages import told
 from modules.ui.tabs.download import Shown
+from modules.ui.tabs.live import Live
 from modules.ui.tabs.results import Results, draw_stage, generate_buttons, results
 
 MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Txt2Img]
@@ -47,7 +48,7 @@ MakeRequest = Callable[[Mapping[str, Any], MaskData, Options], Txt2Img]
 
 @dataclass(frozen=True)
 class Tab:
-    """The widgets of one tab. txt2img has no `canvas`.
+    """The widgets of one tab. txt2img has no `canvas`, and only inpaint is `live`.
 
     `paste` reads parameters. `dropped` is the hidden file input for a picture that is dropped on the prompt. `note`
     shows what of a parameters text was not taken over.
@@ -66,6 +67,7 @@ class Tab:
     control: ControlUnits
     detail: DetailPasses
     fast: gr.Button
+    live: Live | None = None
 
     @property
     def name(self) -> str:
@@ -159,7 +161,8 @@ def draw(header: Header, panel: Panel, window: gr.Textbox, *,
 
 
 def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: MakeRequest) -> None:
-    """Connect Generate: it submits the request that `make_request` makes of the tab's widgets."""
+    """Connect Generate: it submits the request that `make_request` makes of the tab's widgets. So does live painting.
+    """
     pictures, control = [tab.canvas] if tab.canvas else [], tab.control
 
     def request_of(*arguments: Any) -> Txt2Img:
@@ -172,8 +175,10 @@ def connect_generate(tab: Tab, header: Header, demo: gr.Blocks, make_request: Ma
                           detail=tab.detail.passes(named))
         return scripts.with_script(request, named, tab.panel, header.engine)
 
-    tab.results.connect(demo, request_of, [*pictures, *control.canvases, header.checkpoint, header.vae,
-                                                *tab.panel.inputs], header)
+    inputs = [*pictures, *control.canvases, header.checkpoint, header.vae, *tab.panel.inputs]
+    tab.results.connect(demo, request_of, inputs, header)
+    if tab.live:
+        tab.live.connect(tab.panel, tab.results.last_seed, request_of, inputs, tab.results.window)
     engine = header.engine
     tab.control.follow(presets.connect(tab.presets, tab.panel, demo, engine))
     cards.connect(tab.cards, engine, shown_picture, [tab.results.shown, tab.results.selected])
