@@ -116,16 +116,18 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     from modules.gallery.formats import Format
     from modules.gallery.history import History
     from modules.gallery.saving import Saver
+    from modules.jobs.placement import in_flight, in_flight_of_model
     from modules.jobs.queue import JobQueue
     from modules.jobs.recordings import Recordings
 
     tell_borrowed(settings)
-    with engine_of(settings) as (engine, at_once):
+    with engine_of(settings) as (engine, workers):
         history = History(settings.outputs_dir)
         history.look()
         saver = Saver(settings.outputs_dir, history.add, lambda: Format.of(engine.config.values()))
         queue = JobQueue(engine, saver, recordings=Recordings(settings.recordings_dir), limit=settings.max_queue,
-                         at_once=at_once)
+                         at_once=in_flight(workers) if workers else 1,
+                         alike=in_flight_of_model(workers) if workers else 1)
         api = create_api(engine, queue, settings)
         if not settings.nowebui:
             api = mount_page(api, engine, queue, settings, history)
@@ -149,12 +151,11 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
 @contextlib.contextmanager
 def engine_of(settings: Settings) -> Iterator[tuple[Engine, int]]:
-    """The engine, and how many jobs it carries out at a time. With workers many more than there are of them: only what
-    has begun can be put where its checkpoint is. Raises UserError."""
+    """The engine, and how many workers it has; 0 if it makes the pictures itself. Raises UserError."""
     from modules.engine.engine import Engine
 
     if not settings.workers and not settings.cluster:
-        yield Engine(settings), 1
+        yield Engine(settings), 0
         return
     from modules.base.config import Config
     from modules.jobs.ray_workers import RayWorkers
@@ -163,7 +164,7 @@ def engine_of(settings: Settings) -> Iterator[tuple[Engine, int]]:
     workers = RayWorkers(settings, Config(settings.config_file).values())
     fleet = Fleet(settings, workers.crews)
     try:
-        yield fleet, max(128, 8 * len(workers.crews))
+        yield fleet, len(workers.crews)
     finally:
         fleet.close()
         workers.close(STOP_SECONDS)

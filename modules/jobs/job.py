@@ -56,11 +56,12 @@ class Job:
     """One unit of work for the queue. Every method may be called from any thread.
 
     `request` is None for work that has no request (loading a checkpoint, extras), which holds `nbytes` of memory until
-    it is over. Of jobs that are to be `alone`, one runs at a time. One that `gives_way` lets all others go first: it is
-    `displaced`, which interrupts it, when another comes, and it is not kept once it is over. `position` is the place in
-    the queue: 1 for the next job, 0 once it runs or is over. `version` counts changes; `wait_change` waits for the next
-    one. `announced` says that its window has shown how it ended. `recordings` are files with the steps of its runs. For
-    the engine a Job is a `JobContext`.
+    it is over. Of jobs that are to be `alone`, one runs at a time. `checkpoint` is the name in the options of a request
+    that uses one, "" for the usual one. A job that `gives_way` lets all others go first: it is `displaced`, which
+    interrupts it, when another comes, and it is not kept once it is over. `position` is the place in the queue: 1 for
+    the next job, 0 once it runs or is over. `version` counts changes; `wait_change` waits for the next one. `announced`
+    says that its window has shown how it ended. `recordings` are files with the steps of its runs. For the engine a Job
+    is a `JobContext`.
     """
 
     def __init__(self, job_id: str, work: Callable[[Job], Result | None], *, request: Txt2Img | None = None,
@@ -68,6 +69,7 @@ class Job:
                  alone: bool = False, gives_way: bool = False, origin: Origin = NOBODY,
                  clock: Clock = time.monotonic) -> None:
         self.id, self.request, self.alone, self.origin = job_id, request, alone, origin
+        self.checkpoint = request.options.sd_model_checkpoint if request and not alone else None
         self.gives_way = gives_way
         self.displaced = self.announced = False
         self.created = datetime.datetime.now()

@@ -1,4 +1,5 @@
-"""Who gets what: which work a free worker takes next. The rule is "stay + gain".
+"""Who gets what: how many jobs are in flight, and which work of theirs a free worker takes next. The rule is
+"stay + gain".
 
 A worker stays with the model that it used last for a while, and changes it only where that gains something. Going by
 age alone would let workers change models all the time when much waits, which halves the throughput.
@@ -6,6 +7,7 @@ age alone would let workers change models all the time when much waits, which ha
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -45,6 +47,18 @@ class PlacedWork(Protocol):
 AnyWork = TypeVar("AnyWork", bound=PlacedWork)
 
 
+def in_flight(workers: int) -> int:
+    """How many jobs are in flight at a time. Many more than there are workers: only what has begun can be put where its
+    model is."""
+    return max(128, 8 * workers)
+
+
+def in_flight_of_model(workers: int) -> int:
+    """How many of them may have the same model: one that each worker makes, and the next. More of them would gain
+    nothing, and what is in flight cannot be put in another order any more."""
+    return 2 * workers
+
+
 def choose(lane: PlacedLane, lanes: Iterable[PlacedLane], works: Sequence[AnyWork], now: float) -> AnyWork | None:
     """What the free `lane`, one of `lanes`, takes of `works`, all of which it can do: the first that fits of
 
@@ -58,16 +72,15 @@ def choose(lane: PlacedLane, lanes: Iterable[PlacedLane], works: Sequence[AnyWor
         for work in oldest_first:
             if work.model == lane.model:
                 return work
-    holders = list(lanes)
-    return next((work for work in oldest_first if gains(work, lane, holders, now)), None)
+    holders = collections.Counter(model for one in lanes for model in {one.model, *one.warm})
+    return next((work for work in oldest_first if gains(work, lane, holders[work.model], now)), None)
 
 
-def gains(work: PlacedWork, lane: PlacedLane, lanes: Sequence[PlacedLane], now: float) -> bool:
-    """Whether `work` gains by being done by `lane`: its model is here or nowhere, those who have it do something else,
-    or they are busy with it for long."""
+def gains(work: PlacedWork, lane: PlacedLane, holders: int, now: float) -> bool:
+    """Whether `work` gains by being done by `lane`: its model is here or nowhere, its `holders`, the workers that have
+    it, do something else, or they are busy with it for long."""
     if work.model == lane.model or work.model in lane.warm:
         return True
-    holders = sum(work.model == one.model or work.model in one.warm for one in lanes)
     return not holders or now >= patient_until(work, lane) or work.left * work.seconds / holders > GAIN * lane.swap
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import threading
 import time
 import uuid
@@ -57,8 +58,8 @@ class Worker(Protocol):
 class JobQueue:
     """Runs jobs first in, first out, `at_once` of them at a time, in daemon threads. Those that give way come last.
 
-    Jobs that use models of this process itself, which are all but those of requests and loads, run one at a time: what
-    stands behind such a one may overtake it then.
+    Jobs that use models of this process itself, which are all but those of requests and loads, run one at a time. Of
+    requests with the same checkpoint `alike` run at a time. What stands behind such a job may overtake it then.
 
     `save` is called for each picture of a job that saves. At most `limit` jobs may wait. Finished jobs are kept up to
     `KEPT_JOBS` jobs and `KEPT_BYTES` of pictures; the newest is always kept. `recordings` keeps the steps of jobs that
@@ -66,13 +67,14 @@ class JobQueue:
     """
 
     def __init__(self, engine: Worker, save: Save, *, recordings: Recordings | None = None, limit: int = 100,
-                 at_once: int = 1, clock: Clock = time.monotonic) -> None:
+                 at_once: int = 1, alike: float = math.inf, clock: Clock = time.monotonic) -> None:
         self._engine, self._save, self._limit, self._clock = engine, save, limit, clock
         self.recordings = recordings
         self._record = recordings.new if recordings else None
         self._jobs: dict[str, Job] = {}
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: list[Job] = []
+        self._alike = alike
         self._tasks_at_once = max(1, at_once // 4)  # a task has its pictures in memory
         self._closed = False
         self._lock = threading.Condition()
@@ -249,7 +251,7 @@ class JobQueue:
             self._jobs[job.id] = job
             self._line_up(job)
             self._renumber()
-            self._lock.notify_all()
+            self._lock.notify()
         return job
 
     def _line_up(self, job: Job) -> None:
@@ -288,7 +290,6 @@ class JobQueue:
                 job.finish(state, result, error)
                 self._forget_old()
                 idle = not self._waiting and not self._running
-                self._lock.notify_all()  # one that had to be alone may begin
             del job, result, error  # the thread may wait for hours; its variables must not keep the pictures alive
             if idle:
                 give_back()
@@ -296,7 +297,9 @@ class JobQueue:
     def _next(self) -> Job | None:
         """The first of the waiting jobs that may begin. None if there is none."""
         busy = any(job.alone for job in self._running)
-        return next((job for job in self._waiting if not (busy and job.alone)), None)
+        running = collections.Counter(job.checkpoint for job in self._running)
+        return next((job for job in self._waiting if not (busy and job.alone) and
+                     (job.checkpoint is None or running[job.checkpoint] < self._alike)), None)
 
     def _run(self, job: Job) -> tuple[State, Result | None, UserError | None]:
         def kept() -> Result | None:

@@ -72,6 +72,10 @@ def test_who_gets_what(mine: Lane, others: list[Lane], works: list[Work], taken:
     assert (found.model if found else None) == taken
 
 
+def holders(work: Work, lanes: list[Lane]) -> int:
+    return sum(work.model == lane.model or work.model in lane.warm for lane in lanes)
+
+
 works = st.builds(Work, model=st.sampled_from("abcd"), since=st.floats(0, 60), left=st.integers(1, 12),
                   seconds=st.floats(0.1, 5))
 
@@ -93,7 +97,8 @@ def test_no_work_starves_and_no_worker_is_idle_beside_what_it_would_take(lanes: 
                 continue
             work = choose(lane, crew, came, now)
             if work is None:
-                assert not any(gains(one, lane, crew, now) or (one.model == lane.model) for one in came if one.left)
+                assert not any(gains(one, lane, holders(one, crew), now) or (one.model == lane.model)
+                               for one in came if one.left)
                 continue
             for other in came:
                 if other.left and other.since < work.since and now >= patient_until(other, lane):

@@ -651,6 +651,34 @@ def test_what_uses_this_process_runs_one_at_a_time(wide: tuple[JobQueue, dict[st
     assert second.state == "done"
 
 
+@pytest.mark.parametrize(("waiting", "begin"), [
+    ("aaaa", [0, 1]),  # two of each checkpoint
+    ("aaab", [0, 1, 3]),  # another one's overtake
+    ("abcabc", [0, 1, 2, 3]),  # and four in all
+    ("aab-a", [0, 1, 2, 3])])  # what has no checkpoint counts in all
+def test_so_many_jobs_of_each_checkpoint_begin(waiting: str, begin: list[int], scripted: ScriptedEngine) -> None:
+    gate = Gate()
+    scripted.scripts["gate"] = gate
+
+    def work(job: Job) -> None:
+        assert gate.open.wait(SECONDS)
+
+    queue = JobQueue(scripted, lambda made, request: Path(), at_once=4, alike=2)
+    jobs = [queue.submit_work(work) if name == "-" else
+            queue.submit(Txt2Img(prompt="gate", options=Options(sd_model_checkpoint=name))) for name in waiting]
+    first = [jobs[number] for number in begin]
+    for job in first:
+        version = -1
+        while job.state == "queued":
+            version = job.wait_change(version, SECONDS)
+    assert set(queue.running()) == set(first)
+    assert queue.pending() == [job for job in jobs if job not in first]
+    gate.open.set()
+    assert all(job.wait(SECONDS) for job in jobs)
+    assert all(job.state == "done" for job in jobs)
+    queue.close()
+
+
 def test_stopping_ends_all_running_jobs(wide: tuple[JobQueue, dict[str, Gate]]) -> None:
     queue, gates = wide
     jobs = [submit(queue, prompt) for prompt in "abc"]

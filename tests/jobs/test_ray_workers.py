@@ -174,7 +174,7 @@ def test_only_this_machine_can_reach_it_and_nobody_without_the_token(fleet: Flee
 
 def test_the_program_alone_imports_nothing_of_ray() -> None:
     code = ("import sys, app; from modules.settings import Settings; from modules.jobs.queue import JobQueue\n"
-            "with app.engine_of(Settings.from_argv([])) as (engine, at_once): assert at_once == 1\n"
+            "with app.engine_of(Settings.from_argv([])) as (engine, workers): assert not workers\n"
             "sys.exit('ray' in sys.modules or 'modules.jobs.workers' in sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT, env=os.environ | {"COMMANDLINE_ARGS": ""})
 
