@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -14,6 +13,7 @@ from fastapi import APIRouter
 from modules.api import pictures
 from modules.api.json_values import check_answerable
 from modules.api.schema import PngInfoBody
+from modules.base.memory_in_use import memory_in_use
 from modules.base.unicode import without_surrogates
 from modules.engine.engine import Engine
 from modules.imaging.upscale import LATENT_UPSCALERS
@@ -117,7 +117,8 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
 
     @api.get("/memory")
     def memory() -> dict[str, Any]:
-        return {"ram": _ram(), "cuda": _cuda()}
+        workers = [{"number": worker["number"], **worker["memory"]} for worker in engine.workers()]
+        return memory_in_use() | ({"workers": workers} if workers else {})
 
     @api.post("/png-info")
     def png_info(body: PngInfoBody) -> dict[str, Any]:
@@ -166,30 +167,3 @@ def _sampler_options(sampler: Any) -> dict[str, str]:
         if on:
             options[name] = "True"
     return options
-
-
-def _ram() -> dict[str, Any]:
-    """This process' memory in bytes, where the system tells it."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        with open("/proc/self/statm", encoding="ascii") as file:
-            used = int(file.read().split()[1]) * page
-        total = os.sysconf("SC_PHYS_PAGES") * page
-    except (OSError, ValueError, AttributeError):
-        return {"error": "unavailable"}
-    return {"free": total - used, "used": used, "total": total}
-
-
-def _cuda() -> dict[str, Any]:
-    """The graphics card's memory in bytes, where there is one."""
-    import torch  # heavy, and asked for rarely
-
-    if not torch.cuda.is_available():
-        return {"error": "unavailable"}
-    free, total = torch.cuda.mem_get_info()
-    stats = torch.cuda.memory_stats()
-    pairs = {name: {"current": stats.get(f"{key}.all.current", 0), "peak": stats.get(f"{key}.all.peak", 0)}
-             for name, key in (("active", "active_bytes"), ("allocated", "allocated_bytes"),
-                               ("reserved", "reserved_bytes"), ("inactive", "inactive_split_bytes"))}
-    events = {"retries": stats.get("num_alloc_retries", 0), "oom": stats.get("num_ooms", 0)}
-    return {"system": {"free": free, "used": total - free, "total": total}, **pairs, "events": events}

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from modules.base.memory_in_use import memory_in_use
 from modules.engine.models import compute_device
 from modules.errors import Interrupted, NotFound, Skipped, Stopped, UserError
 from modules.gallery.formats import Format
@@ -124,9 +125,9 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Over:
-    """The part is done. `warm` are the checkpoints that are in the worker's memory, by filename; `reads` is what the
-    model in use reads beside the noise. `order` are the pictures of a script's result: the numbers of those that were
-    made before, or pictures."""
+    """The part is done. `warm` are the checkpoints that are in the worker's memory, by filename, `memory` is what it
+    has in use. `reads` is what the model in use reads beside the noise. `order` are the pictures of a script's result:
+    the numbers of those that were made before, or pictures."""
 
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
@@ -134,6 +135,7 @@ class Over:
     maps: tuple[Image.Image, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     warm: frozenset[str] = frozenset()
+    memory: Mapping[str, Any] = field(default_factory=dict)
     reads: Inputs | None = None
     order: tuple[int | GeneratedImage, ...] = ()
 
@@ -238,7 +240,7 @@ class EngineCrew:
                     job.events.put(Recorded(file.read_bytes()))
         loaded = self._engine.loaded
         job.events.put(Over(made.warnings, made.interrupted, made.work, made.maps,
-                            changed(part.request, made.request), self._warm(),
+                            changed(part.request, made.request), self._warm(), memory_in_use(),
                             loaded.model.inputs if loaded else None, job.order(made.images)))
 
     def _made(self, part: Part, job: _PartJob) -> Result:

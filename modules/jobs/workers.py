@@ -80,8 +80,8 @@ class WorkersGone(UserError):
 class Lane:
     """One worker as the scheduler sees it; `PlacedLane` says what `model`, `since`, `warm` and `swap` are.
 
-    `lacks` are models whose file it has not got. `made` are the times of its last pictures. `failure` is the last
-    sentence that something went wrong with, "" if nothing did.
+    `lacks` are models whose file it has not got. `memory` is what it had in use after its last part. `made` are the
+    times of its last pictures. `failure` is the last sentence that something went wrong with, "" if nothing did.
     """
 
     def __init__(self, number: int, crew: Crew) -> None:
@@ -91,6 +91,7 @@ class Lane:
         self.failure = ""
         self.model, self.since = "", 0.0
         self.warm: frozenset[str] = frozenset()
+        self.memory: Mapping[str, Any] = {}
         self.swap = FIRST_SWAP
         self.lacks: set[str] = set()
         self.part: Part | None = None
@@ -102,7 +103,8 @@ class Lane:
         about, part, now = self.about, self.part, time.monotonic()
         return {"number": self.number + 1, "machine": about.machine if about else "",
                 "device": about.device if about else "", "state": self.state, "checkpoint": self.model,
-                "in_memory": sorted(self.warm), "batches": list(part.numbers) if part else [],
+                "in_memory": sorted(self.warm), "memory": dict(self.memory),
+                "batches": list(part.numbers) if part else [],
                 "pictures_a_minute": sum(now - then < 60 for then in list(self.made)), "failure": self.failure}
 
     @property
@@ -365,7 +367,7 @@ class Fleet(Engine):
                     log.warning("Worker %d was lost: %s", lane.number + 1, lost)
                 with self._lock:
                     lane.state, lane.failure = "lost", str(lost)
-                    lane.model, lane.warm = "", frozenset()
+                    lane.model, lane.warm, lane.memory = "", frozenset(), {}
                     self._lock.notify_all()
                     self._lock.wait_for(lambda: self._closed, AGAIN_SECONDS)
             except CrewRefused as refused:
@@ -430,7 +432,7 @@ class Fleet(Engine):
                     finished = True
                     lane.made.extend([time.monotonic()] * len(event.images))
                 elif isinstance(event, Over):
-                    lane.warm = event.warm
+                    lane.warm, lane.memory = event.warm, event.memory
                     self._measured(lane, work, began, swapped=work.kind == "load")
                 elif isinstance(event, Failed) and event.lacks:
                     with self._lock:

@@ -89,6 +89,14 @@ def test_memory_is_told(client: TestClient) -> None:
     assert told["ram"]["used"] > 0
     assert told["ram"]["total"] == told["ram"]["used"] + told["ram"]["free"]
     assert "cuda" in told
+    assert "workers" not in told
+
+
+def test_the_memory_of_workers_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    ram = {"ram": {"free": 1, "used": 2, "total": 3}}
+    monkeypatch.setattr(Engine, "workers", lambda engine: [{"number": 1, "memory": ram, "state": "idle"},
+                                                           {"number": 2, "memory": {}, "state": "starting"}])
+    assert client.get("/sdapi/v1/memory").json()["workers"] == [{"number": 1, **ram}, {"number": 2}]
 
 
 def test_png_info_reads_what_we_write(client: TestClient) -> None:

@@ -192,9 +192,11 @@ def test_the_end_of_jobs_is_told_where_that_is_wanted(web: Page, page_app: PageA
 def test_the_queue_panel_tells_what_each_worker_does(web: Page, page_app: PageApp,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     lost = {"number": 2, "machine": "attic", "device": "", "state": "lost", "checkpoint": "", "pictures_a_minute": 0,
-            "failure": "It was killed."}
+            "memory": {}, "failure": "It was killed."}
     works = {"number": 1, "machine": "cellar", "device": "cuda", "state": "working", "checkpoint": "first.safetensors",
-             "pictures_a_minute": 12, "failure": ""}
+             "pictures_a_minute": 12, "failure": "",
+             "memory": {"ram": {"used": 2**29, "total": 2**34},
+                        "cuda": {"system": {"used": 3 * 2**30, "total": 2**33}}}}
     monkeypatch.setattr(Engine, "workers", lambda engine: [works, lost])
     web.locator("#queue .q-open").click()
     workers = web.locator("#queue .q-workers")
@@ -202,5 +204,6 @@ def test_the_queue_panel_tells_what_each_worker_does(web: Page, page_app: PageAp
     workers.locator("summary").click()
     expect(workers.locator("li").first).to_contain_text("1 · cellar · cuda · first.safetensors")
     expect(workers.locator("li").first).to_contain_text("12 pictures in the last minute")
+    expect(workers.locator("li").first).to_contain_text("3.0 of 8.0 GB of memory in use")
     expect(workers.locator("li").last).to_contain_text("It was killed.")
     web.locator("#queue .q-close").click()

@@ -392,6 +392,9 @@ def test_loading_warms_a_worker_which_then_gets_the_work(fleet_of: Callable[...,
     assert len(warm) == 1
     assert [one["state"] for one in fleet.workers()] == ["idle", "idle"]
     assert [one["in_memory"] for one in fleet.workers() if one["in_memory"]] == [["second.safetensors"]]
+    used = [one["memory"]["ram"]["used"] for one in fleet.workers() if one["memory"]]
+    assert len(used) == 1  # the other has done nothing yet
+    assert used[0] > 0
     assert fleet.summary() == "2 of 2 workers are ready, 0 at work"
     fleet.unload()
     assert not any(lane.warm for lane in fleet.lanes)

@@ -66,13 +66,15 @@ function showWorkers(workers) {
 	workers.forEach((worker, place) => {
 		if (!workerRows[place]) {
 			const row = workerRows[place] = {name: make("p", {translate: false}), state: make("p", {className: "q-state"}), rate: make("p", {className: "q-state"}),
-				failure: make("p", {className: "q-failure", translate: false})};
-			find(".q-workers ul").append(make("li", {}, row.name, row.state, row.rate, row.failure));
+				memory: make("p", {className: "q-state"}), failure: make("p", {className: "q-failure", translate: false})};
+			find(".q-workers ul").append(make("li", {}, row.name, row.state, row.rate, row.memory, row.failure));
 		}
 		const row = workerRows[place];
 		set(row.name, "textContent", [worker.number, worker.machine, worker.device, worker.checkpoint].filter(Boolean).join(" · "));
 		set(row.state, "textContent", STATES[worker.state]);
 		set(row.rate, "textContent", `${worker.pictures_a_minute} pictures in the last minute`);
+		const memory = worker.memory.cuda?.system ?? worker.memory.ram, gb = (bytes) => (bytes / 2 ** 30).toFixed(1);
+		set(row.memory, "textContent", memory ? `${gb(memory.used)} of ${gb(memory.total)} GB of memory in use` : "");
 		set(row.failure, "textContent", worker.failure);
 	});
 }
