@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from modules.base.files import sweep
+from modules.base.first_page import FirstPage
 from modules.base.log import to_console
 from modules.base.optional import check_torchvision
 from modules.errors import UserError
@@ -52,9 +53,10 @@ def main() -> int:
     try:
         settings = Settings.from_argv(sys.argv[1:])
         listener = listen(settings)
+        first_page = None if settings.nowebui else FirstPage(listener, settings.root_path)
         stay_offline(settings)
         check_torchvision()
-        serve(settings, listener)
+        serve(settings, listener, first_page)
     except UserError as error:
         print(f"app.py: {error.message}", file=sys.stderr)
         return 2
@@ -107,12 +109,12 @@ def forget_old(uploads: Path) -> None:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
-    """Builds everything and answers requests until a signal comes."""
+def serve(settings: Settings, listener: socket.socket, first_page: FirstPage | None) -> None:
+    """Builds everything and answers requests until a signal comes. Until then `first_page` answers."""
     import uvicorn
 
     from modules.api import create_api
-    from modules.api.connections import Connection, connection_limit
+    from modules.api.connections import Connection, Server, connection_limit
     from modules.gallery.formats import Format
     from modules.gallery.history import History
     from modules.gallery.saving import Saver
@@ -134,14 +136,16 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         warm_up(engine, queue)
         # Uvicorn raises the signal again once it has stopped.
         signal.signal(signal.SIGTERM, terminate)
+        accepted = first_page.stop() if first_page else []
         url = f"http://127.0.0.1:{listener.getsockname()[1]}{settings.root_path}"
         print(f"Running on local URL:  {url}", flush=True)
         if settings.autolaunch and not settings.nowebui:
             webbrowser.open(url)
         try:
             Connection.limit = connection_limit()
-            server = uvicorn.Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
-                                                   http=Connection, server_header=False, log_config=None))
+            server = Server(uvicorn.Config(api, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
+                                           http=Connection, server_header=False, log_config=None),
+                            accepted)
             stop_jobs_first(server, queue)
             server.run(sockets=[listener])
         finally:

@@ -200,6 +200,58 @@ def test_it_stops_when_it_is_told_to_and_has_asked_nobody(server: Server) -> Non
     assert not server.refusals.exists(), server.refusals.read_text()
 
 
+HELD = """
+import sys
+import app
+
+listen, mount_page = app.listen, app.mount_page
+
+def listen_and_tell(settings):
+    listener = listen(settings)
+    print(listener.getsockname()[1], flush=True)
+    return listener
+
+def mount_when_told(*arguments):
+    sys.stdin.readline()
+    return mount_page(*arguments)
+
+app.listen, app.mount_page = listen_and_tell, mount_when_told
+app.command()
+"""
+"""The program, which tells its port and does not go on loading before it is told to."""
+
+
+def test_a_first_page_is_there_while_it_loads_and_becomes_the_real_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HELD, "--data-dir", str(tmp_path), "--port", "0"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(see_it_become_the_real_one, process).result()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def see_it_become_the_real_one(process: subprocess.Popen[str]) -> None:
+    """Asks before it is ready, in a browser and as a program."""
+    assert process.stdin
+    assert process.stdout
+    url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    with sync_playwright() as playwright, ThreadPoolExecutor(1) as pool:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        answer = page.goto(url, timeout=SECONDS * 1000)
+        assert answer
+        assert answer.status == 503
+        assert page.get_by_role("status").inner_text() == "The program is starting…"
+        asked = pool.submit(requests.get, f"{url}/sdapi/v1/progress", timeout=SECONDS)
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+        page.get_by_role("tab", name="txt2img", exact=True).wait_for(timeout=SECONDS * 1000)
+        assert asked.result(SECONDS).status_code == 200
+        browser.close()
+
+
 def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = subprocess.run([sys.executable, str(PROJECT / "app.py"), "--nowebui", "--data-dir", str(tmp_path),

@@ -11,11 +11,14 @@ import contextlib
 import ipaddress
 import json
 import logging
+import socket
 import sys
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = logging.getLogger(__name__)
@@ -130,3 +133,20 @@ class Connection(H11Protocol):
             return self.client is not None and ipaddress.ip_address(self.client[0]).is_loopback
         except ValueError:
             return False
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server. It begins with connections that were `accepted` before; nothing has been read from these."""
+
+    def __init__(self, config: uvicorn.Config, accepted: Sequence[socket.socket] = ()) -> None:
+        super().__init__(config)
+        self._accepted = accepted
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and takes the connections."""
+        await super().startup(sockets)
+        config, loop = self.config, asyncio.get_running_loop()
+        for one in self._accepted:
+            with contextlib.suppress(OSError):  # its client has gone
+                await loop.connect_accepted_socket(lambda: config.http_protocol_class(  # type: ignore[call-arg]
+                    config=config, server_state=self.server_state, app_state=self.lifespan.state), one)
