@@ -12,6 +12,7 @@ from modules.jobs.job import Job, Origin
 from modules.jobs.queue import JobQueue
 from modules.training.config import TrainingConfig, parse_config, to_toml
 from modules.training.dataset import examples, open_picture
+from modules.training.file import check_trainable
 from modules.training.folders import Folders
 from modules.training.process import Run, run
 from modules.training.writing import write
@@ -22,10 +23,10 @@ def submit_training(queue: JobQueue, engine: Engine, config: TrainingConfig, ori
     are names in `datasets/`. Returns the job, and what it will have told.
 
     Interrupting the job ends the training with what was learned; the same settings go on. Raises InvalidInput,
-    NotFound, QueueFull, CannotSave.
+    NotFound, CheckpointError, QueueFull, CannotSave.
     """
     settings, folders = engine.settings, Folders(engine.settings.datasets_dir)
-    engine.catalog.find(config.checkpoint)
+    check_trainable(engine.catalog.find(config.checkpoint))
     datasets = tuple(dataclasses.replace(one, folder=str(folders.path(one.folder))) for one in config.datasets)
     path = settings.trainings_dir / config.name / f"{config.name}.toml"
     parse_config(to_toml(dataclasses.replace(config, datasets=datasets)), path)  # raises for what a file may not say

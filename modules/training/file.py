@@ -14,11 +14,11 @@ from PIL import Image
 from safetensors.torch import save
 
 from modules.errors import InvalidInput
-from modules.networks.loader import about, load_model
+from modules.networks.loader import Outline, about, load_model, outline
 from modules.settings import Settings
 from modules.training.config import EMBEDDING, TrainingConfig, read_config
 from modules.training.dataset import Example, examples
-from modules.training.loop import TYPES, Progress, train
+from modules.training.loop import TYPES, Progress, check_kind, train
 from modules.training.writing import write
 from modules.weights import catalog
 from modules.weights.catalog import CheckpointFile
@@ -44,6 +44,7 @@ def train_file(path: Path, settings: Settings, device: str, *, told: Callable[[P
         raise InvalidInput(f"There is a file called {config.name} already: {out}.", field="name")
     found = examples(config.datasets)
     checkpoint = find_checkpoint(config, settings)
+    check_trainable(checkpoint)
     stage("Loading the checkpoint")
     model = load_model(checkpoint, device=torch.device(device), dtype=torch.float32, packs=False, keep_half=False,
                        denoiser_dtype=TYPES[config.precision])
@@ -88,6 +89,14 @@ def find_checkpoint(config: TrainingConfig, settings: Settings) -> CheckpointFil
     """The checkpoint that is taught. Raises NotFound."""
     return catalog.Catalog(settings.checkpoint_dirs, settings.vae_dirs,
                            settings.cache_dir / "hashes.json").find(config.checkpoint)
+
+
+def check_trainable(checkpoint: CheckpointFile) -> Outline:
+    """What the header of a checkpoint tells. Raises InvalidInput for one of a kind that is not trained,
+    CheckpointError."""
+    whole = outline(checkpoint)
+    check_kind(checkpoint.model_name, whole.inputs, whole.parts["unet"])
+    return whole
 
 
 def size_of(checkpoint: CheckpointFile) -> int:

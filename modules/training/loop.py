@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from modules.errors import InvalidInput
 from modules.networks.model import DiffusionModel
 from modules.sampling.conditioning import Conditioning, stack
+from modules.sampling.types import Inputs
 from modules.training import state as states
 from modules.training.config import EMBEDDING, TrainingConfig
 from modules.training.dataset import Example
@@ -30,7 +31,7 @@ from modules.training.invented_word import InventedWord
 from modules.training.lesson import Lesson, draw_lesson, loss_of
 from modules.training.low_rank import LowRankNetwork, in_halves
 from modules.training.optimizers import optimizer_for, set_rates
-from modules.training.pictures import Learned, Words, by_size, read_pictures, shares
+from modules.training.pictures import Learned, Words, by_size, read_pictures, shares, words_stay
 from modules.training.recomputing import recomputed
 from modules.training.samples import draw_samples
 
@@ -72,8 +73,7 @@ def train(model: DiffusionModel, config: TrainingConfig, found: Sequence[Example
     Raises InvalidInput: nothing to learn from, a model that cannot be trained, a state of other settings;
     CheckpointError; CannotSave.
     """
-    if model.inputs.name not in ("plain", "inpaint") or not hasattr(model.unet, "down_blocks"):
-        raise InvalidInput(f"{model.name} cannot be trained: only UNets that draw or inpaint can.", field="checkpoint")
+    check_kind(model.name, model.inputs, model.unet)
     training = Training(model, replace(config, size=config.size or size), _named(config, found))
     digest = states.digest_of(config, found)
     kept = states.read_state(state, digest)
@@ -107,6 +107,21 @@ def train(model: DiffusionModel, config: TrainingConfig, found: Sequence[Example
                 states.keep(state, *training.kept(), digest)
             raise
     return Trained(training.tensors(), training.step >= config.steps)
+
+
+def check_kind(name: str, inputs: Inputs, unet: nn.Module) -> None:
+    """Raise InvalidInput for a checkpoint of a kind that is not trained."""
+    if inputs.name not in ("plain", "inpaint") or not hasattr(unet, "down_blocks"):
+        raise InvalidInput(f"{name} cannot be trained: only UNets of Stable Diffusion 1, 2 and XL that draw or inpaint "
+                           "can.", field="checkpoint")
+
+
+def let_go(config: TrainingConfig, inputs: Inputs, parts: Iterable[str]) -> list[str]:
+    """Those of a model's parts, by name, that no step needs once the pictures are read: the autoencoder, and the text
+    encoders where words keep their meaning."""
+    if config.samples or inputs.name != "plain":
+        return []
+    return [name for name in parts if name != "unet" and (name == "vae" or words_stay(config))]
 
 
 def _named(config: TrainingConfig, found: Sequence[Example]) -> list[Example]:
@@ -154,18 +169,13 @@ class Training:
         self._asked = read_pictures(self.model, replace(self.config, flip=False), self._held, self.config.size, stage)
 
     def let_go(self) -> None:
-        """Gives back the memory of the networks that no step needs, for good: the autoencoder's, and the text encoders'
-        where words keep their meaning."""
-        if self.config.samples or self.model.inputs.name != "plain":
-            return
-        self.model.vae.to("meta")
+        """Gives back the memory of the networks that no step needs, for good."""
         if self._words.stay:
             for one in (*(one for group in self._groups for one in group), *self._asked):
                 for text in ("", one.example.caption):
                     self._words.read(text, one.sizes)
-            for part in self.model.parts.values():
-                if part is not self.model.unet:
-                    part.to("meta")
+        for name in let_go(self.config, self.model.inputs, self.model.parts):
+            self.model.parts[name].to("meta")
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:

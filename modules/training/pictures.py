@@ -86,17 +86,24 @@ def shares(pictures: Sequence[Learned]) -> dict[Example, float]:
     return {one.example: one.example.repeats * (new / regular if one.example.regular else 1.0) for one in pictures}
 
 
+def words_learn(config: TrainingConfig) -> bool:
+    """Whether the meaning of words is learned."""
+    return config.kind == EMBEDDING or config.text_rate > 0
+
+
+def words_stay(config: TrainingConfig) -> bool:
+    """Whether neither words nor their meaning change, so that they are read once."""
+    return not words_learn(config) and not config.shuffle and not config.tag_dropout
+
+
 class Words:
     """The words of pictures as the network reads them. A caption means what it says: brackets in it are no weights.
-
-    `learn`: their meaning is learned. `stay`: neither they nor their meaning changes, so that they are read once.
-    """
+    `learn` and `stay` are `words_learn` and `words_stay`."""
 
     def __init__(self, model: DiffusionModel, config: TrainingConfig) -> None:
         self._model, self._config = model, config
         self._how = TextOptions(clip_skip=config.clip_skip, emphasis="None")
-        self.learn = config.kind == EMBEDDING or config.text_rate > 0
-        self.stay = not self.learn and not config.shuffle and not config.tag_dropout
+        self.learn, self.stay = words_learn(config), words_stay(config)
         self._kept: dict[tuple[str, SizeIds], Conditioning] = {}
 
     def of(self, picture: Learned, chance: torch.Generator) -> Conditioning:

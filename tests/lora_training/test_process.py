@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from golden.tiny import checkpoint
 from PIL import Image
 from starlette.testclient import TestClient
 
 from modules.api.server import create_api
 from modules.engine.engine import Engine
+from modules.errors import InvalidInput
 from modules.jobs.job import NOBODY, Job
 from modules.jobs.queue import JobQueue
 from modules.jobs.training import submit_training
 from modules.settings import Settings
-from modules.training.config import Dataset, TrainingConfig
+from modules.training.config import Dataset, TrainingConfig, to_toml
 from modules.training.estimate import memory_estimate
+from modules.training.file import train_file
 from modules.training.process import Run
 
 FOREVER = 300.0
@@ -123,10 +126,34 @@ def test_over_http(trainer: Engine, queue: JobQueue, settings: Settings) -> None
     assert len(result["losses"]) == 1
 
 
+@pytest.mark.parametrize("name", ["tiny-sd3", "tiny-ip2p", "tiny-sd2-depth"])
+def test_what_cannot_be_trained_is_refused_at_the_start_everywhere(name: str, trainer: Engine, queue: JobQueue,
+                                                                   settings: Settings, tmp_path: Path) -> None:
+    """Before it is loaded, by the page's way, over HTTP, by the estimate and on the command line."""
+    for file in checkpoint(name).parent.glob(f"{name}.*"):  # the checkpoint, and the YAML beside it
+        shutil.copy(file, trainer.settings.checkpoint_dirs[0])
+    trainer.catalog.refresh()
+    refused = f"{name} cannot be trained: only UNets"
+    wanted = config(checkpoint=name)
+    for ask in (lambda: submitted(trainer, queue, wanted), lambda: memory_estimate(wanted, trainer.settings)):
+        with pytest.raises(InvalidInput, match=refused):
+            ask()
+    text = to_toml(wanted)
+    client = TestClient(create_api(trainer, queue, settings), base_url="http://127.0.0.1")
+    answer = client.post("/v1/jobs", json={"kind": "train", "request": {"config": text}})
+    assert (answer.status_code, refused in answer.json()["detail"]) == (422, True)
+    (tmp_path / "robot.toml").write_text(text)
+    shutil.copytree(trainer.settings.datasets_dir / "robot", tmp_path / "robot")
+    stages: list[str] = []
+    with pytest.raises(InvalidInput, match=refused):
+        train_file(tmp_path / "robot.toml", trainer.settings, "cpu", told=stages.append, stage=stages.append)
+    assert not stages
+
+
 def test_an_estimate_grows_with_what_is_asked(trainer: Engine) -> None:
     """Checkpointing keeps less than not, half precision less than full, a large batch more than a small one."""
     def estimate(**changes: object) -> int:
-        return memory_estimate(config(size=256, **changes), trainer.settings)
+        return memory_estimate(config(size=256, **changes), trainer.settings).total
 
     usual = estimate(batch=4)
     assert estimate(batch=8) > usual > estimate(batch=4, checkpointing=True)

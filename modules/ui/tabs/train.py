@@ -80,10 +80,11 @@ class Trainings:
         return next((job_id for job_id, (job, _) in self._jobs.items() if not job.over), None)
 
     def estimate(self, question: Question) -> Answer:
-        """How many bytes a training needs."""
+        """How many bytes a training needs, and for what."""
         from modules.training.estimate import memory_estimate  # imports torch, which the page itself does not need
 
-        return {"bytes": memory_estimate(config_of(question), self._engine.settings)}
+        found = memory_estimate(config_of(question), self._engine.settings)
+        return {"bytes": {"total": found.total} | dataclasses.asdict(found)}
 
     def toml(self, question: Question) -> Answer:
         """The file that the command line takes."""

@@ -32,5 +32,7 @@ async function showFile() {
 async function estimate() {
 	tell("Estimating…");
 	const answer = await ask("estimate", question(), tell);
-	if (answer) tell(`It will need about ${(answer.bytes / 2 ** 30).toFixed(1)} GB of memory.`);
+	if (!answer) return;
+	const [total, program, weights, learned, work] = ["total", "program", "weights", "learned", "work"].map((name) => (answer.bytes[name] / 2 ** 30).toFixed(1));
+	tell(`It will need about ${total} GB of memory: ${program} for the program, ${weights} for the checkpoint, ${learned} for what is learned, ${work} for what is computed at once.`);
 }
