@@ -59,7 +59,7 @@ class Folders:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[tuple[Path, int], tuple[Size, int]] = {}
+        self._known: dict[tuple[Path, int], tuple[Size, int]] = {}  # by file and its time, of those that are there
 
     def names(self) -> list[str]:
         """All of them, in order."""
@@ -121,7 +121,9 @@ class Folders:
         """The pictures of a folder, in order. Raises NotFound."""
         found: list[Entry] = []
         hashes: list[tuple[int, str]] = []
+        here: set[tuple[Path, int]] = set()
         for path in pictures_in(self.path(name)):
+            here.add(_version(path))
             size, number, masked = (0, 0), None, mask_file(path).is_file()
             try:
                 size, number = self._looked_at(path)
@@ -133,6 +135,8 @@ class Folders:
             alike = next((other for seen, other in hashes if (seen ^ number).bit_count() <= ALIKE), "")
             hashes.append((number, path.name))
             found.append(Entry(path, size, read_caption(path), alike, masked=masked, crop=crop))
+        others = set(self.names()) - {name}
+        self._known = {key: known for key, known in self._known.items() if key in here or key[0].parent.name in others}
         return found
 
     def size(self, name: str, picture: str) -> Size:
@@ -141,11 +145,12 @@ class Folders:
         return self._looked_at(self.picture(name, picture))[0]
 
     def _looked_at(self, path: Path) -> tuple[Size, int]:
-        key = path, path.stat().st_mtime_ns
-        if key not in self._known:
+        key = _version(path)
+        known = self._known.get(key)
+        if known is None:
             image = open_picture(path)
-            self._known[key] = image.size, looks(image)
-        return self._known[key]
+            known = self._known[key] = image.size, looks(image)
+        return known
 
     def write_mask(self, name: str, picture: str, mask: Image.Image | None) -> None:
         """Writes what of a picture counts: grey, of its size, white where it does. None puts its mask aside. Raises
@@ -212,6 +217,10 @@ def replaced(captions: Mapping[str, str], find: str, instead: str) -> dict[str, 
         raise InvalidInput("Write what is to be found.")
     pattern = re.compile(re.escape(find), re.IGNORECASE)
     return {name: pattern.sub(lambda _: instead, text) for name, text in captions.items()}
+
+
+def _version(path: Path) -> tuple[Path, int]:
+    return path, path.stat().st_mtime_ns
 
 
 def _put_aside(folder: Path, path: Path) -> None:

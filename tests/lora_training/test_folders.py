@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +155,20 @@ def test_a_mask_and_a_crop_go_with_their_picture(folders: Folders) -> None:
     folders.add_pictures("robot", [("a.png", encoded(picture(2)))])
     (entry,) = folders.entries("robot")
     assert (entry.masked, entry.crop) == (False, None)
+
+
+def test_only_pictures_that_are_there_are_known(folders: Folders) -> None:
+    folders.add("other")
+    folders.add_pictures("other", [("z.png", encoded(picture(9)))])
+    folders.add_pictures("robot", [("a.png", encoded(picture(1))), ("b.png", encoded(picture(2)))])
+    for name in ("other", "robot"):
+        folders.entries(name)
+    (folders.path("robot") / "b.png").write_bytes(encoded(picture(3, (64, 64))))
+    os.utime(folders.path("robot") / "b.png", (1, 1))
+    folders.remove("robot", ["a.png"])
+    (entry,) = folders.entries("robot")
+    assert entry.size == (64, 64)
+    assert sorted((path.name, time == 10**9) for path, time in folders._known) == [("b.png", True), ("z.png", False)]
+    shutil.rmtree(folders.path("other"))
+    folders.entries("robot")
+    assert [path.name for path, _ in folders._known] == ["b.png"]
