@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from modules.imaging.photograph import read
 from modules.text.edits import from_json
 from tests.browser.canvas_driver import Canvas
-from tests.browser.conftest import PageApp
+from tests.browser.conftest import PageApp, open_page
 from tests.browser.page_driver import generate, set_number, settle, tab
 from tests.browser.test_results import DEEP, newest, seen, sent
 
@@ -69,6 +69,14 @@ def test_parts_of_other_pictures_are_painted_in_undone_and_used(web: Page, page_
     assert comes(canvas, of_second)
     assert canvas.coverage == covered, "the mask is not painted on"
     expect(canvas.root.locator('[data-act="invert"]')).to_be_disabled()
+
+    open_page(web, page_app.url)
+    expect(canvas.root.locator(".mc-what")).to_have_text("Paints result 2 into result 1")
+    assert comes(canvas, of_second), "a reload keeps the strokes"
+    canvas.press("undo")
+    assert comes(canvas, of_first)
+    canvas.press("redo")
+    assert comes(canvas, of_second)
 
     strip.get_by_role("button", name="Done").click()
     expect(strip.locator(".rs-one img")).to_have_count(3)

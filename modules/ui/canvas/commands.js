@@ -26,9 +26,8 @@ function travel(direction) {
 	cancelGesture();
 	const history = historyOf();
 	if (!(direction < 0 ? history.undo() : history.redo())) return;
-	if (!state.keeping) return paintingChanged();
-	redraw();
-	showState();
+	if (state.keeping) keepingChanged();
+	else paintingChanged();
 }
 
 function clear() {

@@ -1,5 +1,6 @@
 // The keep-brush: parts of the picture or of other results, painted into the result that is shown. A stroke says which
-// picture is kept there, not with what colours; the server makes the result of the files' own values.
+// picture is kept there, not with what colours; the server makes the result of the files' own values. Until then the browser
+// stores the strokes, so that they survive a reload.
 
 const keptPaper = find(".mc-kept");
 const ORIGINAL = 1; // the number of the picture; result `index` has the number index + 2. 0 is the result that is shown
@@ -26,8 +27,8 @@ const fits = ({size}) => Boolean(state.painting) && size.join() === state.painti
 async function chooseSource(result) {
 	const {keeping} = state;
 	if (result === keeping.result || (result && !fits(result))) return;
-	if (result && !result.loaded) await (result.loading ??= loadResult(result));
-	if (state.keeping !== keeping || (result && !result.loaded)) return;
+	if (!isLoaded(result)) await load(result);
+	if (state.keeping !== keeping || !isLoaded(result)) return;
 	keeping.source = result ? result.index + 2 : ORIGINAL;
 	setMode(false);
 	showResult();
@@ -39,6 +40,7 @@ function endKeeping(wanted = false) {
 	if (!keeping) return;
 	cancelGesture();
 	state.keeping = null;
+	store({strokes: null});
 	keptPaper.width = keptPaper.height = 1;
 	if (wanted && keeping.painting.painted) {
 		root.dispatchEvent(new CustomEvent("results-kept", {bubbles: true, detail: {
@@ -48,6 +50,47 @@ function endKeeping(wanted = false) {
 	showState();
 	showResult();
 	if (late) setResults(late);
+}
+
+// --- the strokes that are stored: {path, source, painting, done, undone}, with the path of the result's file
+
+let unfinished = null; // those of before a reload, until their result is there
+
+function keepingChanged() {
+	clearTimeout(keepingChanged.timer);
+	state.keeping.isStored = false;
+	keepingChanged.timer = setTimeout(storeStrokes, 350);
+	redraw();
+	showState();
+}
+
+function storeStrokes() {
+	const {keeping} = state;
+	if (!keeping || keeping.isStored !== false) return;
+	keeping.isStored = true;
+	const {done, undone} = keeping.history.nearest(STORED_BYTES);
+	const changes = (steps) => steps.map((step) => step.changes);
+	store({strokes: {path: keeping.result.image.path, source: keeping.source, painting: keeping.painting.toRecord(),
+		done: changes(done), undone: changes(undone)}});
+}
+
+// Goes on with those strokes as soon as the picture and its results are there.
+async function restoreKeeping() {
+	const found = unfinished && results.find(({image}) => image.path === unfinished.path);
+	if (!found || !fits(found)) return;
+	const all = results;
+	await Promise.all(all.map(load));
+	if (results !== all || !unfinished || !all.every(isLoaded)) return;
+	const {painting, source, done, undone} = unfinished;
+	unfinished = null;
+	await chooseResult(found);
+	beginKeeping();
+	const {keeping} = state;
+	keeping.painting = Painting.fromRecord(painting);
+	const steps = (changes) => changes.map((one) => new PaintStep(keeping.painting, one));
+	Object.assign(keeping.history, {done: steps(done), undone: steps(undone)});
+	await chooseSource(all.find(({index}) => index === source - 2) ?? null);
+	redraw();
 }
 
 // The colours of a picture by its number, in memory order.

@@ -135,6 +135,7 @@ const saveLook = () => store({look: {...Object.fromEntries(LOOK.map((name) => [n
 async function restore() {
 	const parts = await recallAll();
 	const {look} = parts;
+	unfinished = parts.strokes ?? null;
 	for (const name of LOOK) if (look && name in look) state[name] = look[name];
 	if (parts.picture || parts.history) await restorePicture(parts);
 	showLook();
@@ -155,6 +156,7 @@ async function restorePicture(parts) {
 	show({file, image: null, bitmap: loaded, painting});
 	storedFile = file;
 	if (!file) return;
+	restoreKeeping();
 	if (look) state.brush = look.brush;
 	await sendPicture(file);
 }

@@ -17,13 +17,14 @@ function setResults(sent) {
 	state.result = null;
 	tellStrip();
 	chooseResult(news && !gesture ? results[0] : null);
+	restoreKeeping();
 }
 
 // Shows a result; null for the picture.
 async function chooseResult(result = null) {
 	wanted = result;
-	if (result && !result.loaded) await (result.loading ??= loadResult(result));
-	if (wanted !== result || (result && !result.loaded)) return;
+	if (!isLoaded(result)) await load(result);
+	if (wanted !== result || !isLoaded(result)) return;
 	endKeeping();
 	state.result = result;
 	if (!result) state.comparing = false;
@@ -32,6 +33,9 @@ async function chooseResult(result = null) {
 
 // What a press on a result does; null for the picture.
 const pickResult = (result = null) => (state.keeping ? chooseSource(result) : chooseResult(result));
+
+const isLoaded = (result) => !result || Boolean(result.loaded); // null is the picture, which is there
+const load = (result) => (result.loading ??= loadResult(result));
 
 async function loadResult(result) {
 	const file = await inpaintPage.fetchFile(result.image.url, result.image.orig_name);

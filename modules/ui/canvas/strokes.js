@@ -176,7 +176,8 @@ function finishStep() {
 	const step = brushed().commit();
 	if (step) {
 		historyOf().push(step);
-		if (!state.keeping) paintingChanged();
+		if (state.keeping) keepingChanged();
+		else paintingChanged();
 	}
 	redraw();
 	showState();

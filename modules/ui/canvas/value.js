@@ -14,6 +14,7 @@ async function sync() {
 
 function syncNow() {
 	if (!state.synced) publish();
+	storeStrokes();
 }
 
 // The arguments are the PNGs of mask and colours, if the caller has them already.
