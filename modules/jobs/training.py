@@ -26,12 +26,13 @@ def submit_training(queue: JobQueue, engine: Engine, config: TrainingConfig, ori
     NotFound, CheckpointError, QueueFull, CannotSave.
     """
     settings, folders = engine.settings, Folders(engine.settings.datasets_dir)
-    check_trainable(engine.catalog.find(config.checkpoint))
+    checkpoint = engine.catalog.find(config.checkpoint)
     datasets = tuple(dataclasses.replace(one, folder=str(folders.path(one.folder))) for one in config.datasets)
     path = settings.trainings_dir / config.name / f"{config.name}.toml"
     parse_config(to_toml(dataclasses.replace(config, datasets=datasets)), path)  # raises for what a file may not say
     if any(job.name == _title(config) for job in (*queue.pending(), *([queue.current] if queue.current else []))):
         raise InvalidInput(f"{config.name} is being trained already.", field="name")
+    check_trainable(checkpoint)
     told, learned = Run(config.name, steps=config.steps), examples(datasets)
 
     def tell(found: Run, stage: str) -> None:
