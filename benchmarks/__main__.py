@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*",
                         help="start, load, memory, vae, steps, cpp, compiled, openvino, small_masks, reuse, "
-                             "recording, networks, control, cards, live, finding, training, large; all but large when "
-                             "left out")
+                             "recording, networks, control, cards, live, finding, training, placement, large; all but "
+                             "large when left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of each contestant")
     parser.add_argument("--size", type=int, default=256, help="pixels a side for Stable Diffusion 1.5")
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, default=HERE.parent / "cache" / "benchmarks",
                         help="folder for the built checkpoints (2.2 GB; 9.1 GB with large)")
     parser.add_argument("--converter", action="store_true", help="with openvino: OpenVINO's own converter too")
+    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64], help="with placement: how many there are")
     parser.add_argument("--picture", type=Path, help="an SVG file to draw the figures into")
     return parser
 
@@ -93,6 +94,11 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         from benchmarks import finding
 
         return finding.run(chosen.cache, threads=chosen.threads, rounds=chosen.rounds)
+
+    def placement() -> list[Row]:
+        from benchmarks import placement
+
+        return placement.run(chosen.gpus)
 
     def large() -> list[Row]:
         from benchmarks import large
@@ -176,7 +182,7 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
     return {"start": start, "load": load, "memory": memory, "vae": vae, "steps": steps,
             "cpp": cpp, "compiled": compiled, "openvino": openvino, "small_masks": small_masks, "reuse": reuse,
             "recording": recording, "networks": networks, "control": control, "cards": cards, "live": live,
-            "finding": finding, "training": training, "large": large}
+            "finding": finding, "training": training, "placement": placement, "large": large}
 
 
 def machine(threads: int) -> str:

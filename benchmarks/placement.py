@@ -1,4 +1,4 @@
-"""python -m benchmarks.placement: rules by which free workers take work, simulated.
+"""python -m benchmarks placement: rules by which free workers take work, simulated.
 
 50 checkpoints of Zipf-distributed use, one in the memory of a GPU, 3 s to change it, 1.5 s a picture. 60 % of the jobs
 are txt2img of 1 or 4 pictures, 30 % inpaint of 1, 10 % grids of 9 to 100; they come by chance (Poisson). Printed are
@@ -8,73 +8,73 @@ on pictures at 150 % load, where more and more waits.
 
 from __future__ import annotations
 
-import argparse
+import collections
 import heapq
 import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from modules.jobs.placement import choose, patient_until
+from benchmarks.timing import Row
+from modules.jobs.placement import choose, in_flight, in_flight_of_model, patient_until
 
 CHECKPOINTS, SWAP, PICTURE, AHEAD = 50, 3.0, 1.5, 30.0
+JOBS, JOBS_A_GPU = 1500, 20
+"""Of each run, at least."""
+
+LEAST_SHARE = 0.88
+"""What the program's rule must keep for pictures when more and more waits."""
+
 SMALL = 4
 WEIGHTS = [1 / (rank + 1) for rank in range(CHECKPOINTS)]
 
 
 @dataclass(eq=False)
 class Gpu:
-    """A `PlacedLane`. `kept` are the checkpoints in its memory, the one used last at the end."""
+    """A `PlacedLane` with one checkpoint in its memory."""
 
     number: int
     model: str = ""
     since: float = -math.inf
+    warm: frozenset[str] = frozenset()
     swap: float = SWAP
-    kept: list[str] = field(default_factory=list)
-
-    @property
-    def warm(self) -> frozenset[str]:
-        return frozenset(self.kept)
 
 
 @dataclass(eq=False)
 class Job:
-    """A `PlacedWork` of `pictures`, of which `left` wait and `made` are done."""
+    """A `PlacedWork` of `pictures`, of which `left` wait and `made` are done. It `came` before it was in flight, which
+    it is `since`."""
 
     model: str
-    since: float
+    came: float
     pictures: int
     left: int
     made: int = 0
+    since: float = 0.0
     taken: float = 0.0
     seconds: float = PICTURE
 
-    def __post_init__(self) -> None:
-        self.taken = self.since
-
 
 Rule = Callable[[Gpu, Sequence[Gpu], Sequence[Gpu], Sequence[Job], float], Job | None]
-"""(free GPU, all, all free ones, jobs, the oldest first, now) -> what it takes."""
+"""(free GPU, all, all free ones, jobs in flight, the oldest first, now) -> what it takes."""
 
 
 def preferred(gpu: Gpu, gpus: Sequence[Gpu], free: Sequence[Gpu], jobs: Sequence[Job], now: float) -> Job | None:
     """Oldest first; of the free GPUs one that has the checkpoint."""
-    return next((job for job in jobs if job.model in gpu.kept or
-                 not any(job.model in other.kept for other in free)), None)
+    there = {other.model for other in free}
+    return next((job for job in jobs if job.model == gpu.model or job.model not in there), None)
 
 
 def ahead(gpu: Gpu, gpus: Sequence[Gpu], free: Sequence[Gpu], jobs: Sequence[Job], now: float) -> Job | None:
     """Oldest whose checkpoint is here, if it overtakes by `AHEAD` at most."""
-    warm = next((job for job in jobs if job.model in gpu.kept), None)
+    warm = next((job for job in jobs if job.model == gpu.model), None)
     return warm if warm and warm.since - jobs[0].since <= AHEAD else preferred(gpu, gpus, free, jobs, now)
 
 
 def fixed(gpu: Gpu, gpus: Sequence[Gpu], free: Sequence[Gpu], jobs: Sequence[Job], now: float) -> Job | None:
     """Each checkpoint has its GPUs."""
-    count = len(gpus)
-    return next((job for job in jobs if int(job.model) % count == gpu.number or
-                 (count > CHECKPOINTS and gpu.number % CHECKPOINTS == int(job.model))), None)
+    return next((job for job in jobs if int(job.model) % len(gpus) == gpu.number % CHECKPOINTS), None)
 
 
 def stay_and_gain(gpu: Gpu, gpus: Sequence[Gpu], free: Sequence[Gpu], jobs: Sequence[Job], now: float) -> Job | None:
@@ -101,39 +101,48 @@ def jobs_of(count: int, rate: float, rng: random.Random) -> list[Job]:
 MEAN_PICTURES = 0.6 * 2.5 + 0.3 + 0.1 * 54.5
 
 
-def run(rule: Rule, gpus: int, jobs: Sequence[Job], kept: int = 1) -> tuple[float, float]:
+def simulated(rule: Rule, gpus: int, jobs: Sequence[Job]) -> tuple[float, float]:
     """(95th percentile of the small jobs' seconds, share of the time spent on pictures, up to 80 % of them)."""
     fleet = [Gpu(number) for number in range(gpus)]
-    at_once = max(128, 8 * gpus)
-    coming = list(reversed(jobs))
+    free = list(fleet)
+    coming = collections.deque(jobs)
+    queued: list[Job] = []
+    in_flight_of: collections.Counter[str] = collections.Counter()
     waiting: list[Job] = []
     running: list[tuple[float, int, Gpu, Job, int]] = []
-    free = list(fleet)
     order = itertools.count()
     took: list[float] = []
-    unfinished, made, total, now, enough = 0, 0, sum(job.pictures for job in jobs), 0.0, 0.0
+    made, total, now, share = 0, sum(job.pictures for job in jobs), 0.0, 0.0
     while made < total:
-        while coming and coming[-1].since <= now and unfinished < at_once:
-            waiting.append(coming.pop())
-            unfinished += 1
-        for gpu in list(free):
-            job = rule(gpu, fleet, free, waiting, now) if waiting else None
-            if job is None:
+        while coming and coming[0].came <= now:
+            queued.append(coming.popleft())
+        for job in list(queued) if in_flight_of.total() < in_flight(gpus) else ():
+            if in_flight_of.total() < in_flight(gpus) and in_flight_of[job.model] < in_flight_of_model(gpus):
+                queued.remove(job)
+                waiting.append(job)
+                job.since = job.taken = now
+                in_flight_of[job.model] += 1
+        declined: set[object] = set()  # what one GPU leaves, those like it leave, too
+        for gpu in list(free) if waiting else ():
+            like = gpu.number % CHECKPOINTS if rule is fixed else gpu.model
+            taken = rule(gpu, fleet, free, waiting, now) if waiting and like not in declined else None
+            if taken is None:
+                declined.add(like)
                 continue
-            count = max(1, job.left // (2 * gpus))
-            job.left -= count
-            job.taken = now
-            if not job.left:
-                waiting.remove(job)
-            swap = 0.0 if job.model in gpu.kept else SWAP
-            if job.model != gpu.model:
-                gpu.model, gpu.since = job.model, now
-            gpu.kept = [*(one for one in gpu.kept if one != job.model), job.model][-kept:]
+            count = max(1, taken.left // (2 * gpus))
+            taken.left -= count
+            taken.taken = now
+            if not taken.left:
+                waiting.remove(taken)
+            swap = 0.0
+            if taken.model != gpu.model:
+                gpu.model, gpu.since, swap = taken.model, now, SWAP
+                gpu.warm = frozenset([taken.model])
+                declined.clear()
             free.remove(gpu)
-            heapq.heappush(running, (now + swap + count * PICTURE, next(order), gpu, job, count))
+            heapq.heappush(running, (now + swap + count * PICTURE, next(order), gpu, taken, count))
         moments = [running[0][0]] if running else []
-        if coming and unfinished < at_once:
-            moments.append(max(coming[-1].since, now))
+        moments += [coming[0].came] if coming else []
         moments += [until for job in waiting for until in [patient_until(job, fleet[0])] if until > now and free]
         now = min(moments)
         while running and running[0][0] <= now:
@@ -142,31 +151,26 @@ def run(rule: Rule, gpus: int, jobs: Sequence[Job], kept: int = 1) -> tuple[floa
             job.made += count
             made += count
             if job.made == job.pictures:
-                unfinished -= 1
+                in_flight_of[job.model] -= 1
                 if job.pictures <= SMALL:
-                    took.append(now - job.since)
-        if not enough and made >= 0.8 * total:
-            enough = made * PICTURE / (gpus * now)
+                    took.append(now - job.came)
+        if not share and made >= 0.8 * total:
+            share = made * PICTURE / (gpus * now)
     took.sort()
-    return took[int(0.95 * len(took))], enough
+    return took[int(0.95 * len(took))], share
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.placement", description=__doc__)
-    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--jobs", type=int, default=1500, help="of each run; at least 20 a GPU")
-    parser.add_argument("--kept", type=int, default=1, help="checkpoints in the memory of a GPU")
-    chosen = parser.parse_args()
+def run(gpus: Sequence[int]) -> list[Row]:
+    """Print the table of all rules for each number of `gpus`. Returns what a GPU takes for a picture, and may take."""
     print("| rule | GPUs | p95 s at 60 % | at 85 % | pictures' share at 150 % |\n| --- | --- | --- | --- | --- |")
-    for gpus in chosen.gpus:
-        count = max(chosen.jobs, 20 * gpus)
+    rows = []
+    for count in gpus:
+        arrivals = count / (MEAN_PICTURES * PICTURE)  # a second, at full load
         for name, rule in RULES.items():
-            times = [run(rule, gpus, jobs_of(count, load * gpus / (MEAN_PICTURES * PICTURE), random.Random(1)),
-                         chosen.kept)[0] for load in (0.6, 0.85)]
-            full = jobs_of(count, 1.5 * gpus / (MEAN_PICTURES * PICTURE), random.Random(2))
-            share = run(rule, gpus, full, chosen.kept)[1]
-            print(f"| {name} | {gpus} | {times[0]:.0f} | {times[1]:.0f} | {share:.2f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            coming = [jobs_of(max(JOBS, JOBS_A_GPU * count), load * arrivals, random.Random(seed))
+                      for seed, load in ((1, 0.6), (1, 0.85), (2, 1.5))]
+            (low, _), (high, _), (_, share) = (simulated(rule, count, jobs) for jobs in coming)
+            print(f"| {name} | {count} | {low:.0f} | {high:.0f} | {share:.2f} |", flush=True)
+        rows.append(Row(f"A picture of {PICTURE} s when more and more waits, {count} GPUs", PICTURE / share,
+                        PICTURE / LEAST_SHARE, "a limit", "s", 1.0))
+    return rows
