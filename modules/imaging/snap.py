@@ -11,10 +11,6 @@ from PIL import Image
 
 from modules.imaging.edges import along_edges
 
-BAND = 0.02
-"""How far the outline may move: of the picture's longer side."""
-LEAST_BAND = 3
-"""Pixels."""
 SIDE = 512
 """Pixels of the longer side of the copy in which it is cut."""
 AROUND = 3
@@ -24,13 +20,12 @@ ROUNDS = 3
 Bits = NDArray[np.bool_]
 
 
-def snapped(picture: Image.Image, mask: Image.Image) -> Image.Image:
+def snapped(picture: Image.Image, mask: Image.Image, band: float) -> Image.Image:
     """The L `mask`, of the picture's size, with its outline where the picture has an edge; 0 or 255. What is farther
-    than the band from its outline stays, as does a part of which nothing is left."""
+    than `band` pixels from its outline stays, as does a part of which nothing is left."""
     painted = np.asarray(mask) > 127
     if not painted.any() or painted.all():
         return Image.fromarray(np.where(painted, 255, 0).astype(np.uint8))
-    band = max(BAND * max(picture.size), LEAST_BAND)
     x, y, width, height = cv2.boundingRect(painted.astype(np.uint8))
     edge = round(AROUND * band)
     rows, columns = (slice(max(at - edge, 0), at + side + edge) for at, side in ((y, height), (x, width)))

@@ -253,9 +253,12 @@ def test_the_outline_snaps_to_the_edges_of_the_picture(canvas: Canvas, tmp_path:
     canvas.choose(tmp_path / "mask.png", "uploadMask")
     expect(canvas.root).to_have_attribute("data-masked", "true")
     canvas.wait_synced()
-    before = canvas.coverage
-    canvas.press("snap")
-    expect(canvas.root).not_to_have_attribute("data-mask-coverage", f"{before:.6f}")
-    assert np.array_equal(grey(canvas), np.asarray(snapped(picture, mask)))
+    for reaches, expected in (((3, 30, 8), snapped(picture, mask, 8)), ((0,), mask), ((6,), snapped(picture, mask, 6))):
+        slide(canvas, "snap", *reaches)
+        expect(canvas.root).to_have_attribute("data-pointing", "false")
+        canvas.wait_synced()
+        assert np.array_equal(grey(canvas), np.asarray(expected)), reaches
+    expect(canvas.root.locator('[data-of="snap"]')).to_have_text("6 px")
     canvas.press("undo")
-    assert np.array_equal(grey(canvas), np.asarray(mask))
+    assert np.array_equal(grey(canvas), np.asarray(mask)), "however it was moved, it is one step"
+    expect(canvas.root.locator('[data-of="snap"]')).to_have_text("0 px")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.imaging.snap import BAND, snapped
+from modules.imaging.snap import snapped
 
 Bits = np.ndarray
+BAND = 8
 
 
 def scene(scale: int = 1) -> tuple[Image.Image, Bits, Bits]:
@@ -32,7 +33,7 @@ def iou(a: Bits, b: Bits) -> float:
 @pytest.mark.parametrize("scale", [1, 4])
 def test_a_rough_outline_goes_to_the_edge(scale: int) -> None:
     picture, disk, rough = scene(scale)
-    found = np.asarray(snapped(picture, as_mask(rough))) > 0
+    found = np.asarray(snapped(picture, as_mask(rough), BAND * scale)) > 0
     assert iou(rough, disk) < 0.93
     assert iou(found, disk) > 0.985
 
@@ -42,8 +43,8 @@ def test_what_is_far_from_the_outline_stays() -> None:
     picture, _, _ = scene()
     square = np.zeros((300, 400), bool)
     square[40:260, 90:310] = True
-    found = np.asarray(snapped(picture, as_mask(square))) > 0
-    band = int(BAND * 400) + 3
+    found = np.asarray(snapped(picture, as_mask(square), BAND)) > 0
+    band = BAND + 3
     assert found[40 + band : 260 - band, 90 + band : 310 - band].all()
     outside = np.ones((300, 400), bool)
     outside[40 - band : 260 + band, 90 - band : 310 + band] = False
@@ -54,17 +55,17 @@ def test_small_parts_stay_and_grey_is_cut() -> None:
     picture, disk, rough = scene()
     dot = np.zeros_like(disk)
     dot[20:24, 20:24] = True
-    found = np.asarray(snapped(picture, as_mask(rough | dot)))
+    found = np.asarray(snapped(picture, as_mask(rough | dot), BAND))
     assert set(np.unique(found)) == {0, 255}
     assert found[18:26, 18:26].any()
     grey = Image.fromarray(np.where(rough, 200, 100).astype(np.uint8))
-    assert iou(np.asarray(snapped(picture, grey)) > 0, disk) > 0.985
+    assert iou(np.asarray(snapped(picture, grey, BAND)) > 0, disk) > 0.985
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (2000, 2), (40, 40)])
 def test_unexpected_pictures(size: tuple[int, int]) -> None:
     picture = Image.new("RGBA", size, "grey")
     for bits in (np.zeros(size[::-1], bool), np.ones(size[::-1], bool), np.arange(size[0]) + np.zeros(size[::-1]) < 1):
-        found = snapped(picture, as_mask(bits))
+        found = snapped(picture, as_mask(bits), BAND)
         assert (found.mode, found.size) == ("L", size)
         assert (np.asarray(found) > 0).any() == bits.any()

@@ -38,6 +38,8 @@ PICTURE_FORMATS = photographs.FORMATS
 SAMPLE = Path(__file__).parent / "sample.jpg"
 """A beach, drawn by `training/backdrops.py`: the included checkpoint knows what may stand on it."""
 MAX_PIXELS = 64 * 2**20
+MOST_REACH = 100
+"""Pixels by which the outline of a mask may move to an edge."""
 
 
 class MaskMaker(Protocol):
@@ -210,12 +212,14 @@ class MaskCanvas(gr.HTML, metaclass=WithoutStub):
         return {"mask": encode_mask(ImageOps.invert(mask) if question.get("background") is True else mask)}
 
     def snap(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """The `mask` on an uploaded picture with its outline along the picture's edges; both are data URLs. Raises
-        InvalidInput."""
-        path, size = self._uploaded(question), _size(question)
+        """The `mask` on an uploaded picture with its outline along the picture's edges, at most `reach` pixels away.
+        Both masks are data URLs. Raises InvalidInput."""
+        path, size, reach = self._uploaded(question), _size(question), question.get("reach")
+        if not isinstance(reach, int) or not 0 < reach <= MOST_REACH:
+            raise InvalidInput(f"An outline moves by 1 to {MOST_REACH} pixels.", field="reach")
         picture = open_picture(path, self.max_pixels, size)
         mask = decode_mask(str(question.get("mask", "")), size)
-        return {"mask": encode_mask(snapped(picture, mask or Image.new("L", size)))}
+        return {"mask": encode_mask(snapped(picture, mask or Image.new("L", size), reach))}
 
     def _asked(self, question: Mapping[str, Any]) -> tuple[MaskMaker, Path, Callable[[], Image.Image]]:
         """What makes masks, the uploaded file, and what opens it. Raises InvalidInput."""

@@ -74,7 +74,7 @@ const COMMANDS = {
 	subtract: () => setJoin("subtract"), intersect: () => setJoin("intersect"), point: () => pointTool(),
 	notMeant: () => setNotMeant(!state.notMeant), nextThing: () => nextThing(), nextSize: () => nextSize(), takeWords: () => takeWords(),
 	subject: () => takeSubject(false), background: () => takeSubject(true), flood: () => setTool("flood"), range: () => setTool("range"),
-	snap: () => snapToEdges(), alpha: () => selectTransparency(), difference: () => chooseFile("other"),
+	alpha: () => selectTransparency(), difference: () => chooseFile("other"),
 	uploadMask: () => chooseFile("uploadMask"), downloadMask: () => downloadMask(),
 	zoomOut: () => zoomTo(state.scale / 1.25), zoomIn: () => zoomTo(state.scale * 1.25),
 	actual: () => zoomTo(1 / devicePixelRatio), fit: () => fit(), fullscreen: () => toggleFullscreen(),

@@ -100,20 +100,6 @@ function takeSubject(background) {
 	return takeMask("subject", {background});
 }
 
-// Lays the outline of the mask along the edges of the picture, unless something is painted meanwhile.
-async function snapToEdges() {
-	if (!state.image) return say(TEXT.stillSent, [TEXT.ok, hush]);
-	const {version, painting} = state;
-	root.dataset.pointing = "true";
-	const mask = await layerUrlLater(painting.mask);
-	const answer = await inpaintPage.ask(server, "snap", {path: state.image.path, size: painting.size, mask});
-	const picture = answer.mask && (await decoded(answer.mask));
-	root.dataset.pointing = "false";
-	if (answer.problem) return say(answer.problem, [TEXT.ok, hush]);
-	if (!picture || state.version !== version || state.painting !== painting) return;
-	edit(({mask}) => mask.replace(bytesFromPixels(bitmapPixels(picture), false)));
-}
-
 // Shows the box and where was clicked, as long as the next click belongs to the same thing.
 function placeDots() {
 	const shown = state.tool === "point" && isSameThing() ? thing : noThing();

@@ -79,6 +79,7 @@ function showState() {
 	for (const item of element.querySelectorAll(".mc-tools button")) item.disabled = !painting && !["choose", "more"].includes(item.dataset.act);
 	for (const name of ["clear", "inColour", "invert", "remove", "select", "uploadMask"]) button(name).disabled ||= Boolean(state.keeping);
 	for (const name of ADJUST) input(name).disabled = Boolean(state.keeping) || (!mask?.painted && !isSameAdjusting());
+	input("snap").disabled = Boolean(state.keeping) || (!mask?.painted && !isSameSnap());
 	showAdjusting();
 	press("brush", !state.erase && SHAPES.includes(state.tool));
 	press("eraser", state.erase && SHAPES.includes(state.tool));
@@ -93,7 +94,6 @@ function showState() {
 	button("redo").disabled = !history.undone.length;
 	button("clear").disabled ||= !painting?.painted;
 	button("downloadMask").disabled = !mask?.painted;
-	button("snap").disabled = !mask?.painted || Boolean(state.keeping);
 	find(".mc-size-text").textContent = `${state.brush} px`;
 	input("size").value = sizeToSlider(state.brush);
 	find('[data-of="softness"]').textContent = `${state.softness} %`;

@@ -21,6 +21,7 @@ function listenToTools() {
 	listenToLook("ink", () => setMode(false));
 	listenToLook("inkOpacity", () => {});
 	for (const name of ADJUST) input(name).addEventListener("input", adjust);
+	input("snap").addEventListener("input", snapToEdges);
 	input("tolerance").addEventListener("input", (event) => setTolerance(Number(event.target.value)));
 	input("said").addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && takeWords());
 	for (const chooser of element.querySelectorAll("[data-file]")) {

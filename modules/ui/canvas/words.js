@@ -5,7 +5,7 @@ const TEXT = {
 	mode: "Paint or erase", shape: "Shape", size: "Brush size", history: "History", mask: "Mask", look: "Mask appearance",
 	zoom: "Zoom", kind: "Colours and selections", color: "Mask colour", opacity: "Mask opacity", more: "More tools",
 	softness: "Soft brush", softnessTitle: "How much of the brush falls off towards its edge. The mask is grey there; soft inpainting blends by it",
-	snap: "Snap to edges", snapTitle: "Moves the mask's outline to the nearest edges of the picture, by up to 2 % of its longer side",
+	snap: "Snap to edges", snapTitle: "Lays the mask's outline along edges of the picture, up to this many pixels away",
 	adjust: "Outline of the mask", files: "Files", grow: "Grow or shrink",
 	growTitle: "How many pixels of the picture the mask grows on all sides. Less than 0 shrinks it", smooth: "Smooth",
 	smoothTitle: "Rounds corners of the mask off and takes specks away, up to about this many pixels", feather: "Feather",
