@@ -6,9 +6,11 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.canvas_driver import Canvas
+from modules.training.folders import Folders
+from tests.browser.canvas_driver import Canvas, photo
 from tests.browser.conftest import PageApp, Visitors, open_page
 from tests.browser.page_driver import set_number, tab
 
@@ -20,8 +22,23 @@ FOUND = """async () => (await axe.run(document, {resultTypes: ["violations"]})).
 FOCUSED = "document.activeElement.id"
 
 
+def open_picture(page: Page) -> None:
+    """Shows all that the Train tab has: a picture that is marked in the table and on the canvas, and all settings."""
+    expect(page.locator("#train_go")).to_be_visible()
+    page.select_option("#train_folder", "seen")
+    page.get_by_role("button", name="Mask and crop of one.png").click()
+    expect(page.locator(".tr-mark")).to_have_count(2)
+    Canvas(page, [], "#train_canvas").wait_size(192, 128)
+    page.locator(".tr summary").click()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_on_any_tab(visitors: Visitors, page_app: PageApp, theme: str) -> None:
+    folders = Folders(page_app.engine.settings.datasets_dir)
+    folders.add("seen")
+    photo(folders.path("seen") / "one.png", (192, 128))
+    folders.write_mask("seen", "one.png", Image.new("L", (192, 128), 255))
+    folders.write_crop("seen", "one.png", (0, 0, 96, 96))
     with visitors.page(page_app.url, {"viewport": {"width": 1280, "height": 900}}) as page:
         open_page(page, f"{page_app.url}?__theme={theme}")
         page.evaluate(AXE)
@@ -29,7 +46,7 @@ def test_axe_finds_nothing_on_any_tab(visitors: Visitors, page_app: PageApp, the
         for name in TABS:
             tab(page, name)
             if name == "Train":
-                expect(page.locator("#train_go")).to_be_visible()
+                open_picture(page)
             found[name] = page.evaluate(FOUND)
         page.locator("#queue .q-open").click()
         expect(page.locator("#queue_list")).to_be_visible()
