@@ -35,6 +35,17 @@ UPSCALE = 4
 def router(engine: Engine, settings: Settings) -> APIRouter:
     """The endpoints that only tell, and those that look again."""
     api = APIRouter(prefix="/sdapi/v1")
+    _add_choices(api, engine, settings)
+    _add_models(api, engine)
+    _add_networks(api, engine)
+    _add_facts(api, engine, settings)
+    for name, value in EMPTY.items():
+        api.add_api_route(f"/{name}", lambda value=value: value, methods=["GET"], name=name, response_model=None)
+    return api
+
+
+def _add_choices(api: APIRouter, engine: Engine, settings: Settings) -> None:
+    """What a request may name, but the files of models and networks."""
 
     @api.get("/samplers")
     def samplers() -> list[dict[str, Any]]:
@@ -70,6 +81,10 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     def prompt_styles() -> list[dict[str, str]]:
         return [dataclasses.asdict(style) for style in load_styles(settings.styles_file)]
 
+
+def _add_models(api: APIRouter, engine: Engine) -> None:
+    """Checkpoints and autoencoders."""
+
     @api.get("/sd-models")
     def sd_models() -> list[dict[str, Any]]:
         return [{"title": file.title, "model_name": file.model_name, "hash": file.shorthash, "sha256": file.sha256,
@@ -86,6 +101,10 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     @api.post("/refresh-vae")
     def refresh_vae() -> None:
         engine.catalog.refresh()
+
+
+def _add_networks(api: APIRouter, engine: Engine) -> None:
+    """LoRAs, hypernetworks and embeddings."""
 
     @api.get("/loras")
     def loras() -> list[dict[str, Any]]:
@@ -111,6 +130,10 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
     def refresh_embeddings() -> None:
         engine.networks.embeddings.refresh()
 
+
+def _add_facts(api: APIRouter, engine: Engine, settings: Settings) -> None:
+    """Flags, memory, and the text inside a picture."""
+
     @api.get("/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
         return settings.public()
@@ -127,10 +150,6 @@ def router(engine: Engine, settings: Settings) -> APIRouter:
         items.pop(image_metadata.PARAMETERS, None)
         text = image_metadata.read(image)
         return {"info": text, "items": items, "parameters": infotext.parse(text)}
-
-    for name, value in EMPTY.items():
-        api.add_api_route(f"/{name}", lambda value=value: value, methods=["GET"], name=name, response_model=None)
-    return api
 
 
 def _trained(metadata: dict[str, str]) -> dict[str, Any]:

@@ -280,29 +280,13 @@ class _Batch:
         options = plan.options
         noise = noise or self._noise(self.seeds)
         self.job.stage("Reading the prompt")
-        size = hires.hires_size(request).asked if second else self.size
-
-        def guided_by(asked: Txt2Img, beside: Tensor | None) -> Callable[[SDModel], Guidance]:
-            prompt, negative = self._prompts(asked, second)
-
-            def guidance(model: SDModel) -> Guidance:
-                made = conditioning.encode(
-                    model, prompt, negative, size=size, images=len(self.seeds), calls=total_calls(first),
-                    hires_calls=total_calls(plan) if second else None, options=options,
-                    scale=asked.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside),
-                    beside_scale=_beside_scale(model, asked))
-                new = tuple(one for one in made.embeddings if one not in self.embeddings)
-                self.embeddings = new + self.embeddings if self.embeddings else made.embeddings
-                return made
-
-            return guidance
-
         later = self.start.later or self.start
-        change = self._change(guided_by(going_on.rest_of(request), later.beside)) if request.go_on_after else None
+        change = self._change(self._guided_by(going_on.rest_of(request), later.beside, first, plan, second=second)) \
+            if request.go_on_after else None
         before = source
         if change and not change.ends and source and later.source and later is not self.start:
             source = changed_source(source, later.source)
-        guidance = guided_by(request, beside)
+        guidance = self._guided_by(request, beside, first, plan, second=second)
         control = self.start.control
         if options.refiner_switch_by_sample_steps:
             self.happened["Refiner switch by sampling steps"] = True
@@ -363,6 +347,24 @@ class _Batch:
         if denoise.padded:
             self.happened["Pad conds v0" if options.pad_cond_uncond_v0 else "Pad conds"] = True
         return sampled
+
+    def _guided_by(self, asked: Txt2Img, beside: Tensor | None, first: Plan, plan: Plan, *,
+                   second: bool) -> Callable[[SDModel], Guidance]:
+        """What guides a model in the pass of `plan` as `asked`, which notes the embeddings; `first` as in `_pass`."""
+        prompt, negative = self._prompts(asked, second)
+        size = hires.hires_size(self.request).asked if second else self.size
+
+        def guidance(model: SDModel) -> Guidance:
+            made = conditioning.encode(
+                model, prompt, negative, size=size, images=len(self.seeds), calls=total_calls(first),
+                hires_calls=total_calls(plan) if second else None, options=plan.options,
+                scale=asked.cfg_scale / plan.sampler.scale_divisor, beside=_fitting(model, beside),
+                beside_scale=_beside_scale(model, asked))
+            new = tuple(one for one in made.embeddings if one not in self.embeddings)
+            self.embeddings = new + self.embeddings if self.embeddings else made.embeddings
+            return made
+
+        return guidance
 
     def _noise(self, seeds: Sequence[int]) -> ImageNoise:
         """The noise of a pass in the present size."""

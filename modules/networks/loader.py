@@ -126,11 +126,7 @@ def load_model(
         for name, module in built.items():
             missing[name].part.settle(module, missing[name].path, spare.folders)
     unet = (found | built)["unet"]
-    program: Program | None = CompiledUNet(unet, device, compile_in) if compile_in else None
-    if "unet" in built and program is None and packs:
-        pack(unet)
-    if program is None and openvino_from is not None and suits(unet, openvino_from):
-        program = OpenVinoUNet.on(unet)
+    program = _program(unet, device, compile_in, openvino_from, packs=packs and "unet" in built)
     modules = {name: parts.keep(keys[name], (found | built)[name]) for name in sources}
     return DiffusionModel(
         checkpoint.name, Network(modules["unet"], family.ask, device, types["unet"], program,
@@ -138,6 +134,17 @@ def load_model(
         family.text(modules, device), modules, told=family.told, latent=family.latent, levels=family.levels(header),
         prediction=family.prediction(header), inputs=family.inputs(shapes["unet"]), device=device, dtype=types["unet"],
         tiled_vae=tiled_vae, layers=names, depth=depth, turns=turns)
+
+
+def _program(unet: nn.Module, device: torch.device, compile_in: Path | None, openvino_from: int | None, *,
+             packs: bool) -> Program | None:
+    """What computes `unet` in its place; None if it does that itself. It `packs` its weights unless they are
+    compiled."""
+    if compile_in:
+        return CompiledUNet(unet, device, compile_in)
+    if packs:
+        pack(unet)
+    return OpenVinoUNet.on(unet) if openvino_from is not None and suits(unet, openvino_from) else None
 
 
 def load_part(file: TensorFile, part: Part, shape: Any, *, device: torch.device, dtype: torch.dtype,
