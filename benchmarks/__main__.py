@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=int, default=4, help="network calls a run for Stable Diffusion 1.5")
     parser.add_argument("--cache", type=Path, default=HERE.parent / "cache" / "benchmarks",
                         help="folder for the built checkpoints (2.2 GB; 9.1 GB with large)")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE",
+                        help="with training: this checkpoint instead of the default one and that of SD 1.5's size")
+    parser.add_argument("--curve", type=int, default=100, metavar="STEPS",
+                        help="with training: steps whose losses are compared; 0 leaves them out")
     parser.add_argument("--converter", action="store_true", help="with openvino: OpenVINO's own converter too")
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64], help="with placement: how many there are")
     parser.add_argument("--picture", type=Path, help="an SVG file to draw the figures into")
@@ -160,9 +164,10 @@ def _benchmarks(chosen: argparse.Namespace) -> dict[str, Callable[[], list[Row]]
         if find_spec("peft") is None:
             print("training is left out: it needs peft.", flush=True)
             return []
-        sizes = ("default", "sd15") if (chosen.cache / "sd15.safetensors").exists() else ("default",)
-        return [row for size in sizes
-                for row in training.run(size, chosen.cache, threads=chosen.threads, rounds=chosen.rounds)]
+        sizes = ["default", *(["sd15"] if (chosen.cache / "sd15.safetensors").exists() else [])]
+        return [row for name in ([str(chosen.checkpoint)] if chosen.checkpoint else sizes)
+                for row in training.run(name, chosen.cache, threads=chosen.threads, rounds=chosen.rounds,
+                                        curve=chosen.curve)]
 
     def vae() -> list[Row]:
         from benchmarks import vae

@@ -191,10 +191,7 @@ class Training:
         set_rates(self._optimizer, config, self.step)
         self._optimizer.zero_grad(set_to_none=True)
         for part in range(config.accumulate):
-            seed = hashlib.sha256(f"{config.seed}/{self.step * config.accumulate + part}".encode()).digest()[:7]
-            chance = torch.Generator().manual_seed(int.from_bytes(seed))
-            group = self._groups[_drawn([sum(map(self._weight, group)) for group in self._groups], 1, chance)[0]]
-            batch = [group[at] for at in _drawn([self._weight(one) for one in group], config.batch, chance)]
+            batch, chance = self.drawn(part)
             with self._half():
                 cond = stack([self._words.of(one, chance) for one in batch])
                 loss = self._loss(batch, cond, chance) / config.accumulate
@@ -209,6 +206,14 @@ class Training:
         for name, value in self._average.items():
             value.lerp_(now[name], 1 - decay)
         return total
+
+    def drawn(self, part: int) -> tuple[list[Learned], torch.Generator]:
+        """The pictures of a batch of the next step, and what all else that is random in it is drawn from."""
+        config = self.config
+        seed = hashlib.sha256(f"{config.seed}/{self.step * config.accumulate + part}".encode()).digest()[:7]
+        chance = torch.Generator().manual_seed(int.from_bytes(seed))
+        group = self._groups[_drawn([sum(map(self._weight, group)) for group in self._groups], 1, chance)[0]]
+        return [group[at] for at in _drawn([self._weight(one) for one in group], config.batch, chance)], chance
 
     def is_time_to_validate(self) -> bool:
         """Whether the pictures that are not learned are to be asked after this step."""
