@@ -19,7 +19,7 @@ const TEXT = {
 	actual: "Actual size (A)", fit: "Fit (0)", fullscreen: "Full screen (F)", choose: "Choose a picture",
 	remove: "Remove the picture", dropTitle: "Drop a photograph, paint over a part, say what should be there",
 	dropHint: "Paste one, or click to choose", trySample: "Try it with a sample picture",
-	sampleHint: "Paint over a part of the beach and ask for “a red boat on the beach”.",
+	sampleHint: "Paint over a part of the beach and ask for “a red boat”.",
 	noMask: "Nothing painted yet", masked: (percent) => `Mask covers ${percent}`,
 	coloured: (percent) => `Colours cover ${percent}`,
 	uploading: "uploading…", uploadFailed: "The picture could not be sent to the server.", retry: "Try again",

@@ -56,7 +56,7 @@ class Live:
         """Draw the switch here."""
         with gr.Row(elem_classes="tight live-row"):
             self._switch = explain(
-                gr.Checkbox(False, label="Live painting", elem_id=f"{self._tab}_live", min_width=140, scale=0),
+                gr.Checkbox(False, label="Live painting", elem_id=f"{self._tab}_live", min_width=200, scale=0),
                 "Shows after each stroke what Generate would make, with the same seed. Use it with few steps. Nothing "
                 "is saved before Generate, and other jobs come first.")
             self._view = gr.HTML("", js_on_load=_asset("view.js") % self._tab, apply_default_css=False,
