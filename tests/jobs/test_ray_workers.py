@@ -136,7 +136,8 @@ def test_interrupt_reaches_the_workers_and_previews_come_back(fleet: Fleet) -> N
 
         def step(self, step: int, total: int, preview: Preview) -> None:
             self.shown = preview().size
-            raise Interrupted
+            if self.shown != (1, 1):  # what there is until a worker has answered, or when its part has ended
+                raise Interrupted
 
     job = Stopping()
     made = fleet.generate(Txt2Img(width=64, height=64, steps=150, n_iter=20), job)

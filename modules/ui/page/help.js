@@ -32,7 +32,7 @@ const inpaintHelp = (() => {
 	// --- the tooltip
 
 	const tip = inpaintPage.make("div", {id: "help_tip", role: "tooltip", popover: "manual"});
-	let anchor = null, described = null, timer;
+	let anchor = null, described = null, stood = null, timer;
 	// Shown for the control that has the focus: neither a pointer that rests elsewhere nor the scrolling that brings the
 	// control into sight hides it.
 	let ofFocus = false;
@@ -45,6 +45,7 @@ const inpaintHelp = (() => {
 		tip.textContent = text;
 		document.body.append(tip);
 		tip.showPopover();
+		stood = anchor.getBoundingClientRect();
 		put();
 		if (!control) return;
 		described = control;
@@ -86,10 +87,10 @@ const inpaintHelp = (() => {
 		else if (!ofFocus && anchor?.matches(`.${MARK}`)) later(hide, LEAVING);
 	}
 
-	// A press on a mark is none on its label. A finger's second press closes.
+	// A press on a mark is none on its label. A finger's second press closes. A script's press is nobody's.
 	function onClick(event) {
 		const mark = markOf(event.target);
-		if (!mark) return void (event.target !== tip && hide());
+		if (!mark) return void (event.isTrusted && event.target !== tip && hide());
 		event.preventDefault();
 		event.stopPropagation();
 		if (mark !== anchor) showMark(mark);
@@ -104,6 +105,15 @@ const inpaintHelp = (() => {
 		else if (target.title) show(target, target.title);
 		else return void hide();
 		ofFocus = true;
+	}
+
+	// What scrolls may be elsewhere, or have scrolled before the tooltip was there.
+	function onScroll() {
+		if (!anchor) return;
+		const at = anchor.getBoundingClientRect();
+		if (Math.hypot(at.left - stood.left, at.top - stood.top) < 1) return;
+		if (ofFocus) put();
+		else hide();
 	}
 
 	function onPress(event) {
@@ -205,7 +215,7 @@ const inpaintHelp = (() => {
 	document.addEventListener("pointerdown", onPress, {capture: true});
 	for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, (event) => event.pointerType === "touch" && clearTimeout(timer));
 	document.addEventListener("keydown", onKey, {capture: true});
-	document.addEventListener("scroll", () => (ofFocus && anchor ? put() : hide()), {capture: true, passive: true});
+	document.addEventListener("scroll", onScroll, {capture: true, passive: true});
 	// Many changes in a row need one look. The page changes with every frame of a running job.
 	let looking = false;
 	new MutationObserver((changes) => {
