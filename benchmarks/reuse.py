@@ -63,5 +63,5 @@ def draw(model: DiffusionModel, seed: int, every: int) -> Image.Image:
     """One picture of 20 DDIM steps."""
     request = Txt2Img(prompt=SCENES[seed % len(SCENES)], seed=seed, subseed=0, steps=20, cfg_scale=3.0, width=SIZE,
                       height=SIZE, sampler="DDIM", options=Options(step_cache=every))
-    (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
+    (picture,) = recipes.generate(lambda *_: model, resolve(request), NullJob()).pictures
     return picture.image

@@ -77,7 +77,7 @@ def cases(model: DiffusionModel, words: dict[str, list[str]], count: int, mask: 
         place = WHERE.get(background, f"on a {background} background")
         request = Txt2Img(prompt=f"a {before} {old} {place}", seed=seed, subseed=0, steps=STEPS, cfg_scale=GUIDANCE,
                           width=SIZE, height=SIZE)
-        (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
+        (picture,) = recipes.generate(lambda *_: model, resolve(request), NullJob()).pictures
         made.append(Case(picture.image, mask(rng), f"a {after} {new} {place}", 1000 + seed,
                          1.0 if seed % 2 else 0.75))
     return made
@@ -129,7 +129,7 @@ def ways(model: DiffusionModel) -> dict[str, Paint]:
                 prompt=case.prompt, seed=case.seed, subseed=0, steps=STEPS, cfg_scale=GUIDANCE, width=SIZE, height=SIZE,
                 init_images=(case.original,), mask=case.mask, mask_blur_x=blur, mask_blur_y=blur, soft=soft,
                 denoising_strength=case.strength, options=Options().replaced(options))
-            (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
+            (picture,) = recipes.generate(lambda *_: model, resolve(request), NullJob()).pictures
             return picture.image.convert("RGB")
 
         return paint

@@ -108,7 +108,7 @@ def paint(model: DiffusionModel, original: Image.Image, prompt: str, mask: Image
     request = Inpaint(prompt=prompt, seed=1, subseed=0, steps=STEPS, cfg_scale=3.0, denoising_strength=STRENGTH,
                       width=original.width, height=original.height, init_images=(original,), mask=mask,
                       mask_blur_x=blur, mask_blur_y=blur, options=Options(small_mask=mode))
-    (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
+    (picture,) = recipes.generate(lambda *_: model, resolve(request), NullJob()).pictures
     return picture.image.convert("RGB")
 
 
@@ -129,7 +129,7 @@ def draw_scene(model: DiffusionModel, prompt: str, seed: int) -> Image.Image:
     """What the checkpoint draws at its own size, mirrored outwards to twice that."""
     request = Txt2Img(prompt=prompt, seed=seed, subseed=0, steps=STEPS, cfg_scale=3.0, width=SCENE_SIZE // 2,
                       height=SCENE_SIZE // 2)
-    (picture,) = recipes.generate(lambda _: model, resolve(request), NullJob()).pictures
+    (picture,) = recipes.generate(lambda *_: model, resolve(request), NullJob()).pictures
     edge = SCENE_SIZE // 4
     return Image.fromarray(np.pad(np.asarray(picture.image), ((edge, edge), (edge, edge), (0, 0)), mode="reflect"))
 
