@@ -22,9 +22,10 @@ import latents
 import numpy as np
 import scenes
 import torch
+from beside import run
 from drawing import Place, draw
 from evaluate import GUIDANCE, Checkpoint
-from loop import Plan, Worker, load_average, run_workers, train
+from loop import Plan, Worker, load_average, train
 from model import ControlNet, alphas_cumprod
 from noise import noise_loss
 from safetensors.torch import save_file
@@ -32,7 +33,7 @@ from sample import ddim
 from scenes import Scene
 from stream import stream
 from torch import Tensor, nn
-from unet import save_sheet, size
+from unet import save_sheet
 
 MOVED = 0.7  # of the scenes have their things anywhere
 EDGES = (100, 200)  # Canny's thresholds, as the page and other programs have them by default
@@ -179,33 +180,14 @@ def write(control: ControlNet, model: Checkpoint, samples: int, path: Path) -> N
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {samples} samples")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
-    parser.add_argument("--data", type=Path, default=Path("cache/training"))
-    parser.add_argument("--state", type=Path, default=Path("cache/training/state"))
-    parser.add_argument("--merges", type=Path, default=Path("modules/networks/text/tokenizer/merges.txt"))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--sizes", type=size, nargs="+", default=[(256, 256), (256, 256), (192, 288), (288, 192)])
-    parser.add_argument("--batch", type=int, default=32, help="pictures of 128 x 128 in a worker's step")
-    parser.add_argument("--rate", type=float, default=6e-4)
-    parser.add_argument("--export", type=Path)
-    parser.add_argument("--judge", action="store_true")
-    args = parser.parse_args()
-    model = Checkpoint(args.model, args.merges)
-    if args.export:
-        samples = torch.load(args.state / "control.pt", map_location="cpu")["samples"]
-        write(load(args, model), model, samples, args.export)
-    elif args.judge:
-        torch.set_num_threads(1)
-        drawn, made, free = held_out(model, load(args, model), args.data, 60)
-        print(json.dumps({"controlled": round(overlap(made, drawn), 3), "words alone": round(overlap(free, drawn), 3)}))
-    else:
-        args.state.mkdir(parents=True, exist_ok=True)
-        latents.load(args.data)
-        run_workers(train_control, args.workers, args)
+def export(args: argparse.Namespace, model: Checkpoint, samples: int) -> None:
+    write(load(args, model), model, samples, args.export)
+
+
+def judge(args: argparse.Namespace, model: Checkpoint) -> None:
+    drawn, made, free = held_out(model, load(args, model), args.data, 60)
+    print(json.dumps({"controlled": round(overlap(made, drawn), 3), "words alone": round(overlap(free, drawn), 3)}))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "control", train_control, export, judge, minutes=60, batch=32, of=128, rate=6e-4)

@@ -22,14 +22,15 @@ import latents
 import numpy as np
 import scenes
 import torch
+from beside import run
 from drawing import draw
 from evaluate import GUIDANCE, Checkpoint, ask, score
-from loop import Plan, Worker, half_precision, load_average, run_workers, train
+from loop import Plan, Worker, half_precision, load_average, train
 from model import alphas_cumprod
 from safetensors.torch import save_file
 from stream import stream
 from torch import Tensor, nn
-from unet import SHEET, save_sheet, size
+from unet import SHEET, save_sheet
 
 STEPS = 4
 PARTS = 5  # of the checkpoint's steps in one of the student's
@@ -186,35 +187,16 @@ def write(pairs: nn.ModuleDict, model: Checkpoint, samples: int, path: Path) -> 
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {samples} samples")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=Path("models/Stable-diffusion/emoji-mini.safetensors"))
-    parser.add_argument("--data", type=Path, default=Path("cache/training"))
-    parser.add_argument("--state", type=Path, default=Path("cache/training/state"))
-    parser.add_argument("--merges", type=Path, default=Path("modules/networks/text/tokenizer/merges.txt"))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--sizes", type=size, nargs="+", default=[(256, 256), (256, 256), (192, 288), (288, 192)])
-    parser.add_argument("--batch", type=int, default=8, help="pictures of 256 x 256 in a worker's step")
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--export", type=Path)
-    parser.add_argument("--judge", action="store_true")
-    args = parser.parse_args()
-    model = Checkpoint(args.model, args.merges)
-    if args.export:
-        samples = torch.load(args.state / "few_steps.pt", map_location="cpu")["samples"]
-        write(load(args, model)[1], model, samples, args.export)
-    elif args.judge:
-        torch.set_num_threads(1)
-        judge, asked = judging.load(), ask(model, 100, True, 7000)
-        for name, unet in (("with it", load(args, model)[0]), ("without it", model.unet)):
-            found = score(judge, lambda prompts, seed, unet=unet: drawn(model, unet, prompts, seed), asked, 7000)
-            print(name, json.dumps(found), flush=True)
-    else:
-        args.state.mkdir(parents=True, exist_ok=True)
-        latents.load(args.data)
-        run_workers(train_few_steps, args.workers, args)
+def export(args: argparse.Namespace, model: Checkpoint, samples: int) -> None:
+    write(load(args, model)[1], model, samples, args.export)
+
+
+def judge(args: argparse.Namespace, model: Checkpoint) -> None:
+    network, asked = judging.load(), ask(model, 100, True, 7000)
+    for name, unet in (("with it", load(args, model)[0]), ("without it", model.unet)):
+        found = score(network, lambda prompts, seed, unet=unet: drawn(model, unet, prompts, seed), asked, 7000)
+        print(name, json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "few_steps", train_few_steps, export, judge, minutes=30, batch=8, of=256, rate=1e-3)

@@ -19,13 +19,7 @@ from torch.nn.functional import mse_loss  # noqa: E402
 
 from modules.networks.control.loading import Base, load_control  # noqa: E402
 
-MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
 CHECKPOINT = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
-
-
-@pytest.fixture(scope="module")
-def model() -> Checkpoint:
-    return Checkpoint(CHECKPOINT, MERGES)
 
 
 def noisy() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

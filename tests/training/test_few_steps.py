@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from networks.loading import level, load, said
 from torch import Tensor, nn
@@ -18,13 +17,7 @@ from evaluate import GUIDANCE, Checkpoint  # noqa: E402
 from modules.networks.patches.lora import Lora, read_lora  # noqa: E402
 from modules.networks.patches.patches import Patches  # noqa: E402
 
-MERGES = ROOT / "modules/networks/text/tokenizer/merges.txt"
 CHECKPOINT = ROOT / "models/Stable-diffusion/emoji-mini.safetensors"
-
-
-@pytest.fixture(scope="module")
-def model() -> Checkpoint:
-    return Checkpoint(CHECKPOINT, MERGES)
 
 
 def learned(pairs: nn.ModuleDict) -> None:
