@@ -251,7 +251,7 @@ class JobQueue:
             self._jobs[job.id] = job
             self._line_up(job)
             self._renumber()
-            self._lock.notify()
+            self._lock.notify()  # one is enough: a worker at the end of its job takes what may begin through that
         return job
 
     def _line_up(self, job: Job) -> None:
